@@ -1,0 +1,89 @@
+"""What a checkpoint says about itself, and how one is opened without trusting it."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from facekp.attributes import ATTRIBUTES
+from facekp.data.transforms import MEAN, STD
+from facekp.errors import CheckpointError, ConfigError
+from facekp.models import build_model
+
+KEY = "facekp"
+FORMAT = 1
+NET_PREFIX = "net."
+
+
+def describe(model: dict[str, Any], size: int) -> dict[str, Any]:
+    """Return the plain data that makes a checkpoint self-sufficient.
+
+    Args:
+        model: `name` and settings for `build_model`.
+        size: side in pixels at which the network was evaluated.
+    """
+    return {
+        "format": FORMAT,
+        "model": dict(model),
+        "size": size,
+        "classes": list(ATTRIBUTES),
+        "mean": list(MEAN),
+        "std": list(STD),
+    }
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Open a facekp checkpoint; nothing in it is executed.
+
+    Returns:
+        Lightning's dictionary: `state_dict`, `hyper_parameters`, `global_step`, ..., and `facekp`, our description.
+
+    Raises:
+        CheckpointError: no such file, no checkpoint, a pickle inside, or one that facekp did not write.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint '{path}': no such file; training writes RUN/checkpoints/best.ckpt")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"checkpoint '{path}': holds something other than plain data and tensors, so it is not opened; "
+            "use one that facekp's train.py wrote"
+        ) from error
+    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+        raise CheckpointError(f"checkpoint '{path}': not a checkpoint, or truncated; copy or train it again") from error
+    about = content.get(KEY) if isinstance(content, dict) else None
+    if not isinstance(about, dict) or "state_dict" not in content:
+        raise CheckpointError(f"checkpoint '{path}': facekp did not write it; use one that its train.py wrote")
+    if about.get("format") != FORMAT or about.get("classes") != list(ATTRIBUTES):
+        raise CheckpointError(
+            f"checkpoint '{path}': format {about.get('format')} with {len(about.get('classes', ()))} classes, "
+            f"this version reads format {FORMAT} with {len(ATTRIBUTES)}; use the version that wrote it"
+        )
+    return content
+
+
+def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Rebuild the network of a checkpoint, in evaluation mode on the CPU.
+
+    Returns:
+        The network, and the checkpoint's description (see `describe`).
+
+    Raises:
+        CheckpointError: see `read_checkpoint`, or weights that do not fit the network.
+    """
+    content = read_checkpoint(path)
+    about: dict[str, Any] = content[KEY]
+    try:
+        # The weights come from the file, so none are fetched.
+        net = build_model(**{**about["model"], **({"pretrained": False} if "pretrained" in about["model"] else {})})
+        weights = {k.removeprefix(NET_PREFIX): v for k, v in content["state_dict"].items() if k.startswith(NET_PREFIX)}
+        net.load_state_dict(weights)
+    except (ConfigError, KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"checkpoint '{path}': its weights or settings do not fit this version's networks ({error})"
+        ) from error
+    return net.eval(), about

@@ -1,0 +1,224 @@
+"""The settings of a training run: names, types, ranges and defaults.
+
+`conf/` composes them; values are checked when `read_config` turns the composed YAML into these classes, before any
+data is read.
+"""
+
+import math
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from facekp.errors import ConfigError
+
+DataSource = Literal["celebamask_hq", "synthetic"]
+LoggerName = Literal["wandb", "csv", "none"]
+Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
+
+
+def require(setting: str, value: object, ok: bool, remedy: str) -> None:
+    """Raise ConfigError naming the setting, its value and the remedy unless `ok`."""
+    if not ok:
+        raise ConfigError(f"{setting} is {value!r}: {remedy}")
+
+
+def _require_choice(setting: str, value: str, choices: Any) -> None:
+    names = get_args(choices)
+    require(setting, value, value in names, f"choose one of {', '.join(names)}")
+
+
+def _require_all(settings: dict[str, tuple[float, bool]], remedy: str) -> None:
+    for setting, (value, ok) in settings.items():
+        require(setting, value, ok and math.isfinite(value), remedy)
+
+
+@dataclass
+class DataConfig:
+    """Where the faces come from, how they are augmented, and how they are loaded."""
+
+    source: str = "celebamask_hq"
+    root: str | None = None  # official or prepared layout; recognised
+    cache: str = "~/.cache/facekp"  # where an official or synthetic data set is prepared
+    size: int = 512  # pixels; images are brought to this side
+    crop: int = 448  # pixels; side of a training crop
+    scales: list[float] = field(default_factory=lambda: [0.75, 1, 1.25, 1.5, 1.75, 2])
+    jitter: float = 0.5
+    flip: float = 0.5
+    batch_size: int = 16  # images a step, over all processes
+    eval_batch_size: int = 16
+    workers: int | None = None  # loader processes; None: one less than the cores, at most 8
+    synthetic_train: int = 320  # faces drawn for data=synthetic
+    synthetic_val: int = 48
+    synthetic_test: int = 16
+    synthetic_seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check values and ranges."""
+        _require_choice("data.source", self.source, DataSource)
+        for name in ("size", "crop"):
+            value = getattr(self, name)
+            require(f"data.{name}", value, value >= 32 and value % 32 == 0, "give a multiple of 32, such as 448")
+        require("data.scales", self.scales, len(self.scales) > 0 and all(0.1 <= s <= 10 for s in self.scales),
+                "give factors between 0.1 and 10, such as [0.75,1,1.5]")  # fmt: skip
+        shares = {f"data.{name}": (v := getattr(self, name), 0 <= v <= 1) for name in ("jitter", "flip")}
+        _require_all(shares, "give a number from 0 to 1")
+        counts = ("batch_size", "eval_batch_size", "synthetic_train", "synthetic_val", "synthetic_test")
+        positive = {f"data.{name}": (v := getattr(self, name), v >= 1) for name in counts}
+        _require_all(positive, "give a number of at least 1")
+        require("data.batch_size", self.batch_size, self.batch_size >= 2, "batch-norm needs at least 2 images a step")
+        require("data.synthetic_seed", self.synthetic_seed, self.synthetic_seed >= 0, "give 0 or more")
+        require("data.workers", self.workers, self.workers is None or self.workers >= 0, "give 0 or more, or null")
+
+    @property
+    def loader_workers(self) -> int:
+        """Number of loader processes, with null resolved."""
+        return min(8, max(1, (os.cpu_count() or 2) - 1)) if self.workers is None else self.workers
+
+
+@dataclass
+class LossConfig:
+    """Settings of `facekp.losses.OhemCrossEntropy`, which checks their ranges too."""
+
+    threshold: float = 0.7
+    min_kept: float = 0.0625
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        require("loss.threshold", self.threshold, 0 < self.threshold < 1, "give a probability between 0 and 1")
+        require("loss.min_kept", self.min_kept, 0 < self.min_kept <= 1, "give a share of the pixels in (0, 1]")
+
+
+@dataclass
+class OptimConfig:
+    """Settings of `facekp.optim`: SGD and its schedule."""
+
+    lr: float = 1e-2
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    head_lr_mult: float = 1.0
+    warmup_steps: int = 100
+    warmup_start: float = 1e-5
+    power: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        above = ("lr", "head_lr_mult", "warmup_start")
+        _require_all({f"optim.{n}": (v := getattr(self, n), v > 0) for n in above}, "give a number above 0")
+        least = ("weight_decay", "warmup_steps", "power")
+        _require_all({f"optim.{n}": (v := getattr(self, n), v >= 0) for n in least}, "give 0 or more")
+        require("optim.momentum", self.momentum, 0 <= self.momentum < 1, "give a number from 0 to below 1")
+
+
+@dataclass
+class TrainerConfig:
+    """What Lightning's Trainer runs on, for how long, and how often it looks at the validation set."""
+
+    accelerator: str = "auto"
+    devices: Any = "auto"  # "auto", a number, or a list of indices
+    strategy: str = "auto"
+    num_nodes: int = 1
+    precision: str = "auto"
+    max_steps: int = 4000
+    val_every: int = 500  # steps
+    log_every: int = 10  # steps
+    limit_val_batches: Any = 1.0  # a share (float) or a number (int) of validation batches
+    gradient_clip: float | None = None
+    compile: bool = False
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        """Check values and ranges."""
+        _require_choice("trainer.precision", self.precision, Precision)
+        counts = ("num_nodes", "max_steps", "val_every", "log_every")
+        _require_all({f"trainer.{n}": (v := getattr(self, n), v >= 1) for n in counts}, "give at least 1")
+        clip = self.gradient_clip
+        require("trainer.gradient_clip", clip, clip is None or clip > 0, "give a norm above 0, or null for none")
+        limit = self.limit_val_batches
+        known = (isinstance(limit, int) and limit >= 1) or (isinstance(limit, float) and 0 < limit <= 1)
+        require("trainer.limit_val_batches", limit, known, "give a share in (0, 1] or a number of batches")
+
+
+@dataclass
+class LoggerConfig:
+    """Where curves and pictures go; `metrics.csv` in the run folder is written in any case but `none`."""
+
+    name: str = "wandb"
+    project: str = "facekp"
+    entity: str | None = None
+    group: str | None = None
+    run_name: str | None = None
+    offline: bool = False
+    images: int = 8  # validation images shown with their masks
+
+    def __post_init__(self) -> None:
+        """Check values."""
+        _require_choice("logger.name", self.name, LoggerName)
+        require("logger.images", self.images, self.images >= 0, "give 0 or more")
+
+
+@dataclass
+class CallbacksConfig:
+    """What watches the run."""
+
+    progress: bool = True
+    monitor: str = "val/miou"  # decides which checkpoint is the best
+    mode: str = "max"
+    patience: int | None = None  # validations without a better score after which training stops
+
+    def __post_init__(self) -> None:
+        """Check values."""
+        _require_choice("callbacks.mode", self.mode, Literal["max", "min"])
+        patience = self.patience
+        require("callbacks.patience", patience, patience is None or patience >= 1, "give at least 1, or null")
+
+
+@dataclass
+class Config:
+    """Everything a training run depends on."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: dict[str, Any] = field(default_factory=dict)  # `name` and the network's own settings
+    loss: LossConfig = field(default_factory=LossConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
+    seed: int = 0
+    resume: str | None = None  # "last" or a checkpoint's path
+    output_dir: str = MISSING
+
+    def __post_init__(self) -> None:
+        """Check what no part can check alone."""
+        require("seed", self.seed, self.seed >= 0, "give 0 or more")
+        require("model", self.model, "name" in self.model, "choose a network: model=resnet18")
+
+
+def register_schema() -> None:
+    """Make the classes above the types that Hydra checks `conf/` and the command line against."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def read_config(composed: DictConfig) -> Config:
+    """Turn Hydra's composed settings into a checked Config.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+    config = OmegaConf.to_object(composed)
+    if not isinstance(config, Config):
+        raise TypeError(f"composed from {type(config).__name__}, not from the schema of facekp.config")
+    return config
+
+
+def as_plain(config: Config) -> dict[str, Any]:
+    """Return the settings as nested dicts of plain values, for loggers and files."""
+    return asdict(config)
+
+
+def expand(path: str) -> Path:
+    """Return `path` with `~` and environment variables resolved."""
+    return Path(os.path.expandvars(path)).expanduser()

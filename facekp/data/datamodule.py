@@ -1,0 +1,105 @@
+"""The data set of a run, as Lightning wants it."""
+
+from pathlib import Path
+
+import cv2
+import pytorch_lightning as pl
+from torch.utils.data import DataLoader
+
+from facekp.config import DataConfig
+from facekp.data.dataset import Batch, FaceDataset
+from facekp.data.layout import Sample, read_index
+from facekp.data.sources import check_source, prepared_root
+from facekp.data.stream import EvaluationOrder, TrainingStream
+from facekp.data.transforms import evaluation_transform, training_transform
+from facekp.errors import DataError
+
+
+class FaceDataModule(pl.LightningDataModule):
+    """Training, validation and test loaders over a prepared, an official or a synthetic data set.
+
+    The training loader is one long stream of `total_steps` batches (see `TrainingStream`); it begins where the
+    trainer's step count says that a resumed run stands.
+
+    Args:
+        config: the `data` settings.
+        seed: seed of the training stream.
+        total_steps: steps of the whole run.
+
+    Raises:
+        DataError: the data set is missing or cannot be used; its folder is checked here, before any data is read.
+    """
+
+    def __init__(self, config: DataConfig, *, seed: int, total_steps: int) -> None:
+        super().__init__()
+        check_source(config)
+        self.config = config
+        self.seed = seed
+        self.total_steps = total_steps
+        self.samples: dict[str, list[Sample]] = {}
+
+    def prepare_data(self) -> None:
+        """Prepare or draw the data set, once and on one process."""
+        prepared_root(self.config)
+
+    def setup(self, stage: str) -> None:
+        """List the samples of every split."""
+        if not self.samples:
+            root = prepared_root(self.config)
+            self.samples = read_index(root)
+            self._require("train" if stage == "fit" else stage.replace("validate", "val"), root)
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return the rest of the training stream, in batches."""
+        c = self.config
+        world = self.trainer.world_size if self.trainer else 1
+        if c.batch_size % world:
+            raise DataError(f"data.batch_size is {c.batch_size}: give a multiple of the {world} processes")
+        stream = TrainingStream(
+            len(self.samples["train"]),
+            seed=self.seed,
+            length=self.total_steps * c.batch_size,
+            global_batch=c.batch_size,
+            start=(self.trainer.global_step if self.trainer else 0) * c.batch_size,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=world,
+        )
+        transform = training_transform(c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip)
+        dataset = FaceDataset(self.samples["train"], transform)
+        return self._loader(dataset, stream, c.batch_size // world)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return the validation images, whole."""
+        return self._evaluation_loader("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        """Return the test images, whole."""
+        return self._evaluation_loader("test")
+
+    def _evaluation_loader(self, split: str) -> DataLoader[Batch]:
+        dataset = FaceDataset(self.samples[split], evaluation_transform(self.config.size))
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return self._loader(dataset, EvaluationOrder(dataset, rank, world), self.config.eval_batch_size)
+
+    def _loader(
+        self, dataset: FaceDataset, sampler: TrainingStream | EvaluationOrder, batch_size: int
+    ) -> DataLoader[Batch]:
+        workers = self.config.loader_workers
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=workers,
+            worker_init_fn=_one_thread if workers else None,
+            persistent_workers=workers > 0 and isinstance(sampler, TrainingStream),
+            pin_memory=bool(self.trainer) and self.trainer.strategy.root_device.type == "cuda",
+        )
+
+    def _require(self, split: str, root: Path) -> None:
+        if not self.samples[split]:
+            raise DataError(f"data.root is '{root}', whose index.csv has no '{split}' image; take another data set")
+
+
+def _one_thread(worker: int) -> None:
+    # OpenCV's own threads fight the other workers for the cores.
+    cv2.setNumThreads(0)

@@ -1,0 +1,80 @@
+"""Which sample comes when: the training stream as a pure function of seed and position."""
+
+from collections.abc import Iterator, Sized
+
+import numpy as np
+from torch.utils.data import Sampler
+
+Draw = tuple[int, int]
+"""Index into the data set, and the seed of the sample's augmentation."""
+
+
+class TrainingStream(Sampler[Draw]):
+    """The k-th draw of training, for any number of workers and processes and after a resume.
+
+    Pass p over the data is a permutation drawn from (seed, p); the augmentation of position k is seeded from (seed, k).
+    A process takes its share of every global batch, so that the union over processes is the single-process stream.
+
+    `len()` is the length of the whole stream, also when iteration starts later: Lightning counts the batches that a
+    resumed run has seen already.
+
+    Args:
+        size: number of images.
+        seed: non-negative.
+        length: draws in the whole stream, over all processes; a multiple of `global_batch`.
+        global_batch: draws a step, over all processes; a multiple of `world_size`.
+        start: position of the first draw, a multiple of `global_batch`.
+        rank: which share of each batch.
+        world_size: number of processes.
+
+    Example:
+        >>> whole = list(TrainingStream(5, seed=1, length=12, global_batch=4))
+        >>> whole[4:] == list(TrainingStream(5, seed=1, length=12, global_batch=4, start=4))
+        True
+    """
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        seed: int,
+        length: int,
+        global_batch: int,
+        start: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.size, self.seed, self.length, self.start = size, seed, length, start
+        self.global_batch, self.rank, self.world_size = global_batch, rank, world_size
+
+    def __len__(self) -> int:
+        """Return this process's share of the whole stream."""
+        return self.length // self.world_size
+
+    def __iter__(self) -> Iterator[Draw]:
+        """Yield this process's draws from `start` on."""
+        share = self.global_batch // self.world_size
+        order, order_pass = np.empty(0, dtype=np.int64), -1
+        for batch in range(self.start, self.length, self.global_batch):
+            for position in range(batch + self.rank * share, batch + (self.rank + 1) * share):
+                in_pass, offset = divmod(position, self.size)
+                if in_pass != order_pass:
+                    order = np.random.default_rng((self.seed, in_pass)).permutation(self.size)
+                    order_pass = in_pass
+                augmentation = np.random.SeedSequence((self.seed, position)).generate_state(1)[0]
+                yield int(order[offset]), int(augmentation)
+
+
+class EvaluationOrder(Sampler[Draw]):
+    """Every image once, in order; with several processes each takes every `world_size`-th, none twice."""
+
+    def __init__(self, dataset: Sized, rank: int = 0, world_size: int = 1) -> None:
+        self.indices = range(rank, len(dataset), world_size)
+
+    def __len__(self) -> int:
+        """Return the number of images of this process."""
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[Draw]:
+        """Yield (index, 0)."""
+        return ((index, 0) for index in self.indices)

@@ -1,0 +1,55 @@
+"""Scores of a whole data set from one confusion matrix."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchmetrics.classification import MulticlassConfusionMatrix
+
+from facekp.attributes import ATTRIBUTES, IGNORE_INDEX, NUM_CLASSES
+
+PER_CLASS = ("iou", "f1")
+"""Scores that exist for every class, as `iou/nose`."""
+
+
+class ParsingMetrics(MulticlassConfusionMatrix):
+    """mIoU, mean F1, pixel accuracy, and IoU and F1 of every class.
+
+    `update(predicted, labels)` takes (N, H, W) int ids, labels with 255 where nothing counts. The confusion matrix is
+    summed over images and processes before anything is divided.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(num_classes=NUM_CLASSES, ignore_index=IGNORE_INDEX, **kwargs)
+
+    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]  # the base class returns the matrix itself
+        """Return the scores; see `scores_from_confusion`."""
+        return scores_from_confusion(super().compute())
+
+
+def scores_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
+    """Turn a confusion matrix into scores.
+
+    A class absent from both truth and prediction has no IoU or F1 (nan) and is left out of the means.
+
+    Args:
+        confusion: (C, C) counts, rows truth, columns prediction.
+
+    Returns:
+        Scalars in 0..1: `miou` (all classes), `mean_f1` (all but background), `pixel_accuracy`, `iou/NAME` and
+        `f1/NAME`; and `classes`, how many classes `miou` averages.
+    """
+    counts = confusion.double()
+    hit, truth, predicted = counts.diag(), counts.sum(1), counts.sum(0)
+    # 0 / 0 gives nan, which marks an absent class.
+    iou = hit / (truth + predicted - hit)
+    f1 = 2 * hit / (truth + predicted)
+    scores = {
+        "miou": iou.nanmean(),
+        "mean_f1": f1[1:].nanmean(),
+        "pixel_accuracy": hit.sum() / counts.sum(),
+        "classes": (~iou.isnan()).sum(),
+    }
+    for kind, values in zip(PER_CLASS, (iou, f1), strict=True):
+        scores |= {f"{kind}/{name}": value for name, value in zip(ATTRIBUTES, values, strict=True)}
+    return {name: value.to(torch.float32) for name, value in scores.items()}

@@ -1,0 +1,48 @@
+"""What turns a feature map into scores, and the check that every network makes of its input."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock
+
+from facekp.attributes import NUM_CLASSES
+
+HEAD_CHANNELS = 64
+STRIDE = 32
+"""Input sides are multiples of this, the stride of the coarsest head."""
+
+
+class OutputHead(nn.Sequential):
+    """The paper's "ResNet output layer": a basic block that narrows to 64 channels, a 3x3 and a 1x1 convolution.
+
+    Shape:
+        features: (N, in_channels, h, w) float.
+        Returns: (N, 19, h, w) float.
+    """
+
+    def __init__(self, in_channels: int, classes: int = NUM_CLASSES) -> None:
+        narrow = nn.Sequential(nn.Conv2d(in_channels, HEAD_CHANNELS, 1, bias=False), nn.BatchNorm2d(HEAD_CHANNELS))
+        super().__init__(
+            BasicBlock(in_channels, HEAD_CHANNELS, downsample=narrow),
+            nn.Conv2d(HEAD_CHANNELS, HEAD_CHANNELS, 3, padding=1, bias=False),
+            nn.BatchNorm2d(HEAD_CHANNELS),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(HEAD_CHANNELS, classes, 1),
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        self[-1].bias.data.zero_()
+
+
+def output_heads(channels: Sequence[int]) -> nn.ModuleList:
+    """Return one head for each feature map, finest first."""
+    return nn.ModuleList(OutputHead(c) for c in channels)
+
+
+def check_input(images: Tensor) -> None:
+    """Raise ValueError unless `images` is (N, 3, H, W) with H and W multiples of 32."""
+    if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % STRIDE or images.shape[3] % STRIDE:
+        raise ValueError(
+            f"images have shape {tuple(images.shape)}: need (N, 3, H, W) with H and W multiples of {STRIDE}"
+        )

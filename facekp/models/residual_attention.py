@@ -1,0 +1,137 @@
+"""The paper's baseline: a Residual Attention Network with the same three heads.
+
+The variant is Attention-92 for inputs of 448 pixels: one more attention stage than at 224, at stride 4.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facekp.models.heads import check_input, output_heads
+from facekp.models.registry import register
+
+
+def _norm_relu_conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> list[nn.Module]:
+    conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
+    return [nn.BatchNorm2d(c_in), nn.ReLU(inplace=True), conv]
+
+
+class Bottleneck(nn.Module):
+    """Pre-activation bottleneck: 1x1, 3x3, 1x1, each after batch-norm and ReLU; inside it, a quarter of `c_out`.
+
+    Reference: He et al. 2016, arXiv:1603.05027.
+    """
+
+    def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
+        super().__init__()
+        inner = c_out // 4
+        # The first activation is shared with the shortcut, so it stands apart (and must not write in place).
+        self.activate = nn.Sequential(nn.BatchNorm2d(c_in), nn.ReLU())
+        self.residual = nn.Sequential(
+            nn.Conv2d(c_in, inner, 1, bias=False),
+            *_norm_relu_conv(inner, inner, 3, stride),
+            *_norm_relu_conv(inner, c_out, 1),
+        )
+        same = c_in == c_out and stride == 1
+        self.shortcut = None if same else nn.Conv2d(c_in, c_out, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, c_in, h, w) to (N, c_out, h/stride, w/stride)."""
+        active = self.activate(x)
+        shortcut = x if self.shortcut is None else self.shortcut(active)
+        out: Tensor = self.residual(active) + shortcut
+        return out
+
+
+class DownUp(nn.Module):
+    """One level of the mask branch: halve, look (deeper levels inside), return to the input's own size.
+
+    Shape:
+        x: (N, channels, h, w) float; returns the same shape.
+    """
+
+    def __init__(self, channels: int, levels: int) -> None:
+        super().__init__()
+        self.down = Bottleneck(channels, channels)
+        self.inner = DownUp(channels, levels - 1) if levels > 1 else None
+        self.skip = Bottleneck(channels, channels) if levels > 1 else None
+        self.up = Bottleneck(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the context of `x` at its own resolution."""
+        low = self.down(F.max_pool2d(x, 3, stride=2, padding=1))
+        if self.inner is not None and self.skip is not None:
+            low = self.inner(low) + self.skip(low)
+        return F.interpolate(self.up(low), size=x.shape[-2:], mode="bilinear", align_corners=False)
+
+
+class AttentionModule(nn.Module):
+    """Attention residual learning, `(1 + M) * T`, with p = 1, t = 2, r = 1 units.
+
+    T is the trunk branch (two bottlenecks), M the mask branch (`levels` of down and up, two 1x1 convolutions, sigmoid).
+
+    Shape:
+        x: (N, channels, h, w) float; returns the same shape.
+
+    Reference: Wang et al. 2017, arXiv:1704.06904, section 3.1, formula 3.
+    """
+
+    def __init__(self, channels: int, levels: int) -> None:
+        super().__init__()
+        self.before = Bottleneck(channels, channels)
+        self.trunk = nn.Sequential(Bottleneck(channels, channels), Bottleneck(channels, channels))
+        self.mask = nn.Sequential(
+            DownUp(channels, levels),
+            *_norm_relu_conv(channels, channels, 1),
+            *_norm_relu_conv(channels, channels, 1),
+            nn.Sigmoid(),
+        )
+        self.after = Bottleneck(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the attended features."""
+        x = self.before(x)
+        out: Tensor = self.after((1 + self.mask(x)) * self.trunk(x))
+        return out
+
+
+@register("residual_attention")
+class ResidualAttention(nn.Module):
+    """Residual Attention Network (Attention-92, 448-pixel variant) with three score heads.
+
+    Shape:
+        images: (N, 3, H, W) float, normalised; H and W multiples of 32.
+        Returns: three score maps (N, 19, H/8, W/8), (N, 19, H/16, W/16), (N, 19, H/32, W/32).
+
+    Reference: Wang et al. 2017, arXiv:1704.06904, table 2.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(
+            nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False),
+            nn.BatchNorm2d(64),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, stride=2, padding=1),
+            Bottleneck(64, 128),
+            AttentionModule(128, levels=4),
+        )
+        self.stage1 = nn.Sequential(Bottleneck(128, 256, stride=2), AttentionModule(256, levels=3))
+        self.stage2 = nn.Sequential(
+            Bottleneck(256, 512, stride=2), *(AttentionModule(512, levels=2) for _ in range(2))
+        )
+        self.stage3 = nn.Sequential(
+            Bottleneck(512, 1024, stride=2), *(AttentionModule(1024, levels=1) for _ in range(3))
+        )
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        self.heads = output_heads((256, 512, 1024))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the score maps at strides 8, 16 and 32."""
+        check_input(images)
+        at8 = self.stage1(self.stem(images))
+        at16 = self.stage2(at8)
+        at32 = self.stage3(at16)
+        fine, middle, coarse = self.heads
+        return fine(at8), middle(at16), coarse(at32)

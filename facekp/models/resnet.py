@@ -1,0 +1,59 @@
+"""The paper's network: a ResNet18 trunk with a head on each of its last three stages."""
+
+from typing import Literal
+from urllib.error import URLError
+
+import torchvision
+from torch import Tensor, nn
+
+from facekp.errors import ConfigError
+from facekp.models.heads import check_input, output_heads
+from facekp.models.registry import register
+
+
+@register("resnet18")
+class ResNet18(nn.Module):
+    """Multi-head ResNet18.
+
+    Shape:
+        images: (N, 3, H, W) float, normalised; H and W multiples of 32.
+        Returns: three score maps (N, 19, H/8, W/8), (N, 19, H/16, W/16), (N, 19, H/32, W/32).
+
+    Args:
+        pretrained: False for random weights, "imagenet" for torchvision's trunk (a download of 45 MB).
+
+    Raises:
+        ConfigError: an unknown `pretrained`, or ImageNet weights that cannot be fetched.
+
+    Reference: He et al. 2015, arXiv:1512.03385.
+    """
+
+    def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
+        super().__init__()
+        trunk = _trunk(pretrained)
+        self.stem = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool, trunk.layer1)
+        self.layer2, self.layer3, self.layer4 = trunk.layer2, trunk.layer3, trunk.layer4
+        self.heads = output_heads((128, 256, 512))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the score maps at strides 8, 16 and 32."""
+        check_input(images)
+        at8 = self.layer2(self.stem(images))
+        at16 = self.layer3(at8)
+        at32 = self.layer4(at16)
+        fine, middle, coarse = self.heads
+        return fine(at8), middle(at16), coarse(at32)
+
+
+def _trunk(pretrained: Literal[False, "imagenet"]) -> torchvision.models.ResNet:
+    if pretrained is False:
+        return torchvision.models.resnet18(weights=None)
+    if pretrained != "imagenet":
+        raise ConfigError(f"model.pretrained is '{pretrained}': choose false or imagenet")
+    try:
+        return torchvision.models.resnet18(weights=torchvision.models.ResNet18_Weights.IMAGENET1K_V1)
+    except (URLError, OSError, RuntimeError) as error:
+        raise ConfigError(
+            f"model.pretrained is 'imagenet', but its weights cannot be fetched ({error}): "
+            "connect to the network once, or set model.pretrained=false"
+        ) from error

@@ -1,0 +1,120 @@
+"""Training and evaluation of a face parsing network."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from facekp.checkpoint import KEY, describe
+from facekp.data.dataset import Batch
+from facekp.losses import OhemCrossEntropy
+from facekp.metrics import ParsingMetrics
+from facekp.models import build_model, fuse
+from facekp.optim import PolySchedule, build_sgd
+
+STRIDES = (8, 16, 32)
+
+
+class FaceParsing(pl.LightningModule):
+    """A network, the sum of its three heads' OHEM losses, its metrics and its optimiser.
+
+    All arguments are plain data, so that a checkpoint loads without pickles.
+
+    Args:
+        model: `name` and settings for `build_model`.
+        loss: settings of `OhemCrossEntropy`.
+        optim: `lr`, `momentum`, `weight_decay`, `head_lr_mult`, `warmup_steps`, `warmup_start`, `power`.
+        total_steps: optimiser steps of the whole run.
+        size: side in pixels at which images are evaluated; a prediction uses the same.
+        compile: compile the network with `torch.compile`.
+    """
+
+    hparams: Any
+
+    def __init__(
+        self,
+        model: dict[str, Any],
+        loss: dict[str, Any],
+        optim: dict[str, Any],
+        total_steps: int,
+        size: int,
+        compile: bool = False,  # noqa: A002  # the setting's name, as in Lightning and torch
+    ) -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        # Convolutions are faster in channels_last, on CPUs and tensor cores alike.
+        self.net: nn.Module = build_model(**model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.criterion = OhemCrossEntropy(**loss)
+        self.val_metrics = ParsingMetrics()
+        self.test_metrics = ParsingMetrics()
+        if compile:
+            self.net.compile()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the three score maps of `images` (N, 3, H, W) float, normalised."""
+        scores: tuple[Tensor, Tensor, Tensor] = self.net(images.contiguous(memory_format=torch.channels_last))
+        return scores
+
+    def _step(self, batch: Batch) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
+        """Return the summed loss, each head's, and the scores."""
+        scores = self(batch["image"])
+        losses = [self.criterion(s, batch["label"]) for s in scores]
+        return torch.stack(losses).sum(), losses, scores
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Return the loss of one batch."""
+        loss, losses, _ = self._step(batch)
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log_dict({f"train/loss_{s}": part.detach() for s, part in zip(STRIDES, losses, strict=True)})
+        self.log("lr", self._learning_rate())
+        return loss
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one batch."""
+        self._evaluate(batch, "val", self.val_metrics)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count one batch."""
+        self._evaluate(batch, "test", self.test_metrics)
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the scores of the whole split."""
+        self._report("val", self.val_metrics)
+
+    def on_test_epoch_end(self) -> None:
+        """Log the scores of the whole split."""
+        self._report("test", self.test_metrics)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Return SGD and its schedule, which advances with every step."""
+        optim = self.hparams.optim
+        sgd = build_sgd(
+            self.net, **{key: optim[key] for key in ("lr", "momentum", "weight_decay", "head_lr_mult")}
+        )
+        schedule = PolySchedule(
+            base=optim["lr"],
+            total_steps=self.hparams.total_steps,
+            **{key: optim[key] for key in ("warmup_steps", "warmup_start", "power")},
+        )
+        return {"optimizer": sgd, "lr_scheduler": {"scheduler": LambdaLR(sgd, schedule), "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what prediction needs to know, as plain data."""
+        checkpoint[KEY] = describe(self.hparams.model, self.hparams.size)
+
+    def _evaluate(self, batch: Batch, split: str, metrics: ParsingMetrics) -> None:
+        loss, _, scores = self._step(batch)
+        labels = batch["label"]
+        metrics.update(fuse(scores, (labels.shape[-2], labels.shape[-1])).argmax(1), labels)
+        self.log(f"{split}/loss", loss, on_epoch=True, batch_size=len(labels), sync_dist=True)
+
+    def _report(self, split: str, metrics: ParsingMetrics) -> None:
+        scores = metrics.compute()
+        metrics.reset()
+        self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
+
+    def _learning_rate(self) -> float:
+        optimizers = self.trainer.optimizers
+        return float(optimizers[0].param_groups[0]["lr"])

@@ -1,0 +1,85 @@
+"""`metrics.csv` of a run folder: one row a logged step, kept through a resume."""
+
+import csv
+import time
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+FILE = "metrics.csv"
+
+
+def read_rows(path: Path) -> list[dict[str, float]]:
+    """Return the rows of a `metrics.csv`; empty cells are left out. No file gives no rows."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+class RunLog(Logger):
+    """Write every logged value to `folder/metrics.csv`, with its step and the seconds since the run began.
+
+    Lightning's CSVLogger removes the file when a run is resumed; this one keeps the rows up to the resumed step.
+
+    Args:
+        folder: the run folder.
+        resumed_from: folder of the run that this one continues, or None.
+        resumed_step: its step; later rows are dropped.
+    """
+
+    def __init__(self, folder: Path, resumed_from: Path | None = None, resumed_step: int = 0) -> None:
+        super().__init__()
+        self.path = folder / FILE
+        self.rows: dict[int, dict[str, float]] = {}
+        if resumed_from is not None:
+            self.rows = {int(r["step"]): r for r in read_rows(resumed_from / FILE) if r["step"] <= resumed_step}
+        spent = max((row["seconds"] for row in self.rows.values()), default=0.0)
+        self._began = time.monotonic() - spent
+
+    @property
+    def validated_steps(self) -> set[int]:
+        """Return the steps at which the validation set was scored."""
+        return {step for step, row in self.rows.items() if "val/loss" in row}
+
+    @property
+    def name(self) -> str:
+        """Return the logger's name."""
+        return "runlog"
+
+    @property
+    def version(self) -> str:
+        """Return an empty version: the run folder is the version."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the run folder holds the composed configuration already."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add `metrics` to the row of `step`."""
+        # Lightning counts from 0 in its step; a row tells how many optimiser steps were done.
+        row = self.rows.setdefault((step or 0) + 1, {"step": (step or 0) + 1})
+        row["seconds"] = round(time.monotonic() - self._began, 2)
+        row |= {name: value for name, value in metrics.items() if name != "epoch"}
+
+    @rank_zero_only
+    def save(self) -> None:
+        """Write the file, whole, and put it in place at once."""
+        names = list(dict.fromkeys(name for row in self.rows.values() for name in row))
+        new = self.path.with_suffix(".tmp")
+        with new.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.rows[step] for step in sorted(self.rows))
+        new.replace(self.path)
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Write what is left."""
+        if self.rows:
+            self.save()
