@@ -1,24 +1,31 @@
-"""Train a face parsing network: `python train.py model=resnet18`, `python train.py -m model=resnet18,residual_attention`."""
+"""Train a network: `python train.py model=resnet18`; compare: `python train.py -m model=resnet18,residual_attention`."""
 
 import logging
+from contextlib import nullcontext
 
 import hydra
 import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from facekp.config import read_config, register_schema
+from facekp.config import Config, read_config, register_schema
 from facekp.errors import one_line_errors
-from facekp.loggers import build_loggers, finish_loggers
-from facekp.training import build_data, build_module, build_trainer, find_resume, write_summary
+from facekp.loggers import build_loggers, finish_wandb
+from facekp.training import (
+    build_data,
+    build_module,
+    build_trainer,
+    discard_unused,
+    find_resume,
+    write_summary,
+)
 
 register_schema()
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="config")
-def main(composed: DictConfig) -> float:
-    """Run one training job and return its best validation mIoU."""
-    config = read_config(composed)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+def train(config: Config) -> float:
+    """Run one job and return its best validation mIoU."""
     pl.seed_everything(config.seed, verbose=False)
     module = build_module(config)
     data = build_data(config)
@@ -26,18 +33,27 @@ def main(composed: DictConfig) -> float:
     log, loggers = build_loggers(config, resume)
     try:
         trainer = build_trainer(config, loggers)
-        trainer.fit(module, data, ckpt_path=resume, weights_only=True)
+        trainer.fit(module, data, ckpt_path=resume.checkpoint if resume else None, weights_only=True)
         if trainer.global_step not in log.validated_steps:
             trainer.validate(module, data, verbose=False)
         if data.samples["test"]:
             trainer.test(module, data, ckpt_path="best", weights_only=True, verbose=False)
-        summary = write_summary(config, log)
     finally:
-        finish_loggers(config)
-    val = summary["val"]["best"]
-    print(f"val mIoU {val['miou']:.3f}, mean F1 {val['mean_f1']:.3f}, loss {val['loss']:.3f} (step {val['step']})")
+        finish_wandb(config)
+    best = write_summary(config, log)["val"]["best"]
+    print(f"val mIoU {best['miou']:.3f}, mean F1 {best['mean_f1']:.3f}, loss {best['loss']:.3f} (step {best['step']})")
     print(f"run folder: {config.output_dir}")
-    return float(val["miou"])
+    return float(best["miou"])
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config")
+def main(composed: DictConfig) -> float:
+    """Check the composed settings and train."""
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    # A job of a sweep that fails must not end the others, so only a single run ends here.
+    single = HydraConfig.get().mode == RunMode.RUN
+    with one_line_errors() if single else nullcontext(), discard_unused(composed.output_dir):
+        return train(read_config(composed))
 
 
 if __name__ == "__main__":

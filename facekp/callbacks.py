@@ -10,6 +10,7 @@ from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint
 
 from facekp.config import Config
 from facekp.data.dataset import Batch
+from facekp.loggers import MaskPictures
 
 CHECKPOINTS = "checkpoints"
 
@@ -24,6 +25,8 @@ def build_callbacks(config: Config) -> list[Callback]:
         ModelCheckpoint(folder, "best", monitor=c.monitor, mode=c.mode, enable_version_counter=False),
         ModelCheckpoint(folder, "last", save_on_train_epoch_end=False, enable_version_counter=False),
     ]
+    if config.logger.name == "wandb" and config.logger.images:
+        callbacks.append(MaskPictures(config.logger.images))
     if c.patience is not None:
         callbacks.append(EarlyStopping(c.monitor, mode=c.mode, patience=c.patience))
     if c.progress:

@@ -6,7 +6,7 @@ data is read.
 
 import math
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -208,10 +208,21 @@ def read_config(composed: DictConfig) -> Config:
     Raises:
         ConfigError: a value out of range.
     """
+    _refuse_additions(composed, Config, "")
     config = OmegaConf.to_object(composed)
     if not isinstance(config, Config):
         raise TypeError(f"composed from {type(config).__name__}, not from the schema of facekp.config")
     return config
+
+
+def _refuse_additions(node: DictConfig, schema: type, prefix: str) -> None:
+    """Raise for a setting that `+key=value` added beside the known ones, where it would be read by nothing."""
+    known = {f.name: f.type for f in fields(schema)}
+    for key in node:
+        if key not in known:
+            raise ConfigError(f"no setting is called '{prefix}{key}': leave it out, or see `python train.py --help`")
+        if is_dataclass(known[key]):
+            _refuse_additions(node[key], known[key], f"{prefix}{key}.")  # type: ignore[arg-type]  # classes, not objects
 
 
 def as_plain(config: Config) -> dict[str, Any]:

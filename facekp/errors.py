@@ -1,12 +1,14 @@
 """Errors that a user can cause, and how an entry point shows them: one line, no traceback."""
 
+import difflib
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 
 class FacekpError(Exception):
@@ -33,13 +35,29 @@ def one_line_errors() -> Iterator[None]:
     try:
         yield
     except (FacekpError, HydraException, OmegaConfBaseException) as error:
-        cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
-        print(f"error: {_flatten(str(cause))}", file=sys.stderr)
+        print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
 
 
-def _flatten(message: str) -> str:
-    return "; ".join(line.strip() for line in message.splitlines() if line.strip())
+def explain(error: Exception) -> str:
+    """Say in one line what a user's error is about, also when Hydra, OmegaConf or a loader's process raised it."""
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
+        return _unknown_setting(cause, cause.parent_node)
+    message = str(cause)
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        message = f"{cause.full_key}: {message.splitlines()[0]}"
+    # Hydra lists its search path after the options; a loader's process puts its traceback before the message.
+    message = message.split("Config search path:")[0].split("facekp.errors.DataError: ")[-1]
+    return "; ".join(line.strip() for line in message.splitlines() if line.strip()).replace(":;", ":")
+
+
+def _unknown_setting(error: OmegaConfBaseException, parent: DictConfig) -> str:
+    known = [str(key) for key in parent]
+    close = difflib.get_close_matches(str(error.key), known, 1)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    group = str(error.full_key).rpartition(".")[0]
+    return f"no setting is called '{error.full_key}': {hint}{group or 'a run'} has {', '.join(known)}"

@@ -4,12 +4,19 @@ import csv
 import time
 from argparse import Namespace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 FILE = "metrics.csv"
+
+
+class Resume(NamedTuple):
+    """Where a run continues."""
+
+    checkpoint: Path
+    step: int
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
@@ -27,16 +34,18 @@ class RunLog(Logger):
 
     Args:
         folder: the run folder.
-        resumed_from: folder of the run that this one continues, or None.
-        resumed_step: its step; later rows are dropped.
+        resume: where it continues another run, whose rows up to then are taken over; None for a new run.
+        keep_file: whether the file is written; without it the rows are in memory only.
     """
 
-    def __init__(self, folder: Path, resumed_from: Path | None = None, resumed_step: int = 0) -> None:
+    def __init__(self, folder: Path, resume: Resume | None = None, *, keep_file: bool = True) -> None:
         super().__init__()
         self.path = folder / FILE
+        self.keep_file = keep_file
         self.rows: dict[int, dict[str, float]] = {}
-        if resumed_from is not None:
-            self.rows = {int(r["step"]): r for r in read_rows(resumed_from / FILE) if r["step"] <= resumed_step}
+        if resume is not None:
+            past = read_rows(resume.checkpoint.parents[1] / FILE)
+            self.rows = {int(row["step"]): row for row in past if row["step"] <= resume.step}
         spent = max((row["seconds"] for row in self.rows.values()), default=0.0)
         self._began = time.monotonic() - spent
 
@@ -70,6 +79,8 @@ class RunLog(Logger):
     @rank_zero_only
     def save(self) -> None:
         """Write the file, whole, and put it in place at once."""
+        if not self.keep_file:
+            return
         names = list(dict.fromkeys(name for row in self.rows.values() for name in row))
         new = self.path.with_suffix(".tmp")
         with new.open("w", newline="", encoding="utf-8") as file:

@@ -2,6 +2,9 @@
 
 import json
 import math
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +17,26 @@ from facekp.callbacks import CHECKPOINTS, build_callbacks
 from facekp.checkpoint import KEY, read_checkpoint
 from facekp.config import Config, as_plain, expand
 from facekp.data.datamodule import FaceDataModule
-from facekp.errors import CheckpointError, ConfigError
+from facekp.errors import CheckpointError, ConfigError, FacekpError
 from facekp.metrics import PER_CLASS
 from facekp.module import FaceParsing
-from facekp.runlog import RunLog
+from facekp.runlog import Resume, RunLog
 
 SUMMARY = "metrics.json"
 TRAIN_LOSS_STEPS = 100
 """`train.loss` of a summary is the mean of what was logged in this many last steps."""
+
+
+@contextmanager
+def discard_unused(folder: str) -> Iterator[None]:
+    """Remove a run folder that an error left with nothing but Hydra's own files in it."""
+    try:
+        yield
+    except FacekpError:
+        written = [p for p in Path(folder).rglob("*") if p.is_file() and ".hydra" not in p.parts and p.suffix != ".log"]
+        if not written:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 def build_module(config: Config) -> FaceParsing:
@@ -86,8 +101,8 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "32-true"
 
 
-def find_resume(config: Config) -> Path | None:
-    """Return the checkpoint that `resume` names: a path, or "last" for this run folder's or else the newest run's.
+def find_resume(config: Config) -> Resume | None:
+    """Find the checkpoint that `resume` names: a path, or "last" for this run folder's or else the newest run's.
 
     Raises:
         ConfigError: there is none, or it was trained with other settings.
@@ -106,7 +121,7 @@ def find_resume(config: Config) -> Path | None:
     ):
         if now != then:
             raise ConfigError(f"{setting} is {now}, but '{path}' was trained with {then}: resume with the same")
-    return path
+    return Resume(path, int(content["global_step"]))
 
 
 def _newest(run: Path) -> Path:

@@ -36,15 +36,15 @@ class Sample:
     label: Path
 
 
-def recognise(root: str | Path) -> Layout:
-    """Tell which layout `root` holds.
+def recognise(root: str | Path, setting: str = "data.root") -> Layout:
+    """Tell which layout `root` holds; messages call it `setting`.
 
     Raises:
         DataError: the folder is missing, or holds neither layout.
     """
     root = Path(root)
     if not root.is_dir():
-        raise DataError(f"data.root is '{root}', which is no folder: {HOW_TO_GET}")
+        raise DataError(f"{setting} is '{root}', which is no folder: {HOW_TO_GET}")
     if (root / INDEX).is_file():
         return "prepared"
     official = [OFFICIAL_IMAGES, OFFICIAL_MASKS, OFFICIAL_MAPPING]
@@ -52,9 +52,9 @@ def recognise(root: str | Path) -> Layout:
     if not missing:
         return "official"
     if len(missing) < len(official):
-        raise DataError(f"data.root is '{root}', a CelebAMask-HQ folder without {' and '.join(missing)}: add them")
+        raise DataError(f"{setting} is '{root}', a CelebAMask-HQ folder without {' and '.join(missing)}: add them")
     raise DataError(
-        f"data.root is '{root}', which holds neither {INDEX} (prepared layout) nor {OFFICIAL_IMAGES}/ (official one): "
+        f"{setting} is '{root}', which holds neither {INDEX} (prepared layout) nor {OFFICIAL_IMAGES}/ (official one): "
         f"{HOW_TO_GET}"
     )
 

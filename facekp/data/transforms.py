@@ -1,5 +1,6 @@
 """Augmentation and normalisation, in albumentations."""
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -42,6 +43,19 @@ class ChooseScale(A.RandomScale):
         return {"scale": self.py_random.choice(self.factors)}
 
 
+class Pipeline(A.Compose):
+    """Transforms that draw their random numbers one after the other from one stream.
+
+    With `A.Compose` every transform starts a stream of its own from the same seed, so that all draw the same numbers:
+    the draw that mirrors an image would also choose its scale and its crop.
+    """
+
+    def set_random_seed(self, seed: int | None) -> None:
+        """Start the stream."""
+        self.seed = seed
+        self.set_random_state(np.random.default_rng(seed), random.Random(seed))
+
+
 def training_transform(
     size: int, crop: int, *, scales: Sequence[float], jitter: float, flip: float
 ) -> A.Compose:
@@ -58,7 +72,7 @@ def training_transform(
         A pipeline from `image` (H, W, 3) uint8 RGB and `mask` (H, W) uint8 to `image` (3, crop, crop) float32 tensor
         and `mask` (crop, crop) uint8 tensor.
     """
-    return A.Compose([
+    return Pipeline([
         _resize(size),
         A.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter, hue=0, p=1 if jitter else 0),
         MirrorFace(p=flip),

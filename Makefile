@@ -1,0 +1,43 @@
+# `make demo` and `make test` work on a fresh machine: both make .venv first.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint types unit format clean
+
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(INSTALLED) ## make .venv and install facekp in it
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(INSTALLED) ## draw faces, train on them, predict on others: under 8 minutes on 2 cores
+	$(BIN)/python train.py experiment=demo hydra.run.dir=demo/run
+	$(BIN)/python -m facekp.evaluate ckpt=demo/run/checkpoints/best.ckpt \
+		data.root=demo/faces split=test out=demo/metrics.json
+	$(BIN)/python predict.py ckpt=demo/run/checkpoints/best.ckpt source=demo/new-faces/CelebA-HQ-img out=demo/pictures
+	@echo "masks, overlays and key points of faces that the network has not seen: demo/pictures/"
+
+test: lint types unit ## lint, types, tests and doctests
+
+lint: $(INSTALLED) ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## mypy, strict
+	$(BIN)/mypy
+
+unit: $(INSTALLED) ## tests and doctests
+	$(BIN)/pytest
+
+format: $(INSTALLED) ## let ruff put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove what demo and tests made; runs/ and .venv stay
+	rm -rf demo .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,0 +1,28 @@
+"""Masks and key points of every attribute of a face.
+
+>>> from facekp import FaceParser
+>>> face, = FaceParser.from_checkpoint("best.ckpt")("photo.jpg")  # doctest: +SKIP
+>>> face.keypoints["nose"]  # doctest: +SKIP
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from facekp.face import Attribute, Face
+    from facekp.parser import FaceParser
+
+__version__ = "0.1.0"
+__all__ = ["Attribute", "Face", "FaceParser"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public classes when first used: preparing data, for one, needs no torch."""
+    if name == "FaceParser":
+        from facekp.parser import FaceParser
+
+        return FaceParser
+    if name in ("Attribute", "Face"):
+        from facekp import face
+
+        return getattr(face, name)
+    raise AttributeError(f"module 'facekp' has no attribute '{name}'")

@@ -1,0 +1,64 @@
+"""Writing a data folder so that a stop at any moment leaves it usable: whole files, one process at a time."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from facekp.errors import DataError
+
+ANOTHER = "give another folder (out=, or data.cache= when training)"
+"""Remedy for a folder that cannot be written to."""
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; what was written there becomes `path` at the end, and goes on an error.
+
+    Raises:
+        DataError: the folder cannot be written, or the disk is full.
+    """
+    # The same name each time: what a killed run left is overwritten by the next, which makes the same file.
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with writing(path):
+            yield part
+            os.replace(part, path)
+    finally:
+        # Under a path that was never a folder, unlink has more ways to fail than "missing".
+        if part.exists():
+            part.unlink()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's refusal to write `path` into a DataError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise DataError(f"'{path}': cannot be written ({error.strerror or error}); make room, or {ANOTHER}") from error
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in here with the same `folder`; a killed process lets go of it too."""
+    if sys.platform == "win32":
+        # No lock on a folder there: two runs that start together do the work twice.
+        yield
+        return
+    import fcntl  # not on Windows
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"waiting for another process that writes {folder}", file=sys.stderr)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        except OSError:
+            # Some network file systems cannot lock a folder; then go on without.
+            pass
+        yield
+    finally:
+        os.close(handle)

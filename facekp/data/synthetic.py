@@ -1,0 +1,141 @@
+"""Synthetic faces with all 19 classes, in CelebAMask-HQ's official layout.
+
+They let everything run on a machine that has no data set. They are for trying and testing, never for claims.
+"""
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from facekp.data.drawing.accessories import paint_earrings, paint_glasses, paint_hat
+from facekp.data.drawing.canvas import Canvas
+from facekp.data.drawing.clothes import paint_background, paint_cloth, paint_neck, paint_necklace
+from facekp.data.drawing.features import paint_brows, paint_ears, paint_eyes, paint_mouth, paint_nose, paint_skin
+from facekp.data.drawing.geometry import sample_face
+from facekp.data.drawing.hair import paint_back_hair, paint_front_hair
+from facekp.data.drawing.light import paint_light
+from facekp.data.layout import OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS, SPLITS
+
+FIRST_NUMBER = {"train": 1, "val": 162771, "test": 182638}
+"""The number in orig_file tells the split; these are the first of each."""
+IMAGES_PER_FOLDER = 2000
+JPEG_QUALITY = 95
+
+
+@dataclass(frozen=True)
+class SyntheticFace:
+    """A drawn face.
+
+    Attributes:
+        image: (S, S, 3) uint8, RGB.
+        masks: (S, S) bool for each attribute that can be seen. They overlap (skin goes on beneath the eyes); painted
+            in the order of the class ids they give the label of what the picture shows.
+    """
+
+    image: npt.NDArray[np.uint8]
+    masks: dict[str, npt.NDArray[np.bool_]]
+
+
+def draw_face(seed: int, size: int = 512) -> SyntheticFace:
+    """Draw one face, always the same for the same seed and size.
+
+    Args:
+        seed: any whole number >= 0.
+        size: side of the picture, pixels.
+    """
+    rng = np.random.default_rng(seed)
+    face = sample_face(rng)
+    origin = (rng.normal(0.5, 0.012), rng.normal(0.47, 0.01))
+    canvas = Canvas(size, origin, unit=rng.normal(0.25, 0.008), roll=rng.normal(0, 0.04))
+    # From back to front.
+    paint_background(canvas, rng)
+    skin, glow = paint_light(canvas, face, rng)
+    paint_back_hair(canvas, face, rng, glow)
+    paint_neck(canvas, face, glow)
+    paint_cloth(canvas, face, rng, glow)
+    if face.necklace:
+        paint_necklace(canvas, face, rng)
+    paint_ears(canvas, face, glow)
+    paint_skin(canvas, face, skin, rng)
+    paint_nose(canvas, face)
+    paint_mouth(canvas, face, glow)
+    paint_eyes(canvas, face, rng)
+    paint_brows(canvas, face, rng)
+    if face.glasses:
+        paint_glasses(canvas, face, rng)
+    paint_front_hair(canvas, face, rng, glow)
+    if face.earrings:
+        paint_earrings(canvas, face, rng)
+    if face.hat:
+        paint_hat(canvas, face, rng, glow)
+    return SyntheticFace(_photograph(canvas.image, rng), canvas.masks())
+
+
+def _photograph(scene: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Return a scene, (S, S, 3) 0..1, as a camera would: contrast, colour cast, a little blur and grain."""
+    size = len(scene)
+    contrast = rng.uniform(0.9, 1.12)
+    gain = contrast * rng.uniform(0.88, 1.08) * rng.normal(1, 0.018, 3)
+    # One pass: each channel times its gain, about middle grey.
+    matrix = np.column_stack([np.diag(gain), np.full(3, 0.5 - 0.5 * contrast)]).astype(np.float32)
+    picture = cv2.transform(np.clip(scene, 0, 1), matrix)
+    blurred = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.0008, 0.0025) * size)
+    grain = rng.uniform(0.002, 0.016) * rng.standard_normal((size, size), dtype=np.float32)
+    grainy = blurred + cv2.merge([grain] * 3)
+    return np.asarray(np.clip(grainy * 255 + 0.5, 0, 255), np.uint8)
+
+
+def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 512) -> None:
+    """Draw faces into a folder in CelebAMask-HQ's official layout.
+
+    A call that was cut off can be made again: it keeps the faces that it had finished.
+
+    Args:
+        root: the folder, made where it is missing.
+        counts: faces of each split, keys `train`, `val` and `test`.
+        seed: other seeds give other faces, also between splits.
+        size: side of the images and masks, pixels.
+    """
+    root = Path(root)
+    numbers = [FIRST_NUMBER[split] + k for split in SPLITS for k in range(counts.get(split, 0))]
+    (root / OFFICIAL_IMAGES).mkdir(parents=True, exist_ok=True)
+    for folder in {index // IMAGES_PER_FOLDER for index in range(len(numbers))}:
+        (root / OFFICIAL_MASKS / str(folder)).mkdir(parents=True, exist_ok=True)
+    seeds = np.random.SeedSequence(seed).generate_state(max(1, len(numbers)), np.uint64)
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        # Threads: OpenCV and numpy let go of the interpreter lock, and a process would first import torch.
+        jobs = [pool.submit(_write_face, root, index, int(seeds[index]), size) for index in range(len(numbers))]
+        for job in tqdm(jobs, desc="drawing faces", unit="face"):
+            job.result()
+    rows = ["idx orig_idx orig_file", *(f"{i} {number - 1} {number:06d}.jpg" for i, number in enumerate(numbers))]
+    _replace(root / OFFICIAL_MAPPING, ("\n".join(rows) + "\n").encode())
+
+
+def _write_face(root: Path, index: int, seed: int, size: int) -> None:
+    image = root / OFFICIAL_IMAGES / f"{index}.jpg"
+    if image.exists():
+        return
+    face = draw_face(seed, size)
+    folder = root / OFFICIAL_MASKS / str(index // IMAGES_PER_FOLDER)
+    for part, mask in face.masks.items():
+        (folder / f"{index:05d}_{part}.png").write_bytes(_encoded(".png", mask.astype(np.uint8) * np.uint8(255)))
+    # The image comes last and appears all at once, so a face that has one is finished.
+    jpeg = _encoded(".jpg", face.image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
+    _replace(image, jpeg)
+
+
+def _encoded(suffix: str, picture: npt.NDArray[np.uint8], settings: tuple[int, ...] = ()) -> bytes:
+    return cv2.imencode(suffix, picture, settings)[1].tobytes()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_bytes(content)
+    partial.replace(path)

@@ -1,0 +1,104 @@
+"""`python -m facekp.evaluate ckpt=... data.root=... split=val`: the scores of a checkpoint on labelled faces."""
+
+import json
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import MISSING
+from torch import nn
+from torch.utils.data import DataLoader
+from torchmetrics import MeanMetric
+from tqdm import tqdm
+
+from facekp.attributes import ATTRIBUTES
+from facekp.checkpoint import load_network
+from facekp.cli import parse_cli
+from facekp.config import DataConfig, expand, require
+from facekp.data.dataset import Batch, FaceDataset
+from facekp.data.layout import SPLITS, read_index
+from facekp.data.sources import prepared_root
+from facekp.data.stream import EvaluationOrder
+from facekp.data.transforms import evaluation_transform
+from facekp.errors import DataError, one_line_errors
+from facekp.losses import OhemCrossEntropy
+from facekp.metrics import ParsingMetrics
+from facekp.models import fuse
+from facekp.parser import resolve_device
+from facekp.training import nest_scores
+
+
+@dataclass
+class EvaluateConfig:
+    """What is scored on what."""
+
+    ckpt: str = field(default=MISSING, metadata={"help": "checkpoint that train.py wrote"})
+    data: DataConfig = field(default_factory=DataConfig)
+    split: str = field(default="val", metadata={"help": "train, val or test"})
+    size: int | None = field(default=None, metadata={"help": "side in pixels of the images; null: as in training"})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
+    out: str = field(default="metrics.json", metadata={"help": "file that the scores are written to"})
+
+    def __post_init__(self) -> None:
+        """Check values."""
+        require("split", self.split, self.split in SPLITS, f"choose one of {', '.join(SPLITS)}")
+        size = self.size
+        require("size", size, size is None or (size >= 32 and size % 32 == 0), "give a multiple of 32, or null")
+
+
+@torch.inference_mode()
+def evaluate(net: nn.Module, loader: DataLoader[Batch], device: torch.device) -> dict[str, Any]:
+    """Score a network.
+
+    Args:
+        net: a network of `facekp.models`, in evaluation mode, on `device`.
+        loader: batches as `FaceDataset` gives them.
+        device: where it runs.
+
+    Returns:
+        `loss` (OHEM with the default settings, summed over heads, mean over images), `miou`, `mean_f1`,
+        `pixel_accuracy`, `classes`, and `iou` and `f1` by class; None for a class that is in no image.
+    """
+    metrics = ParsingMetrics().to(device)
+    loss, criterion = MeanMetric().to(device), OhemCrossEntropy()
+    for batch in tqdm(loader, unit="batch", desc="evaluating"):
+        images = batch["image"].to(device, memory_format=torch.channels_last)
+        labels = batch["label"].to(device)
+        scores = net(images)
+        metrics.update(fuse(scores, (labels.shape[1], labels.shape[2])).argmax(1), labels)
+        loss.update(torch.stack([criterion(s, labels) for s in scores]).sum(), weight=len(labels))
+    row = {"val/loss": float(loss.compute())} | {f"val/{k}": float(v) for k, v in metrics.compute().items()}
+    return nest_scores(row, "val")
+
+
+def main(argv: list[str]) -> None:
+    """Print the scores and write them."""
+    config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=__doc__ or "")
+    net, about = load_network(config.ckpt)
+    device = resolve_device(config.device)
+    root = prepared_root(config.data)
+    samples = read_index(root)[config.split]
+    if not samples:
+        raise DataError(f"split is '{config.split}', of which {root} has no image: choose another split or data.root")
+    dataset = FaceDataset(samples, evaluation_transform(config.size or int(about["size"])))
+    loader = DataLoader(
+        dataset, config.data.eval_batch_size, sampler=EvaluationOrder(dataset), num_workers=config.data.loader_workers
+    )
+    scores = evaluate(net.to(device, memory_format=torch.channels_last), loader, device)  # type: ignore[call-overload]
+    for name in ("loss", "miou", "mean_f1", "pixel_accuracy"):
+        print(f"{name:<16} {scores[name]:.4f}")
+    print(f"\n{'class':<12} {'IoU':>7} {'F1':>7}")
+    for name in ATTRIBUTES:
+        iou, f1 = scores["iou"][name], scores["f1"][name]
+        print(f"{name:<12} " + ("  absent" if iou is None else f"{iou:>7.4f} {f1:>7.4f}"))
+    out = Path(expand(config.out))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    print(f"\nwritten to {out}")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(sys.argv[1:])

@@ -1,0 +1,108 @@
+"""What a parsed face is: its mask, and every attribute's outline and key points."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from facekp.attributes import ATTRIBUTES
+from facekp.keypoints import Contour, KeypointConfig, Points, resample, trace
+
+SCHEMA: Final = "facekp/1"
+"""Version of `Face.to_dict`, described in docs/output.md."""
+DECIMALS: Final = 2
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute that is in the picture.
+
+    Attributes:
+        name: one of `facekp.attributes.ATTRIBUTES`.
+        id: its official id, 1..18.
+        area: pixels of the source image that its mask covers.
+        confidence: mean probability of the attribute over its mask, 0..1; softmax of the summed scores.
+        contours: outlines in source-image pixels, parts before holes, each from large to small.
+        keypoints: (n, 2) float32, source-image pixels, x then y: evenly spaced along the largest contour, clockwise,
+            from where it crosses the vertical through its centroid for the topmost time.
+    """
+
+    name: str
+    id: int
+    area: int
+    confidence: float
+    contours: tuple[Contour, ...]
+    keypoints: Points
+
+
+@dataclass(frozen=True)
+class Face:
+    """A parsed face.
+
+    Attributes:
+        mask: (H, W) uint8, official class ids, at the source image's size.
+        attributes: what is in the picture, by name, in the order of the ids; background is left out.
+        box: x0, y0, x1, y1 in source-image pixels: the part of the image that was parsed.
+    """
+
+    mask: npt.NDArray[np.uint8]
+    attributes: dict[str, Attribute]
+    box: tuple[float, float, float, float]
+
+    @property
+    def keypoints(self) -> dict[str, Points]:
+        """Return the key points, (n, 2) float32 source-image pixels, of every attribute in the picture."""
+        return {name: attribute.keypoints for name, attribute in self.attributes.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the mask as plain data for JSON; docs/output.md describes it."""
+        height, width = self.mask.shape
+        return {
+            "schema": SCHEMA,
+            "width": width,
+            "height": height,
+            "box": [round(v, DECIMALS) for v in self.box],
+            "attributes": [_attribute_to_dict(a) for a in self.attributes.values()],
+        }
+
+
+def face_from_mask(
+    mask: npt.NDArray[np.uint8], confidence: dict[int, float], keypoints: KeypointConfig
+) -> Face:
+    """Trace every attribute of a mask.
+
+    Args:
+        mask: (H, W) uint8, official class ids.
+        confidence: of each id in the mask, 0..1.
+        keypoints: how many points, and which parts are too small.
+    """
+    height, width = mask.shape
+    areas = np.bincount(mask.ravel(), minlength=len(ATTRIBUTES))
+    attributes = {}
+    for i in range(1, len(ATTRIBUTES)):
+        if not areas[i]:
+            continue
+        contours = trace(mask == i, keypoints.min_area * height * width)
+        if contours:
+            points = resample(contours[0].points, keypoints.n)
+            name = ATTRIBUTES[i]
+            attributes[name] = Attribute(name, i, int(areas[i]), confidence.get(i, 1.0), tuple(contours), points)
+    return Face(mask, attributes, (0.0, 0.0, float(width), float(height)))
+
+
+def _attribute_to_dict(attribute: Attribute) -> dict[str, Any]:
+    return {
+        "name": attribute.name,
+        "id": attribute.id,
+        "area": attribute.area,
+        "confidence": round(attribute.confidence, 4),
+        "contours": [
+            {"hole": c.hole, "area": round(c.area, DECIMALS), "points": _plain(c.points)} for c in attribute.contours
+        ],
+        "keypoints": _plain(attribute.keypoints),
+    }
+
+
+def _plain(points: Points) -> list[list[float]]:
+    return [[round(float(x), DECIMALS), round(float(y), DECIMALS)] for x, y in points]

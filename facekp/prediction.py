@@ -1,0 +1,142 @@
+"""Parsing files: which pictures a source names, and what is written for each."""
+
+import glob
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from omegaconf import MISSING
+from PIL import Image
+from tqdm import tqdm
+
+from facekp.config import expand
+from facekp.errors import ConfigError, DataError
+from facekp.face import Face
+from facekp.images import UInt8Array, palette_image
+from facekp.keypoints import KeypointConfig
+from facekp.overlay import draw_overlay
+from facekp.parser import FaceParser, to_array
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""What is taken from a folder; a file or a glob may name any picture that Pillow reads."""
+
+
+@dataclass
+class PredictConfig:
+    """What to parse, with which network, and where the results go."""
+
+    ckpt: str = field(default=MISSING, metadata={"help": "checkpoint that train.py wrote, such as RUN/checkpoints/best.ckpt"})
+    source: str = field(default=MISSING, metadata={"help": "a photo, a folder of photos, or a quoted glob"})
+    out: str = field(default=MISSING, metadata={"help": "folder for NAME.mask.png, NAME.overlay.jpg and NAME.json"})
+    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
+    overlay: bool = field(default=True, metadata={"help": "write the overlay too"})
+    keypoints: KeypointConfig = field(default_factory=KeypointConfig)
+
+
+def find_images(source: str) -> list[Path]:
+    """List the pictures that `source` names, sorted.
+
+    Args:
+        source: a file, a folder (searched one level deep), or a glob pattern.
+
+    Raises:
+        DataError: nothing there.
+    """
+    path = expand(source)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        if not found:
+            raise DataError(f"source '{source}': a folder without pictures ({', '.join(SUFFIXES)}); name another")
+        return found
+    matches = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file())
+    if not matches:
+        raise DataError(f"source '{source}': no such file or folder, and no file matches it; check the path")
+    return matches
+
+
+def make_folder(out: str) -> Path:
+    """Create the output folder and try that it can be written to.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    folder = expand(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".facekp-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigError(f"out is '{out}', which cannot be written to ({error.strerror}): name another folder") from error
+    return folder
+
+
+def output_names(images: Sequence[Path]) -> list[str]:
+    """Return a name for each image's results: its stem, or its whole name where two share a stem.
+
+    Example:
+        >>> output_names([Path("a/1.jpg"), Path("a/1.png"), Path("a/2.jpg")])
+        ['1.jpg', '1.png', '2']
+    """
+    stems = Counter(path.stem for path in images)
+    names = [path.name if stems[path.stem] > 1 else path.stem for path in images]
+    # A recursive glob can find one name in several folders.
+    seen = Counter(names)
+    return [str(p).strip("/").replace("/", "_") if seen[name] > 1 else name for p, name in zip(images, names, strict=True)]
+
+
+def parse_files(parser: FaceParser, images: Sequence[Path], out: Path, *, overlay: bool = True) -> list[str]:
+    """Parse every image and write its results; a file that cannot be read is told and skipped.
+
+    Args:
+        parser: what parses.
+        images: what is parsed.
+        out: folder for the results, see `write_face`.
+        overlay: whether the overlay is written.
+
+    Returns:
+        One message for each image that was skipped.
+    """
+    failures = []
+    named = list(zip(images, output_names(images), strict=True))
+    for path, name in tqdm(named, unit="image", desc="parsing", disable=len(named) == 1):
+        try:
+            array = to_array(path)
+        except DataError as error:
+            failures.append(str(error))
+            tqdm.write(f"skipped: {error}")
+            continue
+        (face,) = parser(array)
+        write_face(out / name, array, face, source=path, overlay=overlay)
+    return failures
+
+
+def write_face(stem: Path, image: UInt8Array, face: Face, *, source: Path, overlay: bool) -> None:
+    """Write `STEM.mask.png`, `STEM.overlay.jpg` and, when those are whole, `STEM.json`.
+
+    Args:
+        stem: folder and name.
+        image: (H, W, 3) uint8 RGB, what was parsed.
+        face: the result.
+        source: path that the JSON names.
+        overlay: whether the overlay is written.
+    """
+    _save(palette_image(face.mask), stem, ".mask.png", optimize=True)
+    if overlay:
+        _save(Image.fromarray(draw_overlay(image, face)), stem, ".overlay.jpg", quality=92)
+    content = json.dumps({"source": str(source), **face.to_dict()}, separators=(",", ":"))
+    temporary = stem.with_name(f".{stem.name}.json.tmp")
+    temporary.write_text(content + "\n", encoding="utf-8")
+    temporary.replace(stem.with_name(f"{stem.name}.json"))
+
+
+def _save(picture: Image.Image, stem: Path, suffix: str, **options: object) -> None:
+    """Write a picture under another name first, so that a full disk leaves no half of one."""
+    temporary = stem.with_name(f".{stem.name}.tmp{Path(suffix).suffix}")
+    picture.save(temporary, **options)
+    temporary.replace(stem.with_name(f"{stem.name}{suffix}"))

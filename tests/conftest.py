@@ -1,0 +1,53 @@
+"""What several test files share: seeding, the real faces, and a tiny prepared data set drawn on the spot."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    """Give every test the same random numbers, whichever tests run before it, and leave no thread setting behind."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(min(threads, 2))
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def real_root() -> Path:
+    """Return the folder of real faces in the prepared layout: $FACEKP_DATA, or ../shared/celebamask-hq."""
+    root = Path(os.environ.get("FACEKP_DATA") or REPOSITORY.parent / "shared" / "celebamask-hq")
+    if not (root / "index.csv").is_file():
+        pytest.skip(f"no real faces: {root} has no index.csv; set FACEKP_DATA to a prepared CelebAMask-HQ")
+    return root
+
+
+@pytest.fixture(scope="session")
+def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a prepared data set of 12 training, 3 validation and 2 test "faces" of random ellipses; 96 x 96 pixels."""
+    root = tmp_path_factory.mktemp("tiny")
+    (root / "images").mkdir()
+    (root / "labels").mkdir()
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:96, :96]
+    for i in range(17):
+        label = np.zeros((96, 96), np.uint8)
+        for class_id in (1, 13, 2, 4, 5, 11):
+            (cy, cx), (ry, rx) = rng.uniform(20, 76, 2), rng.uniform(6, 30, 2)
+            label[((y - cy) / ry) ** 2 + ((x - cx) / rx) ** 2 < 1] = class_id
+        colours = rng.integers(0, 256, (19, 3))
+        image = np.clip(colours[label] + rng.normal(0, 8, (96, 96, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(image).save(root / "images" / f"{i:05d}.jpg", quality=95)
+        Image.fromarray(label).save(root / "labels" / f"{i:05d}.png")
+    rows = [f"{i:05d},{split}" for i, split in enumerate(["train"] * 12 + ["val"] * 3 + ["test"] * 2)]
+    (root / "index.csv").write_text("\n".join(["id,split", *rows]) + "\n", encoding="utf-8")
+    return root

@@ -1,0 +1,206 @@
+"""Composition of conf/, and mistakes on the command line."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from facekp.config import (
+    CallbacksConfig,
+    Config,
+    DataConfig,
+    LoggerConfig,
+    LossConfig,
+    OptimConfig,
+    TrainerConfig,
+    as_plain,
+    expand,
+    read_config,
+    register_schema,
+)
+from facekp.errors import ConfigError
+from facekp.models import model_names
+
+CONF = REPOSITORY / "conf"
+CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml"))
+
+
+@pytest.fixture
+def composed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Config]]:
+    """Return a function that composes the settings as `train.py OVERRIDE...` does, and checks them."""
+    monkeypatch.delenv("FACEKP_DATA", raising=False)
+    register_schema()
+
+    def build(*overrides: str) -> Config:
+        settings = compose(
+            "config", [*overrides, "hydra.runtime.output_dir=/runs/one"], return_hydra_config=True
+        )
+        HydraConfig.instance().set_config(settings)
+        with open_dict(settings):
+            del settings["hydra"]
+        return read_config(settings)
+
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield build
+    GlobalHydra.instance().clear()
+    HydraConfig.instance().cfg = None
+
+
+def test_the_defaults_are_the_papers(composed: Callable[..., Config]) -> None:
+    config = composed()
+    assert config.model == {"name": "resnet18", "pretrained": False}
+    d, o, t = config.data, config.optim, config.trainer
+    assert (d.source, d.root, d.size, d.crop, d.batch_size) == ("celebamask_hq", None, 512, 448, 16)
+    assert (d.scales, d.jitter, d.flip) == ([0.75, 1, 1.25, 1.5, 1.75, 2], 0.5, 0.5)
+    assert (config.loss.threshold, config.loss.min_kept) == (0.7, 1 / 16)
+    assert (o.lr, o.momentum, o.weight_decay, o.head_lr_mult) == (1e-2, 0.9, 5e-4, 1)
+    assert (o.warmup_steps, o.warmup_start, o.power) == (100, 1e-5, 0.9)
+    assert (t.max_steps, t.accelerator, t.precision) == (4000, "auto", "auto")
+    assert (config.callbacks.monitor, config.callbacks.mode, config.callbacks.patience) == ("val/miou", "max", None)
+    assert (config.seed, config.resume, config.output_dir) == (0, None, "/runs/one")
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_every_choice_composes(composed: Callable[..., Config], choice: str) -> None:
+    group, name = choice.split("=")
+    config = composed(choice)
+    if group == "model":
+        assert config.model["name"] == name
+    elif group == "logger":
+        assert config.logger.name == name
+    elif group == "data":
+        assert config.data.source == name
+
+
+def test_there_is_a_choice_for_every_network_and_only_for_those() -> None:
+    assert sorted(choice.removeprefix("model=") for choice in CHOICES if choice.startswith("model=")) == model_names()
+
+
+def test_an_experiment_overrides_what_it_names_and_the_command_line_overrides_it(
+    composed: Callable[..., Config],
+) -> None:
+    half = composed("experiment=half")
+    assert (half.data.size, half.data.crop) == (256, 224)
+    plain = composed()
+    plain.data.size, plain.data.crop = 256, 224
+    assert as_plain(half) == as_plain(plain)
+    assert composed("experiment=half", "data.crop=192").data.crop == 192
+
+
+def test_early_stopping_adds_patience_to_the_defaults(composed: Callable[..., Config]) -> None:
+    callbacks = composed("callbacks=early_stopping").callbacks
+    assert (callbacks.patience, callbacks.monitor, callbacks.mode, callbacks.progress) == (5, "val/miou", "max", True)
+
+
+def test_the_data_folder_comes_from_the_environment(
+    composed: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FACEKP_DATA", "/faces")
+    assert composed().data.root == "/faces"
+    assert composed("data.root=/others").data.root == "/others"
+
+
+def test_settings_are_plain_data(composed: Callable[..., Config]) -> None:
+    # A DictConfig or ListConfig in them would make checkpoints that `weights_only` refuses.
+    def kinds(value: object) -> set[type]:
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        return {type(value)}.union(*(kinds(part) for part in parts))
+
+    found = kinds(as_plain(composed("trainer.devices=[0,1]", "model.pretrained=imagenet")))
+    assert found <= {dict, list, str, int, float, bool, type(None)}
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("trainer.max_step=3", "max_step"),
+        ("optim.lr=fast", "fast"),
+        ("data.batch_size=2.5", "2.5"),
+        ("data.scales=[1,big]", "big"),
+        ("sedd=1", "sedd"),
+    ],
+)
+def test_mistakes_are_refused_when_composed(composed: Callable[..., Config], override: str, named: str) -> None:
+    with pytest.raises((HydraException, OmegaConfBaseException), match=named):
+        composed(override)
+
+
+@pytest.mark.parametrize(
+    ("kind", "setting", "value", "remedy"),
+    [
+        (DataConfig, "source", "celeba", "choose one of celebamask_hq, synthetic"),
+        (DataConfig, "size", 500, "multiple of 32"),
+        (DataConfig, "crop", 0, "multiple of 32"),
+        (DataConfig, "scales", [], "factors"),
+        (DataConfig, "scales", [1, -1], "factors"),
+        (DataConfig, "jitter", 1.5, "0 to 1"),
+        (DataConfig, "flip", float("nan"), "0 to 1"),
+        (DataConfig, "batch_size", 1, "at least 2"),
+        (DataConfig, "eval_batch_size", 0, "at least 1"),
+        (DataConfig, "workers", -1, "0 or more"),
+        (LossConfig, "threshold", 1.0, "probability"),
+        (LossConfig, "min_kept", 0.0, "share"),
+        (OptimConfig, "lr", 0.0, "above 0"),
+        (OptimConfig, "lr", float("inf"), "above 0"),
+        (OptimConfig, "momentum", 1.0, "below 1"),
+        (OptimConfig, "weight_decay", -1e-4, "0 or more"),
+        (OptimConfig, "warmup_steps", -1, "0 or more"),
+        (TrainerConfig, "precision", "fp8", "choose one of auto, 32-true"),
+        (TrainerConfig, "max_steps", 0, "at least 1"),
+        (TrainerConfig, "gradient_clip", 0.0, "null"),
+        (TrainerConfig, "limit_val_batches", 1.5, "share"),
+        (LoggerConfig, "name", "tensorboard", "choose one of wandb, csv, none"),
+        (LoggerConfig, "images", -1, "0 or more"),
+        (CallbacksConfig, "mode", "most", "choose one of max, min"),
+        (CallbacksConfig, "patience", 0, "at least 1"),
+    ],
+)
+def test_values_out_of_range_name_setting_value_and_remedy(kind: type, setting: str, value: Any, remedy: str) -> None:
+    group = kind.__name__.removesuffix("Config").lower()
+    with pytest.raises(ConfigError) as caught:
+        kind(**{setting: value})
+    text = str(caught.value)
+    assert text.startswith(f"{group}.{setting} is {value!r}: ")
+    assert remedy in text
+
+
+def test_a_seed_below_zero_and_no_network_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^seed is -1: give 0 or more"):
+        Config(model={"name": "resnet18"}, seed=-1)
+    with pytest.raises(ConfigError, match=r"choose a network: model=resnet18"):
+        Config()
+
+
+def test_paths_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setenv("WHERE", "data")
+    assert expand("~/$WHERE/faces") == Path("/home/me/data/faces")
+
+
+@pytest.mark.parametrize(
+    ("argument", "named"),
+    [
+        ("optim.lrr=0.1", "lrr"),  # misspelt
+        ("trainer.max_steps=many", "many"),  # of the wrong type
+        ("data.crop=450", "data.crop is 450: give a multiple of 32"),  # out of range
+    ],
+)
+def test_a_mistake_on_the_command_line_is_one_line(tmp_path: Path, argument: str, named: str) -> None:
+    command = [sys.executable, REPOSITORY / "train.py", "logger=none", f"hydra.run.dir={tmp_path}/run", argument]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("error: ")
+    assert named in lines[0]
+    assert done.stdout == ""

@@ -1,0 +1,113 @@
+"""Outlines and key points of drawn shapes, whose true outlines are known."""
+
+import numpy as np
+import pytest
+
+from facekp.errors import ConfigError
+from facekp.keypoints import KeypointConfig, anchored, resample, trace
+
+
+def ellipse(centre, axes, shape=(160, 180)):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return ((x - centre[0]) / axes[0]) ** 2 + ((y - centre[1]) / axes[1]) ** 2 <= 1
+
+
+def distance_to_ellipse(points, centre, axes):
+    t = np.linspace(0, 2 * np.pi, 20000)
+    curve = np.stack([centre[0] + axes[0] * np.cos(t), centre[1] + axes[1] * np.sin(t)], axis=1)
+    return np.array([np.linalg.norm(curve - p, axis=1).min() for p in points])
+
+
+def clockwise(points):
+    """Shoelace formula: positive where a curve runs clockwise with y downwards."""
+    x, y = points[:, 0], points[:, 1]
+    return np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) > 0
+
+
+@pytest.mark.parametrize(
+    ("centre", "axes"), [((80, 70), (50, 30)), ((80.3, 70.7), (20, 20)), ((60, 80), (9, 40)), ((90, 80), (7, 7))]
+)
+def test_outline_lies_within_a_pixel_of_the_true_ellipse(centre, axes):
+    mask = ellipse(centre, axes)
+    (outline,) = trace(mask)
+    assert distance_to_ellipse(resample(outline.points, 64), centre, axes).max() < 1.0
+    assert outline.area == pytest.approx(mask.sum(), rel=0.01)
+
+
+def test_rectangle_with_a_hole_gives_a_clockwise_outline_and_a_counter_clockwise_hole():
+    mask = np.zeros((100, 100), dtype=bool)
+    mask[20:80, 30:70] = True  # its pixels' outer borders: x 29.5..69.5, y 19.5..79.5
+    mask[40:60, 40:60] = False
+    outline, hole = trace(mask)
+    assert (outline.hole, hole.hole) == (False, True)
+    np.testing.assert_allclose(outline.points.min(0), [29.5, 19.5], atol=0.05)
+    np.testing.assert_allclose(outline.points.max(0), [69.5, 79.5], atol=0.05)
+    np.testing.assert_allclose(hole.points.min(0), [39.5, 39.5], atol=0.05)
+    np.testing.assert_allclose(hole.points.max(0), [59.5, 59.5], atol=0.05)
+    assert clockwise(outline.points)
+    assert not clockwise(hole.points)
+    # The anchor: straight above the centroid, which is the middle of either.
+    np.testing.assert_allclose(outline.points[0], [49.5, 19.5], atol=0.1)
+    np.testing.assert_allclose(hole.points[0], [49.5, 39.5], atol=0.1)
+
+
+def test_key_points_keep_their_place_when_the_shape_moves():
+    still, moved = (trace(ellipse(centre, (40, 12)))[0] for centre in ((60, 50), (83, 91)))
+    np.testing.assert_allclose(resample(moved.points, 32) - resample(still.points, 32), [[23, 41]] * 32, atol=1e-3)
+
+
+def test_key_points_begin_at_the_top_and_run_to_the_right():
+    points = resample(trace(ellipse((80, 70), (40, 40)))[0].points, 4)
+    expected = [(80, 30), (120, 70), (80, 110), (40, 70)]
+    np.testing.assert_allclose(points, expected, atol=0.8)
+
+
+def test_resampling_is_even_along_the_curve():
+    square = np.array([[0, 0], [4, 0], [4, 4], [0, 4]], dtype=float)
+    expected = [[0, 0], [2, 0], [4, 0], [4, 2], [4, 4], [2, 4], [0, 4], [0, 2]]
+    np.testing.assert_allclose(resample(square, 8), expected)
+
+
+def test_anchor_is_interpolated_on_the_curve():
+    # A triangle: centroid of its outline at x = 2, whose vertical meets the upper edges at the apex.
+    triangle = np.array([[0, 4], [2, 0], [4, 4]], dtype=float)
+    np.testing.assert_allclose(anchored(triangle)[0], [2, 0], atol=1e-9)
+    # The same curve the other way round gives the same start and direction.
+    np.testing.assert_allclose(anchored(triangle[::-1])[0], [2, 0], atol=1e-9)
+    assert clockwise(anchored(triangle[::-1]))
+
+
+def test_parts_come_before_holes_from_large_to_small_and_small_ones_are_dropped():
+    mask = np.zeros((100, 200), dtype=bool)
+    mask[10:90, 10:90] = True
+    mask[30:50, 30:50] = False
+    mask[20:40, 120:150] = True
+    mask[80:83, 180:183] = True
+    contours = trace(mask)
+    assert [c.hole for c in contours] == [False, False, False, True]
+    assert [c.area for c in contours] == pytest.approx([6400, 600, 9, 400], abs=4)  # corners are rounded
+    assert len(trace(mask, min_area=10)) == 3
+    assert len(trace(mask, min_area=401)) == 2
+
+
+@pytest.mark.parametrize("box", [(5, 5, 6, 6), (5, 5, 6, 20), (5, 5, 20, 6), (5, 5, 7, 7), (0, 0, 30, 40), (0, 0, 1, 1)])
+def test_degenerate_masks_give_one_outline_inside_their_own_pixels(box):
+    top, left, bottom, right = box
+    mask = np.zeros((30, 40), dtype=bool)
+    mask[top:bottom, left:right] = True
+    (outline,) = trace(mask)
+    points = resample(outline.points, 8)
+    assert np.isfinite(points).all()
+    assert (points >= [left - 0.51, top - 0.51]).all()
+    assert (points <= [right - 0.49, bottom - 0.49]).all()
+
+
+def test_nothing_gives_no_outline():
+    assert trace(np.zeros((30, 40), dtype=bool)) == []
+
+
+def test_settings_out_of_range_are_named():
+    with pytest.raises(ConfigError, match=r"keypoints\.n is 2"):
+        KeypointConfig(n=2)
+    with pytest.raises(ConfigError, match=r"keypoints\.min_area is 1"):
+        KeypointConfig(min_area=1)

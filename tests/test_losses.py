@@ -1,0 +1,316 @@
+"""OHEM cross entropy against a reference that upsamples everything, sorts, and lets autograd differentiate."""
+
+import math
+import shutil
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import facekp.losses
+from facekp.losses import OhemCrossEntropy
+
+CUT = -math.log(0.7)
+
+
+def reference(scores: Tensor, labels: Tensor, threshold: float = 0.7, min_kept: float = 1 / 16) -> Tensor:
+    """Return the loss by its definition, in the precision of `scores`."""
+    up = F.interpolate(scores, size=labels.shape[1:], mode="bilinear", align_corners=False)
+    losses = F.cross_entropy(up, labels, ignore_index=255, reduction="none")[labels != 255]
+    if len(losses) == 0:
+        return scores.sum() * 0
+    ranked = losses.sort(descending=True).values
+    n_min = max(1, math.floor(min_kept * len(ranked)))
+    above = ranked[ranked > -math.log(threshold)]
+    return above.mean() if len(above) >= n_min else ranked[:n_min].mean()
+
+
+def value_and_gradient(function: object, scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    leaf = scores.detach().clone().requires_grad_()
+    loss = function(leaf, labels)
+    loss.backward()
+    return loss.detach(), leaf.grad
+
+
+def check(scores: Tensor, labels: Tensor, **settings: float) -> Tensor:
+    """Compare value and gradient in float64 and float32 with the float64 reference; return the reference's value."""
+    want, want_grad = value_and_gradient(lambda s, y: reference(s, y, **settings), scores.double(), labels)
+    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
+        got, grad = value_and_gradient(OhemCrossEntropy(**settings), scores.to(dtype), labels)
+        assert got.dtype == grad.dtype == dtype
+        assert grad.shape == scores.shape
+        assert abs(got - want) <= tolerance * want
+        assert (grad - want_grad).abs().max() <= tolerance * want_grad.abs().max()
+    return want
+
+
+def random_case(n: int, h: int, w: int, height: int, width: int, spread: float = 3.0) -> tuple[Tensor, Tensor]:
+    """Return float64 scores (n, 19, h, w) that float32 can hold, and labels with 10 % ignored pixels."""
+    scores = (torch.randn(n, 19, h, w) * spread).double()
+    labels = torch.randint(0, 19, (n, height, width))
+    labels[torch.rand(n, height, width) < 0.1] = 255
+    return scores, labels
+
+
+def one_class_case(margin: float) -> tuple[Tensor, Tensor]:
+    """Return scores that favour class 3 by `margin`, more or less, and labels that are all 3 but for ignored ones."""
+    scores, labels = random_case(2, 4, 6, 32, 48, spread=0.5)
+    scores[:, 3] += margin
+    return scores, torch.where(labels == 255, 255, 3)
+
+
+@pytest.mark.parametrize(
+    ("h", "w", "height", "width"),
+    [
+        (8, 8, 64, 64),  # stride 8
+        (4, 6, 64, 96),  # stride 16, not square
+        (2, 3, 64, 96),  # stride 32
+        (24, 16, 24, 16),  # the labels' own resolution
+        (5, 7, 33, 50),  # ratios that are no integers
+        (20, 9, 13, 31),  # downsampled one way, upsampled the other
+        (1, 1, 16, 16),
+    ],
+)
+@pytest.mark.parametrize("n", [1, 3])
+def test_value_and_gradient_at_every_resolution(n: int, h: int, w: int, height: int, width: int) -> None:
+    check(*random_case(n, h, w, height, width))
+
+
+@pytest.mark.parametrize("settings", [{"threshold": 0.9}, {"min_kept": 0.5}, {"threshold": 0.05, "min_kept": 1.0}])
+def test_settings(settings: dict[str, float]) -> None:
+    check(*random_case(2, 4, 4, 32, 32), **settings)
+
+
+def test_all_hard_pixels_are_averaged() -> None:
+    scores, labels = one_class_case(-6)
+    want = check(scores, labels)
+    up = F.interpolate(scores, size=(32, 48), mode="bilinear", align_corners=False)
+    every = F.cross_entropy(up, labels, ignore_index=255)  # all exceed the cut, so OHEM is the plain mean
+    assert want == pytest.approx(every.item(), rel=1e-12)
+
+
+def test_floor_averages_the_largest_sixteenth() -> None:
+    scores, labels = one_class_case(6)
+    assert check(scores, labels) < CUT  # every pixel is easy, so this is the floor
+
+
+@pytest.mark.parametrize("margin", [4.0, 4.4, 4.5, 4.6, 4.8])
+def test_few_hard_pixels(margin: float) -> None:
+    # From more hard pixels than n_min (39 % of the valid ones) over about n_min (7 %) to fewer.
+    check(*one_class_case(margin))
+
+
+def test_the_boundary_of_n_min_counts_as_enough() -> None:
+    # 32 pixels, n_min = 2. Two hard pixels of very different loss: the mean of the two, either way; three: of three.
+    scores = torch.zeros(1, 2, 4, 8, dtype=torch.float64)
+    scores[:, 0] = 4  # loss of class 0: ln(1 + e^-4)
+    for hard in range(4):
+        trial = scores.clone()
+        trial[0, 0].view(-1)[:hard] = -5.0  # loss: ln(1 + e^5)
+        easy_loss, hard_loss = math.log1p(math.exp(-4)), math.log1p(math.exp(5))
+        want = [easy_loss, (hard_loss + easy_loss) / 2, hard_loss, hard_loss][hard]
+        got = OhemCrossEntropy()(trial, torch.zeros(1, 4, 8, dtype=torch.long))
+        assert got.item() == pytest.approx(want, rel=1e-12)
+
+
+def test_by_hand() -> None:
+    # Scores (a, 0) and label 0 lose ln(1 + e^-a). Cut ln(1/0.7) = 0.3567, that is a < 0.8473; n_min = max(1, 4/16) = 1.
+    scores = torch.zeros(1, 2, 1, 4)
+    scores[0, 0, 0] = torch.tensor([0.0, math.log(3), math.log(1 / 3), 5.0])
+    labels = torch.tensor([[[0, 0, 0, 255]]])
+    # Losses ln 2 = 0.6931 (hard), ln(4/3) = 0.2877 (easy), ln 4 = 1.3863 (hard), ignored: mean of two is 1.5 ln 2.
+    loss, grad = value_and_gradient(OhemCrossEntropy(), scores, labels)
+    assert loss.item() == pytest.approx(1.5 * math.log(2), rel=1e-6)
+    # d loss / d a = (p - 1) / 2 with p = 1/2 and 1/4; the other class has the opposite gradient.
+    torch.testing.assert_close(grad[0, 0, 0], torch.tensor([-0.25, 0.0, -0.375, 0.0]))
+    torch.testing.assert_close(grad[0, 1, 0], torch.tensor([0.25, 0.0, 0.375, 0.0]))
+
+
+@pytest.mark.parametrize("valid", [1, 2, 15, 16, 17, 33])
+def test_very_few_valid_pixels(valid: int) -> None:
+    scores, labels = random_case(2, 2, 2, 16, 16, spread=0.5)
+    scores[:, 3] += 6  # easy, so that n_min = max(1, valid // 16) decides
+    few = torch.full_like(labels, 255)
+    few.view(-1)[torch.randperm(few.numel())[:valid]] = 3
+    check(scores, few)
+
+
+def test_no_valid_pixel_gives_zero() -> None:
+    loss, grad = value_and_gradient(OhemCrossEntropy(), torch.randn(2, 19, 4, 4), torch.full((2, 32, 32), 255))
+    assert loss.item() == 0
+    assert torch.equal(grad, torch.zeros(2, 19, 4, 4))
+
+
+def test_ignored_pixels_do_not_count_though_their_scores_are_extreme() -> None:
+    scores, labels = random_case(1, 16, 16, 16, 16)
+    want = value_and_gradient(OhemCrossEntropy(), scores, labels)
+    ignored = (labels == 255)[:, None].expand_as(scores)
+    got = value_and_gradient(OhemCrossEntropy(), torch.where(ignored, 1e4 * scores, scores), labels)
+    assert torch.equal(got[0], want[0])
+    assert torch.equal(got[1], want[1])
+    assert not got[1][ignored].any()
+
+
+def test_another_ignore_index() -> None:
+    scores, labels = random_case(1, 4, 4, 32, 32)
+    zero_ignored = torch.where(labels == 255, 0, labels)
+    want = reference(scores, torch.where(zero_ignored == 0, 255, zero_ignored))
+    assert OhemCrossEntropy(ignore_index=0)(scores, zero_ignored).item() == pytest.approx(want.item(), rel=1e-12)
+
+
+def test_huge_scores_stay_finite() -> None:
+    scores = torch.zeros(1, 2, 1, 2)
+    scores[0, 0] = torch.tensor([1e4, -1e4])
+    loss, grad = value_and_gradient(OhemCrossEntropy(), scores, torch.zeros(1, 1, 2, dtype=torch.long))
+    assert loss.item() == 1e4  # the one hard pixel
+    assert torch.equal(grad[0, :, 0], torch.tensor([[0.0, -1.0], [0.0, 1.0]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_scores_are_computed_in_float32(dtype: torch.dtype) -> None:
+    scores, labels = random_case(2, 4, 6, 32, 48)
+    half = scores.to(dtype)
+    want, want_grad = value_and_gradient(reference, half.double(), labels)
+    loss, grad = value_and_gradient(OhemCrossEntropy(), half, labels)
+    assert loss.dtype == torch.float32
+    assert grad.dtype == dtype
+    assert abs(loss - want) <= 1e-5 * want
+    # The gradient is rounded once, to the scores' precision, or to float16's smallest step.
+    finfo = torch.finfo(dtype)
+    assert ((grad - want_grad).abs() <= finfo.eps * want_grad.abs() + finfo.smallest_normal * finfo.eps).all()
+
+
+def test_autocast_changes_nothing() -> None:
+    scores, labels = random_case(2, 4, 6, 32, 48)
+    want = value_and_gradient(OhemCrossEntropy(), scores.float(), labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss, grad = value_and_gradient(OhemCrossEntropy(), scores.float(), labels)
+    assert loss.dtype == torch.float32
+    assert torch.equal(loss, want[0])
+    assert torch.equal(grad, want[1])
+
+
+@pytest.mark.parametrize("margin", [0.0, 6.0])
+def test_upstream_factor(margin: float) -> None:
+    scores, labels = one_class_case(margin)
+    grad = value_and_gradient(OhemCrossEntropy(), scores, labels)[1]
+    scaled = value_and_gradient(lambda s, y: 2.5 * OhemCrossEntropy()(s, y), scores, labels)[1]
+    assert grad.abs().max() > 0
+    torch.testing.assert_close(scaled, 2.5 * grad, rtol=1e-12, atol=0)
+
+
+def test_three_heads_add_up() -> None:
+    labels = random_case(2, 1, 1, 64, 64)[1]
+    heads = [random_case(2, s, s, 1, 1)[0] for s in (8, 4, 2)]
+    results = {}
+    for name, criterion in (("ours", OhemCrossEntropy()), ("reference", reference)):
+        leaves = [h.clone().requires_grad_() for h in heads]
+        # A trunk that all three share, so that their gradients meet.
+        factor = torch.ones((), dtype=torch.float64, requires_grad=True)
+        loss = sum(criterion(factor * leaf, labels) for leaf in leaves)
+        loss.backward()
+        results[name] = [loss.detach(), factor.grad, *(leaf.grad for leaf in leaves)]
+    for got, want in zip(results["ours"], results["reference"], strict=True):
+        torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-14)
+
+
+@pytest.mark.parametrize("margin", [0.0, 6.0])
+@pytest.mark.parametrize("elements", [1, 19 * 48 * 5, 19 * 48 * 31])
+def test_piece_size_does_not_matter(monkeypatch: pytest.MonkeyPatch, elements: int, margin: float) -> None:
+    scores, labels = one_class_case(margin)
+    want, want_grad = value_and_gradient(reference, scores, labels)
+    monkeypatch.setitem(facekp.losses.PIECE_ELEMENTS, "cpu", elements)
+    loss, grad = value_and_gradient(OhemCrossEntropy(), scores, labels)
+    torch.testing.assert_close(loss, want, rtol=1e-12, atol=0)
+    torch.testing.assert_close(grad, want_grad, rtol=1e-10, atol=1e-15)
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "sliced", "transposed"])
+def test_memory_layout_does_not_matter(layout: str) -> None:
+    scores, labels = random_case(2, 4, 6, 32, 48)
+    strange = {
+        "channels_last": scores.contiguous(memory_format=torch.channels_last),
+        "sliced": torch.cat([scores, scores], 1)[:, :19],
+        "transposed": scores.transpose(2, 3).contiguous().transpose(2, 3),
+    }[layout]
+    assert torch.equal(strange, scores)
+    assert not strange.is_contiguous()
+    want, want_grad = value_and_gradient(reference, scores, labels)
+    leaf = strange.requires_grad_()
+    loss = OhemCrossEntropy()(leaf, labels.transpose(1, 2).contiguous().transpose(1, 2))
+    loss.backward()
+    torch.testing.assert_close(loss.detach(), want, rtol=1e-12, atol=0)
+    torch.testing.assert_close(leaf.grad, want_grad, rtol=1e-10, atol=1e-15)
+
+
+def test_the_scores_and_labels_are_left_as_they_were() -> None:
+    scores, labels = random_case(1, 16, 16, 16, 16)
+    before = scores.clone(), labels.clone()
+    value_and_gradient(OhemCrossEntropy(), scores, labels)
+    OhemCrossEntropy()(scores, labels)
+    assert torch.equal(scores, before[0])
+    assert torch.equal(labels, before[1])
+
+
+def test_without_gradient_the_value_is_the_same() -> None:
+    scores, labels = random_case(2, 4, 6, 32, 48)
+    want = value_and_gradient(OhemCrossEntropy(), scores, labels)[0]
+    loss = OhemCrossEntropy()(scores, labels)
+    assert not loss.requires_grad
+    assert torch.equal(loss, want)
+    with torch.no_grad():
+        assert torch.equal(OhemCrossEntropy()(scores.requires_grad_(), labels), want)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"threshold": 0.0}, r"loss\.threshold is 0\.0: .*such as 0\.7"),
+        ({"threshold": 1.0}, r"loss\.threshold is 1\.0"),
+        ({"threshold": math.nan}, r"loss\.threshold is nan"),
+        ({"min_kept": 0.0}, r"loss\.min_kept is 0\.0: .*such as 0\.0625"),
+        ({"min_kept": 1.5}, r"loss\.min_kept is 1\.5"),
+    ],
+)
+def test_bad_settings_are_named(settings: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        OhemCrossEntropy(**settings)
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "named"),
+    [
+        ((2, 19, 4), (2, 8, 8), r"\(2, 19, 4\)"),
+        ((2, 19, 4, 4), (2, 1, 8, 8), r"\(2, 1, 8, 8\)"),
+        ((2, 19, 4, 4), (3, 8, 8), r"\(3, 8, 8\)"),
+    ],
+)
+def test_bad_shapes_are_named(scores: tuple[int, ...], labels: tuple[int, ...], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        OhemCrossEntropy()(torch.zeros(scores), torch.zeros(labels, dtype=torch.long))
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_equals_the_reference() -> None:
+    scores, labels = random_case(2, 4, 4, 32, 32)
+    want, want_grad = value_and_gradient(reference, scores, labels)
+    loss, grad = value_and_gradient(torch.compile(OhemCrossEntropy()), scores.float(), labels)
+    assert abs(loss - want) <= 1e-5 * want
+    assert (grad - want_grad).abs().max() <= 1e-5 * want_grad.abs().max()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("margin", [0.0, 6.0])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16])
+def test_cuda_equals_the_reference(dtype: torch.dtype, margin: float) -> None:
+    scores, labels = one_class_case(margin)
+    scores = scores.to(dtype)
+    want, want_grad = value_and_gradient(reference, scores.double(), labels)
+    with torch.autocast("cuda", torch.float16):
+        loss, grad = value_and_gradient(OhemCrossEntropy(), scores.cuda(), labels.cuda())
+    tolerance = {torch.float64: 1e-11, torch.float32: 1e-5, torch.float16: 1e-3}[dtype]
+    assert loss.device.type == grad.device.type == "cuda"
+    assert grad.dtype == dtype
+    assert abs(loss.cpu() - want) <= min(tolerance, 1e-5) * want
+    assert (grad.cpu() - want_grad).abs().max() <= tolerance * want_grad.abs().max()

@@ -1,0 +1,159 @@
+"""Scores of a data set against per-class loops in numpy, and by hand."""
+
+import math
+import socket
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from facekp.attributes import ATTRIBUTES
+from facekp.metrics import ParsingMetrics, scores_from_confusion
+
+
+def by_loops(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Return all scores from the pixels themselves, class by class; nan for absent classes."""
+    predicted, labels = predicted[labels != 255], labels[labels != 255]
+    iou, f1 = {}, {}
+    for class_id, name in enumerate(ATTRIBUTES):
+        p, t = predicted == class_id, labels == class_id
+        both, either = (p & t).sum(), (p | t).sum()
+        iou[name] = both / either if either else math.nan
+        precision = both / p.sum() if p.any() else 0.0
+        recall = both / t.sum() if t.any() else 0.0
+        f1[name] = (2 * precision * recall / (precision + recall) if both else 0.0) if either else math.nan
+    there = [v for v in iou.values() if not math.isnan(v)]
+    return {
+        "miou": float(np.mean(there)),
+        "mean_f1": float(np.nanmean([v for name, v in f1.items() if name != "background"])),
+        "pixel_accuracy": float((predicted == labels).mean()),
+        "classes": len(there),
+        **{f"iou/{name}": v for name, v in iou.items()},
+        **{f"f1/{name}": v for name, v in f1.items()},
+    }
+
+
+def assert_same(scores: dict[str, Tensor], want: dict[str, float]) -> None:
+    assert set(scores) == set(want)
+    for name, value in want.items():
+        assert scores[name].item() == pytest.approx(value, rel=1e-6, nan_ok=True), name
+
+
+def random_maps(n: int, classes: int = 19) -> tuple[Tensor, Tensor]:
+    """Return predictions and labels; two thirds of the pixels agree, a tenth are ignored, classes are uneven."""
+    labels = (torch.rand(n, 24, 32) ** 2 * classes).long()
+    predicted = torch.where(torch.rand(labels.shape) < 2 / 3, labels, (torch.rand(labels.shape) * classes).long())
+    labels[torch.rand(labels.shape) < 0.1] = 255
+    return predicted, labels
+
+
+def test_against_loops_over_several_updates() -> None:
+    metrics = ParsingMetrics()
+    batches = [random_maps(n) for n in (4, 4, 1)]
+    for predicted, labels in batches:
+        metrics.update(predicted, labels)
+    everything = [torch.cat(maps).numpy() for maps in zip(*batches, strict=True)]
+    want = by_loops(*everything)
+    assert want["classes"] == 19
+    assert_same(metrics.compute(), want)
+
+
+def test_two_by_two_by_hand() -> None:
+    metrics = ParsingMetrics()
+    metrics.update(torch.tensor([[[0, 1], [1, 2]]]), torch.tensor([[[0, 1], [2, 2]]]))
+    scores = metrics.compute()
+    # Background 1/1; skin: 1 hit, 2 predicted, 1 true: IoU 1/2, F1 2/3; nose: 1 hit, 1 predicted, 2 true: the same.
+    assert scores["iou/background"].item() == 1
+    assert scores["iou/skin"].item() == scores["iou/nose"].item() == 0.5
+    assert scores["f1/skin"].item() == pytest.approx(2 / 3)
+    assert scores["miou"].item() == pytest.approx((1 + 1 / 2 + 1 / 2) / 3)
+    assert scores["mean_f1"].item() == pytest.approx(2 / 3)  # background's 1 is not in it
+    assert scores["pixel_accuracy"].item() == 0.75
+    assert scores["classes"].item() == 3
+    assert scores["iou/hat"].isnan()
+    assert scores["f1/hat"].isnan()
+
+
+def test_a_class_that_is_only_predicted_or_only_true_counts_as_zero() -> None:
+    metrics = ParsingMetrics()
+    metrics.update(torch.tensor([[[0, 14]]]), torch.tensor([[[0, 3]]]))
+    scores = metrics.compute()
+    assert scores["iou/hat"].item() == scores["iou/eye_g"].item() == scores["f1/hat"].item() == 0
+    assert scores["miou"].item() == pytest.approx(1 / 3)
+    assert scores["mean_f1"].item() == 0
+    assert scores["classes"].item() == 3
+
+
+def test_absent_classes_are_left_out_of_the_means() -> None:
+    metrics = ParsingMetrics()
+    predicted, labels = random_maps(4, classes=7)
+    metrics.update(predicted, labels)
+    scores = metrics.compute()
+    want = by_loops(predicted.numpy(), labels.numpy())
+    assert scores["classes"].item() == want["classes"] == 7
+    assert_same(scores, want)
+
+
+def test_it_is_not_the_mean_over_images() -> None:
+    # One image of skin found wholly; one with a single pixel of nose, missed. Over the set, skin has 7 hits of 8.
+    metrics = ParsingMetrics()
+    metrics.update(torch.full((1, 2, 2), 1), torch.full((1, 2, 2), 1))
+    metrics.update(torch.full((1, 2, 2), 1), torch.tensor([[[1, 1], [1, 2]]]))
+    scores = metrics.compute()
+    assert scores["iou/skin"].item() == pytest.approx(7 / 8)
+    assert scores["miou"].item() == pytest.approx((7 / 8 + 0) / 2)  # the mean over images is (1 + (3/4 + 0) / 2) / 2
+    assert scores["pixel_accuracy"].item() == pytest.approx(7 / 8)
+
+
+def test_ignored_pixels_do_not_count() -> None:
+    metrics = ParsingMetrics()
+    metrics.update(torch.tensor([[[1, 2, 3, 4]]]), torch.tensor([[[1, 255, 255, 255]]]))
+    scores = metrics.compute()
+    assert scores["classes"].item() == 1
+    assert scores["miou"].item() == scores["pixel_accuracy"].item() == 1
+
+
+def test_reset_forgets() -> None:
+    metrics = ParsingMetrics()
+    metrics.update(*random_maps(1))
+    metrics.reset()
+    predicted, labels = random_maps(1)
+    metrics.update(predicted, labels)
+    assert_same(metrics.compute(), by_loops(predicted.numpy(), labels.numpy()))
+
+
+def test_counts_beyond_float32_are_exact() -> None:
+    # 2^24 + 1 hits of skin, as many misses as that but one: float32 cannot tell the two apart.
+    confusion = torch.zeros(19, 19, dtype=torch.long)
+    confusion[1, 1], confusion[1, 0] = 2**30 + 1, 1
+    iou = scores_from_confusion(confusion)["iou/background"]
+    assert iou.item() == 0
+    assert scores_from_confusion(confusion)["iou/skin"].item() == pytest.approx((2**30 + 1) / (2**30 + 2), rel=1e-7)
+
+
+def test_summed_over_processes(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    # Shares of unequal length, as the last images of a split give.
+    predicted, labels = random_maps(5)
+    torch.save((predicted, labels), tmp_path / "maps.pt")
+    torch.multiprocessing.spawn(_one_process, (port, tmp_path), nprocs=2)
+    whole = ParsingMetrics()
+    whole.update(predicted, labels)
+    want = {name: value.item() for name, value in whole.compute().items()}
+    for rank in range(2):
+        assert_same(torch.load(tmp_path / f"{rank}.pt"), want)
+
+
+def _one_process(rank: int, port: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    predicted, labels = torch.load(folder / "maps.pt")
+    metrics = ParsingMetrics()
+    for i in range(rank, len(labels), 2):
+        metrics.update(predicted[i : i + 1], labels[i : i + 1])
+    torch.save(metrics.compute(), folder / f"{rank}.pt")
+    torch.distributed.destroy_process_group()

@@ -1,0 +1,299 @@
+"""Networks: shapes, sizes and costs worked out by hand, and the attention formula on made-up branches."""
+
+import math
+from collections.abc import Callable
+from urllib.error import URLError
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from facekp.errors import ConfigError
+from facekp.models import build_model, fuse, model_names, register, registry
+from facekp.models.__main__ import multiply_adds
+from facekp.models.heads import OutputHead
+from facekp.models.residual_attention import AttentionModule, Bottleneck, DownUp
+
+
+def parameters(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+@pytest.fixture(scope="module", params=model_names())
+def network(request: pytest.FixtureRequest) -> nn.Module:
+    """Every registered network in turn; drawing its weights takes seconds, so it is built once."""
+    return build_model(request.param).eval()
+
+
+def on_meta(name: str) -> nn.Module:
+    with torch.device("meta"):
+        return build_model(name)
+
+
+def test_registered_names() -> None:
+    assert model_names() == ["residual_attention", "resnet18"]
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 96), (32, 160)])
+def test_score_maps_have_strides_8_16_32(network: nn.Module, height: int, width: int) -> None:
+    with torch.inference_mode():
+        scores = network(torch.randn(2, 3, height, width))
+    assert [tuple(s.shape) for s in scores] == [(2, 19, height // s, width // s) for s in (8, 16, 32)]
+    assert all(s.isfinite().all() for s in scores)
+
+
+@pytest.mark.parametrize("name", model_names())
+@pytest.mark.parametrize("shape", [(1, 3, 64, 65), (1, 3, 40, 64), (1, 1, 64, 64), (3, 64, 64)])
+def test_a_wrong_size_is_named(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=f"shape \\({', '.join(map(str, shape))}\\).*multiples of 32"):
+        on_meta(name)(torch.empty(shape, device="meta"))
+
+
+def test_every_score_map_comes_from_its_own_features() -> None:
+    # The coarse map sees the whole image; a change of one corner reaches far corners of it, but not of the fine one.
+    net = build_model("resnet18").eval()
+    image = torch.randn(1, 3, 256, 256)
+    changed = image.clone()
+    changed[..., :8, :8] += 1
+    with torch.inference_mode():
+        reached = [((a - b).abs().amax(1)[0] > 0) for a, b in zip(net(image), net(changed), strict=True)]
+    assert not reached[0][-1, -1]
+    assert reached[2][-1, -1]
+
+
+class TestRegistry:
+    def test_unknown_name(self) -> None:
+        with pytest.raises(ConfigError, match=r"model\.name is 'resnet19': choose one of residual_attention, resnet18"):
+            build_model("resnet19")
+
+    def test_unknown_setting(self) -> None:
+        with pytest.raises(ConfigError, match=r"model\.depth is not a setting of resnet18: it has pretrained"):
+            build_model("resnet18", depth=3)
+
+    def test_setting_of_a_network_without_any(self) -> None:
+        with pytest.raises(ConfigError, match=r"model\.pretrained is not a setting of residual_attention.*none"):
+            build_model("residual_attention", pretrained=False)
+
+    def test_register(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(registry, "_NETWORKS", dict(registry._NETWORKS))
+
+        @register("mine")
+        class Mine(nn.Module):
+            def __init__(self, width: int = 1) -> None:
+                super().__init__()
+                self.width = width
+
+        built = build_model("mine", width=7)
+        assert isinstance(built, Mine)
+        assert built.width == 7
+        assert "mine" in model_names()
+
+
+class TestCost:
+    def test_multiply_adds_of_a_convolution(self) -> None:
+        # 3x3, 3 -> 8 channels, stride 2 on 32 x 32: 16 * 16 outputs, 8 * 3 * 9 products each.
+        with torch.device("meta"):
+            conv = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU())
+        assert multiply_adds(conv, 32) == 16 * 16 * 8 * 3 * 9 == 55_296
+
+    def test_resnet18(self) -> None:
+        # A head on c channels, per output pixel: 3x3 c -> 64, 3x3 64 -> 64, 1x1 c -> 64 (shortcut), 3x3 64 -> 64, 1x1
+        # 64 -> 19, that is 640 c + 74,944; on 56^2, 28^2 and 14^2 pixels at 448.
+        heads = {c: 9 * c * 64 + 9 * 64 * 64 + c * 64 + 9 * 64 * 64 + 64 * 19 for c in (128, 256, 512)}
+        assert heads == {c: 640 * c + 74_944 for c in heads}
+        head_cost = heads[128] * 56**2 + heads[256] * 28**2 + heads[512] * 14**2
+        assert head_cost == 758_046_464  # the 0.7 G of the design
+        # ResNet18 at 224 takes 1,814,073,344, of which 512,000 in the classifier; 448 has four times the pixels.
+        trunk_cost = 4 * (1_814_073_344 - 512_000)
+        assert multiply_adds(on_meta("resnet18")) == trunk_cost + head_cost
+        # Parameters: the same weights, the last convolution's 19 biases, and four batch-norms of 2 * 64 in each head;
+        # the trunk has torchvision's 11,689,512 less the classifier's 513,000.
+        assert parameters(on_meta("resnet18")) == 11_689_512 - 513_000 + sum(heads.values()) + 3 * (19 + 4 * 128)
+
+    def test_residual_attention_parameters(self) -> None:
+        def bottleneck(a: int, b: int) -> int:
+            q = b // 4  # norm, 1x1, norm, 3x3, norm, 1x1, and a 1x1 shortcut where the width changes
+            return 2 * a + a * q + 2 * q + 9 * q * q + 2 * q + q * b + (a * b if a != b else 0)
+
+        def module(c: int, levels: int) -> int:
+            # Units: 1 before, 2 in the trunk, 1 after; 2 a level, and a skip between levels; two norms and 1x1 convs.
+            return (4 + 2 * levels + levels - 1) * bottleneck(c, c) + 2 * (2 * c + c * c)
+
+        stem = 3 * 64 * 49 + 2 * 64 + bottleneck(64, 128) + module(128, 4)
+        stages = [bottleneck(128, 256) + module(256, 3), bottleneck(256, 512) + 2 * module(512, 2)]
+        stages.append(bottleneck(512, 1024) + 3 * module(1024, 1))
+        heads = sum(640 * c + 74_944 + 19 + 4 * 128 for c in (256, 512, 1024))
+        assert parameters(on_meta("residual_attention")) == stem + sum(stages) + heads
+
+
+class TestResNet18:
+    def test_trunk_is_torchvisions(self) -> None:
+        net = build_model("resnet18").eval()
+        other = torchvision.models.resnet18(weights=None).eval()
+        for layer in other.modules():
+            if isinstance(layer, nn.BatchNorm2d):  # so that a wrong order of layers cannot hide
+                nn.init.uniform_(layer.running_mean, -0.2, 0.2)
+                nn.init.uniform_(layer.running_var, 0.5, 2)
+        ours = {"conv1": net.stem[0], "bn1": net.stem[1], "layer1": net.stem[4]}
+        ours |= {name: getattr(net, name) for name in ("layer2", "layer3", "layer4")}
+        for name, part in ours.items():
+            part.load_state_dict(getattr(other, name).state_dict())
+        net.heads = nn.ModuleList(nn.Identity() for _ in range(3))
+        images = torch.randn(2, 3, 64, 96)
+        with torch.inference_mode():
+            want = create_feature_extractor(other, ["layer2", "layer3", "layer4"])(images).values()
+            for got, features in zip(net(images), want, strict=True):
+                assert torch.equal(got, features)
+
+    def test_a_bad_pretrained_names_the_choices(self) -> None:
+        with pytest.raises(ConfigError, match=r"model\.pretrained is 'coco': choose false or imagenet"):
+            build_model("resnet18", pretrained="coco")
+
+    @pytest.mark.parametrize("error", [URLError("no route to host"), RuntimeError("invalid hash value")])
+    def test_weights_that_cannot_be_fetched_name_the_other_choice(
+        self, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        def fail(*args: object, **kwargs: object) -> None:
+            raise error
+
+        monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", fail)
+        with pytest.raises(ConfigError, match=r"is 'imagenet'.*set model\.pretrained=false") as caught:
+            build_model("resnet18", pretrained="imagenet")
+        assert "\n" not in str(caught.value)
+
+    def test_imagenet_weights_are_put_into_the_trunk(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        weights = torchvision.models.resnet18(weights=None).state_dict()
+        monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda *_, **__: weights)
+        net = build_model("resnet18", pretrained="imagenet")
+        assert torch.equal(net.stem[0].weight, weights["conv1.weight"])
+        assert torch.equal(net.layer4[1].conv2.weight, weights["layer4.1.conv2.weight"])
+
+
+def test_output_head_by_hand() -> None:
+    # Convolutions that only copy: the head is then relu(x's first channel) carried to every class, plus the bias.
+    head = OutputHead(128).eval()
+    for layer in head.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.zeros_(layer.weight)
+            middle = layer.kernel_size[0] // 2
+            layer.weight.data[:, 0, middle, middle] = 1
+    head[0].conv2.weight.data.zero_()  # leaves the block's shortcut: a 1x1 convolution and batch-norm
+    assert torch.equal(head[-1].bias, torch.zeros(19))
+    head[-1].bias.data = torch.arange(19.0)
+    x = torch.randn(1, 128, 5, 7)
+    norm = 1 / math.sqrt(1 + 1e-5)  # a fresh batch-norm in evaluation; two of them lie on the way
+    want = x[:, :1].clamp(min=0) * norm**2 + torch.arange(19.0).view(1, 19, 1, 1)
+    torch.testing.assert_close(head(x), want)
+
+
+class Constant(nn.Module):
+    """A branch that gives `function` of its input."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+class TestAttention:
+    def test_one_plus_mask_times_trunk(self) -> None:
+        module = AttentionModule(8, levels=1)
+        module.before = Constant(lambda x: x + 1)
+        module.mask = Constant(lambda x: x / 10)
+        module.trunk = Constant(lambda x: 3 * x)
+        module.after = Constant(lambda x: x - 100)
+        # x = 4: before 5, mask 0.5, trunk 15, (1 + 0.5) * 15 = 22.5, after -77.5.
+        got = module(torch.full((1, 8, 2, 2), 4.0))
+        torch.testing.assert_close(got, torch.full((1, 8, 2, 2), -77.5))
+
+    @pytest.mark.parametrize("levels", [1, 2, 3])
+    def test_a_mask_of_zero_is_half_after_the_sigmoid(self, levels: int) -> None:
+        module = AttentionModule(16, levels).eval()
+        last = [layer for layer in module.mask if isinstance(layer, nn.Conv2d)][-1]
+        nn.init.zeros_(last.weight)
+        x = torch.randn(1, 16, 9, 12)
+        with torch.inference_mode():
+            inner = module.before(x)
+            want = module.after(1.5 * module.trunk(inner))
+            assert torch.equal(module(x), want)
+
+    def test_the_mask_lies_between_0_and_1_and_differs_by_channel_and_place(self) -> None:
+        with torch.inference_mode():
+            mask = AttentionModule(16, 2).eval().mask(5 * torch.randn(1, 16, 8, 8))
+        assert mask.shape == (1, 16, 8, 8)
+        assert mask.min() >= 0
+        assert mask.max() <= 1
+        assert mask.std(1).min() > 0
+        assert mask.std((2, 3)).min() > 0
+
+    @pytest.mark.parametrize("levels", [1, 2, 3, 4])
+    @pytest.mark.parametrize("size", [(7, 5), (1, 1), (2, 3), (33, 17)])
+    def test_down_up_returns_the_size(self, levels: int, size: tuple[int, int]) -> None:
+        x = torch.randn(2, 8, *size)
+        assert DownUp(8, levels).eval()(x).shape == x.shape
+
+    def test_down_up_by_hand(self) -> None:
+        # Units that change nothing: 3x3 max pooling at stride 2 of 0..15 gives [[5, 7], [13, 15]]; at the second level
+        # [[15]], which returns as [[15] * 2] * 2 and is added to the skip: [[20, 22], [28, 30]]; then bilinear.
+        block = DownUp(4, levels=2)
+        for unit in (block, block.inner):
+            unit.down, unit.up = nn.Identity(), nn.Identity()
+        block.skip = nn.Identity()
+        x = torch.arange(16.0).view(1, 1, 4, 4)
+        # 2 -> 4 at align_corners=False: weights (1, 0), (3/4, 1/4), (1/4, 3/4), (0, 1) both ways.
+        want = torch.tensor([[20, 20.5, 21.5, 22], [22, 22.5, 23.5, 24], [26, 26.5, 27.5, 28], [28, 28.5, 29.5, 30]])
+        torch.testing.assert_close(block(x)[0, 0], want)
+
+    def test_stages_have_the_designs_modules_and_levels(self) -> None:
+        net = on_meta("residual_attention")
+
+        def depth(block: DownUp | None) -> int:
+            return 0 if block is None else 1 + depth(block.inner)
+
+        found = []
+        for stage in (net.stem, net.stage1, net.stage2, net.stage3):
+            modules = [part for part in stage if isinstance(part, AttentionModule)]
+            found.append([(m.after.shortcut is None, depth(m.mask[0])) for m in modules])
+            for m in modules:
+                assert isinstance(m.before, Bottleneck)  # p = 1
+                assert len(m.trunk) == 2  # t = 2
+        assert found == [[(True, 4)], [(True, 3)], [(True, 2)] * 2, [(True, 1)] * 3]
+
+    def test_bottleneck_by_hand(self) -> None:
+        # Pre-activation: the residual is zeroed, so what remains is the shortcut: x itself, or a 1x1 of relu(norm(x)).
+        x = torch.randn(1, 8, 4, 4)
+        same = Bottleneck(8, 8).eval()
+        nn.init.zeros_(same.residual[-1].weight)
+        assert torch.equal(same(x), x)
+        wider = Bottleneck(8, 16, stride=2).eval()
+        nn.init.zeros_(wider.residual[-1].weight)
+        active = (x / math.sqrt(1 + 1e-5)).clamp(min=0)[:, :, ::2, ::2]
+        want = torch.einsum("oi,nihw->nohw", wider.shortcut.weight[..., 0, 0], active)
+        torch.testing.assert_close(wider(x), want)
+
+
+class TestFuse:
+    def test_by_hand(self) -> None:
+        # (0, 4) to four columns: 0, 1, 3, 4. A 1x1 map is constant. Their sum:
+        fine, coarse = torch.tensor([[[[0.0, 4.0]]]]), torch.tensor([[[[10.0]]]])
+        want = torch.tensor([[[[10.0, 11.0, 13.0, 14.0]] * 2]])
+        assert torch.equal(fuse([fine, coarse], (2, 4)).reshape(2, 4), want.reshape(2, 4))
+
+    def test_bf16_is_added_up_in_float32(self) -> None:
+        # 256 + 1 + 1 is 258, but bfloat16 has no 257: added up in it, both ones would be lost.
+        maps = [torch.full((1, 1, 1, 1), v, dtype=torch.bfloat16) for v in (256.0, 1.0, 1.0)]
+        fused = fuse(maps, (2, 2))
+        assert fused.dtype == torch.float32
+        assert torch.equal(fused, torch.full((1, 1, 2, 2), 258.0))
+
+    def test_float64_stays(self) -> None:
+        assert fuse([torch.zeros(1, 1, 1, 1).double()] * 3, (2, 2)).dtype == torch.float64
+
+    def test_the_scores_are_left_as_they_were(self) -> None:
+        maps = [torch.ones(1, 1, 2, 2) for _ in range(3)]
+        fuse(maps, (2, 2))
+        assert all(torch.equal(m, torch.ones(1, 1, 2, 2)) for m in maps)

@@ -1,0 +1,170 @@
+"""From an image to masks, key points and files, with networks whose scores are known."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from facekp import FaceParser
+from facekp.attributes import ATTRIBUTES, PALETTE
+from facekp.errors import ConfigError, DataError
+from facekp.keypoints import KeypointConfig
+from facekp.prediction import find_images, make_folder, output_names, parse_files
+
+NOSE, HAIR = 2, 13
+
+
+class BrightIsNose(nn.Module):
+    """Scores by brightness: nose where the picture is bright, hair elsewhere, 10 apart on each of three heads."""
+
+    def forward(self, images):
+        scores = []
+        for stride in (8, 16, 32):
+            bright = nn.functional.avg_pool2d(images.mean(1, keepdim=True), stride) > 0
+            one = torch.zeros(len(images), 19, *bright.shape[2:])
+            one[:, NOSE] = torch.where(bright[:, 0], 10.0, 0.0)
+            one[:, HAIR] = torch.where(bright[:, 0], 0.0, 10.0)
+            scores.append(one)
+        return tuple(scores)
+
+
+@pytest.fixture
+def parser():
+    return FaceParser(BrightIsNose(), size=256, device="cpu", keypoints=KeypointConfig(n=16))
+
+
+def picture(height, width, top, left, side):
+    image = np.zeros((height, width, 3), dtype=np.uint8)
+    image[top : top + side, left : left + side] = 255
+    return image
+
+
+def test_mask_and_key_points_are_in_source_pixels(parser):
+    # Twice the network's size; the square covers source pixels 128..319 in x and 64..255 in y.
+    (face,) = parser(picture(512, 512, 64, 128, 192))
+    assert face.mask.shape == (512, 512)
+    assert face.mask.dtype == np.uint8
+    assert set(np.unique(face.mask)) == {NOSE, HAIR}
+    nose = face.attributes["nose"]
+    assert nose.id == NOSE
+    assert nose.area == np.count_nonzero(face.mask == NOSE) == pytest.approx(192**2, rel=0.02)
+    assert nose.confidence == pytest.approx(1.0, abs=0.02)
+    points = face.keypoints["nose"]
+    assert points.shape == (16, 2)
+    assert points.dtype == np.float32
+    np.testing.assert_allclose(points.min(0), [127.5, 63.5], atol=2.5)
+    np.testing.assert_allclose(points.max(0), [319.5, 255.5], atol=2.5)
+    np.testing.assert_allclose(points[0], [223.5, 63.5], atol=2.5)
+    assert "skin" not in face.attributes
+    assert face.attributes["hair"].contours[1].hole
+
+
+def test_oblong_images_keep_their_shape(parser):
+    # Halved for the network; the square fills one cell of its coarsest head, and its centre is (287.5, 95.5).
+    (face,) = parser(picture(128, 512, 64, 256, 64))
+    assert face.mask.shape == (128, 512)
+    np.testing.assert_allclose(face.keypoints["nose"][:, 0].mean(), 287.5, atol=1)
+    np.testing.assert_allclose(face.keypoints["nose"][:, 1].max(), 127.5, atol=0.6)  # down to the picture's border
+
+
+def test_a_list_gives_one_face_each_in_order_and_every_kind_of_image_is_taken(parser, tmp_path):
+    array = picture(256, 256, 64, 64, 128)
+    path = tmp_path / "photo.png"
+    Image.fromarray(array).save(path)
+    faces = parser([array, Image.fromarray(array), path, str(path), picture(256, 256, 0, 0, 64)])
+    assert len(faces) == 5
+    for face in faces[1:4]:
+        np.testing.assert_array_equal(face.mask, faces[0].mask)
+    assert faces[4].attributes["nose"].area < faces[0].attributes["nose"].area
+
+
+def test_confidence_is_the_mean_softmax_over_the_mask():
+    class Even(nn.Module):
+        def forward(self, images):
+            n, _, h, w = images.shape
+            one = torch.zeros(n, 19, h // 8, w // 8)
+            one[:, NOSE] = 1.0
+            return (one, torch.zeros(n, 19, h // 16, w // 16), torch.zeros(n, 19, h // 32, w // 32))
+
+    (face,) = FaceParser(Even(), size=64, device="cpu")(picture(64, 64, 0, 0, 8))
+    assert face.attributes["nose"].confidence == pytest.approx(np.e / (np.e + 18), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((64, 64), dtype=np.uint8), "need \\(H, W, 3\\) uint8 RGB"),
+        (np.zeros((64, 64, 3), dtype=np.float32), "float32 array"),
+        (np.zeros((10, 64, 3), dtype=np.uint8), "64 x 10 pixels, need at least 32 x 32"),
+        ("nowhere/photo.jpg", "image nowhere/photo.jpg: cannot be read \\(no such file\\)"),
+    ],
+)
+def test_images_that_cannot_be_parsed_are_named(parser, image, message):
+    with pytest.raises(DataError, match=message):
+        parser(image)
+
+
+def test_unknown_alignment_and_device_are_named(parser):
+    with pytest.raises(ConfigError, match="align is 'auto'"):
+        parser(picture(64, 64, 0, 0, 8), align="auto")
+    with pytest.raises(ConfigError, match="device is 'cuda:99'"):
+        FaceParser(BrightIsNose(), size=64, device="cuda:99")
+
+
+def test_files_hold_the_mask_the_overlay_and_the_documented_json(parser, tmp_path):
+    Image.fromarray(picture(300, 400, 50, 100, 150)).save(tmp_path / "a.png")
+    (tmp_path / "b.jpg").write_bytes(b"no picture")
+    out = make_folder(str(tmp_path / "out"))
+    failures = parse_files(parser, find_images(str(tmp_path)), out)
+    assert len(failures) == 1
+    assert "b.jpg" in failures[0]
+    assert sorted(p.name for p in out.iterdir()) == ["a.json", "a.mask.png", "a.overlay.jpg"]
+
+    (face,) = parser(tmp_path / "a.png")
+    with Image.open(out / "a.mask.png") as mask:
+        assert mask.mode == "P"
+        np.testing.assert_array_equal(np.array(mask), face.mask)
+        assert tuple(mask.getpalette()[3 * NOSE : 3 * NOSE + 3]) == PALETTE[NOSE]
+    with Image.open(out / "a.overlay.jpg") as overlay:
+        assert overlay.height == 576  # the longer side at 768
+        assert overlay.width > 768  # photo and legend
+    content = json.loads((out / "a.json").read_text())
+    assert content["schema"] == "facekp/1"
+    assert content["source"] == str(tmp_path / "a.png")
+    assert (content["width"], content["height"]) == (400, 300)
+    by_name = {a["name"]: a for a in content["attributes"]}
+    assert list(by_name) == ["nose", "hair"]
+    assert all(ATTRIBUTES[a["id"]] == name for name, a in by_name.items())
+    np.testing.assert_allclose(by_name["nose"]["keypoints"], face.keypoints["nose"], atol=0.006)
+    assert by_name["nose"]["area"] == np.count_nonzero(face.mask == NOSE)
+    assert [c["hole"] for c in by_name["hair"]["contours"]] == [False, True]
+
+
+def test_sources(tmp_path):
+    for name in ("b.jpg", "a.PNG", "notes.txt", "sub/c.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [p.name for p in find_images(str(tmp_path))] == ["a.PNG", "b.jpg"]
+    assert [p.name for p in find_images(str(tmp_path / "b.jpg"))] == ["b.jpg"]
+    assert [p.name for p in find_images(str(tmp_path / "**/*.jpg"))] == ["b.jpg", "c.jpg"]
+    for missing in ("none", "*.gif"):
+        with pytest.raises(DataError, match="no file matches it"):
+            find_images(str(tmp_path / missing))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="without pictures"):
+        find_images(str(tmp_path / "empty"))
+
+
+def test_results_of_images_with_one_name_do_not_overwrite_each_other(tmp_path):
+    names = output_names([tmp_path / "x/1.jpg", tmp_path / "y/1.jpg", tmp_path / "2.png"])
+    assert len(set(names)) == 3
+    assert names[2] == "2"
+
+
+def test_output_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match=r"out is '.*file/out', which cannot be written to"):
+        make_folder(str(tmp_path / "file" / "out"))

@@ -1,0 +1,172 @@
+"""Synthetic faces: what is drawn, and the official folder that is written."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facekp.attributes import ATTRIBUTES
+from facekp.data.drawing.canvas import Canvas
+from facekp.data.drawing.geometry import sample_face
+from facekp.data.synthetic import SyntheticFace, draw_face, write_synthetic
+
+SIZE = 128
+COUNTS = {"train": 3, "val": 2, "test": 1}
+
+
+@pytest.fixture(scope="module")
+def faces() -> list[SyntheticFace]:
+    return [draw_face(seed, SIZE) for seed in range(60)]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("official")
+    write_synthetic(folder, COUNTS, seed=3, size=SIZE)
+    return folder
+
+
+def centre(mask: np.ndarray) -> tuple[float, float]:
+    """Return the centroid x, y of a mask as fractions of the picture."""
+    y, x = np.nonzero(mask)
+    return float(x.mean() / SIZE), float(y.mean() / SIZE)
+
+
+def composite(masks: dict[str, np.ndarray]) -> np.ndarray:
+    label = np.zeros((SIZE, SIZE), np.uint8)
+    for number, part in enumerate(ATTRIBUTES):
+        if part in masks:
+            label[masks[part]] = number
+    return label
+
+
+def test_a_seed_gives_one_face(faces):
+    again = draw_face(5, SIZE)
+    np.testing.assert_array_equal(again.image, faces[5].image)
+    assert again.masks.keys() == faces[5].masks.keys()
+    for part, mask in again.masks.items():
+        np.testing.assert_array_equal(mask, faces[5].masks[part])
+
+
+def test_seeds_differ(faces):
+    assert len({face.image.tobytes() for face in faces}) == len(faces)
+    assert len({composite(face.masks).tobytes() for face in faces}) == len(faces)
+
+
+def test_shapes_and_types(faces):
+    for face in faces:
+        assert (face.image.shape, face.image.dtype) == ((SIZE, SIZE, 3), np.uint8)
+        assert {(mask.shape, mask.dtype) for mask in face.masks.values()} == {((SIZE, SIZE), np.dtype(bool))}
+        assert "background" not in face.masks
+
+
+def test_every_attribute_appears_and_the_rare_ones_are_rare(faces):
+    shares = {part: np.mean([part in face.masks for face in faces]) for part in ATTRIBUTES[1:]}
+    assert {shares[part] for part in ("skin", "nose", "u_lip", "l_lip", "neck", "cloth")} == {1.0}
+    assert all(share > 0 for share in shares.values()), shares
+    assert all(shares[part] < 0.5 for part in ("hat", "eye_g", "neck_l")), shares
+
+
+def test_every_mask_can_be_seen(faces):
+    for face in faces:
+        label = composite(face.masks)
+        assert {ATTRIBUTES[i] for i in np.unique(label) if i} == set(face.masks)
+
+
+@pytest.mark.parametrize("pair", ["eye", "brow", "ear"])
+def test_the_subjects_left_is_on_the_images_right(faces, pair):
+    both = [face.masks for face in faces if {f"l_{pair}", f"r_{pair}"} <= face.masks.keys()]
+    assert len(both) > 5
+    assert all(centre(masks[f"l_{pair}"])[0] > centre(masks[f"r_{pair}"])[0] + 0.1 for masks in both)
+
+
+def test_features_are_where_celeba_hq_aligns_them(faces):
+    eyes = np.array([centre(face.masks["l_eye"] | face.masks["r_eye"]) for face in faces if "l_eye" in face.masks])
+    lips = np.array([centre(face.masks["u_lip"] | face.masks["l_lip"]) for face in faces])
+    assert np.abs(eyes - (0.5, 0.47)).max() < 0.1
+    assert np.abs(lips - (0.5, 0.72)).max() < 0.1
+
+
+def test_skin_goes_on_beneath_the_features(faces):
+    for part in ("nose", "l_eye", "r_eye", "u_lip", "l_lip", "mouth", "l_brow", "r_brow"):
+        inside = [np.mean(face.masks["skin"][face.masks[part]]) for face in faces if part in face.masks]
+        assert min(inside) > 0.8, part
+        assert np.mean(inside) > 0.97, part
+
+
+def test_labels_follow_the_picture():
+    """Something dark in front hides the label of what lies behind, whichever id is larger."""
+    canvas = Canvas(SIZE, origin=(0.5, 0.5), unit=0.25, roll=0.0)
+    canvas.paint(canvas.dot((0, 0), 1.0), (1, 1, 1), part="cloth")
+    canvas.paint(canvas.dot((0, 0), 0.5), (0, 0, 0), part="skin")
+    canvas.paint(canvas.dot((0, 0), 0.25), (0.5, 0.5, 0.5), part="nose")
+    label = composite(canvas.masks())
+    shown = canvas.image[..., 0]
+    assert {int(i) for i in np.unique(label[shown < 0.1])} <= {0, 1}
+    assert label[SIZE // 2, SIZE // 2] == 2
+    assert np.count_nonzero(label == 18) == pytest.approx(np.pi * (32**2 - 16**2), rel=0.03)
+    assert not canvas.masks()["cloth"][SIZE // 2, SIZE // 2]
+    assert canvas.masks()["skin"][SIZE // 2, SIZE // 2]
+
+
+def test_dark_glasses_hide_the_eyes_and_clear_ones_do_not():
+    worn = {seed: sample_face(np.random.default_rng(seed)).glasses for seed in range(100)}
+    for kind, eyes in (("sun", set()), ("clear", {"l_eye", "r_eye"})):
+        seeds = [seed for seed, glasses in worn.items() if glasses == kind][:3]
+        assert len(seeds) == 3
+        for seed in seeds:
+            parts = draw_face(seed, SIZE).masks.keys()
+            assert parts & {"eye_g", "l_eye", "r_eye"} == {"eye_g", *eyes}
+
+
+def test_the_folder_holds_an_image_and_the_masks_of_each_face(root):
+    images = sorted(path.name for path in (root / "CelebA-HQ-img").iterdir())
+    assert images == [f"{i}.jpg" for i in range(6)]
+    assert [path.name for path in (root / "CelebAMask-HQ-mask-anno").iterdir()] == ["0"]
+    for path in (root / "CelebA-HQ-img").iterdir():
+        with Image.open(path) as picture:
+            assert (picture.format, picture.size, picture.mode) == ("JPEG", (SIZE, SIZE), "RGB")
+    for path in (root / "CelebAMask-HQ-mask-anno" / "0").iterdir():
+        index, part = path.stem[:5], path.stem[6:]
+        assert int(index) in range(6)
+        assert part in ATTRIBUTES[1:]
+        with Image.open(path) as picture:
+            mask = np.array(picture)
+        assert mask.shape == (SIZE, SIZE)
+        assert set(np.unique(mask)) == {0, 255}
+
+
+def test_only_what_is_present_has_a_file(tmp_path):
+    write_synthetic(tmp_path, {"train": 2}, seed=11, size=64)
+    seeds = np.random.SeedSequence(11).generate_state(2, np.uint64)
+    for index in range(2):
+        face = draw_face(int(seeds[index]), 64)
+        files = {path.stem[6:]: path for path in tmp_path.glob(f"CelebAMask-HQ-mask-anno/0/{index:05d}_*.png")}
+        assert files.keys() == face.masks.keys()
+        assert len(files) < len(ATTRIBUTES) - 1
+        for part, path in files.items():
+            with Image.open(path) as picture:
+                np.testing.assert_array_equal(np.array(picture) > 0, face.masks[part])
+        with Image.open(tmp_path / "CelebA-HQ-img" / f"{index}.jpg") as picture:
+            difference = np.abs(np.array(picture).astype(float) - face.image)
+        assert difference.mean() < 6
+
+
+def test_the_mapping_puts_the_images_in_their_splits(root):
+    header, *rows = (root / "CelebA-HQ-to-CelebA-mapping.txt").read_text().splitlines()
+    assert header.split() == ["idx", "orig_idx", "orig_file"]
+    assert [int(row.split()[0]) for row in rows] == list(range(6))
+    numbers = [int(row.split()[2].removesuffix(".jpg")) for row in rows]
+    assert len(set(numbers)) == 6
+    splits = ["train" if n <= 162770 else "val" if n <= 182637 else "test" for n in numbers]
+    assert splits == ["train"] * 3 + ["val"] * 2 + ["test"]
+
+
+def test_writing_again_restores_what_was_lost_and_nothing_else(root):
+    before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    (root / "CelebA-HQ-img" / "1.jpg").unlink()
+    lost = next((root / "CelebAMask-HQ-mask-anno" / "0").glob("00001_*.png"))
+    lost.unlink()
+    write_synthetic(root, COUNTS, seed=3, size=SIZE)
+    assert {path: path.read_bytes() for path in root.rglob("*") if path.is_file()} == before

@@ -1,0 +1,372 @@
+"""Whole training runs through train.py: its arithmetic, an interruption and resumption, and what a checkpoint holds."""
+
+import copy
+import importlib.util
+import json
+import math
+import pickle
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from conftest import REPOSITORY
+from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import Callback
+from test_losses import reference
+
+from facekp.attributes import ATTRIBUTES
+from facekp.checkpoint import load_network, read_checkpoint
+from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
+from facekp.errors import CheckpointError, ConfigError
+from facekp.metrics import ParsingMetrics
+from facekp.models import build_model, fuse
+from facekp.module import FaceParsing
+from facekp.runlog import read_rows
+from facekp.training import build_data, build_module, build_trainer, find_resume
+
+STEPS = 8
+VAL_EVERY = 4
+WALL_CLOCK = {"seconds", "train/images_per_second"}
+
+
+def settings(root: Path, folder: Path, **trainer: Any) -> Config:
+    """Return the settings of a run of a few steps at 64 pixels on the CPU."""
+    steps = {"max_steps": STEPS, "val_every": VAL_EVERY, "log_every": 1, **trainer}
+    return Config(
+        data=DataConfig(root=str(root), size=64, crop=64, batch_size=4, eval_batch_size=2, workers=0),
+        model={"name": "resnet18", "pretrained": False},
+        optim=OptimConfig(warmup_steps=2),
+        trainer=TrainerConfig(accelerator="cpu", devices=1, precision="32-true", **steps),
+        logger=LoggerConfig(name="csv"),
+        callbacks=CallbacksConfig(progress=False),
+        output_dir=str(folder),
+    )
+
+
+class PowerCutError(Exception):
+    """What ends a run in these tests."""
+
+
+class PowerCut(Callback):
+    """End the run before step `step` (0-based)."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.global_step == self.step:
+            raise PowerCutError
+
+
+@pytest.fixture(scope="session")
+def script() -> ModuleType:
+    """Import train.py, which is no module of the package."""
+    spec = importlib.util.spec_from_file_location("train_script", REPOSITORY / "train.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def train(script: ModuleType) -> Callable[..., Path]:
+    """Return a function that runs train.py's own main in this process, up to a power cut, and returns its folder."""
+
+    def run(config: Config, cut_before: int | None = None) -> Path:
+        Path(config.output_dir).mkdir(parents=True, exist_ok=True)
+        with pytest.MonkeyPatch.context() as patch:
+            if cut_before is not None:
+
+                def with_cut(*args: Any) -> pl.Trainer:
+                    trainer = build_trainer(*args)
+                    trainer.callbacks.append(PowerCut(cut_before))
+                    return trainer
+
+                patch.setattr(script, "build_trainer", with_cut)
+            script.main.__wrapped__(OmegaConf.structured(config))
+        return Path(config.output_dir)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def straight(tiny_root: Path, train: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run that nothing interrupted."""
+    return train(settings(tiny_root, tmp_path_factory.mktemp("runs") / "straight"))
+
+
+@pytest.fixture
+def checkpoint(straight: Path) -> Path:
+    return straight / "checkpoints" / "last.ckpt"
+
+
+def logged(folder: Path) -> list[dict[str, float]]:
+    """Return the rows of a run's metrics.csv without what a clock measured; nan as None, so that rows compare."""
+    return [
+        {k: None if math.isnan(v) else v for k, v in row.items() if k not in WALL_CLOCK}
+        for row in read_rows(folder / "metrics.csv")
+    ]
+
+
+class TestRun:
+    def test_losses_are_those_of_a_plain_loop(self, straight: Path, tiny_root: Path) -> None:
+        # Everything by its definition: the reference loss, SGD written out, and the schedule of section 8.
+        config = settings(tiny_root, straight)
+        pl.seed_everything(config.seed, verbose=False)
+        net = build_model("resnet18").train()
+        data = build_data(config)
+        data.setup("fit")
+        speed = {name: torch.zeros_like(p) for name, p in net.named_parameters()}
+        # Warm-up 1e-5 * 1000^(i/2) for two steps, then 1e-2 * (1 - i/8)^0.9.
+        rates = [1e-5, 1e-5 * math.sqrt(1000), *(1e-2 * (1 - i / 8) ** 0.9 for i in range(2, 8))]
+        rows = logged(straight)
+        for row, batch, rate in zip(rows, data.train_dataloader(), rates, strict=True):
+            net.zero_grad()
+            parts = [reference(s, batch["label"]) for s in net(batch["image"])]
+            sum(parts).backward()
+            with torch.no_grad():
+                for name, p in net.named_parameters():
+                    speed[name].mul_(0.9).add_(p.grad + (5e-4 * p if p.ndim == 4 else 0))
+                    p -= rate * speed[name]
+            assert row["lr"] == pytest.approx(rate, rel=1e-6)
+            assert row["train/loss"] == pytest.approx(sum(parts).item(), rel=1e-4)
+            assert [row[f"train/loss_{s}"] for s in (8, 16, 32)] == pytest.approx([p.item() for p in parts], rel=1e-4)
+
+    def test_validation_scores_are_those_of_the_checkpoint(
+        self, straight: Path, tiny_root: Path, checkpoint: Path
+    ) -> None:
+        net = load_network(checkpoint)[0]
+        data = build_data(settings(tiny_root, straight))
+        data.setup("fit")
+        metrics, losses, count = ParsingMetrics(), 0.0, 0
+        with torch.inference_mode():
+            for batch in data.val_dataloader():
+                scores, labels = net(batch["image"]), batch["label"]
+                metrics.update(fuse(scores, (64, 64)).argmax(1), labels)
+                losses += len(labels) * sum(reference(s, labels) for s in scores).item()
+                count += len(labels)
+        row = logged(straight)[-1]
+        assert count == 3  # batches of two and one: the mean is over images
+        assert row["val/loss"] == pytest.approx(losses / count, rel=1e-4)
+        # A pixel or two may lie on a tie.
+        assert row["val/pixel_accuracy"] == pytest.approx(metrics.compute()["pixel_accuracy"].item(), abs=5 / 12288)
+
+    def test_rows_are_steps(self, straight: Path) -> None:
+        rows = logged(straight)
+        assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+        assert [row["step"] for row in rows if "val/loss" in row] == [4, 8]
+        assert [row["step"] for row in rows if "test/loss" in row] == [8]
+
+    def test_a_last_validation_belongs_to_the_last_step(
+        self, tiny_root: Path, train: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        # Validated at 2 by plan and at 3 because it is the end.
+        folder = train(settings(tiny_root, tmp_path / "short", max_steps=3, val_every=2))
+        rows = logged(folder)
+        assert [row["step"] for row in rows] == [1, 2, 3]
+        assert [row["step"] for row in rows if "val/loss" in row] == [2, 3]
+        summary = json.loads((folder / "metrics.json").read_text())
+        assert summary["steps"] == 3
+        assert summary["val"]["last"]["step"] == 3
+
+    def test_summary(self, straight: Path) -> None:
+        rows, summary = logged(straight), json.loads((straight / "metrics.json").read_text())
+        assert (summary["model"], summary["seed"], summary["steps"]) == (
+            {"name": "resnet18", "pretrained": False}, 0, 8)  # fmt: skip
+        assert summary["train"]["loss"] == pytest.approx(sum(r["train/loss"] for r in rows) / STEPS)
+        best = max((rows[3], rows[7]), key=lambda r: r["val/miou"])
+        for name, row in (("best", best), ("last", rows[7])):
+            scores = summary["val"][name]
+            assert scores["step"] == row["step"]
+            assert scores["miou"] == pytest.approx(row["val/miou"], abs=1e-6)
+            assert list(scores["iou"]) == list(scores["f1"]) == list(ATTRIBUTES)
+            assert scores["iou"]["hair"] == pytest.approx(row["val/iou/hair"], abs=1e-6)
+        assert summary["test"]["loss"] == pytest.approx(rows[7]["test/loss"], abs=1e-6)
+        saved = read_checkpoint(straight / "checkpoints" / "best.ckpt")
+        assert saved["global_step"] == best["step"]
+
+
+class TestResume:
+    @pytest.fixture(scope="class")
+    def interrupted(
+        self, tiny_root: Path, train: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+    ) -> Path:
+        """Return the folder of a run that was cut after 6 steps; its last checkpoint is of step 4."""
+        folder = tmp_path_factory.mktemp("runs") / "interrupted"
+        with pytest.raises(PowerCutError):
+            train(settings(tiny_root, folder), cut_before=6)
+        assert read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"] == 4
+        return folder
+
+    def test_in_a_new_folder(
+        self, straight: Path, interrupted: Path, tiny_root: Path, train: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        source = interrupted / "checkpoints" / "last.ckpt"
+        config = settings(tiny_root, tmp_path / "new")
+        # Another seed of the network's first weights must not matter; the stream's is the run's own.
+        self.assert_equal_runs(train(replace(config, resume=str(source))), straight)
+
+    def test_in_the_same_folder(
+        self, straight: Path, interrupted: Path, tiny_root: Path, train: Callable[..., Path]
+    ) -> None:
+        self.assert_equal_runs(train(replace(settings(tiny_root, interrupted), resume="last")), straight)
+
+    def assert_equal_runs(self, resumed: Path, straight: Path) -> None:
+        assert logged(resumed) == logged(straight)
+        ours, theirs = (read_checkpoint(f / "checkpoints" / "last.ckpt") for f in (resumed, straight))
+        assert ours["global_step"] == theirs["global_step"] == STEPS
+        for name, tensor in theirs["state_dict"].items():
+            assert torch.equal(ours["state_dict"][name], tensor), name
+        for key, state in theirs["optimizer_states"][0]["state"].items():
+            assert torch.equal(ours["optimizer_states"][0]["state"][key]["momentum_buffer"], state["momentum_buffer"])
+
+    def test_seconds_go_on(
+        self, interrupted: Path, tiny_root: Path, train: Callable[..., Path], tmp_path: Path
+    ) -> None:
+        source = interrupted / "checkpoints" / "last.ckpt"
+        folder = train(replace(settings(tiny_root, tmp_path / "new"), resume=str(source)))
+        seconds = [row["seconds"] for row in read_rows(folder / "metrics.csv")]
+        assert seconds[:4] == [row["seconds"] for row in read_rows(interrupted / "metrics.csv")][:4]
+        assert seconds == sorted(seconds)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"model": {"name": "residual_attention"}}, r"model is .*residual_attention.*was trained with .*resnet18"),
+            ({"data": DataConfig(size=96, crop=64)}, r"data\.size is 96, but .* was trained with 64"),
+            ({"trainer": TrainerConfig(max_steps=9)}, r"trainer\.max_steps is 9, but .* was trained with 8"),
+        ],
+    )
+    def test_other_settings_are_refused(
+        self, checkpoint: Path, tiny_root: Path, change: dict[str, Any], message: str
+    ) -> None:
+        config = replace(settings(tiny_root, checkpoint.parents[1]), resume="last", **change)
+        with pytest.raises(ConfigError, match=message) as caught:
+            find_resume(config)
+        assert str(checkpoint) in str(caught.value)
+
+    def test_last_takes_the_newest_run_beside(self, checkpoint: Path, tiny_root: Path) -> None:
+        config = replace(settings(tiny_root, checkpoint.parents[2] / "another"), resume="last")
+        assert find_resume(config).checkpoint == checkpoint
+        assert find_resume(config).step == STEPS
+
+    def test_last_without_a_run_is_refused(self, tiny_root: Path, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match=r"resume is 'last', but no run in"):
+            find_resume(replace(settings(tiny_root, tmp_path / "runs" / "x"), resume="last"))
+
+    def test_nothing_to_resume(self, tiny_root: Path, tmp_path: Path) -> None:
+        assert find_resume(settings(tiny_root, tmp_path)) is None
+
+    def test_weights_alone_cannot_be_resumed(self, checkpoint: Path, tiny_root: Path, tmp_path: Path) -> None:
+        content = torch.load(checkpoint, weights_only=True)
+        del content["loops"]
+        torch.save(content, tmp_path / "weights.ckpt")
+        with pytest.raises(CheckpointError, match=r"weights\.ckpt': holds weights only"):
+            find_resume(replace(settings(tiny_root, tmp_path), resume=str(tmp_path / "weights.ckpt")))
+
+
+class Payload:
+    """Something that runs code where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def edited(**changes: Any) -> Callable[[Path, Path], None]:
+    """Return what writes a checkpoint whose description is changed."""
+
+    def write(source: Path, out: Path) -> None:
+        content = copy.deepcopy(torch.load(source, weights_only=True))
+        content["facekp"] |= changes
+        torch.save(content, out)
+
+    return write
+
+
+def laden(source: Path, out: Path) -> None:
+    content = torch.load(source, weights_only=True)
+    torch.save({**content, "extra": Payload(out.with_suffix(".ran"))}, out)
+
+
+def lacking_weights(source: Path, out: Path) -> None:
+    content = torch.load(source, weights_only=True)
+    torch.save({**content, "state_dict": {"net.stem.0.weight": torch.zeros(2)}}, out)
+
+
+BAD_FILES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
+    "missing": (lambda source, out: None, "no such file"),
+    "folder": (lambda source, out: out.mkdir(), "no such file"),
+    "empty": (lambda source, out: out.touch(), "not a checkpoint, or truncated"),
+    "text": (lambda source, out: out.write_text("hello, I am no checkpoint\n" * 99), "checkpoint"),
+    "truncated": (lambda source, out: out.write_bytes(source.read_bytes()[:-1000]), "not a checkpoint, or truncated"),
+    "half": (lambda source, out: out.write_bytes(source.read_bytes()[: 10**6]), "not a checkpoint, or truncated"),
+    "laden": (laden, "holds something other than plain data and tensors"),
+    "plain pickle": (
+        lambda source, out: out.write_bytes(pickle.dumps(Payload(out.with_suffix(".ran")))),
+        "holds something other than plain data and tensors",
+    ),
+    "state dict": (lambda source, out: torch.save({"weight": torch.zeros(3)}, out), "facekp did not write it"),
+    "foreign": (
+        lambda source, out: torch.save({"state_dict": {}, "epoch": 3, "pytorch-lightning_version": "2.6.0"}, out),
+        "facekp did not write it",
+    ),
+    "tensor": (lambda source, out: torch.save(torch.zeros(3), out), "facekp did not write it"),
+    "later format": (edited(format=2), "format 2 with 19 classes, this version reads format 1"),
+    "other classes": (edited(classes=["a", "b"]), "format 1 with 2 classes, this version reads format 1 with 19"),
+    "unknown network": (edited(model={"name": "resnet50"}), "do not fit this version's networks"),
+    "import by name": (edited(model={"name": "resnet18", "_target_": "os.system"}), "do not fit this version's"),
+    "other network": (lacking_weights, "do not fit this version's networks"),
+}
+
+
+class TestCheckpoint:
+    def test_it_is_plain_data_that_says_what_prediction_needs(self, checkpoint: Path) -> None:
+        content = torch.load(checkpoint, weights_only=True)
+        assert content["facekp"] == {
+            "format": 1,
+            "model": {"name": "resnet18", "pretrained": False},
+            "size": 64,
+            "classes": list(ATTRIBUTES),
+            "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225],
+        }
+
+    def test_the_network_gives_the_modules_scores(self, checkpoint: Path, tiny_root: Path) -> None:
+        module = build_module(settings(tiny_root, checkpoint.parents[1]))
+        assert isinstance(module, FaceParsing)
+        module.load_state_dict(torch.load(checkpoint, weights_only=True)["state_dict"])
+        net, about = load_network(checkpoint)
+        assert not net.training
+        assert about["size"] == 64
+        images = torch.randn(2, 3, 64, 96)
+        with torch.inference_mode():
+            for got, want in zip(net(images), module.eval()(images), strict=True):
+                torch.testing.assert_close(got, want)
+
+    def test_a_pretrained_network_is_rebuilt_without_fetching(
+        self, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        edited(model={"name": "resnet18", "pretrained": "imagenet"})(checkpoint, tmp_path / "a.ckpt")
+        monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: pytest.fail("fetched"))
+        load_network(tmp_path / "a.ckpt")
+
+    @pytest.mark.parametrize("kind", BAD_FILES)
+    def test_bad_files_are_refused_in_one_line(self, checkpoint: Path, tmp_path: Path, kind: str) -> None:
+        write, message = BAD_FILES[kind]
+        path = tmp_path / "bad.ckpt"
+        write(checkpoint, path)
+        with pytest.raises(CheckpointError) as caught:
+            load_network(path)
+        text = str(caught.value)
+        assert f"checkpoint '{path}': " in text
+        assert message in text
+        assert "\n" not in text
+        assert len(text) < len(str(path)) + 300
+        assert not path.with_suffix(".ran").exists()
