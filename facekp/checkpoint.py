@@ -53,7 +53,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"checkpoint '{path}': holds something other than plain data and tensors, so it is not opened; "
             "use one that facekp's train.py wrote"
         ) from error
-    except (RuntimeError, EOFError, KeyError, ValueError, OSError) as error:
+    except Exception as error:  # a damaged file makes the unpickler raise IndexError, struct.error and others
         raise CheckpointError(f"checkpoint '{path}': not a checkpoint, or truncated; copy or train it again") from error
     about = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(about, dict) or "state_dict" not in content:
@@ -63,7 +63,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"checkpoint '{path}': format {about.get('format')} with {len(about.get('classes', ()))} classes, "
             f"this version reads format {FORMAT} with {len(ATTRIBUTES)}; use the version that wrote it"
         )
-    return content
+    checked: dict[str, Any] = content
+    return checked
 
 
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -84,6 +85,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         net.load_state_dict(weights)
     except (ConfigError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(
-            f"checkpoint '{path}': its weights or settings do not fit this version's networks ({error})"
+            f"checkpoint '{path}': its weights or settings do not fit this version's networks "
+            f"({str(error).splitlines()[0]})"
         ) from error
     return net.eval(), about

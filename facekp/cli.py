@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_origin, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from yaml import YAMLError  # type: ignore[import-untyped,unused-ignore]  # no stubs in the wheel
 
 from facekp.errors import ConfigError
 
@@ -29,6 +29,10 @@ class _Setting:
     def type_name(self) -> str:
         # `list[float]` and `int | None` print well as they are; a class prints as <class 'int'>.
         return self.type.__name__ if get_origin(self.type) is None and isinstance(self.type, type) else str(self.type)
+
+    @property
+    def remark(self) -> str:
+        return f" ({self.help})" if self.help else ""
 
     @property
     def takes_text(self) -> bool:
@@ -69,15 +73,20 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str)
     for argument in argv:
         key, equals, text = argument.partition("=")
         if not equals:
-            raise ConfigError(f"argument '{argument}' has no '=': write settings as key=value, such as {_first(settings)}")
+            raise ConfigError(
+                f"argument '{argument}' has no '=': write settings as key=value, as in {_example(settings)}"
+            )
         setting = _find(key, settings)
         try:
             OmegaConf.update(config, key, _value(setting, text))
-        except (OmegaConfBaseException, YAMLError) as error:
-            raise ConfigError(f"{key} is '{text}': give {setting.type_name} ({setting.help or 'see --help'})") from error
+        except (OmegaConfBaseException, YAMLError):
+            # `from None`: one_line_errors would show OmegaConf's message instead of ours.
+            raise ConfigError(f"{key} is '{text}': give {setting.type_name}{setting.remark}") from None
     for key in sorted(OmegaConf.missing_keys(config), key=list(settings).index):
-        raise ConfigError(f"{key} is not set: give {key}=..., {settings[key].help or 'see --help'}")
-    filled: T = OmegaConf.to_object(config)
+        raise ConfigError(f"{key} is not set: give {key}=...{settings[key].remark}")
+    filled = OmegaConf.to_object(config)
+    if not isinstance(filled, schema):
+        raise TypeError(f"{schema.__name__} became {type(filled).__name__}")
     return filled
 
 
@@ -100,8 +109,7 @@ def _find(key: str, settings: dict[str, _Setting]) -> _Setting:
     for setting in settings.values():
         if get_origin(setting.type) is dict and key.startswith(setting.key + "."):
             return setting
-    # Whoever forgets the group of `data.root` writes `root`, which is too far from it by letters alone.
-    close = [known for known in settings if known.endswith(f".{key}")] or difflib.get_close_matches(key, settings, 1)
+    close = difflib.get_close_matches(key, settings, 1)
     hint = f"did you mean '{close[0]}'? " if close else ""
     raise ConfigError(f"no setting is called '{key}': {hint}known are {', '.join(settings)}")
 
@@ -109,23 +117,23 @@ def _find(key: str, settings: dict[str, _Setting]) -> _Setting:
 def _value(setting: _Setting, text: str) -> Any:
     if not text:
         # A shell variable that is not set; an empty path would mean the current folder.
-        raise ConfigError(f"{setting.key} is empty: give {setting.key}=..., {setting.help or 'see --help'}")
-    if setting.takes_text and not (text == "null" and setting.type != str):
+        raise ConfigError(f"{setting.key} is empty: give {setting.key}=...{setting.remark}")
+    if setting.type is str or (setting.takes_text and text != "null"):
         # YAML would turn a folder called 010 into 8 and one called `on` into True.
         return text
     return OmegaConf.from_dotlist([f"value={text}"])["value"]
 
 
-def _first(settings: dict[str, _Setting]) -> str:
+def _example(settings: dict[str, _Setting]) -> str:
     return f"{next(iter(settings))}=..."
 
 
 def _help(settings: dict[str, _Setting], program: str, about: str) -> str:
-    rows = [(s.key, s.type_name, "required" if s.default == MISSING else _shown(s.default), s.help) for s in settings.values()]
+    rows = [(s.key, s.type_name, _shown(s.default), s.help) for s in settings.values()]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     lines = ["  " + "  ".join([*map(str.ljust, row[:3], widths), row[3]]).rstrip() for row in rows]
     return "\n".join([f"{program} key=value ...", "", about, "", "Settings (name, type, default):", *lines])
 
 
 def _shown(value: object) -> str:
-    return "null" if value is None else str(value)
+    return "required" if value == MISSING else "null" if value is None else str(value)

@@ -220,9 +220,9 @@ def _refuse_additions(node: DictConfig, schema: type, prefix: str) -> None:
     known = {f.name: f.type for f in fields(schema)}
     for key in node:
         if key not in known:
-            raise ConfigError(f"no setting is called '{prefix}{key}': leave it out, or see `python train.py --help`")
+            raise ConfigError(f"no setting is called '{prefix}{key!s}': leave it out, or see `python train.py --help`")
         if is_dataclass(known[key]):
-            _refuse_additions(node[key], known[key], f"{prefix}{key}.")  # type: ignore[arg-type]  # classes, not objects
+            _refuse_additions(node[key], known[key], f"{prefix}{key!s}.")  # type: ignore[arg-type]  # classes, not objects
 
 
 def as_plain(config: Config) -> dict[str, Any]:

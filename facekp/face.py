@@ -67,9 +67,7 @@ class Face:
         }
 
 
-def face_from_mask(
-    mask: npt.NDArray[np.uint8], confidence: dict[int, float], keypoints: KeypointConfig
-) -> Face:
+def face_from_mask(mask: npt.NDArray[np.uint8], confidence: dict[int, float], keypoints: KeypointConfig) -> Face:
     """Trace every attribute of a mask.
 
     Args:

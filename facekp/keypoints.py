@@ -150,7 +150,7 @@ def _edge_loop(region: npt.NDArray[np.bool_], factor: int) -> npt.NDArray[np.flo
     edges = cv2.Canny(large, CANNY_LOW, CANNY_HIGH)
     # Non-maximum suppression leaves gaps at sharp corners, so that the edge alone is no closed curve. The edge with the
     # region inside it has the same outline and no gap.
-    loops, _ = cv2.findContours(edges | large, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    loops, _ = cv2.findContours(cv2.bitwise_or(edges, large), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     loop = max(loops, key=len)[:, 0].astype(np.float64)
     smooth = gaussian_filter1d(loop, SMOOTHING * factor, axis=0, mode="wrap")
     # Pixel centres are whole numbers in both frames, and the frame is one pixel wide.

@@ -9,10 +9,10 @@ import torch
 import wandb
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import Logger
-from pytorch_lightning.utilities.rank_zero import rank_zero_info, rank_zero_only
 
 from facekp.attributes import ATTRIBUTES
 from facekp.config import Config, LoggerConfig, as_plain
@@ -52,7 +52,7 @@ def build_wandb(config: Config) -> WandbLogger:
         name=c.run_name or job or Path(config.output_dir).name,
         save_dir=config.output_dir,
         offline=offline,
-        settings=wandb.Settings(silent=True, console="off"),
+        settings=wandb.Settings(silent=True, console="off", mode="offline" if offline else "online"),
     )
     rank_zero_only(_describe_run)(logger, config)
     return logger
@@ -77,7 +77,7 @@ def wandb_is_offline(config: LoggerConfig, folder: str) -> bool:
 def finish_wandb(config: Config) -> None:
     """Close the W&B run: the next job of a multirun would write into it otherwise."""
     if config.logger.name == "wandb":
-        wandb.finish(quiet=True)
+        wandb.finish()
 
 
 class MaskPictures(Callback):

@@ -46,9 +46,7 @@ class OhemCrossEntropy(nn.Module):
         0.6931
     """
 
-    def __init__(
-        self, threshold: float = 0.7, min_kept: float = 1 / 16, ignore_index: int = IGNORE_INDEX
-    ) -> None:
+    def __init__(self, threshold: float = 0.7, min_kept: float = 1 / 16, ignore_index: int = IGNORE_INDEX) -> None:
         super().__init__()
         if not 0 < threshold < 1:
             raise ValueError(f"loss.threshold is {threshold}: give a probability between 0 and 1, such as 0.7")
@@ -64,7 +62,7 @@ class OhemCrossEntropy(nn.Module):
             raise ValueError(
                 f"scores {tuple(scores.shape)} and labels {tuple(labels.shape)}: need (N, C, h, w) and (N, H, W)"
             )
-        loss: Tensor = _OhemFunction.apply(scores, labels, self)  # type: ignore[no-untyped-call]  # torch leaves it so
+        loss: Tensor = _OhemFunction.apply(scores, labels, self)
         return loss
 
     def extra_repr(self) -> str:
@@ -91,9 +89,7 @@ class _OhemFunction(torch.autograd.Function):
         return (grad * grad_outputs[0]).to(ctx.dtype), None, None
 
 
-def _ohem(
-    scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: bool
-) -> tuple[Tensor, Tensor | None]:
+def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: bool) -> tuple[Tensor, Tensor | None]:
     """Return the loss and, if wanted, its gradient with respect to `scores`."""
     work = scores.to(torch.float64 if scores.dtype == torch.float64 else torch.float32)
     valid = labels != rule.ignore_index

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -40,12 +41,12 @@ class FaceParsing(pl.LightningModule):
         optim: dict[str, Any],
         total_steps: int,
         size: int,
-        compile: bool = False,  # noqa: A002  # the setting's name, as in Lightning and torch
+        compile: bool = False,  # the setting's name, as in Lightning and torch
     ) -> None:
         super().__init__()
         self.save_hyperparameters()
         # Convolutions are faster in channels_last, on CPUs and tensor cores alike.
-        self.net: nn.Module = build_model(**model).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net: nn.Module = build_model(**model).to(memory_format=torch.channels_last)
         self.criterion = OhemCrossEntropy(**loss)
         self.val_metrics = ParsingMetrics()
         self.test_metrics = ParsingMetrics()
@@ -87,12 +88,10 @@ class FaceParsing(pl.LightningModule):
         """Log the scores of the whole split."""
         self._report("test", self.test_metrics)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return SGD and its schedule, which advances with every step."""
         optim = self.hparams.optim
-        sgd = build_sgd(
-            self.net, **{key: optim[key] for key in ("lr", "momentum", "weight_decay", "head_lr_mult")}
-        )
+        sgd = build_sgd(self.net, **{key: optim[key] for key in ("lr", "momentum", "weight_decay", "head_lr_mult")})
         schedule = PolySchedule(
             base=optim["lr"],
             total_steps=self.hparams.total_steps,

@@ -44,9 +44,7 @@ class PolySchedule:
         return float(max(0.0, 1 - step / self.total_steps) ** self.power)
 
 
-def build_sgd(
-    net: nn.Module, *, lr: float, momentum: float, weight_decay: float, head_lr_mult: float = 1.0
-) -> SGD:
+def build_sgd(net: nn.Module, *, lr: float, momentum: float, weight_decay: float, head_lr_mult: float = 1.0) -> SGD:
     """Return SGD over `net`'s parameters in four groups: trunk and heads, each with and without weight decay.
 
     Matrices and kernels decay; biases and batch-norm's scale and shift, which have one dimension, do not.

@@ -34,8 +34,9 @@ def draw_overlay(image: UInt8Array, face: Face) -> UInt8Array:
     """
     scale = max(1.0, MIN_SIDE / max(image.shape[:2]))
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
-    photo = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) if scale > 1 else image
-    mask = cv2.resize(face.mask, size, interpolation=cv2.INTER_NEAREST_EXACT) if scale > 1 else face.mask
+    photo = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) if scale > 1 else image, np.uint8)
+    enlarged = cv2.resize(face.mask, size, interpolation=cv2.INTER_NEAREST_EXACT) if scale > 1 else face.mask
+    mask = np.asarray(enlarged, np.uint8)
     blended = cv2.addWeighted(photo, 1 - OPACITY, colour_mask(mask), OPACITY, 0)
     canvas = np.where((mask > 0)[..., None], blended, photo).astype(np.uint8)
     unit = max(size) / 100
@@ -62,7 +63,9 @@ def _legend(face: Face, height: int, unit: float) -> UInt8Array:
     draw = ImageDraw.Draw(panel)
     for row, attribute in enumerate(face.attributes.values()):
         top = line * (row + 0.6)
-        draw.rectangle((0.5 * line, top, 1.2 * line, top + 0.7 * line), fill=PALETTE[attribute.id], outline=(60, 60, 60))
+        draw.rectangle(
+            (0.5 * line, top, 1.2 * line, top + 0.7 * line), fill=PALETTE[attribute.id], outline=(60, 60, 60)
+        )
         text = f"{attribute.name}  {attribute.confidence:.2f}"
         draw.text((1.6 * line, top + 0.35 * line), text, fill=(30, 30, 30), font=font, anchor="lm")
     return np.array(panel)

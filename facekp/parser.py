@@ -60,9 +60,7 @@ class FaceParser:
         net, about = load_network(path)
         return cls(net, int(about["size"]), device, keypoints)
 
-    def __call__(
-        self, image: ImageLike | Sequence[ImageLike], align: Literal["none"] = "none"
-    ) -> list[Face]:
+    def __call__(self, image: ImageLike | Sequence[ImageLike], align: Literal["none"] = "none") -> list[Face]:
         """Parse one image or several.
 
         Args:
@@ -98,7 +96,7 @@ class FaceParser:
         height, width = _input_size(image.shape[0], image.shape[1], self.size)
         shrinks = height < image.shape[0]
         small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        tensor = torch.from_numpy(normalise(small)).permute(2, 0, 1)[None].to(self.device)
+        tensor = torch.from_numpy(normalise(np.asarray(small, np.uint8))).permute(2, 0, 1)[None].to(self.device)
         fused = fuse(self.net(tensor.contiguous(memory_format=torch.channels_last)), (height, width))
         result: npt.NDArray[np.float32] = fused[0].float().cpu().numpy()
         return result

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from omegaconf import MISSING
 from PIL import Image
@@ -28,7 +29,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 class PredictConfig:
     """What to parse, with which network, and where the results go."""
 
-    ckpt: str = field(default=MISSING, metadata={"help": "checkpoint that train.py wrote, such as RUN/checkpoints/best.ckpt"})
+    ckpt: str = field(
+        default=MISSING, metadata={"help": "checkpoint that train.py wrote, such as RUN/checkpoints/best.ckpt"}
+    )
     source: str = field(default=MISSING, metadata={"help": "a photo, a folder of photos, or a quoted glob"})
     out: str = field(default=MISSING, metadata={"help": "folder for NAME.mask.png, NAME.overlay.jpg and NAME.json"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
@@ -72,7 +75,9 @@ def make_folder(out: str) -> Path:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise ConfigError(f"out is '{out}', which cannot be written to ({error.strerror}): name another folder") from error
+        raise ConfigError(
+            f"out is '{out}', which cannot be written to ({error.strerror}): name another folder"
+        ) from error
     return folder
 
 
@@ -87,7 +92,9 @@ def output_names(images: Sequence[Path]) -> list[str]:
     names = [path.name if stems[path.stem] > 1 else path.stem for path in images]
     # A recursive glob can find one name in several folders.
     seen = Counter(names)
-    return [str(p).strip("/").replace("/", "_") if seen[name] > 1 else name for p, name in zip(images, names, strict=True)]
+    return [
+        str(p).strip("/").replace("/", "_") if seen[name] > 1 else name for p, name in zip(images, names, strict=True)
+    ]
 
 
 def parse_files(parser: FaceParser, images: Sequence[Path], out: Path, *, overlay: bool = True) -> list[str]:
@@ -135,7 +142,7 @@ def write_face(stem: Path, image: UInt8Array, face: Face, *, source: Path, overl
     temporary.replace(stem.with_name(f"{stem.name}.json"))
 
 
-def _save(picture: Image.Image, stem: Path, suffix: str, **options: object) -> None:
+def _save(picture: Image.Image, stem: Path, suffix: str, **options: Any) -> None:
     """Write a picture under another name first, so that a full disk leaves no half of one."""
     temporary = stem.with_name(f".{stem.name}.tmp{Path(suffix).suffix}")
     picture.save(temporary, **options)

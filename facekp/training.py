@@ -10,6 +10,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers.logger import Logger
 
 from facekp.attributes import ATTRIBUTES
@@ -87,7 +88,7 @@ def build_trainer(config: Config, loggers: list[Logger]) -> pl.Trainer:
             enable_model_summary=False,
             default_root_dir=config.output_dir,
         )
-    except (ValueError, RuntimeError, pl.utilities.exceptions.MisconfigurationException) as error:
+    except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(f"trainer cannot start ({error}): take trainer.accelerator=auto trainer.devices=1") from error
 
 

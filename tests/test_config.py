@@ -42,9 +42,7 @@ def composed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Config]]
     register_schema()
 
     def build(*overrides: str) -> Config:
-        settings = compose(
-            "config", [*overrides, "hydra.runtime.output_dir=/runs/one"], return_hydra_config=True
-        )
+        settings = compose("config", [*overrides, "hydra.runtime.output_dir=/runs/one"], return_hydra_config=True)
         HydraConfig.instance().set_config(settings)
         with open_dict(settings):
             del settings["hydra"]

@@ -90,7 +90,7 @@ def test_parts_come_before_holes_from_large_to_small_and_small_ones_are_dropped(
     assert len(trace(mask, min_area=401)) == 2
 
 
-@pytest.mark.parametrize("box", [(5, 5, 6, 6), (5, 5, 6, 20), (5, 5, 20, 6), (5, 5, 7, 7), (0, 0, 30, 40), (0, 0, 1, 1)])
+@pytest.mark.parametrize("box", [(5, 5, 6, 6), (5, 5, 6, 20), (5, 5, 20, 6), (5, 5, 7, 7), (0, 0, 30, 40)])
 def test_degenerate_masks_give_one_outline_inside_their_own_pixels(box):
     top, left, bottom, right = box
     mask = np.zeros((30, 40), dtype=bool)

@@ -183,12 +183,15 @@ def test_half_scores_are_computed_in_float32(dtype: torch.dtype) -> None:
 
 def test_autocast_changes_nothing() -> None:
     scores, labels = random_case(2, 4, 6, 32, 48)
-    want = value_and_gradient(OhemCrossEntropy(), scores.float(), labels)
+    want, want_grad = value_and_gradient(reference, scores, labels)
+    without = value_and_gradient(OhemCrossEntropy(), scores.float(), labels)
     with torch.autocast("cpu", torch.bfloat16):
         loss, grad = value_and_gradient(OhemCrossEntropy(), scores.float(), labels)
     assert loss.dtype == torch.float32
-    assert torch.equal(loss, want[0])
-    assert torch.equal(grad, want[1])
+    assert torch.equal(loss, without[0])
+    assert torch.equal(grad, without[1])
+    assert abs(loss - want) <= 1e-5 * want
+    assert (grad - want_grad).abs().max() <= 1e-5 * want_grad.abs().max()
 
 
 @pytest.mark.parametrize("margin", [0.0, 6.0])

@@ -92,7 +92,7 @@ class FaceDataModule(pl.LightningDataModule):
             num_workers=workers,
             worker_init_fn=_one_thread if workers else None,
             persistent_workers=workers > 0 and isinstance(sampler, TrainingStream),
-            pin_memory=bool(self.trainer) and self.trainer.strategy.root_device.type == "cuda",
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
 
     def _require(self, split: str, root: Path) -> None:

@@ -1,6 +1,7 @@
 """Writing a data folder so that a stop at any moment leaves it usable: whole files, one process at a time."""
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -62,3 +63,13 @@ def only_one(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def require_space(folder: Path, need: float) -> None:
+    """Raise DataError unless the disk of `folder` has `need` bytes free."""
+    free = shutil.disk_usage(folder).free
+    if need > free:
+        raise DataError(
+            f"folder '{folder}': needs about {need / 1e9:.2g} GB, and {free / 1e9:.2g} GB are free; "
+            f"make room, or {ANOTHER}"
+        )

@@ -51,7 +51,7 @@ def read_mapping(path: Path) -> dict[int, str]:
             index, _, orig_file = columns
             splits[int(index)] = split_of(orig_file)
         except ValueError as error:
-            raise DataError(f"{path}, line {number}: '{line.strip()}', need idx orig_idx orig_file; restore it") from error
+            raise DataError(f"{path}, line {number}: '{line}', need idx orig_idx orig_file; restore it") from error
     if not splits:
         raise DataError(f"{path}: lists no image; restore it from the download")
     return splits

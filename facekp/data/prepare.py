@@ -7,7 +7,6 @@ A run that was stopped goes on where it stood.
 import hashlib
 import json
 import os
-import shutil
 import sys
 import time
 from collections import Counter
@@ -26,7 +25,7 @@ from tqdm import tqdm
 from facekp.attributes import ATTRIBUTES, NUM_CLASSES
 from facekp.cli import parse_cli
 from facekp.config import expand, require
-from facekp.data.folder import ANOTHER, only_one, replacing, writing
+from facekp.data.folder import ANOTHER, only_one, replacing, require_space, writing
 from facekp.data.layout import IMAGES, INDEX, LABELS, OFFICIAL_MAPPING, SPLITS, recognise
 from facekp.data.official import MIN_SIDE, composite, list_images, list_masks, load_image, read_mapping
 from facekp.errors import DataError, one_line_errors
@@ -99,12 +98,12 @@ def prepare(raw: Path, out: Path, *, size: int = 512, workers: int | None = None
     images = list_images(raw, known)
     splits = {index: known[index] for index in images}
     pixels, written = np.empty((0, NUM_CLASSES), dtype=np.int64), 0
-    with _claimed(out, _identify(raw, images, size)):
+    with _claimed(out, _identify(raw, size)):
         if not _is_complete(out, splits):
             masks = _require_masks(images, list_masks(raw))
             written = len(images.keys() - _finished(out))
-            _require_space(out, written, size)
-            pixels = _write_faces(images, masks, out, size, workers or len(os.sched_getaffinity(0)))
+            require_space(out, written * size**2 * BYTES_PER_PIXEL)
+            pixels = _write_faces(images, masks, out, size, workers or os.cpu_count() or 1)
             with replacing(out / INDEX) as part:
                 part.write_text(_index(splits), encoding="utf-8")
     sizes = Counter(splits.values())
@@ -112,14 +111,13 @@ def prepare(raw: Path, out: Path, *, size: int = 512, workers: int | None = None
     return PreparationSummary(out, {split: sizes[split] for split in SPLITS}, written, seconds, pixels)
 
 
-def _identify(raw: Path, images: dict[int, Path], size: int) -> dict[str, str | int]:
-    """Tell a source from others by its place, its mapping and its first image.
+def _identify(raw: Path, size: int) -> dict[str, str | int]:
+    """Tell a source from others by its place and its mapping.
 
-    Not by every file: whoever puts a damaged image right, or leaves it out, may go on with the same folder.
+    Not by its images: whoever puts a damaged one right, or leaves it out, may go on with the same folder.
     """
     digest = hashlib.sha256((raw / OFFICIAL_MAPPING).read_bytes())
-    digest.update(next(iter(images.values())).read_bytes())
-    return {"raw": str(raw.resolve()), "size": size, "content": digest.hexdigest()}
+    return {"raw": str(raw.resolve()), "size": size, "mapping": digest.hexdigest()}
 
 
 @contextmanager
@@ -129,7 +127,7 @@ def _claimed(out: Path, source: dict[str, str | int]) -> Iterator[None]:
         out.mkdir(parents=True, exist_ok=True)
     with only_one(out):
         path = out / SOURCE
-        if _finished(out) or (out / INDEX).exists():
+        if (out / INDEX).exists() or _finished(out):
             _require_same(path, source)
         with replacing(path) as part:
             part.write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
@@ -146,7 +144,7 @@ def _require_same(path: Path, source: dict[str, str | int]) -> None:
         raise DataError(f"{path}: cannot be read; remove folder '{path.parent}', or {ANOTHER}") from error
     if found != source:
         now = f"'{source['raw']}' at {source['size']} pixels"
-        how = f"not from {now}" if before != now else "whose mapping or first image has changed since"
+        how = f"not from {now}" if before != now else "whose mapping has changed since"
         raise DataError(f"folder '{path.parent}': was prepared from {before}, {how}; remove it, or {ANOTHER}")
 
 
@@ -180,15 +178,6 @@ def _require_masks(images: dict[int, Path], masks: dict[int, dict[int, Path]]) -
             f"{len(images)} images are; unpack the masks again, or remove the images"
         )
     return masks
-
-
-def _require_space(out: Path, images: int, size: int) -> None:
-    need, free = images * size**2 * BYTES_PER_PIXEL, shutil.disk_usage(out).free
-    if need > free:
-        raise DataError(
-            f"folder '{out}': {images} images need about {need / 1e9:.2g} GB, and {free / 1e9:.2g} GB are free; "
-            f"make room, or {ANOTHER}"
-        )
 
 
 def _write_faces(

@@ -1,19 +1,22 @@
-"""Synthetic faces with all 19 classes, in CelebAMask-HQ's official layout.
+"""Synthetic faces with all 19 classes, in CelebAMask-HQ's official layout: `python -m facekp.data.synthetic out=DIR`.
 
 They let everything run on a machine that has no data set. They are for trying and testing, never for claims.
 """
 
 import os
+import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from omegaconf import MISSING
 from tqdm import tqdm
 
+from facekp.cli import parse_cli
 from facekp.data.drawing.accessories import paint_earrings, paint_glasses, paint_hat
 from facekp.data.drawing.canvas import Canvas
 from facekp.data.drawing.clothes import paint_background, paint_cloth, paint_neck, paint_necklace
@@ -22,6 +25,7 @@ from facekp.data.drawing.geometry import sample_face
 from facekp.data.drawing.hair import paint_back_hair, paint_front_hair
 from facekp.data.drawing.light import paint_light
 from facekp.data.layout import OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS, SPLITS
+from facekp.errors import ConfigError, one_line_errors
 
 FIRST_NUMBER = {"train": 1, "val": 162771, "test": 182638}
 """The number in orig_file tells the split; these are the first of each."""
@@ -95,7 +99,7 @@ def _photograph(scene: npt.NDArray[np.float32], rng: np.random.Generator) -> npt
 def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 512) -> None:
     """Draw faces into a folder in CelebAMask-HQ's official layout.
 
-    A call that was cut off can be made again: it keeps the faces that it had finished.
+    A call that was cut off can be made again with the same arguments: it keeps the faces that it had finished.
 
     Args:
         root: the folder, made where it is missing.
@@ -109,11 +113,15 @@ def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: 
     for folder in {index // IMAGES_PER_FOLDER for index in range(len(numbers))}:
         (root / OFFICIAL_MASKS / str(folder)).mkdir(parents=True, exist_ok=True)
     seeds = np.random.SeedSequence(seed).generate_state(max(1, len(numbers)), np.uint64)
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        # Threads: OpenCV and numpy let go of the interpreter lock, and a process would first import torch.
+    # Threads: OpenCV and numpy let go of the interpreter lock, and a process would first import torch.
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
         jobs = [pool.submit(_write_face, root, index, int(seeds[index]), size) for index in range(len(numbers))]
         for job in tqdm(jobs, desc="drawing faces", unit="face"):
             job.result()
+    finally:
+        # After Ctrl-C or a full disk the faces that are still waiting are not drawn first.
+        pool.shutdown(cancel_futures=True)
     rows = ["idx orig_idx orig_file", *(f"{i} {number - 1} {number:06d}.jpg" for i, number in enumerate(numbers))]
     _replace(root / OFFICIAL_MAPPING, ("\n".join(rows) + "\n").encode())
 
@@ -139,3 +147,33 @@ def _replace(path: Path, content: bytes) -> None:
     partial = path.with_name(path.name + ".partial")
     partial.write_bytes(content)
     partial.replace(path)
+
+
+@dataclass
+class SyntheticConfig:
+    """How many faces are drawn, and where to."""
+
+    out: str = field(default=MISSING, metadata={"help": "folder for the faces, in CelebAMask-HQ's official layout"})
+    train: int = field(default=320, metadata={"help": "faces of the training split"})
+    val: int = field(default=48, metadata={"help": "faces of the validation split"})
+    test: int = field(default=16, metadata={"help": "faces of the test split"})
+    seed: int = field(default=0, metadata={"help": "another seed gives other faces"})
+    size: int = field(default=512, metadata={"help": "side of the images, pixels"})
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        for name, least in (("train", 0), ("val", 0), ("test", 0), ("seed", 0), ("size", 64)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} is {getattr(self, name)}: give {least} or more")
+
+
+def main(argv: list[str]) -> None:
+    """Draw what `argv` asks for."""
+    config = parse_cli(SyntheticConfig, argv, program="python -m facekp.data.synthetic", about=__doc__ or "")
+    counts = {split: getattr(config, split) for split in SPLITS}
+    write_synthetic(Path(config.out).expanduser(), counts, config.seed, config.size)
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(sys.argv[1:])

@@ -16,17 +16,18 @@ MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
 
-class MirrorFace(A.HorizontalFlip):
+class MirrorFace(A.HorizontalFlip):  # type: ignore[misc]  # albumentations has no types
     """Horizontal flip that also swaps the left and right eyes, brows and ears of the label map."""
 
     _table = mirror_table()
 
     def apply_to_mask(self, mask: npt.NDArray[Any], *args: Any, **params: Any) -> npt.NDArray[Any]:
         """Flip (H, W) uint8 class ids and rename those that have a side."""
-        return self._table[super().apply_to_mask(mask, *args, **params)]
+        mirrored: npt.NDArray[Any] = self._table[super().apply_to_mask(mask, *args, **params)]
+        return mirrored
 
 
-class ChooseScale(A.RandomScale):
+class ChooseScale(A.RandomScale):  # type: ignore[misc]  # as above
     """Scale by one of a few factors, each as likely as the others."""
 
     def __init__(self, factors: Sequence[float], p: float = 1.0) -> None:
@@ -43,7 +44,7 @@ class ChooseScale(A.RandomScale):
         return {"scale": self.py_random.choice(self.factors)}
 
 
-class Pipeline(A.Compose):
+class Pipeline(A.Compose):  # type: ignore[misc]  # as above
     """Transforms that draw their random numbers one after the other from one stream.
 
     With `A.Compose` every transform starts a stream of its own from the same seed, so that all draw the same numbers:
@@ -56,9 +57,7 @@ class Pipeline(A.Compose):
         self.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
 
-def training_transform(
-    size: int, crop: int, *, scales: Sequence[float], jitter: float, flip: float
-) -> A.Compose:
+def training_transform(size: int, crop: int, *, scales: Sequence[float], jitter: float, flip: float) -> A.Compose:
     """Return the training pipeline: resize, colour jitter, mirror, scale, crop, normalise.
 
     Args:
@@ -72,15 +71,19 @@ def training_transform(
         A pipeline from `image` (H, W, 3) uint8 RGB and `mask` (H, W) uint8 to `image` (3, crop, crop) float32 tensor
         and `mask` (crop, crop) uint8 tensor.
     """
-    return Pipeline([
-        _resize(size),
-        A.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter, hue=0, p=1 if jitter else 0),
-        MirrorFace(p=flip),
-        ChooseScale(scales),
-        A.RandomCrop(crop, crop, pad_if_needed=True, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=IGNORE_INDEX),
-        A.Normalize(MEAN, STD),
-        ToTensorV2(),
-    ])
+    return Pipeline(
+        [
+            _resize(size),
+            A.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter, hue=0, p=1 if jitter else 0),
+            MirrorFace(p=flip),
+            ChooseScale(scales),
+            A.RandomCrop(
+                crop, crop, pad_if_needed=True, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=IGNORE_INDEX
+            ),
+            A.Normalize(MEAN, STD),
+            ToTensorV2(),
+        ]
+    )
 
 
 def evaluation_transform(size: int) -> A.Compose:

@@ -22,17 +22,19 @@ class OutputHead(nn.Sequential):
 
     def __init__(self, in_channels: int, classes: int = NUM_CLASSES) -> None:
         narrow = nn.Sequential(nn.Conv2d(in_channels, HEAD_CHANNELS, 1, bias=False), nn.BatchNorm2d(HEAD_CHANNELS))
+        last = nn.Conv2d(HEAD_CHANNELS, classes, 1)
         super().__init__(
             BasicBlock(in_channels, HEAD_CHANNELS, downsample=narrow),
             nn.Conv2d(HEAD_CHANNELS, HEAD_CHANNELS, 3, padding=1, bias=False),
             nn.BatchNorm2d(HEAD_CHANNELS),
             nn.ReLU(inplace=True),
-            nn.Conv2d(HEAD_CHANNELS, classes, 1),
+            last,
         )
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        self[-1].bias.data.zero_()
+        if last.bias is not None:
+            nn.init.zeros_(last.bias)
 
 
 def output_heads(channels: Sequence[int]) -> nn.ModuleList:

@@ -116,9 +116,7 @@ class ResidualAttention(nn.Module):
             AttentionModule(128, levels=4),
         )
         self.stage1 = nn.Sequential(Bottleneck(128, 256, stride=2), AttentionModule(256, levels=3))
-        self.stage2 = nn.Sequential(
-            Bottleneck(256, 512, stride=2), *(AttentionModule(512, levels=2) for _ in range(2))
-        )
+        self.stage2 = nn.Sequential(Bottleneck(256, 512, stride=2), *(AttentionModule(512, levels=2) for _ in range(2)))
         self.stage3 = nn.Sequential(
             Bottleneck(512, 1024, stride=2), *(AttentionModule(1024, levels=1) for _ in range(3))
         )

@@ -102,9 +102,7 @@ def _paint_visor(canvas: Canvas, face: Face, colour: Colour, tone: FloatArray, l
     canvas.tint(canvas.stroke([face.outline(edge)], 0.012, blur=0.01), 1.25)
 
 
-def _paint_brim(
-    canvas: Canvas, face: Face, colour: Colour, tone: FloatArray, low: float, ribbon: Colour
-) -> None:
+def _paint_brim(canvas: Canvas, face: Face, colour: Colour, tone: FloatArray, low: float, ribbon: Colour) -> None:
     band = [(0, low - 0.38), (0.7, low - 0.34), (1.13, low - 0.24), (1.14, low), (0.6, low - 0.1), (0, low - 0.12)]
     canvas.paint(canvas.fill(face.outline(mirrored(band))), ribbon, part="hat")
     brim = [(0, low - 0.2), (0.9, low - 0.14), (1.5, low - 0.02), (1.72, low + 0.1), (1.3, low + 0.2),

@@ -1,0 +1,117 @@
+"""Settings as key=value arguments: what is read, and what each mistake is told."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from omegaconf import MISSING
+
+from facekp.cli import parse_cli
+from facekp.errors import ConfigError, one_line_errors
+
+
+@dataclass
+class Inner:
+    root: str | None = None
+    size: int = field(default=512, metadata={"help": "side, pixels"})
+
+
+@dataclass
+class Settings:
+    path: str = field(default=MISSING, metadata={"help": "file to read"})
+    rate: float = 0.5
+    verbose: bool = False
+    scales: list[float] = field(default_factory=lambda: [1.0, 2.0])
+    workers: int | None = 4
+    extra: dict[str, int] = field(default_factory=dict)
+    data: Inner = field(default_factory=Inner)
+
+    def __post_init__(self) -> None:
+        if self.rate < 0:
+            raise ConfigError(f"rate is {self.rate}: give 0 or more")
+
+
+def parse(*argv: str) -> Settings:
+    return parse_cli(Settings, argv, program="python demo.py", about="Shows how.")
+
+
+def test_defaults_fill_what_is_not_given():
+    assert parse("path=a") == Settings(path="a")
+
+
+def test_every_kind_of_value_is_read():
+    read = parse(
+        "path=a=b c",
+        "rate=2",
+        "verbose=true",
+        "scales=[0.5,3]",
+        "workers=null",
+        "data.size=64",
+        "data.root=x",
+        "extra.n=7",
+    )
+    assert read == Settings("a=b c", 2.0, True, [0.5, 3.0], None, {"n": 7}, Inner("x", 64))
+    assert isinstance(read.data, Inner)
+
+
+@pytest.mark.parametrize("text", ["010", "on", "1e3", "~", "a: b", "[x", "null"])
+def test_text_is_taken_as_it_stands(text: str):
+    assert parse(f"path={text}").path == text
+
+
+def test_null_empties_optional_text_only():
+    assert parse("path=a", "data.root=x", "data.root=null").data.root is None
+
+
+def test_the_last_of_two_counts():
+    assert parse("path=a", "path=b").path == "b"
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["pth=a"], "no setting is called 'pth': did you mean 'path'? known are path, rate, verbose"),
+        (["path=a", "root=x"], "no setting is called 'root': did you mean 'data.root'? known are"),
+        (["path=a", "data.sise=3"], "no setting is called 'data.sise': did you mean 'data.size'? known are"),
+        (["path=a", "zzz=3"], "no setting is called 'zzz': known are path"),
+        (["path=a", "--rate=3"], "no setting is called '--rate': did you mean 'rate'?"),
+        (["path=a", "data.size=big"], "data.size is 'big': give int (side, pixels)"),
+        (["path=a", "rate=fast"], "rate is 'fast': give float"),
+        (["path=a", "scales=[1,"], "scales is '[1,': give list[float]"),
+        (["path=a", "workers=many"], "workers is 'many': give int | None"),
+        (["rate=1"], "path is not set: give path=... (file to read)"),
+        (["path="], "path is empty: give path=... (file to read)"),
+        (["photo.jpg"], "argument 'photo.jpg' has no '=': write settings as key=value, as in path=..."),
+        (["path=a", "rate=-1"], "rate is -1.0: give 0 or more"),
+    ],
+)
+def test_each_mistake_is_one_line_that_names_it(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop, one_line_errors():
+        parse(*argv)
+    printed = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert printed.startswith(f"error: {message}")
+    assert printed.count("\n") == 1
+
+
+def test_mistakes_are_config_errors():
+    with pytest.raises(ConfigError, match=r"data.size is 'big'"):
+        parse("path=a", "data.size=big")
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_lists_every_setting_with_type_default_and_help(flag: str, capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        parse("path=a", flag)
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    rows = [line.split(maxsplit=3) for line in printed.splitlines() if line.startswith("  ")]
+    assert printed.startswith("python demo.py")
+    assert "Shows how." in printed
+    assert rows[:3] == [
+        ["path", "str", "required", "file to read"],
+        ["rate", "float", "0.5"],
+        ["verbose", "bool", "False"],
+    ]
+    assert rows[-1] == ["data.size", "int", "512", "side, pixels"]
+    assert "data.root" in printed
+    assert "list[float]" in printed

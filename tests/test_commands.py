@@ -1,0 +1,119 @@
+"""The commands as a user runs them: exit status, one line on stderr, nothing left behind."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPOSITORY
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from facekp.checkpoint import KEY, describe
+from facekp.data.dataset import FaceDataset
+from facekp.data.layout import read_index
+from facekp.data.stream import EvaluationOrder
+from facekp.data.transforms import evaluation_transform
+from facekp.evaluate import evaluate
+from facekp.models import build_model, fuse
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a checkpoint of a network with random weights, as training would."""
+    torch.manual_seed(1)
+    net = build_model("resnet18")
+    path = tmp_path_factory.mktemp("ckpt") / "best.ckpt"
+    weights = {f"net.{name}": value for name, value in net.state_dict().items()}
+    torch.save({KEY: describe({"name": "resnet18", "pretrained": False}, 64), "state_dict": weights}, path)
+    return path
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *map(str, arguments)], cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def test_predict_writes_every_photo_and_reports_the_broken_one(checkpoint: Path, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (80, 100, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(photos / "good.jpg")
+    (photos / "truncated.jpg").write_bytes((photos / "good.jpg").read_bytes()[:600])
+    done = run("predict.py", f"ckpt={checkpoint}", f"source={photos}", f"out={out}", "keypoints.n=7", "device=cpu")
+    assert done.returncode == 1
+    assert "truncated.jpg" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(p.name for p in out.iterdir()) == ["good.json", "good.mask.png", "good.overlay.jpg"]
+    content = json.loads((out / "good.json").read_text())
+    assert (content["width"], content["height"]) == (100, 80)
+    assert {len(a["keypoints"]) for a in content["attributes"]} == {7}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ckpt=CKPT", "source=nowhere.jpg", "out=OUT"], ["source 'nowhere.jpg'", "no such file"]),
+        (["ckpt=README.md", "source=PHOTO", "out=OUT"], ["checkpoint 'README.md'", "train it again"]),
+        (["ckpt=CKPT", "source=PHOTO", "out=README.md/out"], ["out is 'README.md/out'", "name another folder"]),
+        (["ckpt=CKPT", "source=PHOTO"], ["out is not set"]),
+        (["ckpt=CKPT", "source=PHOTO", "out=OUT", "keypoint.n=3"], ["keypoint.n", "keypoints.n"]),
+    ],
+)
+def test_predict_refuses_in_one_line_and_leaves_nothing(
+    checkpoint: Path, tmp_path: Path, arguments: list[str], words: list[str]
+) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.zeros((64, 64, 3), dtype=np.uint8)).save(photo)
+    places = {"CKPT": str(checkpoint), "PHOTO": str(photo), "OUT": str(tmp_path / "out")}
+    filled = [key + "=" + places.get(value, value) for key, value in (a.split("=", 1) for a in arguments)]
+    done = run("predict.py", *filled)
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert line.startswith("error: ")
+    assert all(word in line for word in words), line
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluate_scores_as_computed_one_image_at_a_time(checkpoint: Path, tiny_root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "scores.json"
+    arguments = [f"ckpt={checkpoint}", f"data.root={tiny_root}", "split=val", f"out={out}", "data.workers=0"]
+    done = run("-m", "facekp.evaluate", *arguments, "device=cpu")
+    assert done.returncode == 0, done.stderr
+    written = json.loads(out.read_text())
+
+    net = build_model("resnet18").eval()
+    content = torch.load(checkpoint, weights_only=True)["state_dict"]
+    net.load_state_dict({name.removeprefix("net."): value for name, value in content.items()})
+    hits, either = np.zeros(19), np.zeros(19)
+    dataset = FaceDataset(read_index(tiny_root)["val"], evaluation_transform(64))
+    for i in range(len(dataset)):
+        sample = dataset[(i, 0)]
+        with torch.inference_mode():
+            guess = fuse(net(sample["image"][None]), (64, 64)).argmax(1)[0].numpy()
+        truth = sample["label"].numpy()
+        for c in range(19):
+            hits[c] += np.sum((guess == c) & (truth == c))
+            either[c] += np.sum((guess == c) | (truth == c))
+    iou = [h / e for h, e in zip(hits, either, strict=True) if e]
+    assert written["miou"] == pytest.approx(np.mean(iou), abs=1e-5)
+    assert written["iou"]["skin"] == pytest.approx(hits[1] / either[1], abs=1e-5)
+    assert written["classes"] == len(iou)
+    assert set(written) >= {"loss", "miou", "mean_f1", "pixel_accuracy", "iou", "f1"}
+
+
+def test_loss_of_an_evaluation_is_weighted_by_images(tiny_root: Path) -> None:
+    torch.manual_seed(1)
+    net = build_model("resnet18").eval()
+    dataset = FaceDataset(read_index(tiny_root)["val"], evaluation_transform(64))
+
+    def loss(batch_size: int) -> float:
+        loader = DataLoader(dataset, batch_size, sampler=EvaluationOrder(dataset))
+        return evaluate(net, loader, torch.device("cpu"))["loss"]
+
+    # Three images in batches of 2 and 1; with random weights every pixel is hard, so batches do not matter.
+    assert loss(2) == pytest.approx(loss(1), rel=1e-5)

@@ -1,0 +1,436 @@
+"""From the official layout to the prepared one: labels worked out by hand, stops and starts, and every bad input."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from facekp.config import DataConfig
+from facekp.data import prepare as module
+from facekp.data.layout import read_index
+from facekp.data.official import composite, load_image, read_mapping, split_of
+from facekp.data.prepare import main, prepare
+from facekp.data.sources import prepared_root
+from facekp.errors import ConfigError, DataError
+from facekp.images import read_image, read_label
+
+IMAGES, MASKS, MAPPING = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno", "CelebA-HQ-to-CelebA-mapping.txt"
+SIDE = 64
+ORIG_FILES = ("000001.jpg", "162770.jpg", "162771.jpg", "182637.jpg", "182638.jpg", "202599.jpg")
+SPLITS = ("train", "train", "val", "val", "test", "test")
+# Row ranges and column ranges of each mask; they overlap on purpose.
+BOXES = {
+    "hair": (0, 32, 0, 64),
+    "skin": (16, 64, 16, 48),
+    "nose": (30, 40, 28, 36),
+    "l_eye": (24, 28, 36, 44),
+    "hat": (0, 8, 20, 44),
+}
+
+
+def write_mask(path: Path, box: tuple[int, int, int, int], channels: int = 3, side: int = SIDE) -> None:
+    mask = np.zeros((side, side), np.uint8)
+    mask[box[0] : box[1], box[2] : box[3]] = 255
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(mask if channels == 1 else np.dstack([mask] * 3)).save(path, format="PNG")
+
+
+def write_official(root: Path, header: bool = True) -> Path:
+    """Six noisy images; the odd ones have one-channel masks and no hat, the last two have upper-case suffixes."""
+    (root / IMAGES).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+        picture = cv2.resize(coarse, (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_CUBIC)
+        Image.fromarray(picture).save(root / IMAGES / f"{i}.{'JPG' if i > 3 else 'jpg'}", format="JPEG", quality=95)
+        for name, box in BOXES.items():
+            if i % 2 == 0 or name != "hat":
+                suffix = "PNG" if i > 3 else "png"
+                write_mask(root / MASKS / str(i // 3) / f"{i:05d}_{name}.{suffix}", box, channels=1 if i % 2 else 3)
+    rows = [f"{i}          {int(orig[:6]) - 1}     {orig}" for i, orig in enumerate(ORIG_FILES)]
+    lines = ["idx  orig_idx  orig_file", *rows] if header else rows
+    (root / MAPPING).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return root
+
+
+@pytest.fixture
+def raw(tmp_path: Path) -> Path:
+    return write_official(tmp_path / "raw")
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    """Every file below `root`, hidden ones too."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+def expected_label(hat: bool) -> np.ndarray:
+    """Paint by hand in the order of ids: skin 1, nose 2, l_eye 4, hair 13, hat 14."""
+    label = np.zeros((SIDE, SIDE), np.uint8)
+    label[16:64, 16:48] = 1
+    label[30:40, 28:36] = 2  # rows 30 and 31 go to the hair below
+    label[0:32, :] = 13  # covers the eye too
+    if hat:
+        label[0:8, 20:44] = 14
+    return label
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_labels_images_and_splits_are_those_worked_out_by_hand(header: bool, tmp_path: Path):
+    raw, out = write_official(tmp_path / "raw", header), tmp_path / "out"
+    summary = prepare(raw, out, size=SIDE)
+    for i in range(6):
+        path = out / "labels" / f"{i:05d}.png"
+        assert np.array_equal(read_label(path), expected_label(hat=i % 2 == 0))
+        with Image.open(path) as picture:
+            assert picture.mode == "P"
+    rows = "".join(f"{i:05d},{split}\n" for i, split in enumerate(SPLITS))
+    assert (out / "index.csv").read_text(encoding="utf-8") == "id,split\n" + rows
+    assert {split: len(samples) for split, samples in read_index(out).items()} == {"train": 2, "val": 2, "test": 2}
+    assert summary.splits == {"train": 2, "val": 2, "test": 2}
+    assert summary.written == 6
+
+
+def test_images_are_area_averages_at_jpeg_quality_95(raw: Path, tmp_path: Path):
+    prepare(raw, tmp_path / "out", size=SIDE)
+    source = read_image(raw / IMAGES / "3.jpg").astype(np.float64)
+    averaged = source.reshape(SIDE, 2, SIDE, 2, 3).mean(axis=(1, 3))
+    path = tmp_path / "out" / "images" / "00003.jpg"
+    assert np.abs(read_image(path) - averaged).mean() < 3
+    with Image.open(path) as picture:
+        # The first entry of the standard's luminance table, 16, at quality 95: (16 * 10 + 50) // 100.
+        assert picture.quantization[0][0] == 2
+
+
+def test_an_enlarged_image_is_smooth(tmp_path: Path):
+    ramp = np.repeat(np.linspace(0, 255, 32).astype(np.uint8)[None, :, None], 32, axis=0).repeat(3, axis=2)
+    Image.fromarray(ramp).save(tmp_path / "ramp.png")
+    steps = np.diff(load_image(tmp_path / "ramp.png", 128)[64, :, 0].astype(int))
+    assert steps.max() <= 4  # blocks of four equal pixels would step by 8
+
+
+def test_masks_count_above_zero_and_are_resized_to_nearest(tmp_path: Path):
+    faint = np.zeros((SIDE, SIDE), np.uint8)
+    faint[:, :32] = 1
+    Image.fromarray(np.dstack([faint] * 3)).save(tmp_path / "faint.png")
+    write_mask(tmp_path / "small.png", (0, 16, 0, 32), channels=1, side=32)
+    label = composite({13: tmp_path / "small.png", 1: tmp_path / "faint.png"}, SIDE)
+    assert label[:32].tolist() == [[13] * SIDE] * 32
+    assert label[32:].tolist() == [[1] * 32 + [0] * 32] * 32
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
+def test_masks_of_every_mode_are_read(mode: str, tmp_path: Path):
+    picture = Image.new("L", (SIDE, SIDE))
+    picture.paste(255, (0, 0, 32, SIDE))
+    picture.convert(mode).save(tmp_path / "mask.png")
+    assert composite({5: tmp_path / "mask.png"}, SIDE).sum() == 5 * 32 * SIDE
+
+
+@pytest.mark.parametrize(
+    ("orig_file", "split"),
+    [
+        ("162770.jpg", "train"),
+        ("162771.jpg", "val"),
+        ("182637.jpg", "val"),
+        ("182638.jpg", "test"),
+        ("000001.jpg", "train"),
+    ],
+)
+def test_split_thresholds(orig_file: str, split: str):
+    assert split_of(orig_file) == split
+
+
+def test_a_part_of_the_images_will_do(raw: Path, tmp_path: Path):
+    for name in ("0.jpg", "5.JPG"):
+        (raw / IMAGES / name).unlink()
+    assert prepare(raw, tmp_path / "out", size=SIDE).splits == {"train": 1, "val": 2, "test": 1}
+
+
+def test_summary_counts_pixels_and_images(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    main([f"raw={raw}", f"out={tmp_path / 'out'}", f"size={SIDE}", "workers=2"])
+    printed = capsys.readouterr().out.splitlines()
+    table = {line.split()[0]: line.split()[1:] for line in printed[2:]}
+    assert "6 images (train 2, val 2, test 2): 6 written" in printed[0]
+    assert "images/s" in printed[0]
+    assert printed[1].split() == ["class", "pixels", "images"]
+    assert len(table) == 19
+    # Hat: 8 * 24 pixels of 64 * 64, in every second image; skin: 32 * 32 below the hair without 8 * 8 of nose.
+    assert table["hat"] == [f"{100 * 8 * 24 / 64**2 / 2:.3f}%", "50.00%"]
+    assert table["skin"] == [f"{100 * (32 * 32 - 8 * 8) / 64**2:.3f}%", "100.00%"]
+    assert table["l_eye"] == ["0.000%", "0.00%"]
+
+
+def test_a_second_start_does_nothing(
+    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "out"
+    prepare(raw, out, size=SIDE)
+    times = {path: path.stat().st_mtime_ns for path in out.rglob("*.*g")}
+    for name in ("list_masks", "load_image", "composite", "read_label"):
+        monkeypatch.setattr(module, name, lambda *args: pytest.fail("work was done"))
+    main([f"raw={raw}", f"out={out}", f"size={SIDE}"])
+    assert "nothing was left to do" in capsys.readouterr().out
+    assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*.*g")}
+
+
+def test_a_resume_keeps_what_is_done(raw: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    prepare(raw, out, size=SIDE)
+    whole = contents(out)
+    for name in ("images/00001.jpg", "labels/00004.png", "index.csv"):
+        (out / name).unlink()
+    kept = {i: out / "labels" / f"{i:05d}.png" for i in (0, 2, 3, 5)}
+    for path in kept.values():
+        os.utime(path, (1, 1))
+    summary = prepare(raw, out, size=SIDE)
+    assert contents(out) == whole
+    assert summary.written == 2
+    assert len(summary.pixels) == 6
+    assert [path.stat().st_mtime for path in kept.values()] == [1, 1, 1, 1]
+
+
+def test_an_error_midway_leaves_nothing_half_written(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    prepare(raw, whole, size=SIDE)
+
+    def fail_on_fourth(path: Path, label: np.ndarray) -> None:
+        path.write_bytes(b"half a")
+        if "00003" in path.name:
+            raise RuntimeError("pulled the plug")
+        write_label(path, label)
+
+    write_label = module.write_label
+    monkeypatch.setattr(module, "write_label", fail_on_fourth)
+    with pytest.raises(RuntimeError, match="pulled the plug"):
+        prepare(raw, out, size=SIDE, workers=1)
+    left = contents(out)
+    assert "index.csv" not in left
+    assert "labels/00003.png" not in left
+    assert {"labels/00000.png", "labels/00001.png", "labels/00002.png"} <= set(left)
+    assert {name: data for name, data in contents(whole).items() if name in left} == left
+    monkeypatch.undo()
+    prepare(raw, out, size=SIDE)
+    assert contents(out) == contents(whole)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from facekp.data import prepare as module
+
+def write_label(path, label):
+    path.write_bytes(b"half a")
+    if "00002" in path.name:
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(path, label)
+
+real, module.write_label = module.write_label, write_label
+assert "torch" not in sys.modules, "preparing data needs no torch"
+module.prepare(Path(sys.argv[1]), Path(sys.argv[2]), size=64, workers=1)
+"""
+
+
+def test_a_killed_process_leaves_no_bad_file_and_the_next_start_completes(raw: Path, tmp_path: Path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    prepare(raw, whole, size=SIDE)
+    run = subprocess.run([sys.executable, "-c", KILLED, raw, out], check=False, capture_output=True)
+    assert run.returncode == -signal.SIGKILL, run.stderr.decode()
+    left = {name: data for name, data in contents(out).items() if not name.endswith(".part")}
+    assert sorted(left)[-2:] == ["labels/00001.png", "source.json"]
+    assert {name: data for name, data in contents(whole).items() if name in left} == left
+    prepare(raw, out, size=SIDE)
+    assert contents(out) == contents(whole)
+
+
+def test_two_sources_are_not_mixed(raw: Path, tmp_path: Path):
+    out, other = tmp_path / "out", write_official(tmp_path / "other")
+    prepare(raw, out, size=SIDE)
+    before = contents(out)
+    with pytest.raises(DataError, match=rf"'{out}': was prepared from '{raw}' at 64 pixels, not from '{other}'.*out="):
+        prepare(other, out, size=SIDE)
+    with pytest.raises(DataError, match=r"at 64 pixels, not from .* at 32 pixels; remove it"):
+        prepare(raw, out, size=32)
+    mapping = (raw / MAPPING).read_text(encoding="utf-8")
+    (raw / MAPPING).write_text(mapping.replace("202599", "162700"), encoding="utf-8")
+    with pytest.raises(DataError, match="whose mapping has changed since"):
+        prepare(raw, out, size=SIDE)
+    assert contents(out) == before
+
+
+def test_two_sources_are_not_mixed_in_an_unfinished_folder(raw: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    prepare(raw, out, size=SIDE)
+    (out / "index.csv").unlink()
+    with pytest.raises(DataError, match="was prepared from"):
+        prepare(write_official(tmp_path / "other"), out, size=SIDE)
+
+
+def test_images_that_came_or_went_are_noticed(raw: Path, tmp_path: Path):
+    out = tmp_path / "out"
+    prepare(raw, out, size=SIDE)
+    (raw / IMAGES / "5.JPG").unlink()
+    with pytest.raises(DataError, match=r"index.csv: lists other images or splits .* remove this file"):
+        prepare(raw, out, size=SIDE)
+    (out / "index.csv").unlink()
+    assert prepare(raw, out, size=SIDE).splits == {"train": 2, "val": 2, "test": 1}
+
+
+def test_a_folder_that_is_not_ours_is_not_written_to(raw: Path, tiny_root: Path):
+    before = contents(tiny_root)
+    with pytest.raises(DataError, match=rf"'{tiny_root}': holds images that prepare did not write"):
+        prepare(raw, tiny_root, size=SIDE)
+    assert contents(tiny_root) == before
+
+
+def test_a_missing_root_and_one_that_is_prepared_already_are_named(raw: Path, tiny_root: Path, tmp_path: Path):
+    with pytest.raises(DataError, match=r"^raw is '.*nowhere', which is no folder"):
+        prepare(tmp_path / "nowhere", tmp_path / "out")
+    with pytest.raises(DataError, match=rf"^raw is '{tiny_root}', which is prepared already"):
+        prepare(tiny_root, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_empty_image_folder_is_named(raw: Path, tmp_path: Path):
+    for path in (raw / IMAGES).iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match=rf"folder {raw / IMAGES}: holds no image"):
+        prepare(raw, tmp_path / "out", size=SIDE)
+
+
+def test_images_outside_the_mapping_are_named_and_counted(raw: Path, tmp_path: Path):
+    for name in ("6.jpg", "7.jpg"):
+        (raw / IMAGES / name).write_bytes((raw / IMAGES / "0.jpg").read_bytes())
+    with pytest.raises(DataError, match=rf"image {raw / IMAGES / '6.jpg'}: not listed in .*, nor are 1 other images"):
+        prepare(raw, tmp_path / "out", size=SIDE)
+
+
+def test_two_images_of_one_id_are_named(raw: Path, tmp_path: Path):
+    (raw / IMAGES / "0.png").write_bytes((raw / IMAGES / "0.jpg").read_bytes())
+    with pytest.raises(DataError, match=r"0.png: has the same id as 0.jpg"):
+        prepare(raw, tmp_path / "out", size=SIDE)
+
+
+def test_an_image_without_masks_is_named(raw: Path, tmp_path: Path):
+    for path in (raw / MASKS / "1").glob("00004_*"):
+        path.unlink()
+    with pytest.raises(DataError, match=rf"image {raw / IMAGES / '4.JPG'}: image without label .*00004_\*.png"):
+        prepare(raw, tmp_path / "out", size=SIDE)
+    assert not (tmp_path / "out" / "images").exists()
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [(f"{IMAGES}/0.jpg", "00000"), (f"{IMAGES}/3.jpg", "00003"), (f"{MASKS}/1/00003_skin.png", "00003")],
+)
+def test_a_truncated_file_is_named_and_once_it_is_whole_the_next_start_completes(
+    path: str, name: str, raw: Path, tmp_path: Path
+):
+    out, whole = tmp_path / "out", (raw / path).read_bytes()
+    (raw / path).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=rf"{raw / path}: cannot be read"):
+        prepare(raw, out, size=SIDE)
+    assert not (out / "index.csv").exists()
+    assert not any(name in left or left.endswith(".part") for left in contents(out))
+    (raw / path).write_bytes(whole)
+    assert prepare(raw, out, size=SIDE).splits == {"train": 2, "val": 2, "test": 2}
+
+
+@pytest.mark.parametrize(("width", "height"), [(31, 64), (64, 31)])
+def test_an_image_that_is_too_small_is_named(width: int, height: int, raw: Path, tmp_path: Path):
+    Image.new("RGB", (width, height)).save(raw / IMAGES / "2.jpg")
+    with pytest.raises(DataError, match=rf"2.jpg: {width} x {height} pixels, need at least 32 x 32"):
+        prepare(raw, tmp_path / "out", size=SIDE)
+
+
+def test_a_bad_mapping_row_is_named_by_line(tmp_path: Path):
+    path = tmp_path / "mapping.txt"
+    for text in ("0 0 000001.jpg\n1 1\n", "0 0 000001.jpg\n1 1 face.jpg\n"):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(DataError, match=rf"{path}, line 2: '1 1"):
+            read_mapping(path)
+    path.write_text("idx orig_idx orig_file\n", encoding="utf-8")
+    with pytest.raises(DataError, match=rf"{path}: lists no image"):
+        read_mapping(path)
+
+
+def test_an_out_that_cannot_be_written_is_named(raw: Path, tmp_path: Path):
+    # Also when run as root, who may write anywhere: below a file there is no folder.
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        with pytest.raises(DataError, match=rf"'{out}': cannot be written .* give another folder \(out="):
+            prepare(raw, out, size=SIDE)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_out_is_named(raw: Path, tmp_path: Path):
+    (tmp_path / "out").mkdir(mode=0o500)
+    with pytest.raises(DataError, match=r"cannot be written .*Permission denied"):
+        prepare(raw, tmp_path / "out", size=SIDE)
+
+
+def test_a_full_disk_is_told_before_anything_is_written(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=400_000))
+    with pytest.raises(DataError, match=r"needs about 0.00055 GB, and 0.0004 GB are free; make room"):
+        prepare(raw, tmp_path / "out", size=512)
+    assert not (tmp_path / "out" / "images").exists()
+    assert prepare(raw, tmp_path / "out", size=SIDE).written == 6
+
+
+@pytest.mark.parametrize("wrong", [{"size": 31}, {"workers": 0}])
+def test_settings_out_of_range_are_named(wrong: dict[str, int], raw: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match=rf"{next(iter(wrong))} is {next(iter(wrong.values()))}: give at least"):
+        prepare(raw, tmp_path / "out", **wrong)
+
+
+def test_opencv_keeps_its_threads(raw: Path, tmp_path: Path):
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(3)
+    prepare(raw, tmp_path / "out", size=SIDE)
+    assert cv2.getNumThreads() == 3
+    cv2.setNumThreads(before)
+
+
+def test_an_official_root_is_prepared_into_the_cache_once(
+    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    config = DataConfig(root=str(raw), cache=str(tmp_path / "cache"))
+    root = prepared_root(config)
+    assert root.parent == tmp_path / "cache"
+    assert root.name.startswith("celebamask-hq-")
+    assert len(root.name) == len("celebamask-hq-") + 8
+    assert read_label(root / "labels" / "00000.png").shape == (512, 512)
+    assert str(root) in capsys.readouterr().out
+    before = {path: path.stat().st_mtime_ns for path in (root / "labels").iterdir()}
+    assert prepared_root(config) == root
+    assert capsys.readouterr().out == ""
+    assert before == {path: path.stat().st_mtime_ns for path in (root / "labels").iterdir()}
+    other = write_official(tmp_path / "other")
+    assert prepared_root(DataConfig(root=str(other), cache=config.cache)) != root
+
+
+def test_a_prepared_root_is_taken_as_it_is(tiny_root: Path, tmp_path: Path):
+    assert prepared_root(DataConfig(root=str(tiny_root), cache=str(tmp_path / "cache"))) == tiny_root
+    assert not (tmp_path / "cache").exists()
+
+
+def test_synthetic_faces_are_drawn_and_prepared_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    settings = {"synthetic_train": 2, "synthetic_val": 1, "synthetic_test": 1, "size": 64, "crop": 64}
+    config = DataConfig(source="synthetic", cache=str(tmp_path), **settings)
+    root = prepared_root(config)
+    samples = read_index(root)
+    assert {split: len(listed) for split, listed in samples.items()} == {"train": 2, "val": 1, "test": 1}
+    assert read_label(samples["val"][0].label).shape == (64, 64)
+    assert str(root) in capsys.readouterr().out
+    monkeypatch.setattr("facekp.data.synthetic.write_synthetic", lambda *args: pytest.fail("drawn again"))
+    assert prepared_root(config) == root
+    monkeypatch.undo()
+    assert prepared_root(DataConfig(source="synthetic", cache=str(tmp_path), synthetic_seed=1, **settings)) != root
