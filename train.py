@@ -1,4 +1,4 @@
-"""Train a network: `python train.py model=resnet18`; several: `python train.py -m model=resnet18,residual_attention`."""
+"""Train: `python train.py model=resnet18`, or several: `python train.py -m model=resnet18,residual_attention`."""
 
 import logging
 from contextlib import nullcontext

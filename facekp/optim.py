@@ -27,7 +27,7 @@ class PolySchedule:
     Example:
         >>> schedule = PolySchedule(base=1e-2, total_steps=4000)
         >>> [round(1e-2 * schedule(i), 8) for i in (0, 50, 100, 2000)]
-        [1e-05, 0.00031623, 0.00977474, 0.00535887]
+        [1e-05, 0.00031623, 0.00977472, 0.00535887]
     """
 
     base: float

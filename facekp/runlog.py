@@ -3,9 +3,11 @@
 import csv
 import time
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytorch_lightning as pl
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
 
@@ -46,8 +48,13 @@ class RunLog(Logger):
         if resume is not None:
             past = read_rows(resume.checkpoint.parents[1] / FILE)
             self.rows = {int(row["step"]): row for row in past if row["step"] <= resume.step}
+        self._steps_done: Callable[[], int] = lambda: 0
         spent = max((row["seconds"] for row in self.rows.values()), default=0.0)
         self._began = time.monotonic() - spent
+
+    def follow(self, trainer: pl.Trainer) -> None:
+        """Take the number of steps done from `trainer`, which is made after its loggers."""
+        self._steps_done = lambda: int(trainer.global_step)
 
     @property
     def validated_steps(self) -> set[int]:
@@ -70,9 +77,10 @@ class RunLog(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Add `metrics` to the row of `step`."""
-        # Lightning counts from 0 in its step; a row tells how many optimiser steps were done.
-        row = self.rows.setdefault((step or 0) + 1, {"step": (step or 0) + 1})
+        """Add `metrics` to the row of the step that the trainer has done."""
+        # Lightning's `step` is one less in training than in a validation after it.
+        done = self._steps_done()
+        row = self.rows.setdefault(done, {"step": done})
         row["seconds"] = round(time.monotonic() - self._began, 2)
         row |= {name: value for name, value in metrics.items() if name != "epoch"}
 

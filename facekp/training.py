@@ -66,7 +66,7 @@ def build_trainer(config: Config, loggers: list[Logger]) -> pl.Trainer:
     """
     t = config.trainer
     try:
-        return pl.Trainer(
+        trainer = pl.Trainer(
             accelerator=t.accelerator,
             devices=t.devices,
             strategy=t.strategy,
@@ -90,6 +90,10 @@ def build_trainer(config: Config, loggers: list[Logger]) -> pl.Trainer:
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(f"trainer cannot start ({error}): take trainer.accelerator=auto trainer.devices=1") from error
+    for logger in loggers:
+        if isinstance(logger, RunLog):
+            logger.follow(trainer)
+    return trainer
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:

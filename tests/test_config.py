@@ -95,6 +95,18 @@ def test_an_experiment_overrides_what_it_names_and_the_command_line_overrides_it
     assert composed("experiment=half", "data.crop=192").data.crop == 192
 
 
+def test_an_experiment_overrides_what_no_group_holds(composed: Callable[..., Config], tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 5\n")
+    assert composed(f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine").seed == 5
+
+
+@pytest.mark.parametrize(("override", "name"), [("+optim.extra=1", "optim.extra"), ("+extra=1", "extra")])
+def test_settings_that_nothing_reads_cannot_be_added(composed: Callable[..., Config], override: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"no setting is called '{name}'"):
+        composed(override)
+
+
 def test_early_stopping_adds_patience_to_the_defaults(composed: Callable[..., Config]) -> None:
     callbacks = composed("callbacks=early_stopping").callbacks
     assert (callbacks.patience, callbacks.monitor, callbacks.mode, callbacks.progress) == (5, "val/miou", "max", True)
