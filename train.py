@@ -1,6 +1,7 @@
 """Train: `python train.py model=resnet18`, or several: `python train.py -m model=resnet18,residual_attention`."""
 
 import logging
+import warnings
 from contextlib import nullcontext
 
 import hydra
@@ -50,6 +51,9 @@ def train(config: Config) -> float:
 def main(composed: DictConfig) -> float:
     """Check the composed settings and train."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    # Our stream does resume (facekp.data.stream), which Lightning cannot know; the other is between it and torch.
+    warnings.filterwarnings("ignore", ".*your dataloader is not resumable")
+    warnings.filterwarnings("ignore", ".*LeafSpec")
     # A job of a sweep that fails must not end the others, so only a single run ends here.
     single = HydraConfig.get().mode == RunMode.RUN
     with one_line_errors() if single else nullcontext(), discard_unused(composed.output_dir):

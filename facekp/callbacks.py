@@ -1,5 +1,6 @@
 """What watches a training run: checkpoints, speed, progress."""
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ def build_callbacks(config: Config) -> list[Callback]:
     callbacks: list[Callback] = [
         Throughput(config.data.batch_size),
         # Two, because Lightning's `save_last` only follows when a new best is saved.
-        ModelCheckpoint(folder, "best", monitor=c.monitor, mode=c.mode, enable_version_counter=False),
+        BestCheckpoint(folder, "best", monitor=c.monitor, mode=c.mode, enable_version_counter=False),
         ModelCheckpoint(folder, "last", save_on_train_epoch_end=False, enable_version_counter=False),
     ]
     if config.logger.name == "wandb" and config.logger.images:
@@ -32,6 +33,24 @@ def build_callbacks(config: Config) -> list[Callback]:
     if c.progress:
         callbacks.append(TQDMProgressBar(refresh_rate=config.trainer.log_every))
     return callbacks
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keep the best checkpoint of the whole run, also when it is resumed in another folder.
+
+    Lightning forgets the best score there, so that the first validation after a resume would count as the best.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best checkpoint so far along into this run's folder."""
+        old = Path(state_dict["best_model_path"])
+        if self.dirpath is not None and state_dict["dirpath"] != self.dirpath and old.is_file():
+            new = Path(self.dirpath) / old.name
+            new.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(old, new)
+            moved = {"dirpath": self.dirpath, "best_model_path": str(new), "kth_best_model_path": str(new)}
+            state_dict = {**state_dict, **moved, "best_k_models": {str(new): state_dict["best_model_score"]}}
+        super().load_state_dict(state_dict)
 
 
 class Throughput(Callback):

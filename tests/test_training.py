@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import Callback
 from test_losses import reference
 
 from facekp.attributes import ATTRIBUTES
+from facekp.callbacks import BestCheckpoint
 from facekp.checkpoint import load_network, read_checkpoint
 from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
 from facekp.errors import CheckpointError, ConfigError
@@ -225,6 +226,16 @@ class TestResume:
             seconds = [row["seconds"] for row in read_rows(folder / "metrics.csv")]
             assert seconds[:4] == [row["seconds"] for row in before[:4]]
             assert seconds == sorted(seconds)
+
+    def test_the_best_checkpoint_so_far_is_taken_along(self, interrupted: Path, tmp_path: Path) -> None:
+        best = interrupted / "checkpoints" / "best.ckpt"
+        states = read_checkpoint(best)["callbacks"]
+        (state,) = [state for key, state in states.items() if key.startswith("BestCheckpoint")]
+        callback = BestCheckpoint(tmp_path / "new", "best", monitor="val/miou", mode="max")
+        callback.load_state_dict(state)
+        assert float(callback.best_model_score) == float(state["best_model_score"]) > 0
+        assert callback.best_model_path == str(tmp_path / "new" / "best.ckpt")
+        assert (tmp_path / "new" / "best.ckpt").read_bytes() == best.read_bytes()
 
     def test_rows_after_the_checkpoint_are_dropped(self, checkpoint: Path, tmp_path: Path) -> None:
         # The run went on to step 8, but is resumed from 4: what it did later is not this run's.
