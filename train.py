@@ -10,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
+from facekp.callbacks import best_checkpoint
 from facekp.config import Config, read_config, register_schema
 from facekp.errors import one_line_errors
 from facekp.loggers import build_loggers, finish_wandb
@@ -38,7 +39,7 @@ def train(config: Config) -> float:
         if trainer.global_step not in log.validated_steps:
             trainer.validate(module, data, verbose=False)
         if data.samples["test"]:
-            trainer.test(module, data, ckpt_path="best", weights_only=True, verbose=False)
+            trainer.test(module, data, ckpt_path=best_checkpoint(config), weights_only=True, verbose=False)
     finally:
         finish_wandb(config)
     best = write_summary(config, log)["val"]["best"]

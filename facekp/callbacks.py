@@ -16,6 +16,11 @@ from facekp.loggers import MaskPictures
 CHECKPOINTS = "checkpoints"
 
 
+def best_checkpoint(config: Config) -> Path:
+    """Return where a run keeps its best checkpoint."""
+    return Path(config.output_dir) / CHECKPOINTS / "best.ckpt"
+
+
 def build_callbacks(config: Config) -> list[Callback]:
     """Return the callbacks that `config.callbacks` asks for."""
     folder = Path(config.output_dir) / CHECKPOINTS

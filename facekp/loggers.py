@@ -9,7 +9,7 @@ import torch
 import wandb
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from lightning_utilities.core.rank_zero import rank_zero_info, rank_zero_only
+from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import Logger
@@ -68,7 +68,7 @@ def wandb_is_offline(config: LoggerConfig, folder: str) -> bool:
         reason = str(error).splitlines()[0]
     if reason is None:
         return False
-    rank_zero_info(
+    rank_zero_only(print)(
         f"W&B: {reason}, so this run is logged offline; send it later with: wandb sync {folder}/wandb/offline-run-*"
     )
     return True

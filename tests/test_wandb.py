@@ -10,7 +10,7 @@ from wandb.proto import wandb_internal_pb2
 
 from facekp.attributes import ATTRIBUTES
 from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, TrainerConfig
-from facekp.loggers import build_loggers, finish_wandb
+from facekp.loggers import build_loggers, finish_wandb, wandb_is_offline
 from facekp.training import build_data, build_module, build_trainer
 
 HEADER, BLOCK = 7, 32768
@@ -113,3 +113,15 @@ def test_best_values_are_summarised_in_the_right_direction(run: list[wandb_inter
     assert not defined["val/loss"].max
     assert defined["val/miou"].max
     assert not defined["val/miou"].min
+
+
+def test_without_a_key_one_line_says_so_and_how_to_sync(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    assert wandb_is_offline(LoggerConfig(), "runs/x")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("W&B: no API key")
+    assert line.endswith("wandb sync runs/x/wandb/offline-run-*")
