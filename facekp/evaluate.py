@@ -24,10 +24,9 @@ from facekp.data.stream import EvaluationOrder
 from facekp.data.transforms import evaluation_transform
 from facekp.errors import DataError, one_line_errors
 from facekp.losses import OhemCrossEntropy
-from facekp.metrics import ParsingMetrics
+from facekp.metrics import ParsingMetrics, nest_scores
 from facekp.models import fuse
 from facekp.parser import resolve_device
-from facekp.training import nest_scores
 
 
 @dataclass

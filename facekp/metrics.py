@@ -1,5 +1,6 @@
 """Scores of a whole data set from one confusion matrix."""
 
+import math
 from typing import Any
 
 import torch
@@ -53,3 +54,17 @@ def scores_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
     for kind, values in zip(PER_CLASS, (iou, f1), strict=True):
         scores |= {f"{kind}/{name}": value for name, value in zip(ATTRIBUTES, values, strict=True)}
     return {name: value.to(torch.float32) for name, value in scores.items()}
+
+
+def nest_scores(row: dict[str, float], split: str) -> dict[str, Any]:
+    """Turn `{"val/miou": .., "val/iou/nose": .., ...}` into `{"miou": .., "iou": {"nose": ..}}`; nan becomes None."""
+    plain = {
+        name.removeprefix(f"{split}/"): None if math.isnan(value) else round(value, 6)
+        for name, value in row.items()
+        if name.startswith(f"{split}/")
+    }
+    nested: dict[str, Any] = {"step": int(row["step"])} if "step" in row else {}
+    nested |= {name: value for name, value in plain.items() if "/" not in name}
+    for kind in PER_CLASS:
+        nested[kind] = {name: plain.get(f"{kind}/{name}") for name in ATTRIBUTES}
+    return nested

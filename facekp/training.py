@@ -1,7 +1,6 @@
 """The parts of a training run that `train.py` puts together."""
 
 import json
-import math
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +12,12 @@ import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.loggers.logger import Logger
 
-from facekp.attributes import ATTRIBUTES
 from facekp.callbacks import CHECKPOINTS, build_callbacks
 from facekp.checkpoint import KEY, read_checkpoint
 from facekp.config import Config, as_plain, expand
 from facekp.data.datamodule import FaceDataModule
 from facekp.errors import CheckpointError, ConfigError, FacekpError
-from facekp.metrics import PER_CLASS
+from facekp.metrics import nest_scores
 from facekp.module import FaceParsing
 from facekp.runlog import Resume, RunLog
 
@@ -160,17 +158,3 @@ def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
         summary["test"] = nest_scores(tested[-1], "test")
     (Path(config.output_dir) / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     return summary
-
-
-def nest_scores(row: dict[str, float], split: str) -> dict[str, Any]:
-    """Turn `{"val/miou": .., "val/iou/nose": .., ...}` into `{"miou": .., "iou": {"nose": ..}}`; nan becomes None."""
-    plain = {
-        name.removeprefix(f"{split}/"): None if math.isnan(value) else round(value, 6)
-        for name, value in row.items()
-        if name.startswith(f"{split}/")
-    }
-    nested: dict[str, Any] = {"step": int(row["step"])} if "step" in row else {}
-    nested |= {name: value for name, value in plain.items() if "/" not in name}
-    for kind in PER_CLASS:
-        nested[kind] = {name: plain.get(f"{kind}/{name}") for name in ATTRIBUTES}
-    return nested
