@@ -56,7 +56,7 @@ def read_label(path: str | Path) -> UInt8Array:
 
 def palette_image(mask: UInt8Array) -> Image.Image:
     """Return `mask` (H, W) uint8 as a palette picture whose indices are the class ids."""
-    picture = Image.fromarray(mask, mode=None).convert("L")
+    picture = Image.fromarray(mask)
     picture.putpalette([channel for colour in PALETTE for channel in colour])
     return picture
 

@@ -95,6 +95,11 @@ def test_an_experiment_overrides_what_it_names_and_the_command_line_overrides_it
     assert composed("experiment=half", "data.crop=192").data.crop == 192
 
 
+def test_a_sweep_names_the_group_unless_the_user_does(composed: Callable[..., Config]) -> None:
+    assert composed().logger.group is None
+    assert composed("logger.group=mine").logger.group == "mine"
+
+
 def test_an_experiment_overrides_what_no_group_holds(composed: Callable[..., Config], tmp_path: Path) -> None:
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 5\n")
