@@ -3,9 +3,11 @@
 import sys
 
 from facekp.cli import parse_cli
+from facekp.config import expand
+from facekp.data.folder import make_folder
 from facekp.errors import one_line_errors
 from facekp.parser import FaceParser
-from facekp.prediction import PredictConfig, find_images, make_folder, parse_files
+from facekp.prediction import PredictConfig, find_images, parse_files
 
 
 def main(argv: list[str]) -> int:
@@ -13,7 +15,7 @@ def main(argv: list[str]) -> int:
     config = parse_cli(PredictConfig, argv, program="python predict.py", about=__doc__ or "")
     images = find_images(config.source)
     parser = FaceParser.from_checkpoint(config.ckpt, config.device, config.keypoints)
-    out = make_folder(config.out)
+    out = make_folder(expand(config.out))
     failures = parse_files(parser, images, out, overlay=config.overlay)
     print(f"{len(images) - len(failures)} of {len(images)} parsed; results in {out}")
     if failures:

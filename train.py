@@ -13,13 +13,14 @@ from omegaconf import DictConfig
 from facekp.callbacks import best_checkpoint
 from facekp.config import Config, read_config, register_schema
 from facekp.errors import one_line_errors
-from facekp.loggers import build_loggers, finish_wandb
+from facekp.loggers import build_loggers, closing_wandb
+from facekp.resume import find_resume
 from facekp.training import (
     build_data,
     build_module,
     build_trainer,
     discard_unused,
-    find_resume,
+    keyboard_interrupts,
     write_summary,
 )
 
@@ -27,25 +28,23 @@ register_schema()
 
 
 def train(config: Config) -> float:
-    """Run one job and return its best validation mIoU."""
+    """Run one job and return its best validation score."""
     pl.seed_everything(config.seed, verbose=False)
     module = build_module(config)
     data = build_data(config)
     resume = find_resume(config)
-    log, loggers = build_loggers(config, resume)
-    try:
-        trainer = build_trainer(config, loggers)
-        trainer.fit(module, data, ckpt_path=resume.checkpoint if resume else None, weights_only=True)
-        if trainer.global_step not in log.validated_steps:
-            trainer.validate(module, data, verbose=False)
-        if data.samples["test"]:
-            trainer.test(module, data, ckpt_path=best_checkpoint(config), weights_only=True, verbose=False)
-    finally:
-        finish_wandb(config)
+    with closing_wandb(config):
+        log, loggers = build_loggers(config, resume)
+        trainer = build_trainer(config, loggers, resume)
+        with keyboard_interrupts(trainer):
+            trainer.fit(module, data, ckpt_path=resume.checkpoint if resume else None, weights_only=True)
+            if data.samples["test"]:
+                trainer.test(module, data, ckpt_path=best_checkpoint(config), weights_only=True, verbose=False)
     best = write_summary(config, log)["val"]["best"]
-    print(f"val mIoU {best['miou']:.3f}, mean F1 {best['mean_f1']:.3f}, loss {best['loss']:.3f} (step {best['step']})")
-    print(f"run folder: {config.output_dir}")
-    return float(best["miou"])
+    if trainer.is_global_zero:
+        scores = f"val mIoU {best['miou']:.3f}, mean F1 {best['mean_f1']:.3f}, loss {best['loss']:.3f}"
+        print(f"{scores} (step {best['step']})\nrun folder: {config.output_dir}")
+    return float(best[config.callbacks.monitor.removeprefix("val/")])
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -55,6 +54,8 @@ def main(composed: DictConfig) -> float:
     # Our stream does resume (facekp.data.stream), which Lightning cannot know; the other is between it and torch.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable")
     warnings.filterwarnings("ignore", ".*LeafSpec")
+    warnings.filterwarnings("ignore", "The dirpath has changed")  # a run may be resumed in another folder
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # or in its own
     # A job of a sweep that fails must not end the others, so only a single run ends here.
     single = HydraConfig.get().mode == RunMode.RUN
     with one_line_errors() if single else nullcontext(), discard_unused(composed.output_dir):

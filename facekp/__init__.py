@@ -5,11 +5,15 @@
 >>> face.keypoints["nose"]  # doctest: +SKIP
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facekp.face import Attribute, Face
     from facekp.parser import FaceParser
+
+# Otherwise albumentations asks PyPI for a newer release at every import, and warns where there is no network.
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 __version__ = "0.1.0"
 __all__ = ["Attribute", "Face", "FaceParser"]

@@ -7,29 +7,36 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 
+from facekp.checkpoint import BEST, CHECKPOINTS, LAST
 from facekp.config import Config
 from facekp.data.dataset import Batch
 from facekp.loggers import MaskPictures
-
-CHECKPOINTS = "checkpoints"
+from facekp.resume import Resume
 
 
 def best_checkpoint(config: Config) -> Path:
     """Return where a run keeps its best checkpoint."""
-    return Path(config.output_dir) / CHECKPOINTS / "best.ckpt"
+    return Path(config.output_dir) / CHECKPOINTS / f"{BEST}.ckpt"
 
 
-def build_callbacks(config: Config) -> list[Callback]:
-    """Return the callbacks that `config.callbacks` asks for."""
+def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
+    """Return the callbacks that `config.callbacks` asks for.
+
+    Args:
+        config: the run's settings.
+        resume: where it continues, or None.
+    """
     folder = Path(config.output_dir) / CHECKPOINTS
     c = config.callbacks
     callbacks: list[Callback] = [
         Throughput(config.data.batch_size),
+        LastValidation(),
         # Two, because Lightning's `save_last` only follows when a new best is saved.
-        BestCheckpoint(folder, "best", monitor=c.monitor, mode=c.mode, enable_version_counter=False),
-        ModelCheckpoint(folder, "last", save_on_train_epoch_end=False, enable_version_counter=False),
+        BestCheckpoint(folder, c.monitor, c.mode, resume),
+        ModelCheckpoint(folder, LAST, save_on_train_epoch_end=False, enable_version_counter=False),
     ]
     if config.logger.name == "wandb" and config.logger.images:
         callbacks.append(MaskPictures(config.logger.images))
@@ -40,22 +47,46 @@ def build_callbacks(config: Config) -> list[Callback]:
     return callbacks
 
 
+class LastValidation(Callback):
+    """Validate, and so save, after the last step too where `val_every` does not divide the number of steps."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Put the next validation behind the last step."""
+        if trainer.global_step == trainer.max_steps - 1:
+            trainer.val_check_batch = trainer.max_steps
+
+
 class BestCheckpoint(ModelCheckpoint):
-    """Keep the best checkpoint of the whole run, also when it is resumed in another folder.
+    """Keep the best checkpoint of the whole run, also when it is resumed in another folder or was moved.
 
     Lightning forgets the best score there, so that the first validation after a resume would count as the best.
+
+    Args:
+        folder: where the checkpoint is kept, as `best.ckpt`.
+        monitor: the logged score that decides.
+        mode: "min" or "max".
+        resume: where the run continues, or None.
     """
+
+    def __init__(self, folder: Path, monitor: str, mode: str, resume: Resume | None = None) -> None:
+        super().__init__(folder, BEST, monitor=monitor, mode=mode, enable_version_counter=False)
+        self._resume = resume
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the best checkpoint so far along into this run's folder."""
-        old = Path(state_dict["best_model_path"])
-        if self.dirpath is not None and state_dict["dirpath"] != self.dirpath and old.is_file():
+        old = None if self._resume is None else self._resume.checkpoint.with_name(f"{BEST}.ckpt")
+        if old is not None and old.is_file() and self.dirpath is not None:
             new = Path(self.dirpath) / old.name
-            new.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(old, new)
+            rank_zero_only(_copy)(old, new)
             moved = {"dirpath": self.dirpath, "best_model_path": str(new), "kth_best_model_path": str(new)}
             state_dict = {**state_dict, **moved, "best_k_models": {str(new): state_dict["best_model_score"]}}
         super().load_state_dict(state_dict)
+
+
+def _copy(old: Path, new: Path) -> None:
+    new.parent.mkdir(parents=True, exist_ok=True)
+    if not new.exists() or not new.samefile(old):
+        shutil.copyfile(old, new)
 
 
 class Throughput(Callback):

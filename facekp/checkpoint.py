@@ -1,6 +1,7 @@
 """What a checkpoint says about itself, and how one is opened without trusting it."""
 
 import pickle
+import reprlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ from facekp.models import build_model
 KEY = "facekp"
 FORMAT = 1
 NET_PREFIX = "net."
+
+CHECKPOINTS = "checkpoints"
+"""The folder of a run folder that holds them."""
+BEST, LAST = "best", "last"
+"""Their names, without `.ckpt`."""
 
 
 def describe(model: dict[str, Any], size: int) -> dict[str, Any]:
@@ -53,16 +59,22 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             f"checkpoint '{path}': holds something other than plain data and tensors, so it is not opened; "
             "use one that facekp's train.py wrote"
         ) from error
+    except OSError as error:
+        raise CheckpointError(
+            f"checkpoint '{path}': cannot be read ({error.strerror}); see to its permissions"
+        ) from error
     except Exception as error:  # a damaged file makes the unpickler raise IndexError, struct.error and others
         raise CheckpointError(f"checkpoint '{path}': not a checkpoint, or truncated; copy or train it again") from error
     about = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(about, dict) or "state_dict" not in content:
         raise CheckpointError(f"checkpoint '{path}': facekp did not write it; use one that its train.py wrote")
-    if about.get("format") != FORMAT or about.get("classes") != list(ATTRIBUTES):
-        raise CheckpointError(
-            f"checkpoint '{path}': format {about.get('format')} with {len(about.get('classes', ()))} classes, "
-            f"this version reads format {FORMAT} with {len(ATTRIBUTES)}; use the version that wrote it"
-        )
+    fixed = {"format": FORMAT, "classes": list(ATTRIBUTES), "mean": list(MEAN), "std": list(STD)}
+    for name, value in fixed.items():
+        if about.get(name) != value:
+            raise CheckpointError(
+                f"checkpoint '{path}': its {name} is {reprlib.repr(about.get(name))}, this version reads "
+                f"{reprlib.repr(value)}; use the version that wrote it"
+            )
     checked: dict[str, Any] = content
     return checked
 

@@ -18,6 +18,8 @@ from facekp.errors import ConfigError
 DataSource = Literal["celebamask_hq", "synthetic"]
 LoggerName = Literal["wandb", "csv", "none"]
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
+MONITORS = ("val/miou", "val/mean_f1", "val/pixel_accuracy", "val/loss")
+LARGEST_SEED = 2**32 - 1  # numpy's
 
 
 def require(setting: str, value: object, ok: bool, remedy: str) -> None:
@@ -165,15 +167,19 @@ class CallbacksConfig:
     """What watches the run."""
 
     progress: bool = True
-    monitor: str = "val/miou"  # decides which checkpoint is the best
-    mode: str = "max"
+    monitor: str = "val/miou"  # decides which checkpoint is the best; of a loss the lowest, of others the highest
     patience: int | None = None  # validations without a better score after which training stops
 
     def __post_init__(self) -> None:
         """Check values."""
-        _require_choice("callbacks.mode", self.mode, Literal["max", "min"])
+        require("callbacks.monitor", self.monitor, self.monitor in MONITORS, f"choose one of {', '.join(MONITORS)}")
         patience = self.patience
         require("callbacks.patience", patience, patience is None or patience >= 1, "give at least 1, or null")
+
+    @property
+    def mode(self) -> str:
+        """Whether the lowest score is the best ("min") or the highest ("max")."""
+        return "min" if self.monitor == "val/loss" else "max"
 
 
 @dataclass
@@ -193,7 +199,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check what no part can check alone."""
-        require("seed", self.seed, self.seed >= 0, "give 0 or more")
+        require("seed", self.seed, 0 <= self.seed <= LARGEST_SEED, f"give 0 to {LARGEST_SEED}")
         require("model", self.model, "name" in self.model, "choose a network: model=resnet18")
 
 

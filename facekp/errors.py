@@ -1,6 +1,7 @@
 """Errors that a user can cause, and how an entry point shows them: one line, no traceback."""
 
 import difflib
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,9 @@ class CheckpointError(FacekpError, ValueError):
     """A file that is not a facekp checkpoint."""
 
 
+NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+
+
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print a user's error as one line on stderr and exit with status 2; our own bugs keep their traceback."""
@@ -36,6 +40,12 @@ def one_line_errors() -> Iterator[None]:
         yield
     except (FacekpError, HydraException, OmegaConfBaseException) as error:
         print(f"error: {explain(error)}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if error.errno not in NOT_WRITABLE:
+            raise
+        where = f"'{error.filename}'" if error.filename else "a file"
+        print(f"error: {where}: {error.strerror}; make room, or give another folder", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

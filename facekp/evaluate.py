@@ -2,8 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,12 +16,11 @@ from facekp.attributes import ATTRIBUTES
 from facekp.checkpoint import load_network
 from facekp.cli import parse_cli
 from facekp.config import DataConfig, expand, require
-from facekp.data.dataset import Batch, FaceDataset
-from facekp.data.layout import SPLITS, read_index
-from facekp.data.sources import prepared_root
-from facekp.data.stream import EvaluationOrder
-from facekp.data.transforms import evaluation_transform
-from facekp.errors import DataError, one_line_errors
+from facekp.data.datamodule import FaceDataModule
+from facekp.data.dataset import Batch
+from facekp.data.folder import make_folder
+from facekp.data.layout import SPLITS
+from facekp.errors import one_line_errors
 from facekp.losses import OhemCrossEntropy
 from facekp.metrics import ParsingMetrics, nest_scores
 from facekp.models import fuse
@@ -77,14 +75,12 @@ def main(argv: list[str]) -> None:
     config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=__doc__ or "")
     net, about = load_network(config.ckpt)
     device = resolve_device(config.device)
-    root = prepared_root(config.data)
-    samples = read_index(root)[config.split]
-    if not samples:
-        raise DataError(f"split is '{config.split}', of which {root} has no image: choose another split or data.root")
-    dataset = FaceDataset(samples, evaluation_transform(config.size or int(about["size"])))
-    loader = DataLoader(
-        dataset, config.data.eval_batch_size, sampler=EvaluationOrder(dataset), num_workers=config.data.loader_workers
-    )
+    out = expand(config.out)
+    make_folder(out.parent)
+    settings = replace(config.data, size=config.size or int(about["size"]))
+    data = FaceDataModule(settings, seed=0, total_steps=0)
+    data.setup(config.split)
+    loader = data.evaluation_loader(config.split)
     scores = evaluate(net.to(device, memory_format=torch.channels_last), loader, device)  # type: ignore[call-overload]
     for name in ("loss", "miou", "mean_f1", "pixel_accuracy"):
         print(f"{name:<16} {scores[name]:.4f}")
@@ -92,8 +88,6 @@ def main(argv: list[str]) -> None:
     for name in ATTRIBUTES:
         iou, f1 = scores["iou"][name], scores["f1"][name]
         print(f"{name:<12} " + ("  absent" if iou is None else f"{iou:>7.4f} {f1:>7.4f}"))
-    out = Path(expand(config.out))
-    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     print(f"\nwritten to {out}")
 

@@ -82,10 +82,10 @@ def face_from_mask(mask: npt.NDArray[np.uint8], confidence: dict[int, float], ke
         if not areas[i]:
             continue
         contours = trace(mask == i, keypoints.min_area * height * width)
-        if contours:
+        if contours and not contours[0].hole:
             points = resample(contours[0].points, keypoints.n)
             name = ATTRIBUTES[i]
-            attributes[name] = Attribute(name, i, int(areas[i]), confidence.get(i, 1.0), tuple(contours), points)
+            attributes[name] = Attribute(name, i, int(areas[i]), confidence[i], tuple(contours), points)
     return Face(mask, attributes, (0.0, 0.0, float(width), float(height)))
 
 

@@ -23,10 +23,19 @@ def read_image(path: str | Path) -> UInt8Array:
     """
     try:
         with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            return np.array(upright.convert("RGB"))
+            return to_rgb(picture)
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError(f"image {path}: cannot be read ({_reason(error)}); replace or remove it") from error
+
+
+def to_rgb(picture: Image.Image) -> UInt8Array:
+    """Return a picture of any mode as (H, W, 3) uint8 RGB, turned upright by its EXIF tag."""
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith("I"):
+        # 16 bits a pixel (or 32 that hold as many): Pillow would turn all but the darkest into white.
+        grey = np.clip(np.array(upright, dtype=np.int64) >> 8, 0, 255).astype(np.uint8)
+        upright = Image.fromarray(grey)
+    return np.array(upright.convert("RGB"))
 
 
 def read_label(path: str | Path) -> UInt8Array:

@@ -1,8 +1,10 @@
 """Where curves go: `metrics.csv` in the run folder, and Weights & Biases by default."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -21,9 +23,10 @@ from facekp.data.transforms import MEAN, STD
 from facekp.metrics import PER_CLASS
 from facekp.models import fuse
 from facekp.module import FaceParsing
-from facekp.runlog import Resume, RunLog
+from facekp.resume import Resume
+from facekp.runlog import RunLog
 
-LOGIN_TIMEOUT = 10  # seconds
+TIMEOUT = 20  # seconds that W&B gets to answer
 
 
 def build_loggers(config: Config, resume: Resume | None) -> tuple[RunLog, list[Logger]]:
@@ -37,47 +40,79 @@ def build_loggers(config: Config, resume: Resume | None) -> tuple[RunLog, list[L
     log = RunLog(folder, resume, keep_file=config.logger.name != "none")
     if config.logger.name != "wandb":
         return log, [log]
-    return log, [log, build_wandb(config)]
+    return log, [log, build_wandb(config, resume)]
 
 
-def build_wandb(config: Config) -> WandbLogger:
-    """Return the W&B logger, in offline mode where there is no key or no network."""
+def build_wandb(config: Config, resume: Resume | None) -> WandbLogger:
+    """Start the W&B run and return its logger; where W&B cannot be reached, offline, and one line says so.
+
+    A resumed run goes on under its old id.
+    """
+    mode = _wanted_mode(config.logger)
+    if mode == "online":
+        reason = rank_zero_only(_login_failure)()
+        if reason is None:
+            try:
+                return _start(config, resume, mode)
+            except (wandb.errors.Error, OSError) as error:
+                reason = str(error).splitlines()[0]
+        print(
+            f"W&B: {reason}, so this run is logged offline; "
+            f"send it later with: wandb sync {config.output_dir}/wandb/offline-run-*"
+        )
+        mode = "offline"
+    return _start(config, resume, mode)
+
+
+@contextmanager
+def closing_wandb(config: Config) -> Iterator[None]:
+    """Close the W&B run at the end, as failed after an error: the next job of a multirun would write into it."""
+    if config.logger.name != "wandb":
+        yield
+        return
+    try:
+        yield
+    except BaseException:
+        wandb.finish(exit_code=1)
+        raise
+    wandb.finish()
+
+
+def _wanted_mode(config: LoggerConfig) -> Literal["online", "offline", "disabled"]:
+    mode = os.environ.get("WANDB_MODE")
+    if mode == "disabled":
+        return "disabled"
+    return "offline" if config.offline or mode in ("offline", "dryrun") else "online"
+
+
+def _login_failure() -> str | None:
+    """Return why W&B cannot be used, or None where it can."""
+    try:
+        return None if wandb.login(prompt=False, verify=True, timeout=TIMEOUT) else "no API key"
+    except (wandb.errors.Error, OSError) as error:
+        return str(error).splitlines()[0]
+
+
+def _start(config: Config, resume: Resume | None, mode: Literal["online", "offline", "disabled"]) -> WandbLogger:
     c = config.logger
     sweep, job = _sweep_names()
-    offline = wandb_is_offline(c, config.output_dir)
     logger = WandbLogger(
         project=c.project,
         entity=c.entity,
         group=c.group or sweep,
         name=c.run_name or job or Path(config.output_dir).name,
+        id=None if resume is None else _run_id(resume.folder),
         save_dir=config.output_dir,
-        offline=offline,
-        settings=wandb.Settings(silent=True, console="off", mode="offline" if offline else "online"),
+        settings=wandb.Settings(silent=True, console="off", mode=mode, init_timeout=TIMEOUT),
     )
     rank_zero_only(_describe_run)(logger, config)
     return logger
 
 
-def wandb_is_offline(config: LoggerConfig, folder: str) -> bool:
-    """Tell whether a run has to be logged offline, and say so in one line."""
-    if config.offline or os.environ.get("WANDB_MODE") in ("offline", "disabled", "dryrun"):
-        return True
-    try:
-        reason = None if wandb.login(prompt=False, verify=True, timeout=LOGIN_TIMEOUT) else "no API key"
-    except (wandb.errors.Error, OSError) as error:
-        reason = str(error).splitlines()[0]
-    if reason is None:
-        return False
-    rank_zero_only(print)(
-        f"W&B: {reason}, so this run is logged offline; send it later with: wandb sync {folder}/wandb/offline-run-*"
-    )
-    return True
-
-
-def finish_wandb(config: Config) -> None:
-    """Close the W&B run: the next job of a multirun would write into it otherwise."""
-    if config.logger.name == "wandb":
-        wandb.finish()
+def _run_id(folder: Path) -> str | None:
+    """Return the id of the newest W&B run in a run folder; the folders' names end with it."""
+    runs = sorted((folder / "wandb").glob("*run-*-*"), key=lambda path: path.stat().st_mtime)
+    return runs[-1].name.rpartition("-")[2] if runs else None
 
 
 class MaskPictures(Callback):

@@ -21,7 +21,8 @@ class ParsingMetrics(MulticlassConfusionMatrix):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(num_classes=NUM_CLASSES, ignore_index=IGNORE_INDEX, **kwargs)
+        # `read_label` has checked the labels already; checking here sorts every pixel.
+        super().__init__(NUM_CLASSES, ignore_index=IGNORE_INDEX, validate_args=False, **kwargs)
 
     def compute(self) -> dict[str, Tensor]:  # type: ignore[override]  # the base class returns the matrix itself
         """Return the scores; see `scores_from_confusion`."""

@@ -7,7 +7,9 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
+from torchmetrics import MeanMetric
 
+from facekp.attributes import IGNORE_INDEX
 from facekp.checkpoint import KEY, describe
 from facekp.data.dataset import Batch
 from facekp.losses import OhemCrossEntropy
@@ -50,6 +52,8 @@ class FaceParsing(pl.LightningModule):
         self.criterion = OhemCrossEntropy(**loss)
         self.val_metrics = ParsingMetrics()
         self.test_metrics = ParsingMetrics()
+        # Lightning's own mean rounds the number of images when several processes have different ones.
+        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
         if compile:
             self.net.compile()
 
@@ -74,24 +78,25 @@ class FaceParsing(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch."""
-        self._evaluate(batch, "val", self.val_metrics)
+        self._evaluate(batch, self.val_loss, self.val_metrics)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch."""
-        self._evaluate(batch, "test", self.test_metrics)
+        self._evaluate(batch, self.test_loss, self.test_metrics)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the whole split."""
-        self._report("val", self.val_metrics)
+        self._report("val", self.val_loss, self.val_metrics)
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of the whole split."""
-        self._report("test", self.test_metrics)
+        self._report("test", self.test_loss, self.test_metrics)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return SGD and its schedule, which advances with every step."""
         optim = self.hparams.optim
-        sgd = build_sgd(self.net, **{key: optim[key] for key in ("lr", "momentum", "weight_decay", "head_lr_mult")})
+        settings = {key: optim[key] for key in ("lr", "momentum", "weight_decay", "head_lr_mult")}
+        sgd = build_sgd(self.net, **settings, fused=not self.trainer.gradient_clip_val)
         schedule = PolySchedule(
             base=optim["lr"],
             total_steps=self.hparams.total_steps,
@@ -103,14 +108,16 @@ class FaceParsing(pl.LightningModule):
         """Add what prediction needs to know, as plain data."""
         checkpoint[KEY] = describe(self.hparams.model, self.hparams.size)
 
-    def _evaluate(self, batch: Batch, split: str, metrics: ParsingMetrics) -> None:
+    def _evaluate(self, batch: Batch, mean_loss: MeanMetric, metrics: ParsingMetrics) -> None:
         loss, _, scores = self._step(batch)
         labels = batch["label"]
         metrics.update(fuse(scores, (labels.shape[-2], labels.shape[-1])).argmax(1), labels)
-        self.log(f"{split}/loss", loss, on_epoch=True, batch_size=len(labels), sync_dist=True)
+        images = int((labels != IGNORE_INDEX).flatten(1).any(1).sum())  # blanks (see EvaluationOrder) do not count
+        mean_loss.update(loss, weight=images)
 
-    def _report(self, split: str, metrics: ParsingMetrics) -> None:
-        scores = metrics.compute()
+    def _report(self, split: str, mean_loss: MeanMetric, metrics: ParsingMetrics) -> None:
+        scores = {"loss": mean_loss.compute(), **metrics.compute()}
+        mean_loss.reset()
         metrics.reset()
         self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
 

@@ -44,7 +44,9 @@ class PolySchedule:
         return float(max(0.0, 1 - step / self.total_steps) ** self.power)
 
 
-def build_sgd(net: nn.Module, *, lr: float, momentum: float, weight_decay: float, head_lr_mult: float = 1.0) -> SGD:
+def build_sgd(
+    net: nn.Module, *, lr: float, momentum: float, weight_decay: float, head_lr_mult: float = 1.0, fused: bool = True
+) -> SGD:
     """Return SGD over `net`'s parameters in four groups: trunk and heads, each with and without weight decay.
 
     Matrices and kernels decay; biases and batch-norm's scale and shift, which have one dimension, do not.
@@ -55,6 +57,7 @@ def build_sgd(net: nn.Module, *, lr: float, momentum: float, weight_decay: float
         momentum: momentum of SGD.
         weight_decay: L2 factor of the parameters that decay.
         head_lr_mult: the heads' learning rate is `lr` times this.
+        fused: one kernel for all parameters; under a gradient scaler it rules out clipping.
     """
     groups = []
     for in_head, rate in ((False, lr), (True, lr * head_lr_mult)):
@@ -66,4 +69,4 @@ def build_sgd(net: nn.Module, *, lr: float, momentum: float, weight_decay: float
             ]
             if parameters:
                 groups.append({"params": parameters, "lr": rate, "weight_decay": decay})
-    return SGD(groups, lr=lr, momentum=momentum, fused=True)
+    return SGD(groups, lr=lr, momentum=momentum, fused=fused)

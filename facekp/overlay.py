@@ -10,7 +10,7 @@ from facekp.face import Face
 from facekp.images import UInt8Array
 
 OPACITY = 0.45
-MIN_SIDE = 768
+LEGIBLE_SIDE = 768
 """Smaller photos are enlarged to this, so that the legend can be read."""
 SUBPIXEL_BITS = 4
 
@@ -32,7 +32,7 @@ def draw_overlay(image: UInt8Array, face: Face) -> UInt8Array:
     Returns:
         uint8 RGB; the photo (enlarged where its longer side is under 768 pixels) with the legend at its right.
     """
-    scale = max(1.0, MIN_SIDE / max(image.shape[:2]))
+    scale = max(1.0, LEGIBLE_SIDE / max(image.shape[:2]))
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
     photo = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) if scale > 1 else image, np.uint8)
     enlarged = cv2.resize(face.mask, size, interpolation=cv2.INTER_NEAREST_EXACT) if scale > 1 else face.mask

@@ -8,15 +8,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import nn
 
-from facekp.attributes import NUM_CLASSES
 from facekp.checkpoint import load_network
 from facekp.data.transforms import normalise
 from facekp.errors import ConfigError, DataError
 from facekp.face import Face, face_from_mask
-from facekp.images import UInt8Array, read_image
+from facekp.images import UInt8Array, read_image, to_rgb
 from facekp.keypoints import KeypointConfig
 from facekp.models import fuse
 from facekp.models.heads import STRIDE
@@ -82,13 +81,7 @@ class FaceParser:
     def _parse(self, image: UInt8Array) -> Face:
         height, width = image.shape[:2]
         scores = self.scores(image)
-        low = scores.argmax(0)
-        # Each class's mean probability over its own mask, at the network's resolution.
-        top = np.exp(scores.max(0) - _log_sum_exp(scores))
-        count = np.bincount(low.ravel(), minlength=NUM_CLASSES)
-        total = np.bincount(low.ravel(), weights=top.ravel(), minlength=NUM_CLASSES)
-        confidence = {i: float(total[i] / count[i]) for i in range(NUM_CLASSES) if count[i]}
-        return face_from_mask(_argmax_at(scores, (height, width)), confidence, self.keypoints)
+        return face_from_mask(_argmax_at(scores, (height, width)), _confidence(scores), self.keypoints)
 
     @torch.inference_mode()
     def scores(self, image: UInt8Array) -> npt.NDArray[np.float32]:
@@ -111,7 +104,7 @@ def to_array(image: ImageLike) -> UInt8Array:
     if isinstance(image, str | Path):
         array, name = read_image(image), f"image {image}"
     elif isinstance(image, Image.Image):
-        array, name = np.array(ImageOps.exif_transpose(image).convert("RGB")), "image"
+        array, name = to_rgb(image), "image"
     else:
         array, name = np.asarray(image), "image"
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
@@ -145,10 +138,17 @@ def _input_size(height: int, width: int, size: int) -> tuple[int, int]:
     return max(1, round(height * steps)) * STRIDE, max(1, round(width * steps)) * STRIDE
 
 
-def _log_sum_exp(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    highest = scores.max(0)
-    result: npt.NDArray[np.float32] = highest + np.log(np.exp(scores - highest).sum(0))
-    return result
+def _confidence(scores: npt.NDArray[np.float32]) -> dict[int, float]:
+    """Return each class's mean probability over its own mask, at the resolution of scores (19, h, w).
+
+    A class without a mask there can still win between two pixels of the enlarged scores; it gets its highest
+    probability.
+    """
+    probability = np.exp(scores - scores.max(0))
+    probability /= probability.sum(0)
+    winner = scores.argmax(0)
+    own = ((i, p, p[winner == i]) for i, p in enumerate(probability))
+    return {i: float(over_mask.mean() if over_mask.size else p.max()) for i, p, over_mask in own}
 
 
 def _argmax_at(scores: npt.NDArray[np.float32], size: tuple[int, int]) -> UInt8Array:

@@ -7,14 +7,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from omegaconf import MISSING
 from PIL import Image
 from tqdm import tqdm
 
 from facekp.config import expand
-from facekp.errors import ConfigError, DataError
+from facekp.data.folder import replacing
+from facekp.errors import DataError
 from facekp.face import Face
 from facekp.images import UInt8Array, palette_image
 from facekp.keypoints import KeypointConfig
@@ -23,6 +23,10 @@ from facekp.parser import FaceParser, to_array
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """What is taken from a folder; a file or a glob may name any picture that Pillow reads."""
+
+
+RESULTS = (".mask.png", ".overlay.jpg", ".json")
+"""How the names of a photo's results end."""
 
 
 @dataclass
@@ -52,48 +56,40 @@ def find_images(source: str) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not _is_result(p))
         if not found:
             raise DataError(f"source '{source}': a folder without pictures ({', '.join(SUFFIXES)}); name another")
         return found
-    matches = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file())
+    matches = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file() and not _is_result(p))
     if not matches:
         raise DataError(f"source '{source}': no such file or folder, and no file matches it; check the path")
     return matches
 
 
-def make_folder(out: str) -> Path:
-    """Create the output folder and try that it can be written to.
-
-    Raises:
-        ConfigError: it cannot.
-    """
-    folder = expand(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".facekp-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigError(
-            f"out is '{out}', which cannot be written to ({error.strerror}): name another folder"
-        ) from error
-    return folder
+def _is_result(path: Path) -> bool:
+    """Tell whether an earlier call wrote the file: results may lie beside the photos."""
+    return path.name.endswith(RESULTS)
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
-    """Return a name for each image's results: its stem, or its whole name where two share a stem.
+    """Return a name for each image's results: its stem, or more of its path where two have the same.
 
     Example:
         >>> output_names([Path("a/1.jpg"), Path("a/1.png"), Path("a/2.jpg")])
         ['1.jpg', '1.png', '2']
+        >>> output_names([Path("../a/1.jpg"), Path("../b/1.jpg")])
+        ['a_1.jpg', 'b_1.jpg']
     """
     stems = Counter(path.stem for path in images)
     names = [path.name if stems[path.stem] > 1 else path.stem for path in images]
-    # A recursive glob can find one name in several folders.
     seen = Counter(names)
+    if len(seen) == len(names):
+        return names
+    # A recursive glob found one name in several folders.
+    root = os.path.commonpath([path.parent for path in images])
     return [
-        str(p).strip("/").replace("/", "_") if seen[name] > 1 else name for p, name in zip(images, names, strict=True)
+        "_".join(path.relative_to(root).parts) if seen[name] > 1 else name
+        for path, name in zip(images, names, strict=True)
     ]
 
 
@@ -133,17 +129,11 @@ def write_face(stem: Path, image: UInt8Array, face: Face, *, source: Path, overl
         source: path that the JSON names.
         overlay: whether the overlay is written.
     """
-    _save(palette_image(face.mask), stem, ".mask.png", optimize=True)
+    with replacing(stem.with_name(f"{stem.name}.mask.png")) as part:
+        palette_image(face.mask).save(part, format="PNG", optimize=True)
     if overlay:
-        _save(Image.fromarray(draw_overlay(image, face)), stem, ".overlay.jpg", quality=92)
+        with replacing(stem.with_name(f"{stem.name}.overlay.jpg")) as part:
+            Image.fromarray(draw_overlay(image, face)).save(part, format="JPEG", quality=92)
     content = json.dumps({"source": str(source), **face.to_dict()}, separators=(",", ":"))
-    temporary = stem.with_name(f".{stem.name}.json.tmp")
-    temporary.write_text(content + "\n", encoding="utf-8")
-    temporary.replace(stem.with_name(f"{stem.name}.json"))
-
-
-def _save(picture: Image.Image, stem: Path, suffix: str, **options: Any) -> None:
-    """Write a picture under another name first, so that a full disk leaves no half of one."""
-    temporary = stem.with_name(f".{stem.name}.tmp{Path(suffix).suffix}")
-    picture.save(temporary, **options)
-    temporary.replace(stem.with_name(f"{stem.name}{suffix}"))
+    with replacing(stem.with_name(f"{stem.name}.json")) as part:
+        part.write_text(content + "\n", encoding="utf-8")

@@ -5,20 +5,17 @@ import time
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytorch_lightning as pl
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
 
+from facekp.resume import Resume
+
 FILE = "metrics.csv"
-
-
-class Resume(NamedTuple):
-    """Where a run continues."""
-
-    checkpoint: Path
-    step: int
+SAVE_EVERY = 5.0
+"""Seconds between two writings of the file; what a validation logs is written at once."""
 
 
 def read_rows(path: Path) -> list[dict[str, float]]:
@@ -32,7 +29,8 @@ def read_rows(path: Path) -> list[dict[str, float]]:
 class RunLog(Logger):
     """Write every logged value to `folder/metrics.csv`, with its step and the seconds since the run began.
 
-    Lightning's CSVLogger removes the file when a run is resumed; this one keeps the rows up to the resumed step.
+    Lightning's CSVLogger removes the file when a run is resumed; this one keeps the rows up to the resumed step. Every
+    process keeps the rows, and the first one writes them.
 
     Args:
         folder: the run folder.
@@ -46,20 +44,16 @@ class RunLog(Logger):
         self.keep_file = keep_file
         self.rows: dict[int, dict[str, float]] = {}
         if resume is not None:
-            past = read_rows(resume.checkpoint.parents[1] / FILE)
+            past = read_rows(resume.folder / FILE)
             self.rows = {int(row["step"]): row for row in past if row["step"] <= resume.step}
         self._steps_done: Callable[[], int] = lambda: 0
         spent = max((row["seconds"] for row in self.rows.values()), default=0.0)
         self._began = time.monotonic() - spent
+        self._write_after = 0.0
 
     def follow(self, trainer: pl.Trainer) -> None:
         """Take the number of steps done from `trainer`, which is made after its loggers."""
         self._steps_done = lambda: int(trainer.global_step)
-
-    @property
-    def validated_steps(self) -> set[int]:
-        """Return the steps at which the validation set was scored."""
-        return {step for step, row in self.rows.items() if "val/loss" in row}
 
     @property
     def name(self) -> str:
@@ -75,7 +69,6 @@ class RunLog(Logger):
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run folder holds the composed configuration already."""
 
-    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add `metrics` to the row of the step that the trainer has done."""
         # Lightning's `step` is one less in training than in a validation after it.
@@ -83,10 +76,23 @@ class RunLog(Logger):
         row = self.rows.setdefault(done, {"step": done})
         row["seconds"] = round(time.monotonic() - self._began, 2)
         row |= {name: value for name, value in metrics.items() if name != "epoch"}
+        if "val/loss" in metrics:
+            self._write_after = 0.0
+
+    def save(self) -> None:
+        """Write the file unless it was written just now; Lightning calls this after every row."""
+        if time.monotonic() >= self._write_after:
+            self._write()
+
+    def finalize(self, status: str) -> None:
+        """Write what is left."""
+        if self.rows:
+            self._write()
 
     @rank_zero_only
-    def save(self) -> None:
+    def _write(self) -> None:
         """Write the file, whole, and put it in place at once."""
+        self._write_after = time.monotonic() + SAVE_EVERY
         if not self.keep_file:
             return
         names = list(dict.fromkeys(name for row in self.rows.values() for name in row))
@@ -96,9 +102,3 @@ class RunLog(Logger):
             writer.writeheader()
             writer.writerows(self.rows[step] for step in sorted(self.rows))
         new.replace(self.path)
-
-    @rank_zero_only
-    def finalize(self, status: str) -> None:
-        """Write what is left."""
-        if self.rows:
-            self.save()

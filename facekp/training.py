@@ -1,40 +1,50 @@
 """The parts of a training run that `train.py` puts together."""
 
 import json
-import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from hydra.core.hydra_config import HydraConfig
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
 
-from facekp.callbacks import CHECKPOINTS, build_callbacks
-from facekp.checkpoint import KEY, read_checkpoint
-from facekp.config import Config, as_plain, expand
+from facekp.callbacks import build_callbacks
+from facekp.checkpoint import CHECKPOINTS, LAST
+from facekp.config import Config, as_plain
 from facekp.data.datamodule import FaceDataModule
-from facekp.errors import CheckpointError, ConfigError, FacekpError
+from facekp.errors import ConfigError, FacekpError
+from facekp.machine import describe_machine, list_versions
 from facekp.metrics import nest_scores
 from facekp.module import FaceParsing
-from facekp.runlog import Resume, RunLog
+from facekp.resume import Resume
+from facekp.runlog import RunLog
 
 SUMMARY = "metrics.json"
+CURVE = ("loss", "miou", "mean_f1", "pixel_accuracy")
 TRAIN_LOSS_STEPS = 100
 """`train.loss` of a summary is the mean of what was logged in this many last steps."""
 
 
 @contextmanager
 def discard_unused(folder: str) -> Iterator[None]:
-    """Remove a run folder that an error left with nothing but Hydra's own files in it."""
+    """Remove a run folder that a user's error left with nothing but Hydra's own files in it."""
     try:
         yield
     except FacekpError:
-        written = [p for p in Path(folder).rglob("*") if p.is_file() and ".hydra" not in p.parts and p.suffix != ".log"]
-        if not written:
-            shutil.rmtree(folder, ignore_errors=True)
+        run = Path(folder)
+        own = {*(run / ".hydra").glob("*.yaml"), run / f"{HydraConfig.get().job.name}.log"}
+        if {path for path in run.rglob("*") if path.is_file()} <= own:
+            for path in own:
+                path.unlink(missing_ok=True)
+            for path in (run / ".hydra", run):
+                with suppress(OSError):  # there are folders in it
+                    path.rmdir()
         raise
 
 
@@ -56,8 +66,13 @@ def build_data(config: Config) -> FaceDataModule:
     return FaceDataModule(config.data, seed=config.seed, total_steps=config.trainer.max_steps)
 
 
-def build_trainer(config: Config, loggers: list[Logger]) -> pl.Trainer:
+def build_trainer(config: Config, loggers: list[Logger], resume: Resume | None = None) -> pl.Trainer:
     """Return the trainer of `config`.
+
+    Args:
+        config: the run's settings.
+        loggers: where it logs.
+        resume: where it continues, or None.
 
     Raises:
         ConfigError: hardware or a precision that this machine does not have.
@@ -81,7 +96,7 @@ def build_trainer(config: Config, loggers: list[Logger]) -> pl.Trainer:
             # The stream shares itself out among processes.
             use_distributed_sampler=False,
             logger=loggers,
-            callbacks=build_callbacks(config),
+            callbacks=build_callbacks(config, resume),
             enable_progress_bar=config.callbacks.progress,
             enable_model_summary=False,
             default_root_dir=config.output_dir,
@@ -104,41 +119,22 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     return "bf16-mixed" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "32-true"
 
 
-def find_resume(config: Config) -> Resume | None:
-    """Find the checkpoint that `resume` names: a path, or "last" for this run folder's or else the newest run's.
-
-    Raises:
-        ConfigError: there is none, or it was trained with other settings.
-        CheckpointError: the file is no checkpoint.
-    """
-    if config.resume is None:
-        return None
-    path = _newest(Path(config.output_dir)) if config.resume == "last" else expand(config.resume)
-    content = read_checkpoint(path)
-    if "loops" not in content:
-        raise CheckpointError(f"checkpoint '{path}': holds weights only, so training cannot continue from it")
-    for setting, now, then in (
-        ("model", config.model, content[KEY]["model"]),
-        ("data.size", config.data.size, content[KEY]["size"]),
-        ("trainer.max_steps", config.trainer.max_steps, content["hyper_parameters"]["total_steps"]),
-    ):
-        if now != then:
-            raise ConfigError(f"{setting} is {now}, but '{path}' was trained with {then}: resume with the same")
-    return Resume(path, int(content["global_step"]))
-
-
-def _newest(run: Path) -> Path:
-    own = run / CHECKPOINTS / "last.ckpt"
-    if own.is_file():
-        return own
-    found = list(run.parent.glob(f"*/{CHECKPOINTS}/last.ckpt"))
-    if not found:
-        raise ConfigError(f"resume is 'last', but no run in {run.parent} has a checkpoint: give its path, or leave it")
-    return max(found, key=lambda path: path.stat().st_mtime)
+@contextmanager
+def keyboard_interrupts(trainer: pl.Trainer) -> Iterator[None]:
+    """Let Ctrl-C end the whole program, as elsewhere; Lightning turns it into an exit without a word."""
+    try:
+        yield
+    except SystemExit:
+        if trainer.interrupted:
+            last = Path(trainer.default_root_dir) / CHECKPOINTS / f"{LAST}.ckpt"
+            if last.is_file():
+                print(f"resume={last} continues this run", file=sys.stderr)
+            raise KeyboardInterrupt from None
+        raise
 
 
 def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
-    """Write the run's final scores to `metrics.json` and return them."""
+    """Write the run's final scores to `metrics.json`, on one process, and return them."""
     rows = [log.rows[step] for step in sorted(log.rows)]
     steps = int(max((row["step"] for row in rows), default=0))
     late = [r["train/loss"] for r in rows if "train/loss" in r and r["step"] > steps - TRAIN_LOSS_STEPS]
@@ -150,11 +146,21 @@ def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
         "train": {"loss": sum(late) / len(late) if late else None},
     }
     validated = [row for row in rows if config.callbacks.monitor in row]
-    if validated:
-        best = (max if config.callbacks.mode == "max" else min)(validated, key=lambda r: r[config.callbacks.monitor])
-        summary["val"] = {"best": nest_scores(best, "val"), "last": nest_scores(validated[-1], "val")}
+    if not validated:
+        raise ConfigError(
+            f"resume is '{config.resume}', a finished run that kept no metrics.csv: nothing is left to do"
+        )
+    best = (max if config.callbacks.mode == "max" else min)(validated, key=lambda r: r[config.callbacks.monitor])
+    summary["val"] = {
+        "best": nest_scores(best, "val"),
+        "last": nest_scores(validated[-1], "val"),
+        "curve": [{"step": int(row["step"]), **{k: round(row[f"val/{k}"], 6) for k in CURVE}} for row in validated],
+    }
     tested = [row for row in rows if "test/miou" in row]
     if tested:
-        summary["test"] = nest_scores(tested[-1], "test")
-    (Path(config.output_dir) / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        # It was the best checkpoint that was tested.
+        summary["test"] = nest_scores({**tested[-1], "step": best["step"]}, "test")
+    summary |= {"settings": as_plain(config), "machine": describe_machine(), "versions": list_versions()}
+    text = json.dumps(summary, indent=2) + "\n"
+    rank_zero_only((Path(config.output_dir) / SUMMARY).write_text)(text, encoding="utf-8")
     return summary

@@ -1,6 +1,7 @@
 """The commands as a user runs them: exit status, one line on stderr, nothing left behind."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -55,12 +56,36 @@ def test_predict_writes_every_photo_and_reports_the_broken_one(checkpoint: Path,
     assert {len(a["keypoints"]) for a in content["attributes"]} == {7}
 
 
+def test_results_beside_the_photos_are_not_parsed(checkpoint: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((64, 64, 3), dtype=np.uint8)).save(tmp_path / "photo.png")
+    for _ in range(2):
+        done = run("predict.py", f"ckpt={checkpoint}", f"source={tmp_path}", f"out={tmp_path}", "device=cpu")
+        assert done.returncode == 0, done.stderr
+        assert "1 of 1 parsed" in done.stdout
+
+
+def test_a_damaged_image_ends_training_in_one_line_that_names_it(tiny_root: Path, tmp_path: Path) -> None:
+    # It is found by a loader process, whose traceback stands before the message.
+    faces = tmp_path / "faces"
+    shutil.copytree(tiny_root, faces)
+    for image in (faces / "images").iterdir():
+        image.write_bytes(image.read_bytes()[:500])
+    settings = [f"data.root={faces}", "data.size=64", "data.crop=64", "data.batch_size=2", "data.workers=1"]
+    done = run("train.py", "logger=none", "callbacks.progress=false", f"hydra.run.dir={tmp_path}/run", *settings)
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert "Traceback" not in done.stderr
+    assert f"image {faces}/images/000" in line
+    assert "cannot be read" in line
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["ckpt=CKPT", "source=nowhere.jpg", "out=OUT"], ["source 'nowhere.jpg'", "no such file"]),
         (["ckpt=README.md", "source=PHOTO", "out=OUT"], ["checkpoint 'README.md'", "train.py wrote"]),
-        (["ckpt=CKPT", "source=PHOTO", "out=README.md/out"], ["out is 'README.md/out'", "name another folder"]),
+        (["ckpt=CKPT", "source=PHOTO", "out=README.md/out"], ["'README.md/out'", "give another folder"]),
         (["ckpt=CKPT", "source=PHOTO"], ["out is not set"]),
         (["ckpt=CKPT", "source=PHOTO", "out=OUT", "keypoint.n=3"], ["keypoint.n", "keypoints.n"]),
     ],

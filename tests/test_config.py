@@ -112,6 +112,11 @@ def test_settings_that_nothing_reads_cannot_be_added(composed: Callable[..., Con
         composed(override)
 
 
+def test_the_best_loss_is_the_lowest(composed: Callable[..., Config]) -> None:
+    assert composed("callbacks.monitor=val/loss").callbacks.mode == "min"
+    assert composed("callbacks.monitor=val/mean_f1").callbacks.mode == "max"
+
+
 def test_early_stopping_adds_patience_to_the_defaults(composed: Callable[..., Config]) -> None:
     callbacks = composed("callbacks=early_stopping").callbacks
     assert (callbacks.patience, callbacks.monitor, callbacks.mode, callbacks.progress) == (5, "val/miou", "max", True)
@@ -176,7 +181,7 @@ def test_mistakes_are_refused_when_composed(composed: Callable[..., Config], ove
         (TrainerConfig, "limit_val_batches", 1.5, "share"),
         (LoggerConfig, "name", "tensorboard", "choose one of wandb, csv, none"),
         (LoggerConfig, "images", -1, "0 or more"),
-        (CallbacksConfig, "mode", "most", "choose one of max, min"),
+        (CallbacksConfig, "monitor", "val/miuo", "choose one of val/miou, val/mean_f1"),
         (CallbacksConfig, "patience", 0, "at least 1"),
     ],
 )
@@ -189,9 +194,10 @@ def test_values_out_of_range_name_setting_value_and_remedy(kind: type, setting: 
     assert remedy in text
 
 
-def test_a_seed_below_zero_and_no_network_are_refused() -> None:
-    with pytest.raises(ConfigError, match=r"^seed is -1: give 0 or more"):
-        Config(model={"name": "resnet18"}, seed=-1)
+def test_a_seed_out_of_range_and_no_network_are_refused() -> None:
+    for seed in (-1, 2**32):
+        with pytest.raises(ConfigError, match=rf"^seed is {seed}: give 0 to 4294967295"):
+            Config(model={"name": "resnet18"}, seed=seed)
     with pytest.raises(ConfigError, match=r"choose a network: model=resnet18"):
         Config()
 
@@ -208,6 +214,7 @@ def test_paths_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
         ("optim.lrr=0.1", "lrr"),  # misspelt
         ("trainer.max_steps=many", "many"),  # of the wrong type
         ("data.crop=450", "data.crop is 450: give a multiple of 32"),  # out of range
+        ("data.root=nowhere", "data.root is 'nowhere', which is no folder: download CelebAMask-HQ"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(tmp_path: Path, argument: str, named: str) -> None:
@@ -219,3 +226,11 @@ def test_a_mistake_on_the_command_line_is_one_line(tmp_path: Path, argument: str
     assert lines[0].startswith("error: ")
     assert named in lines[0]
     assert done.stdout == ""
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_mistake_leaves_a_folder_with_other_files_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.log").touch()
+    command = [sys.executable, REPOSITORY / "train.py", f"hydra.run.dir={tmp_path}", "data.root=nowhere"]
+    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 2
+    assert (tmp_path / "mine.log").exists()

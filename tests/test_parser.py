@@ -10,9 +10,13 @@ from torch import nn
 
 from facekp import FaceParser
 from facekp.attributes import ATTRIBUTES, PALETTE
+from facekp.data.folder import make_folder
 from facekp.errors import ConfigError, DataError
+from facekp.face import face_from_mask
+from facekp.images import read_image
 from facekp.keypoints import KeypointConfig
-from facekp.prediction import find_images, make_folder, output_names, parse_files
+from facekp.parser import _confidence
+from facekp.prediction import find_images, output_names, parse_files
 
 NOSE, HAIR = 2, 13
 
@@ -117,7 +121,7 @@ def test_unknown_alignment_and_device_are_named(parser):
 def test_files_hold_the_mask_the_overlay_and_the_documented_json(parser, tmp_path):
     Image.fromarray(picture(300, 400, 50, 100, 150)).save(tmp_path / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"no picture")
-    out = make_folder(str(tmp_path / "out"))
+    out = make_folder(tmp_path / "out")
     failures = parse_files(parser, find_images(str(tmp_path)), out)
     assert len(failures) == 1
     assert "b.jpg" in failures[0]
@@ -160,11 +164,51 @@ def test_sources(tmp_path):
 
 def test_results_of_images_with_one_name_do_not_overwrite_each_other(tmp_path):
     names = output_names([tmp_path / "x/1.jpg", tmp_path / "y/1.jpg", tmp_path / "2.png"])
-    assert len(set(names)) == 3
-    assert names[2] == "2"
+    assert names == ["x_1.jpg", "y_1.jpg", "2"]
 
 
 def test_output_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(ConfigError, match=r"out is '.*file/out', which cannot be written to"):
-        make_folder(str(tmp_path / "file" / "out"))
+    with pytest.raises(DataError, match=r"'.*file/out': cannot be written .*; give another folder"):
+        make_folder(tmp_path / "file" / "out")
+
+
+def test_pictures_of_every_mode_are_read_alike(tmp_path):
+    grey = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (40, 1))
+    colour = Image.fromarray(np.stack([grey] * 3, axis=2))
+    want = np.array(colour)
+    pictures = {
+        "rgba.png": colour.convert("RGBA"),
+        "grey.png": Image.fromarray(grey),
+        "grey-alpha.png": Image.fromarray(grey).convert("LA"),
+        "palette.png": colour.convert("P", palette=Image.Palette.ADAPTIVE),
+        "cmyk.tif": colour.convert("CMYK"),
+        "sixteen.png": Image.fromarray(grey.astype(np.uint16) * 257),
+        "sixteen.tif": Image.fromarray(grey.astype(np.uint16) * 257),
+    }
+    for name, picture in pictures.items():
+        picture.save(tmp_path / name)
+        np.testing.assert_allclose(read_image(tmp_path / name).astype(int), want, atol=1, err_msg=name)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be turned a quarter clockwise
+    colour.transpose(Image.Transpose.ROTATE_90).save(tmp_path / "turned.png", exif=turned)
+    np.testing.assert_array_equal(read_image(tmp_path / "turned.png"), want)
+
+
+def test_key_points_are_never_those_of_a_hole():
+    mask = np.zeros((200, 200), np.uint8)
+    mask[20:180, 20:180] = HAIR
+    mask[22:178, 22:178] = 0  # a frame of 1,264 pixels around a hole of 24,336
+    faces = [face_from_mask(mask, dict.fromkeys(range(19), 1.0), KeypointConfig(min_area=a)) for a in (0.01, 0.1)]
+    assert [list(face.attributes) for face in faces] == [["hair"], []]
+    assert not faces[0].attributes["hair"].contours[0].hole
+
+
+def test_a_class_that_wins_between_pixels_only_is_not_sure():
+    # Skin is second in both pixels and first halfway between them: 9 against (10 - 10) / 2.
+    scores = np.zeros((19, 1, 2), np.float32)
+    scores[NOSE], scores[HAIR], scores[1] = [[10.0, -10.0]], [[-10.0, 10.0]], [[9.0, 9.0]]
+    confidence = _confidence(scores)
+    odds = np.exp(10) + np.exp(9) + np.exp(-10) + 16
+    assert confidence[NOSE] == pytest.approx(np.exp(10) / odds, rel=1e-5)
+    assert confidence[1] == pytest.approx(np.exp(9) / odds, rel=1e-5)

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 
 from facekp.data.dataset import Batch, FaceDataset
 from facekp.data.layout import read_index
-from facekp.data.stream import Draw, EvaluationOrder, TrainingStream
+from facekp.data.stream import BLANK, Draw, EvaluationOrder, TrainingStream
 from facekp.data.transforms import evaluation_transform, training_transform
 
 SIZE, LENGTH, BATCH = 11, 48, 8
@@ -75,8 +75,9 @@ def test_the_stream_of_a_seed_does_not_change() -> None:
 @pytest.mark.parametrize("world", [1, 2, 3, 5, 11, 13])
 def test_evaluation_takes_every_image_once(world: int) -> None:
     orders = [EvaluationOrder(range(SIZE), rank, world) for rank in range(world)]
-    assert sorted(i for order in orders for i, _ in order) == list(range(SIZE))
-    assert [len(order) for order in orders] == [len(list(order)) for order in orders]
+    assert sorted(i for order in orders for i, _ in order if i != BLANK) == list(range(SIZE))
+    # All have as many batches, since they meet at each.
+    assert {len(order) for order in orders} == {len(list(order)) for order in orders} == {-(-SIZE // world)}
     assert [i for i, _ in EvaluationOrder(range(SIZE))] == list(range(SIZE))
 
 
@@ -108,6 +109,12 @@ def test_the_second_look_at_an_image_differs(tiny_root: Path) -> None:
     # Two passes over 12 images: every image comes twice, and never twice the same.
     images = torch.cat([batch["image"] for batch in load(tiny_root, 2)])
     assert len({image.numpy().tobytes() for image in images}) == len(images) == 24
+
+
+def test_a_blank_has_no_label(tiny_root: Path) -> None:
+    dataset = FaceDataset(read_index(tiny_root)["val"], evaluation_transform(64))
+    blank = dataset[BLANK, 0]
+    assert (blank["image"].shape, blank["label"].unique().tolist()) == ((3, 64, 64), [255])
 
 
 def test_evaluation_does_not_depend_on_the_draw(tiny_root: Path) -> None:

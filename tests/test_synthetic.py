@@ -10,6 +10,7 @@ from facekp.attributes import ATTRIBUTES
 from facekp.data.drawing.canvas import Canvas
 from facekp.data.drawing.geometry import sample_face
 from facekp.data.synthetic import SyntheticFace, draw_face, write_synthetic
+from facekp.errors import DataError
 
 SIZE = 128
 COUNTS = {"train": 3, "val": 2, "test": 1}
@@ -161,6 +162,18 @@ def test_the_mapping_puts_the_images_in_their_splits(root):
     assert len(set(numbers)) == 6
     splits = ["train" if n <= 162770 else "val" if n <= 182637 else "test" for n in numbers]
     assert splits == ["train"] * 3 + ["val"] * 2 + ["test"]
+
+
+def test_a_folder_of_other_faces_is_refused(root, tmp_path):
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
+    for other in ({"seed": 4, "size": SIZE}, {"seed": 3, "size": 64}):
+        with pytest.raises(DataError, match=rf"folder '{root}': holds faces drawn with .*\"seed\": 3.*; remove it"):
+            write_synthetic(root, COUNTS, **other)
+    assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == before
+    (tmp_path / "CelebA-HQ-img").mkdir()
+    (tmp_path / "CelebA-HQ-img" / "0.jpg").touch()
+    with pytest.raises(DataError, match="holds images that were not drawn"):
+        write_synthetic(tmp_path, COUNTS)
 
 
 def test_writing_again_restores_what_was_lost_and_nothing_else(root):

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import math
 import pickle
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,12 +23,13 @@ from facekp.attributes import ATTRIBUTES
 from facekp.callbacks import BestCheckpoint
 from facekp.checkpoint import load_network, read_checkpoint
 from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
-from facekp.errors import CheckpointError, ConfigError
+from facekp.errors import CheckpointError, ConfigError, DataError
 from facekp.metrics import ParsingMetrics
 from facekp.models import build_model, fuse
 from facekp.module import FaceParsing
-from facekp.runlog import Resume, RunLog, read_rows
-from facekp.training import build_data, build_module, build_trainer, find_resume
+from facekp.resume import Resume, find_resume
+from facekp.runlog import RunLog, read_rows
+from facekp.training import build_data, build_module, build_trainer
 
 STEPS = 8
 VAL_EVERY = 4
@@ -55,12 +57,12 @@ class PowerCutError(Exception):
 class PowerCut(Callback):
     """End the run before step `step` (0-based)."""
 
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def __init__(self, step: int, error: type[BaseException]) -> None:
+        self.step, self.error = step, error
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         if trainer.global_step == self.step:
-            raise PowerCutError
+            raise self.error
 
 
 @pytest.fixture(scope="session")
@@ -76,14 +78,14 @@ def script() -> ModuleType:
 def train(script: ModuleType) -> Callable[..., Path]:
     """Return a function that runs train.py's `train` in this process, up to a power cut, and returns its folder."""
 
-    def run(config: Config, cut_before: int | None = None) -> Path:
+    def run(config: Config, cut_before: int | None = None, error: type[BaseException] = PowerCutError) -> Path:
         Path(config.output_dir).mkdir(parents=True, exist_ok=True)
         with pytest.MonkeyPatch.context() as patch:
             if cut_before is not None:
 
                 def with_cut(*args: Any) -> pl.Trainer:
                     trainer = build_trainer(*args)
-                    trainer.callbacks.append(PowerCut(cut_before))
+                    trainer.callbacks.append(PowerCut(cut_before, error))
                     return trainer
 
                 patch.setattr(script, "build_trainer", with_cut)
@@ -174,6 +176,7 @@ class TestRun:
         summary = json.loads((folder / "metrics.json").read_text())
         assert summary["steps"] == 3
         assert summary["val"]["last"]["step"] == 3
+        assert read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"] == 3
 
     def test_summary(self, straight: Path) -> None:
         rows, summary = logged(straight), json.loads((straight / "metrics.json").read_text())
@@ -188,6 +191,11 @@ class TestRun:
             assert list(scores["iou"]) == list(scores["f1"]) == list(ATTRIBUTES)
             assert scores["iou"]["hair"] == pytest.approx(row["val/iou/hair"], abs=1e-6)
         assert summary["test"]["loss"] == pytest.approx(rows[7]["test/loss"], abs=1e-6)
+        assert [(row["step"], row["miou"]) for row in summary["val"]["curve"]] == [
+            (step, pytest.approx(rows[step - 1]["val/miou"], abs=1e-6)) for step in (4, 8)]  # fmt: skip
+        assert summary["settings"]["data"]["batch_size"] == 4
+        assert summary["versions"]["torch"] == torch.__version__.partition("+")[0]
+        assert summary["test"]["step"] == best["step"]  # it is the best checkpoint that was tested
         saved = read_checkpoint(straight / "checkpoints" / "best.ckpt")
         assert saved["global_step"] == best["step"]
 
@@ -231,7 +239,9 @@ class TestResume:
         best = interrupted / "checkpoints" / "best.ckpt"
         states = read_checkpoint(best)["callbacks"]
         (state,) = [state for key, state in states.items() if key.startswith("BestCheckpoint")]
-        callback = BestCheckpoint(tmp_path / "new", "best", monitor="val/miou", mode="max")
+        # The folder that the state names may have been moved away since.
+        state |= {"best_model_path": "/gone/best.ckpt", "dirpath": "/gone"}
+        callback = BestCheckpoint(tmp_path / "new", "val/miou", "max", Resume(best.with_name("last.ckpt"), 4))
         callback.load_state_dict(state)
         assert float(callback.best_model_score) == float(state["best_model_score"]) > 0
         assert callback.best_model_path == str(tmp_path / "new" / "best.ckpt")
@@ -241,13 +251,16 @@ class TestResume:
         # The run went on to step 8, but is resumed from 4: what it did later is not this run's.
         log = RunLog(tmp_path, Resume(checkpoint, 4))
         assert sorted(log.rows) == [1, 2, 3, 4]
-        assert log.validated_steps == {4}
+        assert [step for step, row in log.rows.items() if "val/loss" in row] == [4]
 
     @pytest.mark.parametrize(
         ("change", "message"),
         [
             ({"model": {"name": "residual_attention"}}, r"model is .*residual_attention.*was trained with .*resnet18"),
-            ({"data": DataConfig(size=96, crop=64)}, r"data\.size is 96, but .* was trained with 64"),
+            ({"data": DataConfig(size=96, crop=64, batch_size=4)}, r"data\.size is 96, but .* was trained with 64"),
+            ({"data": DataConfig(size=64, crop=64)}, r"data\.batch_size is 16, but .* was trained with 4"),
+            ({"optim": OptimConfig(warmup_steps=2, lr=0.1)}, r"optim is .*'lr': 0\.1.*was trained with .*'lr': 0\.01"),
+            ({"seed": 1}, r"seed is 1, but .* was trained with 0"),
             ({"trainer": TrainerConfig(max_steps=9)}, r"trainer\.max_steps is 9, but .* was trained with 8"),
         ],
     )
@@ -277,6 +290,51 @@ class TestResume:
         torch.save(content, tmp_path / "weights.ckpt")
         with pytest.raises(CheckpointError, match=r"weights\.ckpt': holds weights only"):
             find_resume(replace(settings(tiny_root, tmp_path), resume=str(tmp_path / "weights.ckpt")))
+
+
+class TestDataSets:
+    def test_one_without_validation_images_is_refused_before_training(self, tiny_root: Path, tmp_path: Path) -> None:
+        # There would be no checkpoint at the end.
+        root = tmp_path / "faces"
+        root.mkdir()
+        for name in ("images", "labels"):
+            (root / name).symlink_to(tiny_root / name)
+        rows = (tiny_root / "index.csv").read_text().splitlines()
+        (root / "index.csv").write_text("\n".join(row for row in rows if not row.endswith("val")))
+        with pytest.raises(DataError, match=r"index\.csv has no 'val' image"):
+            build_data(settings(root, tmp_path)).setup("fit")
+
+
+class TestTrainer:
+    def test_gradients_are_clipped(self, tiny_root: Path, train: Callable[..., Path], tmp_path: Path) -> None:
+        # One step of plain SGD without warm-up: together the weights move by the learning rate times the norm.
+        plain = OptimConfig(warmup_steps=0, momentum=0.0, weight_decay=0.0)
+        config = replace(settings(tiny_root, tmp_path, max_steps=1, gradient_clip=1.0), optim=plain)
+        pl.seed_everything(config.seed, verbose=False)
+        before = build_model("resnet18").state_dict()
+        after = load_network(train(config) / "checkpoints" / "last.ckpt")[0]
+        moved = sum((p - before[name]).double().square().sum() for name, p in after.named_parameters()) ** 0.5
+        assert moved.item() == pytest.approx(1e-2 * 1.0, rel=1e-3)
+
+    def test_clipping_goes_without_the_fused_optimiser_which_rules_it_out(
+        self, tiny_root: Path, tmp_path: Path
+    ) -> None:
+        for clip, fused in ((None, True), (1.0, False)):
+            config = settings(tiny_root, tmp_path, gradient_clip=clip)
+            module = build_module(config)
+            module.trainer = build_trainer(config, [])
+            assert module.configure_optimizers()["optimizer"].defaults["fused"] is fused
+
+    def test_ctrl_c_says_how_to_go_on(
+        self, tiny_root: Path, train: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                train(settings(tiny_root, tmp_path), cut_before=6, error=KeyboardInterrupt)
+        finally:
+            signal.signal(signal.SIGINT, handler)
+        assert f"resume={tmp_path}/checkpoints/last.ckpt continues this run" in capsys.readouterr().err
 
 
 class Payload:
@@ -331,8 +389,12 @@ BAD_FILES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
         "facekp did not write it",
     ),
     "tensor": (lambda source, out: torch.save(torch.zeros(3), out), "facekp did not write it"),
-    "later format": (edited(format=2), "format 2 with 19 classes, this version reads format 1"),
-    "other classes": (edited(classes=["a", "b"]), "format 1 with 2 classes, this version reads format 1 with 19"),
+    "later format": (edited(format=2), "its format is 2, this version reads 1"),
+    "other classes": (
+        edited(classes=["a", "b"]),
+        "its classes is ['a', 'b'], this version reads ['background'",
+    ),
+    "other normalisation": (edited(mean=[0.5, 0.5, 0.5]), "its mean is [0.5, 0.5, 0.5], this version reads [0.485"),
     "unknown network": (edited(model={"name": "resnet50"}), "do not fit this version's networks"),
     "import by name": (edited(model={"name": "resnet18", "_target_": "os.system"}), "do not fit this version's"),
     "other network": (lacking_weights, "do not fit this version's networks"),

@@ -1,24 +1,27 @@
 """A real offline W&B run, its file read back."""
 
 import json
+import os
 import struct
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import wandb
 from wandb.proto import wandb_internal_pb2
 
 from facekp.attributes import ATTRIBUTES
 from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, TrainerConfig
-from facekp.loggers import build_loggers, finish_wandb, wandb_is_offline
+from facekp.loggers import build_loggers, build_wandb, closing_wandb
+from facekp.resume import Resume
 from facekp.training import build_data, build_module, build_trainer
 
 HEADER, BLOCK = 7, 32768
 
 
-def records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
+def read_run(path: Path) -> list[wandb_internal_pb2.Record]:
     """Read a .wandb file: LevelDB's log format (blocks of 32 KiB, chunks with crc, length and type) after 7 bytes."""
-    content, at, parts = path.read_bytes(), HEADER, b""
+    content, at, parts, records = path.read_bytes(), HEADER, b"", []
     while at + 7 <= len(content):
         if BLOCK - at % BLOCK < 7:  # the rest of a block that no chunk header fits in
             at += BLOCK - at % BLOCK
@@ -30,7 +33,8 @@ def records(path: Path) -> Iterator[wandb_internal_pb2.Record]:
             record = wandb_internal_pb2.Record()
             record.ParseFromString(parts)
             parts = b""
-            yield record
+            records.append(record)
+    return records
 
 
 @pytest.fixture(scope="module")
@@ -45,16 +49,13 @@ def run(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[wandb
         callbacks=CallbacksConfig(progress=False),
         output_dir=str(folder),
     )
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, closing_wandb(config):
         patch.delenv("WANDB_API_KEY", raising=False)
         patch.setenv("NETRC", str(folder / "no-netrc"))
         _, loggers = build_loggers(config, None)
-        try:
-            build_trainer(config, loggers).fit(build_module(config), build_data(config))
-        finally:
-            finish_wandb(config)
+        build_trainer(config, loggers).fit(build_module(config), build_data(config))
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
-    return list(records(file))
+    return read_run(file)
 
 
 def history(run: list[wandb_internal_pb2.Record]) -> list[dict[str, object]]:
@@ -115,13 +116,73 @@ def test_best_values_are_summarised_in_the_right_direction(run: list[wandb_inter
     assert not defined["val/miou"].min
 
 
-def test_without_a_key_one_line_says_so_and_how_to_sync(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
-    monkeypatch.delenv("WANDB_MODE", raising=False)
+def logging_only(folder: Path, **settings: Any) -> Config:
+    """Return settings of which only the logger's are used."""
+    return Config(model={"name": "resnet18"}, logger=LoggerConfig(**settings), output_dir=str(folder))
+
+
+@pytest.fixture
+def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    assert wandb_is_offline(LoggerConfig(), "runs/x")
+
+
+def refused(*_: object, **__: object) -> bool:
+    raise wandb.errors.CommError("entity nobody not found\n(a second line)")
+
+
+@pytest.mark.usefixtures("no_account")
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [(None, "no API key"), ("login", "entity nobody"), ("init", "entity nobody")],
+)
+def test_a_fault_is_one_line_that_says_how_to_sync_and_the_run_goes_on_offline(
+    fault: str | None, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    start = wandb.init
+    if fault == "login":
+        monkeypatch.setattr("wandb.login", refused)
+    if fault == "init":
+        monkeypatch.setattr("wandb.login", lambda **_: True)
+        online = lambda **settings: settings["settings"].mode == "online"  # noqa: E731
+        monkeypatch.setattr("wandb.init", lambda **s: refused() if online(**s) else start(**s))
+    config = logging_only(tmp_path)
+    with closing_wandb(config):
+        build_wandb(config, None)
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("W&B: no API key")
-    assert line.endswith("wandb sync runs/x/wandb/offline-run-*")
+    assert line.startswith(f"W&B: {reason}")
+    assert ", so this run is logged offline; send it later with: " in line
+    assert line.endswith(f"wandb sync {tmp_path}/wandb/offline-run-*")
+    assert len(list(tmp_path.glob("wandb/offline-run-*/*.wandb"))) == 1
+    assert "WANDB_MODE" not in os.environ  # it would send the next job of a sweep offline without a word
+
+
+def test_a_run_that_fails_is_closed_as_failed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    statuses: list[int] = []
+    monkeypatch.setattr("wandb.finish", lambda exit_code=0: statuses.append(exit_code))
+    with closing_wandb(logging_only(tmp_path)):
+        pass
+    with pytest.raises(ZeroDivisionError), closing_wandb(logging_only(tmp_path)):
+        raise ZeroDivisionError
+    assert statuses == [0, 1]
+
+
+@pytest.mark.usefixtures("no_account")
+def test_a_resumed_run_keeps_its_id(tmp_path: Path) -> None:
+    first, second = (logging_only(tmp_path / name, offline=True) for name in ("first", "second"))
+    for config in (first, second):
+        Path(config.output_dir).mkdir()
+    with closing_wandb(first):
+        name = build_wandb(first, None).experiment.id
+    with closing_wandb(second):
+        assert build_wandb(second, Resume(tmp_path / "first/checkpoints/last.ckpt", 5)).experiment.id == name
+
+
+@pytest.mark.usefixtures("no_account")
+def test_disabled_writes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    config = logging_only(tmp_path)
+    with closing_wandb(config):
+        build_wandb(config, None)
+    assert list(tmp_path.iterdir()) == []

@@ -1,6 +1,7 @@
 """The data set of a run, as Lightning wants it."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import pytorch_lightning as pl
@@ -47,7 +48,13 @@ class FaceDataModule(pl.LightningDataModule):
         if not self.samples:
             root = prepared_root(self.config)
             self.samples = read_index(root)
-            self._require("train" if stage == "fit" else stage.replace("validate", "val"), root)
+            # Without a validation there would be no checkpoint.
+            for split in ("train", "val") if stage == "fit" else (stage.replace("validate", "val"),):
+                self._require(split, root)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what the training stream depends on; it is kept in checkpoints."""
+        return stream_settings(self.config, self.seed)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the rest of the training stream, in batches."""
@@ -70,13 +77,14 @@ class FaceDataModule(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the validation images, whole."""
-        return self._evaluation_loader("val")
+        return self.evaluation_loader("val")
 
     def test_dataloader(self) -> DataLoader[Batch]:
         """Return the test images, whole."""
-        return self._evaluation_loader("test")
+        return self.evaluation_loader("test")
 
-    def _evaluation_loader(self, split: str) -> DataLoader[Batch]:
+    def evaluation_loader(self, split: str) -> DataLoader[Batch]:
+        """Return the images of a split, whole, each once."""
         dataset = FaceDataset(self.samples[split], evaluation_transform(self.config.size))
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return self._loader(dataset, EvaluationOrder(dataset, rank, world), self.config.eval_batch_size)
@@ -98,6 +106,12 @@ class FaceDataModule(pl.LightningDataModule):
     def _require(self, split: str, root: Path) -> None:
         if not self.samples[split]:
             raise DataError(f"data.root is '{root}', whose index.csv has no '{split}' image; take another data set")
+
+
+def stream_settings(config: DataConfig, seed: int) -> dict[str, Any]:
+    """Return the settings that the training stream depends on, by their names, as plain data."""
+    names = ("size", "crop", "scales", "jitter", "flip", "batch_size")
+    return {"seed": seed, **{f"data.{name}": getattr(config, name) for name in names}}
 
 
 def _one_thread(worker: int) -> None:

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 import albumentations as A
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from facekp.attributes import IGNORE_INDEX
 from facekp.data.layout import Sample
-from facekp.data.stream import Draw
+from facekp.data.stream import BLANK, Draw
 from facekp.errors import DataError
 from facekp.images import read_image, read_label
 
@@ -55,5 +57,7 @@ class FaceDataset(Dataset[Batch]):
         self.transform.set_random_seed(seed)
         if image.shape[:2] != label.shape:
             image = A.Resize(*label.shape)(image=image)["image"]
+        if index == BLANK:
+            label = np.full_like(label, IGNORE_INDEX)
         out = self.transform(image=image, mask=label)
         return {"image": out["image"], "label": out["mask"].to(torch.int64)}

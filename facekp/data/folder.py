@@ -1,5 +1,6 @@
 """Writing a data folder so that a stop at any moment leaves it usable: whole files, one process at a time."""
 
+import errno
 import os
 import shutil
 import sys
@@ -38,7 +39,22 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise DataError(f"'{path}': cannot be written ({error.strerror or error}); make room, or {ANOTHER}") from error
+        remedy = f"make room, or {ANOTHER}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ANOTHER
+        raise DataError(f"'{path}': cannot be written ({error.strerror or error}); {remedy}") from error
+
+
+def make_folder(folder: Path) -> Path:
+    """Create a folder, where it is missing, and try that it can be written to.
+
+    Raises:
+        DataError: it cannot.
+    """
+    probe = folder / f".facekp-{os.getpid()}"
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    return folder
 
 
 @contextmanager

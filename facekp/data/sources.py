@@ -4,7 +4,8 @@ import hashlib
 from pathlib import Path
 
 from facekp.config import DataConfig, expand
-from facekp.data.folder import only_one, writing
+from facekp.data.drawing import REVISION
+from facekp.data.folder import make_folder, only_one
 from facekp.data.layout import HOW_TO_GET, INDEX, SPLITS, recognise
 from facekp.data.prepare import prepare
 from facekp.errors import ConfigError
@@ -50,11 +51,9 @@ def prepared_root(config: DataConfig) -> Path:
 
 def _synthetic(config: DataConfig, cache: Path) -> Path:
     counts = {split: getattr(config, f"synthetic_{split}") for split in SPLITS}
-    folder = cache / f"synthetic-{_digest(repr((counts, config.synthetic_seed, config.size)))}"
+    folder = cache / f"synthetic-{_digest(repr((counts, config.synthetic_seed, config.size, REVISION)))}"
     raw, out = folder / "raw", folder / "prepared"
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with only_one(folder):
+    with only_one(make_folder(folder)):
         # The folder's name says all that the faces depend on, so a finished one is right.
         if not (out / INDEX).is_file():
             from facekp.data.synthetic import write_synthetic  # only drawing needs it

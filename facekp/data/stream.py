@@ -1,5 +1,6 @@
 """Which sample comes when: the training stream as a pure function of seed and position."""
 
+import math
 from collections.abc import Iterator, Sized
 
 import numpy as np
@@ -7,6 +8,8 @@ from torch.utils.data import Sampler
 
 Draw = tuple[int, int]
 """Index into the data set, and the seed of the sample's augmentation."""
+BLANK = -1
+"""Index of no image: any picture with a label that is ignored everywhere."""
 
 
 class TrainingStream(Sampler[Draw]):
@@ -66,13 +69,27 @@ class TrainingStream(Sampler[Draw]):
 
 
 class EvaluationOrder(Sampler[Draw]):
-    """Every image once, in order; with several processes each takes every `world_size`-th, none twice."""
+    """Every image once, in order; with several processes each takes every `world_size`-th.
+
+    Where they do not share out evenly, the processes that have one less draw a blank: all need as many batches, because
+    they exchange batch-norm's statistics at each.
+
+    Args:
+        dataset: what is evaluated.
+        rank: which share.
+        world_size: number of processes.
+
+    Example:
+        >>> [[index for index, _ in EvaluationOrder("abc", rank, 2)] for rank in (0, 1)]
+        [[0, 2], [1, -1]]
+    """
 
     def __init__(self, dataset: Sized, rank: int = 0, world_size: int = 1) -> None:
-        self.indices = range(rank, len(dataset), world_size)
+        self.indices = list(range(rank, len(dataset), world_size))
+        self.indices += [BLANK] * (math.ceil(len(dataset) / world_size) - len(self.indices))
 
     def __len__(self) -> int:
-        """Return the number of images of this process."""
+        """Return the number of draws of this process."""
         return len(self.indices)
 
     def __iter__(self) -> Iterator[Draw]:

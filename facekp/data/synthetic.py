@@ -3,6 +3,7 @@
 They let everything run on a machine that has no data set. They are for trying and testing, never for claims.
 """
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from omegaconf import MISSING
 from tqdm import tqdm
 
 from facekp.cli import parse_cli
+from facekp.data.drawing import REVISION
 from facekp.data.drawing.accessories import paint_earrings, paint_glasses, paint_hat
 from facekp.data.drawing.canvas import Canvas
 from facekp.data.drawing.clothes import paint_background, paint_cloth, paint_neck, paint_necklace
@@ -24,11 +26,14 @@ from facekp.data.drawing.features import paint_brows, paint_ears, paint_eyes, pa
 from facekp.data.drawing.geometry import sample_face
 from facekp.data.drawing.hair import paint_back_hair, paint_front_hair
 from facekp.data.drawing.light import paint_light
+from facekp.data.folder import ANOTHER, replacing, writing
 from facekp.data.layout import OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS, SPLITS
-from facekp.errors import ConfigError, one_line_errors
+from facekp.errors import ConfigError, DataError, one_line_errors
 
 FIRST_NUMBER = {"train": 1, "val": 162771, "test": 182638}
 """The number in orig_file tells the split; these are the first of each."""
+SETTINGS = "synthetic.json"
+"""Says what the faces in a folder were drawn from."""
 IMAGES_PER_FOLDER = 2000
 JPEG_QUALITY = 95
 
@@ -106,10 +111,13 @@ def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: 
         counts: faces of each split, keys `train`, `val` and `test`.
         seed: other seeds give other faces, also between splits.
         size: side of the images and masks, pixels.
+
+    Raises:
+        DataError: a folder that cannot be written, or that holds other images.
     """
     root = Path(root)
+    _claim(root, {"counts": {s: counts.get(s, 0) for s in SPLITS}, "seed": seed, "size": size, "revision": REVISION})
     numbers = [FIRST_NUMBER[split] + k for split in SPLITS for k in range(counts.get(split, 0))]
-    (root / OFFICIAL_IMAGES).mkdir(parents=True, exist_ok=True)
     for folder in {index // IMAGES_PER_FOLDER for index in range(len(numbers))}:
         (root / OFFICIAL_MASKS / str(folder)).mkdir(parents=True, exist_ok=True)
     seeds = np.random.SeedSequence(seed).generate_state(max(1, len(numbers)), np.uint64)
@@ -123,7 +131,24 @@ def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: 
         # After Ctrl-C or a full disk the faces that are still waiting are not drawn first.
         pool.shutdown(cancel_futures=True)
     rows = ["idx orig_idx orig_file", *(f"{i} {number - 1} {number:06d}.jpg" for i, number in enumerate(numbers))]
-    _replace(root / OFFICIAL_MAPPING, ("\n".join(rows) + "\n").encode())
+    with replacing(root / OFFICIAL_MAPPING) as part:
+        part.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def _claim(root: Path, settings: Mapping[str, object]) -> None:
+    """Make `root` the folder of the faces that `settings` describe."""
+    path = root / SETTINGS
+    wanted = json.dumps(settings)
+    with writing(root / OFFICIAL_IMAGES):
+        (root / OFFICIAL_IMAGES).mkdir(parents=True, exist_ok=True)
+    if path.is_file():
+        found = path.read_text(encoding="utf-8")
+        if found != wanted:
+            raise DataError(f"folder '{root}': holds faces drawn with {found}, not {wanted}; remove it, or {ANOTHER}")
+    elif any((root / OFFICIAL_IMAGES).iterdir()):
+        raise DataError(f"folder '{root}': holds images that were not drawn; {ANOTHER}")
+    with replacing(path) as part:
+        part.write_text(wanted, encoding="utf-8")
 
 
 def _write_face(root: Path, index: int, seed: int, size: int) -> None:
@@ -132,21 +157,15 @@ def _write_face(root: Path, index: int, seed: int, size: int) -> None:
         return
     face = draw_face(seed, size)
     folder = root / OFFICIAL_MASKS / str(index // IMAGES_PER_FOLDER)
-    for part, mask in face.masks.items():
-        (folder / f"{index:05d}_{part}.png").write_bytes(_encoded(".png", mask.astype(np.uint8) * np.uint8(255)))
+    for name, mask in face.masks.items():
+        (folder / f"{index:05d}_{name}.png").write_bytes(_encoded(".png", mask.astype(np.uint8) * np.uint8(255)))
     # The image comes last and appears all at once, so a face that has one is finished.
-    jpeg = _encoded(".jpg", face.image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY))
-    _replace(image, jpeg)
+    with replacing(image) as part:
+        part.write_bytes(_encoded(".jpg", face.image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY)))
 
 
 def _encoded(suffix: str, picture: npt.NDArray[np.uint8], settings: tuple[int, ...] = ()) -> bytes:
     return cv2.imencode(suffix, picture, settings)[1].tobytes()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_bytes(content)
-    partial.replace(path)
 
 
 @dataclass
