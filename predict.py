@@ -4,8 +4,8 @@ import sys
 
 from facekp.cli import parse_cli
 from facekp.config import expand
-from facekp.data.folder import make_folder
 from facekp.errors import one_line_errors
+from facekp.folder import make_folder
 from facekp.parser import FaceParser
 from facekp.prediction import PredictConfig, find_images, parse_files
 

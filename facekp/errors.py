@@ -28,7 +28,8 @@ class CheckpointError(FacekpError, ValueError):
     """A file that is not a facekp checkpoint."""
 
 
-NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
+"""What a system says where a file may not be used or a disk is full."""
 
 
 @contextmanager
@@ -42,10 +43,10 @@ def one_line_errors() -> Iterator[None]:
         print(f"error: {explain(error)}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:
-        if error.errno not in NOT_WRITABLE:
+        if error.errno not in REFUSALS:
             raise
         where = f"'{error.filename}'" if error.filename else "a file"
-        print(f"error: {where}: {error.strerror}; make room, or give another folder", file=sys.stderr)
+        print(f"error: {where}: {error.strerror}; allow it, make room, or give another folder", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -18,9 +18,9 @@ from facekp.cli import parse_cli
 from facekp.config import DataConfig, expand, require
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.dataset import Batch
-from facekp.data.folder import make_folder
 from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors
+from facekp.folder import make_folder
 from facekp.losses import OhemCrossEntropy
 from facekp.metrics import ParsingMetrics, nest_scores
 from facekp.models import fuse

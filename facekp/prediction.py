@@ -13,9 +13,9 @@ from PIL import Image
 from tqdm import tqdm
 
 from facekp.config import expand
-from facekp.data.folder import replacing
 from facekp.errors import DataError
 from facekp.face import Face
+from facekp.folder import replacing
 from facekp.images import UInt8Array, palette_image
 from facekp.keypoints import KeypointConfig
 from facekp.overlay import draw_overlay
@@ -23,9 +23,7 @@ from facekp.parser import FaceParser, to_array
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """What is taken from a folder; a file or a glob may name any picture that Pillow reads."""
-
-
-RESULTS = (".mask.png", ".overlay.jpg", ".json")
+MASK, OVERLAY, JSON = ".mask.png", ".overlay.jpg", ".json"
 """How the names of a photo's results end."""
 
 
@@ -68,7 +66,7 @@ def find_images(source: str) -> list[Path]:
 
 def _is_result(path: Path) -> bool:
     """Tell whether an earlier call wrote the file: results may lie beside the photos."""
-    return path.name.endswith(RESULTS)
+    return path.name.endswith((MASK, OVERLAY))
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
@@ -129,11 +127,11 @@ def write_face(stem: Path, image: UInt8Array, face: Face, *, source: Path, overl
         source: path that the JSON names.
         overlay: whether the overlay is written.
     """
-    with replacing(stem.with_name(f"{stem.name}.mask.png")) as part:
+    with replacing(stem.with_name(stem.name + MASK)) as part:
         palette_image(face.mask).save(part, format="PNG", optimize=True)
     if overlay:
-        with replacing(stem.with_name(f"{stem.name}.overlay.jpg")) as part:
+        with replacing(stem.with_name(stem.name + OVERLAY)) as part:
             Image.fromarray(draw_overlay(image, face)).save(part, format="JPEG", quality=92)
     content = json.dumps({"source": str(source), **face.to_dict()}, separators=(",", ":"))
-    with replacing(stem.with_name(f"{stem.name}.json")) as part:
+    with replacing(stem.with_name(stem.name + JSON)) as part:
         part.write_text(content + "\n", encoding="utf-8")

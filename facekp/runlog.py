@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
 
+from facekp.folder import replacing
 from facekp.resume import Resume
 
 FILE = "metrics.csv"
@@ -96,9 +97,7 @@ class RunLog(Logger):
         if not self.keep_file:
             return
         names = list(dict.fromkeys(name for row in self.rows.values() for name in row))
-        new = self.path.with_suffix(".tmp")
-        with new.open("w", newline="", encoding="utf-8") as file:
+        with replacing(self.path) as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, names)
             writer.writeheader()
             writer.writerows(self.rows[step] for step in sorted(self.rows))
-        new.replace(self.path)

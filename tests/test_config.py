@@ -1,5 +1,6 @@
 """Composition of conf/, and mistakes on the command line."""
 
+import errno
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from facekp.config import (
     read_config,
     register_schema,
 )
-from facekp.errors import ConfigError
+from facekp.errors import ConfigError, one_line_errors
 from facekp.models import model_names
 
 CONF = REPOSITORY / "conf"
@@ -227,6 +228,16 @@ def test_a_mistake_on_the_command_line_is_one_line(tmp_path: Path, argument: str
     assert named in lines[0]
     assert done.stdout == ""
     assert not (tmp_path / "run").exists()
+
+
+def test_a_full_disk_is_one_line_and_our_own_bugs_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught, one_line_errors():
+        raise OSError(errno.ENOSPC, "No space left on device", "/results/a.png")
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == "error: '/results/a.png': No space left on device; allow it, make room, or give another folder"
+    with pytest.raises(FileNotFoundError), one_line_errors():
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/results/a.png")
 
 
 def test_a_mistake_leaves_a_folder_with_other_files_alone(tmp_path: Path) -> None:

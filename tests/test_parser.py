@@ -10,9 +10,9 @@ from torch import nn
 
 from facekp import FaceParser
 from facekp.attributes import ATTRIBUTES, PALETTE
-from facekp.data.folder import make_folder
 from facekp.errors import ConfigError, DataError
 from facekp.face import face_from_mask
+from facekp.folder import make_folder
 from facekp.images import read_image
 from facekp.keypoints import KeypointConfig
 from facekp.parser import _confidence

@@ -25,10 +25,10 @@ from tqdm import tqdm
 from facekp.attributes import ATTRIBUTES, NUM_CLASSES
 from facekp.cli import parse_cli
 from facekp.config import expand, require
-from facekp.data.folder import ANOTHER, only_one, replacing, require_space, writing
 from facekp.data.layout import IMAGES, INDEX, LABELS, OFFICIAL_MAPPING, SPLITS, recognise
 from facekp.data.official import MIN_SIDE, composite, list_images, list_masks, load_image, read_mapping
 from facekp.errors import DataError, one_line_errors
+from facekp.folder import ANOTHER, only_one, replacing, require_space, writing
 from facekp.images import read_label, write_label
 
 SOURCE = "source.json"

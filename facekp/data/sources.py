@@ -5,10 +5,10 @@ from pathlib import Path
 
 from facekp.config import DataConfig, expand
 from facekp.data.drawing import REVISION
-from facekp.data.folder import make_folder, only_one
 from facekp.data.layout import HOW_TO_GET, INDEX, SPLITS, recognise
 from facekp.data.prepare import prepare
 from facekp.errors import ConfigError
+from facekp.folder import make_folder, only_one
 
 
 def check_source(config: DataConfig) -> None:

@@ -26,9 +26,9 @@ from facekp.data.drawing.features import paint_brows, paint_ears, paint_eyes, pa
 from facekp.data.drawing.geometry import sample_face
 from facekp.data.drawing.hair import paint_back_hair, paint_front_hair
 from facekp.data.drawing.light import paint_light
-from facekp.data.folder import ANOTHER, replacing, writing
 from facekp.data.layout import OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS, SPLITS
 from facekp.errors import ConfigError, DataError, one_line_errors
+from facekp.folder import ANOTHER, replacing, writing
 
 FIRST_NUMBER = {"train": 1, "val": 162771, "test": 182638}
 """The number in orig_file tells the split; these are the first of each."""

@@ -1,4 +1,4 @@
-"""Writing a data folder so that a stop at any moment leaves it usable: whole files, one process at a time."""
+"""Writing a folder so that a stop at any moment leaves it usable: whole files, one process at a time."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from facekp.errors import DataError
 
-ANOTHER = "give another folder (out=, or data.cache= when training)"
+ANOTHER = "give another folder (out=; data.cache= or hydra.run.dir= when training)"
 """Remedy for a folder that cannot be written to."""
 
 
