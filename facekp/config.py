@@ -101,7 +101,7 @@ class OptimConfig:
     lr: float = 1e-2
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    head_lr_mult: float = 1.0
+    head_lr_mult: float = 10.0
     warmup_steps: int = 100
     warmup_start: float = 1e-5
     power: float = 0.9

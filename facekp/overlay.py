@@ -48,7 +48,9 @@ def draw_overlay(image: UInt8Array, face: Face) -> UInt8Array:
 
 
 def _draw_points(canvas: UInt8Array, points: npt.NDArray[np.floating], colour: tuple[int, ...], unit: float) -> None:
-    """Draw dots with a dark rim, so that they show on any skin or hair."""
+    """Draw dots with a dark rim, so that they show on any skin or hair; smaller where they would touch."""
+    spacing = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    unit = float(np.clip(np.median(spacing), 0.4 * unit, unit)) if len(spacing) else unit
     for centre in np.round(points * (1 << SUBPIXEL_BITS)).astype(int).tolist():
         for radius, ink in ((0.42 * unit, (20, 20, 20)), (0.28 * unit, colour)):
             fixed = round(radius * (1 << SUBPIXEL_BITS))

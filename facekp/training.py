@@ -160,7 +160,11 @@ def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
     if tested:
         # It was the best checkpoint that was tested.
         summary["test"] = nest_scores({**tested[-1], "step": best["step"]}, "test")
-    summary |= {"settings": as_plain(config), "machine": describe_machine(), "versions": list_versions()}
+    settings = as_plain(config)
+    del settings["output_dir"]  # the folder that holds this file
+    precision = resolve_precision(config.trainer.precision, config.trainer.accelerator)
+    machine = {"machine": describe_machine(), "precision": precision, "versions": list_versions()}
+    summary |= {"settings": settings, **machine}
     text = json.dumps(summary, indent=2) + "\n"
     rank_zero_only((Path(config.output_dir) / SUMMARY).write_text)(text, encoding="utf-8")
     return summary

@@ -62,7 +62,7 @@ def test_the_defaults_are_the_papers(composed: Callable[..., Config]) -> None:
     assert (d.source, d.root, d.size, d.crop, d.batch_size) == ("celebamask_hq", None, 512, 448, 16)
     assert (d.scales, d.jitter, d.flip) == ([0.75, 1, 1.25, 1.5, 1.75, 2], 0.5, 0.5)
     assert (config.loss.threshold, config.loss.min_kept) == (0.7, 1 / 16)
-    assert (o.lr, o.momentum, o.weight_decay, o.head_lr_mult) == (1e-2, 0.9, 5e-4, 1)
+    assert (o.lr, o.momentum, o.weight_decay, o.head_lr_mult) == (1e-2, 0.9, 5e-4, 10)
     assert (o.warmup_steps, o.warmup_start, o.power) == (100, 1e-5, 0.9)
     assert (t.max_steps, t.accelerator, t.precision) == (4000, "auto", "auto")
     assert (config.callbacks.monitor, config.callbacks.mode, config.callbacks.patience) == ("val/miou", "max", None)

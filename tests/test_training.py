@@ -194,6 +194,8 @@ class TestRun:
         assert [(row["step"], row["miou"]) for row in summary["val"]["curve"]] == [
             (step, pytest.approx(rows[step - 1]["val/miou"], abs=1e-6)) for step in (4, 8)]  # fmt: skip
         assert summary["settings"]["data"]["batch_size"] == 4
+        assert "output_dir" not in summary["settings"]  # it would tell readers of a published result nothing
+        assert summary["precision"] == "32-true"
         assert summary["versions"]["torch"] == torch.__version__.partition("+")[0]
         assert summary["test"]["step"] == best["step"]  # it is the best checkpoint that was tested
         saved = read_checkpoint(straight / "checkpoints" / "best.ckpt")
