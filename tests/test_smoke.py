@@ -29,7 +29,7 @@ def test_a_short_run_learns(faces: Path, tmp_path: Path) -> None:
             root=str(faces), size=96, crop=64, scales=[0.75, 1], batch_size=8, eval_batch_size=8, workers=0
         ),
         model={"name": "resnet18", "pretrained": False},
-        optim=OptimConfig(lr=0.02, warmup_steps=10),
+        optim=OptimConfig(lr=0.02, warmup_steps=10, head_lr_mult=1.0),
         trainer=TrainerConfig(
             accelerator="cpu",
             devices=1,
