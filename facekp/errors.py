@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
 
 class FacekpError(Exception):
@@ -60,7 +60,8 @@ def explain(error: Exception) -> str:
         return _unknown_setting(cause, cause.parent_node)
     message = str(cause)
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        message = f"{cause.full_key}: {message.splitlines()[0]}"
+        remedy = ": give a value of that type" if isinstance(cause, ValidationError) else ""
+        message = f"{cause.full_key}: {message.splitlines()[0]}{remedy}"
     # Hydra lists its search path after the options; a loader's process puts its traceback before the message.
     message = message.split("Config search path:")[0].split("facekp.errors.DataError: ")[-1]
     return "; ".join(line.strip() for line in message.splitlines() if line.strip()).replace(":;", ":")

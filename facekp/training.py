@@ -162,9 +162,12 @@ def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
         summary["test"] = nest_scores({**tested[-1], "step": best["step"]}, "test")
     settings = as_plain(config)
     del settings["output_dir"]  # the folder that holds this file
-    precision = resolve_precision(config.trainer.precision, config.trainer.accelerator)
-    machine = {"machine": describe_machine(), "precision": precision, "versions": list_versions()}
-    summary |= {"settings": settings, **machine}
+    summary |= {
+        "settings": settings,
+        "machine": describe_machine(),
+        "precision": resolve_precision(config.trainer.precision, config.trainer.accelerator),
+        "versions": list_versions(),
+    }
     text = json.dumps(summary, indent=2) + "\n"
     rank_zero_only((Path(config.output_dir) / SUMMARY).write_text)(text, encoding="utf-8")
     return summary

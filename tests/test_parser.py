@@ -15,6 +15,7 @@ from facekp.face import face_from_mask
 from facekp.folder import make_folder
 from facekp.images import read_image
 from facekp.keypoints import KeypointConfig
+from facekp.overlay import _draw_points
 from facekp.parser import _confidence
 from facekp.prediction import find_images, output_names, parse_files
 
@@ -212,3 +213,13 @@ def test_a_class_that_wins_between_pixels_only_is_not_sure():
     odds = np.exp(10) + np.exp(9) + np.exp(-10) + 16
     assert confidence[NOSE] == pytest.approx(np.exp(10) / odds, rel=1e-5)
     assert confidence[1] == pytest.approx(np.exp(9) / odds, rel=1e-5)
+
+
+def test_dots_shrink_rather_than_touch():
+    # Rims have 0.42 of a unit of 20, 8.4 pixels, of which 0.42 * 10 = 4.2 are left where the dots are 10 apart.
+    points = np.array([(20, 20), (30, 20), (40, 20)], dtype=np.float64)
+    for apart, rim in ((1, 4.2), (10, 8.4)):
+        canvas = np.full((60, 460, 3), 255, dtype=np.uint8)
+        _draw_points(canvas, points * (apart, 1), (200, 0, 0), 20.0)
+        column = (canvas[:, 20 * apart] < 255).any(-1)
+        assert column.sum() == pytest.approx(2 * rim + 1, abs=2)  # the centre, and a soft edge at either end
