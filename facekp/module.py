@@ -5,7 +5,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torchmetrics import MeanMetric
 
@@ -14,15 +14,14 @@ from facekp.checkpoint import KEY, describe
 from facekp.data.dataset import Batch
 from facekp.losses import OhemCrossEntropy
 from facekp.metrics import ParsingMetrics
-from facekp.models import build_model, fuse
+from facekp.models import Network, build_model, fuse
 from facekp.optim import PolySchedule, build_sgd
-
-STRIDES = (8, 16, 32)
 
 
 class FaceParsing(pl.LightningModule):
-    """A network, the sum of its three heads' OHEM losses, its metrics and its optimiser.
+    """A network, the sum of its heads' OHEM losses, its metrics and its optimiser.
 
+    Training adds up all the network's heads; evaluation those that it predicts with (see `build_model`).
     All arguments are plain data, so that a checkpoint loads without pickles.
 
     Args:
@@ -48,7 +47,7 @@ class FaceParsing(pl.LightningModule):
         super().__init__()
         self.save_hyperparameters()
         # Convolutions are faster in channels_last, on CPUs and tensor cores alike.
-        self.net: nn.Module = build_model(**model).to(memory_format=torch.channels_last)
+        self.net: Network = build_model(**model).to(memory_format=torch.channels_last)
         self.criterion = OhemCrossEntropy(**loss)
         self.val_metrics = ParsingMetrics()
         self.test_metrics = ParsingMetrics()
@@ -57,9 +56,9 @@ class FaceParsing(pl.LightningModule):
         if compile:
             self.net.compile()
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the three score maps of `images` (N, 3, H, W) float, normalised."""
-        scores: tuple[Tensor, Tensor, Tensor] = self.net(images.contiguous(memory_format=torch.channels_last))
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the score maps of `images` (N, 3, H, W) float, normalised; see `build_model`."""
+        scores: tuple[Tensor, ...] = self.net(images.contiguous(memory_format=torch.channels_last))
         return scores
 
     def _step(self, batch: Batch) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
@@ -72,7 +71,8 @@ class FaceParsing(pl.LightningModule):
         """Return the loss of one batch."""
         loss, losses, _ = self._step(batch)
         self.log("train/loss", loss.detach(), prog_bar=True)
-        self.log_dict({f"train/loss_{s}": part.detach() for s, part in zip(STRIDES, losses, strict=True)})
+        parts = zip(self.net.head_names, losses, strict=False)  # fewer where a user keeps the network in eval mode
+        self.log_dict({f"train/loss_{name}": part.detach() for name, part in parts})
         self.log("lr", self._learning_rate())
         return loss
 
@@ -96,7 +96,7 @@ class FaceParsing(pl.LightningModule):
         """Return SGD and its schedule, which advances with every step."""
         optim = self.hparams.optim
         settings = {key: optim[key] for key in ("lr", "momentum", "weight_decay", "head_lr_mult")}
-        sgd = build_sgd(self.net, **settings, fused=not self.trainer.gradient_clip_val)
+        sgd = build_sgd(self.net, **settings, heads=self.net.head_parts, fused=not self.trainer.gradient_clip_val)
         schedule = PolySchedule(
             base=optim["lr"],
             total_steps=self.hparams.total_steps,

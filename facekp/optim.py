@@ -1,12 +1,10 @@
 """SGD as the paper trains: which parameters decay, and the learning rate of every step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import nn
 from torch.optim import SGD
-
-HEADS = "heads."
-"""Prefix of the names of the output heads' parameters."""
 
 
 @dataclass(frozen=True)
@@ -45,27 +43,36 @@ class PolySchedule:
 
 
 def build_sgd(
-    net: nn.Module, *, lr: float, momentum: float, weight_decay: float, head_lr_mult: float = 1.0, fused: bool = True
+    net: nn.Module,
+    *,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    head_lr_mult: float = 1.0,
+    heads: Sequence[str] = ("heads",),
+    fused: bool = True,
 ) -> SGD:
     """Return SGD over `net`'s parameters in four groups: trunk and heads, each with and without weight decay.
 
     Matrices and kernels decay; biases and batch-norm's scale and shift, which have one dimension, do not.
 
     Args:
-        net: the network; its heads' parameters are those whose name begins with "heads.".
+        net: the network.
         lr: base learning rate.
         momentum: momentum of SGD.
         weight_decay: L2 factor of the parameters that decay.
         head_lr_mult: the heads' learning rate is `lr` times this.
+        heads: names of the submodules of `net` that are heads (`Network.head_parts`).
         fused: one kernel for all parameters; under a gradient scaler it rules out clipping.
     """
+    prefixes = tuple(f"{name}." for name in heads)
     groups = []
     for in_head, rate in ((False, lr), (True, lr * head_lr_mult)):
         for decays, decay in ((True, weight_decay), (False, 0.0)):
             parameters = [
                 p
                 for name, p in net.named_parameters()
-                if p.requires_grad and name.startswith(HEADS) == in_head and (p.ndim > 1) == decays
+                if p.requires_grad and name.startswith(prefixes) == in_head and (p.ndim > 1) == decays
             ]
             if parameters:
                 groups.append({"params": parameters, "lr": rate, "weight_decay": decay})

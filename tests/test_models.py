@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from facekp.errors import ConfigError
-from facekp.models import build_model, fuse, model_names, register, registry
+from facekp.models import Network, build_model, fuse, model_names, register, registry
 from facekp.models.__main__ import multiply_adds
 from facekp.models.heads import OutputHead
 from facekp.models.residual_attention import AttentionModule, Bottleneck, DownUp
@@ -21,19 +21,21 @@ def parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-@pytest.fixture(scope="module", params=model_names())
+@pytest.fixture(scope="module", params=["residual_attention", "resnet18"])
 def network(request: pytest.FixtureRequest) -> nn.Module:
-    """Every registered network in turn; drawing its weights takes seconds, so it is built once."""
+    """The networks of three heads in turn; drawing the weights takes seconds, so each is built once."""
     return build_model(request.param).eval()
 
 
-def on_meta(name: str) -> nn.Module:
+def on_meta(name: str) -> Network:
+    if name == "smp":
+        pytest.importorskip("segmentation_models_pytorch")
     with torch.device("meta"):
         return build_model(name)
 
 
 def test_registered_names() -> None:
-    assert model_names() == ["residual_attention", "resnet18"]
+    assert model_names() == ["bisenet", "residual_attention", "resnet18", "smp"]
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 96), (32, 160)])
@@ -42,6 +44,20 @@ def test_score_maps_have_strides_8_16_32(network: nn.Module, height: int, width:
         scores = network(torch.randn(2, 3, height, width))
     assert [tuple(s.shape) for s in scores] == [(2, 19, height // s, width // s) for s in (8, 16, 32)]
     assert all(s.isfinite().all() for s in scores)
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("name", model_names())
+def test_heads_have_names(name: str, training: bool) -> None:
+    net = on_meta(name).train(training)
+    count = len(net(torch.empty(2, 3, 64, 64, device="meta")))
+    assert count == len(net.head_names) if training else 1 <= count <= len(net.head_names)
+    assert len(set(net.head_names)) == len(net.head_names)
+
+
+@pytest.mark.parametrize("name", ["residual_attention", "resnet18"])
+def test_our_heads_are_named_by_their_strides(name: str) -> None:
+    assert on_meta(name).head_names == ("8", "16", "32")
 
 
 @pytest.mark.parametrize("name", model_names())
@@ -65,7 +81,7 @@ def test_every_score_map_comes_from_its_own_features() -> None:
 
 class TestRegistry:
     def test_unknown_name(self) -> None:
-        with pytest.raises(ConfigError, match=r"model\.name is 'resnet19': choose one of residual_attention, resnet18"):
+        with pytest.raises(ConfigError, match=r"model\.name is 'resnet19': choose one of bisenet, residual_a.*18, smp"):
             build_model("resnet19")
 
     def test_unknown_setting(self) -> None:
@@ -80,7 +96,7 @@ class TestRegistry:
         monkeypatch.setattr(registry, "_NETWORKS", dict(registry._NETWORKS))
 
         @register("mine")
-        class Mine(nn.Module):
+        class Mine(Network):
             def __init__(self, width: int = 1) -> None:
                 super().__init__()
                 self.width = width

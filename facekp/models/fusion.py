@@ -1,4 +1,4 @@
-"""From three score maps to one: what `argmax` is taken over."""
+"""From the heads' score maps to one: what `argmax` is taken over."""
 
 from collections.abc import Sequence
 

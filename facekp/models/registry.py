@@ -2,14 +2,27 @@
 
 import inspect
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 from torch import nn
 
 from facekp.errors import ConfigError
 
-_NETWORKS: dict[str, type[nn.Module]] = {}
-NetworkT = TypeVar("NetworkT", bound=type[nn.Module])
+
+class Network(nn.Module):
+    """What every network here is: a module that gives one score map a head (see `build_model`) and names its heads.
+
+    Attributes:
+        head_names: what logs call the heads, in the order of the score maps.
+        head_parts: names of the submodules that learn at the heads' rate (`optim.head_lr_mult`).
+    """
+
+    head_names: ClassVar[tuple[str, ...]]
+    head_parts: ClassVar[tuple[str, ...]] = ("heads",)
+
+
+_NETWORKS: dict[str, type[Network]] = {}
+NetworkT = TypeVar("NetworkT", bound=type[Network])
 
 
 def register(name: str) -> Callable[[NetworkT], NetworkT]:
@@ -27,7 +40,7 @@ def model_names() -> list[str]:
     return sorted(_NETWORKS)
 
 
-def build_model(name: str, **kwargs: object) -> nn.Module:
+def build_model(name: str, **kwargs: object) -> Network:
     """Build a registered network.
 
     Args:
@@ -35,8 +48,12 @@ def build_model(name: str, **kwargs: object) -> nn.Module:
         kwargs: the network's own settings.
 
     Returns:
-        A module with `model(images: (N, 3, H, W) float) -> (scores8, scores16, scores32)`, each (N, 19, H/s, W/s) at
-        strides 8, 16 and 32; H and W are multiples of 32.
+        A module with `model(images: (N, 3, H, W) float) -> tuple of score maps (N, 19, h, w)`, each at a resolution of
+        its own; H and W are multiples of 32. The prediction is their upsampled sum (`fuse`).
+
+        In training mode there is one map for each of `model.head_names`. In evaluation mode a network leaves out, from
+        the end, what only helps training; the main head comes first and is always there. `resnet18` and
+        `residual_attention` give three maps in both modes, at strides 8, 16 and 32.
 
     Raises:
         ConfigError: an unknown name or setting, or a value that the network refuses.

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facekp.models.heads import check_input, output_heads
-from facekp.models.registry import register
+from facekp.models.registry import Network, register
 
 
 def _norm_relu_conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> list[nn.Module]:
@@ -95,7 +95,7 @@ class AttentionModule(nn.Module):
 
 
 @register("residual_attention")
-class ResidualAttention(nn.Module):
+class ResidualAttention(Network):
     """Residual Attention Network (Attention-92, 448-pixel variant) with three score heads.
 
     Shape:
@@ -104,6 +104,8 @@ class ResidualAttention(nn.Module):
 
     Reference: Wang et al. 2017, arXiv:1704.06904, table 2.
     """
+
+    head_names = ("8", "16", "32")
 
     def __init__(self) -> None:
         super().__init__()

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from facekp.errors import ConfigError
 from facekp.models.heads import check_input, output_heads
-from facekp.models.registry import register
+from facekp.models.registry import Network, register
 
 
 @register("resnet18")
-class ResNet18(nn.Module):
+class ResNet18(Network):
     """Multi-head ResNet18.
 
     Shape:
@@ -28,9 +28,11 @@ class ResNet18(nn.Module):
     Reference: He et al. 2015, arXiv:1512.03385.
     """
 
+    head_names = ("8", "16", "32")
+
     def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
         super().__init__()
-        trunk = _trunk(pretrained)
+        trunk = resnet18_trunk(pretrained)
         self.stem = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool, trunk.layer1)
         self.layer2, self.layer3, self.layer4 = trunk.layer2, trunk.layer3, trunk.layer4
         self.heads = output_heads((128, 256, 512))
@@ -45,11 +47,21 @@ class ResNet18(nn.Module):
         return fine(at8), middle(at16), coarse(at32)
 
 
-def _trunk(pretrained: Literal[False, "imagenet"]) -> torchvision.models.ResNet:
+def check_pretrained(pretrained: object) -> None:
+    """Raise ConfigError unless `pretrained` is False or "imagenet"."""
+    if pretrained is not False and pretrained != "imagenet":
+        raise ConfigError(f"model.pretrained is '{pretrained}': choose false or imagenet")
+
+
+def resnet18_trunk(pretrained: Literal[False, "imagenet"]) -> torchvision.models.ResNet:
+    """Return torchvision's ResNet18, classifier included, with random or ImageNet weights.
+
+    Raises:
+        ConfigError: an unknown `pretrained`, or ImageNet weights that cannot be fetched.
+    """
+    check_pretrained(pretrained)
     if pretrained is False:
         return torchvision.models.resnet18(weights=None)
-    if pretrained != "imagenet":
-        raise ConfigError(f"model.pretrained is '{pretrained}': choose false or imagenet")
     try:
         return torchvision.models.resnet18(weights=torchvision.models.ResNet18_Weights.IMAGENET1K_V1)
     except (URLError, OSError, RuntimeError) as error:

@@ -1,0 +1,145 @@
+"""BiSeNet on ResNet18, the network of most public face parsers, to train and compare under the same conditions.
+
+What the paper leaves open is as in those: 128 channels in the context path, nearest neighbours to upsample them, a
+squeeze to a quarter in the fusion, auxiliary heads of 64 channels.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facekp.attributes import NUM_CLASSES
+from facekp.models.heads import check_input
+from facekp.models.registry import Network, register
+from facekp.models.resnet import resnet18_trunk
+
+
+def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+    """Return a convolution that keeps the size but for its stride, and the variance of what goes in."""
+    conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
+    nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
+    return conv
+
+
+def _conv_norm_relu(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(_conv(c_in, c_out, kernel, stride), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
+
+
+def _head(c_in: int, width: int) -> nn.Sequential:
+    return nn.Sequential(_conv_norm_relu(c_in, width, 3), _conv(width, NUM_CLASSES, 1))
+
+
+class AttentionRefinement(nn.Module):
+    """Narrow the features, then weigh each channel by what the whole image shows.
+
+    Shape:
+        x: (N, c_in, h, w) float, in training N at least 2 (batch-norm sees one value an image).
+        Returns: (N, c_out, h, w) float.
+
+    Reference: Yu et al. 2018, arXiv:1808.00897, section 3.2, figure 2b.
+    """
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__()
+        self.narrow = _conv_norm_relu(c_in, c_out, 3)
+        self.weigh = nn.Sequential(_conv(c_out, c_out, 1), nn.BatchNorm2d(c_out), nn.Sigmoid())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the refined features."""
+        x = self.narrow(x)
+        weights: Tensor = self.weigh(F.adaptive_avg_pool2d(x, 1))  # (N, c_out, 1, 1)
+        return x * weights
+
+
+class ContextPath(nn.Module):
+    """ResNet18; its last two stages, refined, and the mean over the image are added up from coarse to fine.
+
+    Shape:
+        images: (N, 3, H, W) float.
+        Returns: (N, 128, H/8, W/8) of all three, and (N, 128, H/16, W/16) of the last stage and the mean.
+
+    Reference: Yu et al. 2018, arXiv:1808.00897, section 3.2.
+    """
+
+    def __init__(self, pretrained: Literal[False, "imagenet"]) -> None:
+        super().__init__()
+        trunk = resnet18_trunk(pretrained)
+        self.stem = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool, trunk.layer1, trunk.layer2)
+        self.layer3, self.layer4 = trunk.layer3, trunk.layer4
+        self.refine16, self.refine32 = AttentionRefinement(256, 128), AttentionRefinement(512, 128)
+        self.tail = _conv_norm_relu(512, 128, 1)
+        self.smooth16, self.smooth32 = _conv_norm_relu(128, 128, 3), _conv_norm_relu(128, 128, 3)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the context at strides 8 and 16."""
+        at16 = self.layer3(self.stem(images))
+        at32 = self.layer4(at16)
+        mean = self.tail(F.adaptive_avg_pool2d(at32, 1))  # (N, 128, 1, 1)
+        coarse = self.smooth32(F.interpolate(self.refine32(at32) + mean, scale_factor=2.0, mode="nearest"))
+        fine = self.smooth16(F.interpolate(self.refine16(at16) + coarse, scale_factor=2.0, mode="nearest"))
+        return fine, coarse
+
+
+class FeatureFusion(nn.Module):
+    """Join both paths, and add to each joint channel the share of it that the whole image decides.
+
+    Shape:
+        detail, context: (N, 128, h, w) float; returns (N, 256, h, w).
+
+    Reference: Yu et al. 2018, arXiv:1808.00897, section 3.3, figure 2c.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.join = _conv_norm_relu(256, 256, 1)
+        self.weigh = nn.Sequential(_conv(256, 64, 1), nn.ReLU(inplace=True), _conv(64, 256, 1), nn.Sigmoid())
+
+    def forward(self, detail: Tensor, context: Tensor) -> Tensor:
+        """Return the fused features."""
+        joint: Tensor = self.join(torch.cat([detail, context], dim=1))
+        weights: Tensor = self.weigh(F.adaptive_avg_pool2d(joint, 1))  # (N, 256, 1, 1)
+        return joint + joint * weights
+
+
+@register("bisenet")
+class BiSeNet(Network):
+    """BiSeNet-R18 with a main head and, in training, two auxiliary ones on the context path.
+
+    Shape:
+        images: (N, 3, H, W) float, normalised; H and W multiples of 32; in training, N at least 2.
+        Returns: (N, 19, H/8, W/8); in training mode also (N, 19, H/8, W/8) and (N, 19, H/16, W/16), from the features
+        refined at strides 16 and 32 and then upsampled.
+
+    Args:
+        pretrained: False for random weights, "imagenet" for torchvision's trunk (a download of 45 MB).
+
+    Raises:
+        ConfigError: an unknown `pretrained`, or ImageNet weights that cannot be fetched.
+
+    Reference: Yu et al. 2018, arXiv:1808.00897.
+    """
+
+    head_names = ("main", "aux16", "aux32")
+    head_parts = ("fusion", "heads")
+
+    def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
+        super().__init__()
+        self.context = ContextPath(pretrained)
+        self.spatial = nn.Sequential(
+            _conv_norm_relu(3, 64, 7, stride=2),
+            _conv_norm_relu(64, 64, 3, stride=2),
+            _conv_norm_relu(64, 64, 3, stride=2),
+            _conv_norm_relu(64, 128, 1),
+        )
+        self.fusion = FeatureFusion()
+        self.heads = nn.ModuleList([_head(256, 256), _head(128, 64), _head(128, 64)])
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the main score map, and in training mode the auxiliary ones."""
+        check_input(images)
+        fine, coarse = self.context(images)
+        main, aux16, aux32 = self.heads
+        scores: Tensor = main(self.fusion(self.spatial(images), fine))
+        return (scores, aux16(fine), aux32(coarse)) if self.training else (scores,)

@@ -1,0 +1,80 @@
+"""Any network of segmentation_models_pytorch, to train and compare under the same conditions."""
+
+import difflib
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from facekp.attributes import NUM_CLASSES
+from facekp.errors import ConfigError
+from facekp.models.heads import check_input
+from facekp.models.registry import Network, register
+from facekp.models.resnet import check_pretrained
+
+
+@register("smp")
+class Smp(Network):
+    """A network of segmentation_models_pytorch (the extra "smp"); one score map, in most at the images' resolution.
+
+    Shape:
+        images: (N, 3, H, W) float, normalised; H and W multiples of 32; in training, N at least 2 for some.
+        Returns: one score map (N, 19, h, w).
+
+    Args:
+        arch: what `smp.create_model` accepts: Unet, FPN, DeepLabV3Plus, ...
+        encoder: one of `smp.encoders.get_encoder_names()`, or "tu-" and the name of a network of timm.
+        pretrained: False for random weights, "imagenet" for an encoder from the Hugging Face hub (a download).
+
+    Raises:
+        ConfigError: the package is not installed, a setting is unknown, or weights cannot be fetched.
+
+    Reference: Iakubovskii 2019, github.com/qubvel-org/segmentation_models.pytorch.
+    """
+
+    head_names = ("main",)
+    head_parts = ("model.decoder", "model.segmentation_head")
+
+    def __init__(
+        self, arch: str = "Unet", encoder: str = "resnet18", pretrained: Literal[False, "imagenet"] = False
+    ) -> None:
+        super().__init__()
+        check_pretrained(pretrained)
+        smp = _import_smp()
+        _check_names(smp, arch, encoder)
+        try:
+            self.model: nn.Module = smp.create_model(arch, encoder, pretrained or None, classes=NUM_CLASSES)
+        except Exception as error:  # encoders that an arch cannot use, and what the hub raises, have types of all kinds
+            fetch = " connect to the network once, set model.pretrained=false, or" if pretrained else ""
+            raise ConfigError(
+                f"model.arch '{arch}' with model.encoder '{encoder}', pretrained: {pretrained}, cannot be built "
+                f"({(str(error) or type(error).__name__).splitlines()[0]}):{fetch} choose another encoder"
+            ) from error
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        """Return the score map."""
+        check_input(images)
+        return (self.model(images),)
+
+
+def _import_smp() -> Any:
+    try:
+        # Here, because it is optional and takes seconds.
+        import segmentation_models_pytorch
+    except ImportError as error:
+        raise ConfigError(
+            f"model.name is 'smp', but segmentation_models_pytorch cannot be imported ({error}): "
+            "pip install -e '.[smp]'"
+        ) from error
+    return segmentation_models_pytorch
+
+
+def _check_names(smp: Any, arch: object, encoder: object) -> None:
+    archs = {key: network.__name__ for key, network in smp.MODEL_ARCHITECTURES_MAPPING.items()}
+    if str(arch).lower() not in archs:
+        raise ConfigError(f"model.arch is '{arch}': choose one of {', '.join(archs.values())}")
+    encoders = smp.encoders.get_encoder_names()
+    if encoder not in encoders and not str(encoder).startswith("tu-"):
+        close = difflib.get_close_matches(str(encoder), encoders, 5) or encoders[:5]
+        raise ConfigError(
+            f"model.encoder is '{encoder}': choose one of smp.encoders.get_encoder_names(), such as {', '.join(close)}"
+        )
