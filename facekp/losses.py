@@ -96,64 +96,70 @@ def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: boo
     # An ignored pixel needs some class to look up; its loss is then set below every other.
     targets = torch.where(valid, labels, 0)
     cut = -math.log(rule.threshold)
-    losses, grad = _sweep(work, targets, valid, cut if want_grad else None)
-    hard = losses > cut
-    n_hard, n_valid = torch.stack([hard.sum(), valid.sum()]).tolist()
+    losses, total, n_hard, grad = _sweep(work, targets, valid, cut, want_grad)
+    n_valid = int(valid.sum())
     if n_valid == 0:
         return losses.new_zeros(()), grad
-    n_min = max(1, int(n_valid * rule.min_kept))
-    if n_hard >= n_min:
+    kept = max(1, int(n_valid * rule.min_kept))
+    if n_hard >= kept:
         kept = n_hard
-        loss = losses[hard].mean()
     else:
-        kept = n_min
-        largest = losses.flatten().topk(n_min)
-        loss = largest.values.mean()
+        largest = losses.flatten().topk(kept)
+        total = largest.values.sum()
         if want_grad:
             chosen = torch.zeros_like(valid).flatten().index_fill_(0, largest.indices, True).view_as(valid)
-            grad = _sweep(work, targets, chosen, -math.inf)[1]
-    return loss, None if grad is None else grad / kept
+            grad = _sweep(work, targets, chosen, -math.inf, want_grad)[3]
+    return (total / kept).to(work.dtype), None if grad is None else grad / kept
 
 
-def _sweep(scores: Tensor, targets: Tensor, counted: Tensor, cut: float | None) -> tuple[Tensor, Tensor | None]:
+def _sweep(
+    scores: Tensor, targets: Tensor, counted: Tensor, cut: float, want_grad: bool
+) -> tuple[Tensor, Tensor, int, Tensor | None]:
     """Go once over all upsampled scores, a few rows of one image at a time.
 
     Args:
         scores: (N, C, h, w) float.
         targets: (N, H, W) int64, ids in 0..C-1.
         counted: (N, H, W) bool, pixels that take part.
-        cut: pixels that take part and lose more than this get a gradient; None: no gradient.
+        cut: pixels that take part and lose more than this are chosen.
+        want_grad: whether the gradient is wanted.
 
     Returns:
         losses: (N, H, W), -1 where a pixel is not counted.
-        grad: (N, C, h, w), the gradient of the *sum* of the chosen losses, or None.
+        total: scalar float64, the sum of the chosen losses.
+        chosen: how many those are.
+        grad: (N, C, h, w), the gradient of `total`, or None.
     """
     n, classes, h, w = scores.shape
     height, width = targets.shape[1:]
-    to_rows = _bilinear_matrix(h, height, scores)  # (H, h)
     to_columns = _bilinear_matrix(w, width, scores)  # (W, w)
+    pieces = list(_pieces(_bilinear_matrix(h, height, scores), classes * width))
     losses = scores.new_empty(targets.shape)
-    grad = None if cut is None else torch.zeros_like(scores, memory_format=torch.contiguous_format)
+    grad = torch.zeros_like(scores, memory_format=torch.contiguous_format) if want_grad else None
+    sums = [torch.zeros(2, dtype=torch.float64, device=scores.device)]
     for i in range(n):
         wide = scores[i] @ to_columns.T  # (C, h, W)
         wide_grad = torch.zeros_like(wide)
-        for rows in _pieces(height, classes * width, scores.device.type):
-            up = to_rows[rows] @ wide  # (C, rows, W)
+        for rows, sources, to_rows in pieces:
+            weights = to_rows.expand(classes, -1, -1)  # `@` would leave the product in an order slow to go over
+            up = torch.bmm(weights, wide[:, sources])  # (C, rows, W)
             target = targets[i, rows][None]
             up -= up.amax(0)
             true_score = up.gather(0, target)[0]
             total = up.exp_().sum(0)
             loss = (total.log() - true_score).where(counted[i, rows], -1.0)
             losses[i, rows] = loss
-            if cut is None:
-                continue
             chosen = (loss > cut) & counted[i, rows]
+            sums.append(torch.stack([(loss * chosen).sum(dtype=torch.float64), chosen.sum()]))
+            if grad is None:
+                continue
             up *= chosen / total  # softmax where chosen, else 0
             up.scatter_add_(0, target, -chosen[None].to(up.dtype))
-            wide_grad += to_rows[rows].T @ up
+            wide_grad[:, sources] += torch.bmm(weights.mT, up)
         if grad is not None:
             grad[i] = wide_grad @ to_columns
-    return losses, grad
+    total_loss, n_chosen = torch.stack(sums).sum(0)
+    return losses, total_loss, int(n_chosen), grad
 
 
 def _bilinear_matrix(size_in: int, size_out: int, like: Tensor) -> Tensor:
@@ -162,7 +168,13 @@ def _bilinear_matrix(size_in: int, size_out: int, like: Tensor) -> Tensor:
     return F.interpolate(eye[None], size=size_out, mode="linear", align_corners=False)[0].T.contiguous()
 
 
-def _pieces(height: int, row_elements: int, device: str) -> Iterator[slice]:
-    rows = max(1, PIECE_ELEMENTS.get(device, PIECE_ELEMENTS["cuda"]) // row_elements)
+def _pieces(to_rows: Tensor, row_elements: int) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Cut the (H, h) matrix into pieces: rows of the labels, the rows of scores that they lie between, the weights."""
+    height = to_rows.shape[0]
+    rows = max(1, PIECE_ELEMENTS.get(to_rows.device.type, PIECE_ELEMENTS["cuda"]) // row_elements)
+    sources = to_rows.cpu().ne(0)
     for start in range(0, height, rows):
-        yield slice(start, min(start + rows, height))
+        piece = slice(start, min(start + rows, height))
+        used = sources[piece].any(0).nonzero()
+        near = slice(int(used[0]), int(used[-1]) + 1)
+        yield piece, near, to_rows[piece, near].contiguous()
