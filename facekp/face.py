@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from facekp.attributes import ATTRIBUTES
-from facekp.keypoints import Contour, KeypointConfig, Points, resample, trace
+from facekp.contours import Contour, Points, trace_all
+from facekp.keypoints import KeypointConfig, resample
 
 SCHEMA: Final = "facekp/1"
 """Version of `Face.to_dict`, described in docs/output.md."""
@@ -76,15 +78,11 @@ def face_from_mask(mask: npt.NDArray[np.uint8], confidence: dict[int, float], ke
         keypoints: how many points, and which parts are too small.
     """
     height, width = mask.shape
-    areas = np.bincount(mask.ravel(), minlength=len(ATTRIBUTES))
+    areas = cv2.calcHist([mask], [0], None, [len(ATTRIBUTES)], [0, len(ATTRIBUTES)])[:, 0]
     attributes = {}
-    for i in range(1, len(ATTRIBUTES)):
-        if not areas[i]:
-            continue
-        contours = trace(mask == i, keypoints.min_area * height * width)
-        if contours and not contours[0].hole:
-            points = resample(contours[0].points, keypoints.n)
-            name = ATTRIBUTES[i]
+    for i, contours in trace_all(mask, keypoints.min_area * height * width).items():
+        if not contours[0].hole:
+            name, points = ATTRIBUTES[i], resample(contours[0].points, keypoints.n)
             attributes[name] = Attribute(name, i, int(areas[i]), confidence[i], tuple(contours), points)
     return Face(mask, attributes, (0.0, 0.0, float(width), float(height)))
 
@@ -103,4 +101,6 @@ def _attribute_to_dict(attribute: Attribute) -> dict[str, Any]:
 
 
 def _plain(points: Points) -> list[list[float]]:
-    return [[round(float(x), DECIMALS), round(float(y), DECIMALS)] for x, y in points]
+    # In float64, or 0.1 would be written with all the digits of the float32 next to it.
+    plain: list[list[float]] = points.astype(np.float64).round(DECIMALS).tolist()
+    return plain

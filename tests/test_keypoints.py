@@ -1,10 +1,12 @@
 """Outlines and key points of drawn shapes, whose true outlines are known."""
 
+import cv2
 import numpy as np
 import pytest
 
+from facekp.contours import anchored, trace, trace_all
 from facekp.errors import ConfigError
-from facekp.keypoints import KeypointConfig, anchored, resample, trace
+from facekp.keypoints import KeypointConfig, resample
 
 
 def ellipse(centre, axes, shape=(160, 180)):
@@ -32,6 +34,74 @@ def test_outline_lies_within_a_pixel_of_the_true_ellipse(centre, axes):
     (outline,) = trace(mask)
     assert distance_to_ellipse(resample(outline.points, 64), centre, axes).max() < 1.0
     assert outline.area == pytest.approx(mask.sum(), rel=0.01)
+
+
+def test_large_and_small_attributes_lie_on_the_same_outline():
+    # 150 pixels across, a mask is not enlarged; 100 across, it is. Both are circles about their true centres.
+    for radius in (75, 50):
+        centre = (160.25, 150.75)
+        (outline,) = trace(ellipse(centre, (radius, radius), shape=(300, 320)))
+        away = np.linalg.norm(outline.points - centre, axis=1) - radius
+        assert abs(away.mean()) < 0.1
+        assert np.abs(away).max() < 1.0
+        assert outline.area == pytest.approx(np.pi * radius**2, rel=0.005)
+
+
+def test_smoothing_does_not_shrink_small_parts():
+    # A Gaussian of 0.8 pixels alone takes 0.8^2 / 6^2 = 1.8 % of a circle's area.
+    for radius in (6.0, 6.3, 6.6):
+        mask = ellipse((80, 70), (radius, radius))
+        (outline,) = trace(mask)
+        assert outline.area == pytest.approx(mask.sum(), rel=0.012)
+
+
+def test_a_hole_goes_with_its_part():
+    mask = np.zeros((200, 300), dtype=np.uint8)
+    mask[20:60, 20:60] = 15
+    mask[100:140, 20:60] = 15
+    mask[101:139, 21:59] = 0  # a hoop of 156 pixels around 1,444
+    contours = trace_all(mask, min_area=200)[15]
+    assert [(c.hole, round(c.area, -1)) for c in contours] == [(False, 1600)]
+
+
+def test_lines_of_one_pixel_have_one_pixel_of_width():
+    # In a class too large to be enlarged: a frame 150 across with a line through it.
+    mask = np.zeros((200, 200), dtype=bool)
+    mask[20:24, 20:170] = mask[166:170, 20:170] = mask[20:170, 20:24] = mask[20:170, 166:170] = True
+    mask[100, 24:166] = True
+    outer, upper, lower = trace(mask)
+    assert outer.area == pytest.approx(150 * 150, abs=4)
+    # Rows 24..99 and 101..165 between columns 24..165.
+    assert (upper.area, lower.area) == pytest.approx((76 * 142, 65 * 142), rel=0.002)
+
+
+def test_every_class_of_a_label_map_is_traced_by_itself():
+    mask = np.zeros((100, 300), dtype=np.uint8)
+    mask[10:90, 10:90] = 1
+    mask[30:50, 30:50] = 4  # inside class 1, where it is a hole
+    mask[20:40, 120:150] = 18
+    mask[60:80, 120:280] = 18  # large, so that it is not enlarged and smoothed before the others
+    contours = trace_all(mask)
+    assert list(contours) == [1, 4, 18]
+    assert [c.hole for c in contours[1]] == [False, True]
+    assert [c.area for c in contours[1]] == pytest.approx([6400, 400], abs=4)  # corners are rounded
+    assert [c.area for c in contours[4]] == pytest.approx([400], abs=2)
+    assert [c.area for c in contours[18]] == pytest.approx([3200, 600], abs=4)
+    np.testing.assert_allclose(contours[4][0].points.mean(0), contours[1][1].points.mean(0), atol=0.5)
+
+
+def test_outlines_follow_cannys_edges():
+    mask = ellipse((200, 150), (120, 90), shape=(300, 400)) & ~ellipse((200, 150), (30, 30), shape=(300, 400))
+    edges = cv2.Canny(mask.view(np.uint8) * 255, 100, 200)
+    drawn = np.full(mask.shape, 255, np.uint8)
+    for contour in trace(mask):
+        # Canny marks the upper left one of the two pixels beside an edge: half a pixel from it.
+        points = np.round((contour.points - 0.5) * 16).astype(np.int32)
+        cv2.polylines(drawn, [points], True, 0, 1, cv2.LINE_8, 4)
+    away = cv2.distanceTransform(drawn, cv2.DIST_L2, 5)[edges > 0]
+    assert len(away) > 600
+    assert away.max() <= 1.5
+    assert np.mean(away <= 0.5) > 0.8
 
 
 def test_rectangle_with_a_hole_gives_a_clockwise_outline_and_a_counter_clockwise_hole():
@@ -71,10 +141,10 @@ def test_resampling_is_even_along_the_curve():
 def test_anchor_is_interpolated_on_the_curve():
     # A triangle: centroid of its outline at x = 2, whose vertical meets the upper edges at the apex.
     triangle = np.array([[0, 4], [2, 0], [4, 4]], dtype=float)
-    np.testing.assert_allclose(anchored(triangle)[0], [2, 0], atol=1e-9)
+    np.testing.assert_allclose(anchored(triangle)[0][0], [2, 0], atol=1e-9)
     # The same curve the other way round gives the same start and direction.
-    np.testing.assert_allclose(anchored(triangle[::-1])[0], [2, 0], atol=1e-9)
-    assert clockwise(anchored(triangle[::-1]))
+    np.testing.assert_allclose(anchored(triangle[::-1])[0][0], [2, 0], atol=1e-9)
+    assert clockwise(anchored(triangle[::-1])[0])
 
 
 def test_parts_come_before_holes_from_large_to_small_and_small_ones_are_dropped():
