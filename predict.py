@@ -7,17 +7,27 @@ from facekp.config import expand
 from facekp.errors import one_line_errors
 from facekp.folder import make_folder
 from facekp.parser import FaceParser
-from facekp.prediction import PredictConfig, find_images, parse_files
+from facekp.pipeline import list_jobs, parse_files
+from facekp.prediction import PredictConfig, find_images
 
 
 def main(argv: list[str]) -> int:
     """Parse what `argv` names; return 1 if any file was skipped."""
     config = parse_cli(PredictConfig, argv, program="python predict.py", about=__doc__ or "")
     images = find_images(config.source)
-    parser = FaceParser.from_checkpoint(config.ckpt, config.device, config.keypoints)
-    out = make_folder(expand(config.out))
-    failures = parse_files(parser, images, out, overlay=config.overlay)
-    print(f"{len(images) - len(failures)} of {len(images)} parsed; results in {out}")
+    parser = FaceParser.from_checkpoint(config.ckpt, config.device, config.backend, config.keypoints)
+    jobs = list_jobs(images, make_folder(expand(config.out)))
+    # Each process needs an image of its own.
+    devices = min(config.devices, len(jobs))
+    if devices == 1:
+        failures = parse_files(parser, jobs, overlay=config.overlay)
+    else:
+        from facekp.sharded import parse_files_sharded  # Lightning takes seconds to import
+
+        failures, tells = parse_files_sharded(config, jobs, devices)
+        if not tells:
+            return 0  # a child that ends otherwise would have Lightning kill the process that tells
+    print(f"{len(images) - len(failures)} of {len(images)} parsed; results in {config.out}")
     if failures:
         print(f"error: {len(failures)} skipped, the first: {failures[0]}", file=sys.stderr)
     return 1 if failures else 0

@@ -2,39 +2,44 @@
 
 import json
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from omegaconf import MISSING
-from torch import nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 from torchmetrics import MeanMetric
 from tqdm import tqdm
 
 from facekp.attributes import ATTRIBUTES
+from facekp.backends import is_onnx, open_backend, resolve_device
 from facekp.checkpoint import load_network
 from facekp.cli import parse_cli
 from facekp.config import DataConfig, expand, require
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.dataset import Batch
 from facekp.data.layout import SPLITS
+from facekp.data.transforms import denormalise
 from facekp.errors import one_line_errors
 from facekp.folder import make_folder
 from facekp.losses import OhemCrossEntropy
 from facekp.metrics import ParsingMetrics, nest_scores
 from facekp.models import fuse
-from facekp.parser import resolve_device
 
 
 @dataclass
 class EvaluateConfig:
     """What is scored on what."""
 
-    ckpt: str = field(default=MISSING, metadata={"help": "checkpoint that train.py wrote"})
+    ckpt: str = field(
+        default=MISSING, metadata={"help": "RUN/checkpoints/best.ckpt, or the .onnx file that facekp.export made of it"}
+    )
     data: DataConfig = field(default_factory=DataConfig)
     split: str = field(default="val", metadata={"help": "train, val or test"})
     size: int | None = field(default=None, metadata={"help": "side in pixels of the images; null: as in training"})
+    backend: str = field(default="auto", metadata={"help": "torch for .ckpt; onnx or openvino for .onnx; auto"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
     out: str = field(default="metrics.json", metadata={"help": "file that the scores are written to"})
 
@@ -46,11 +51,14 @@ class EvaluateConfig:
 
 
 @torch.inference_mode()
-def evaluate(net: nn.Module, loader: DataLoader[Batch], device: torch.device) -> dict[str, Any]:
+def evaluate(
+    net: Callable[[Tensor], Sequence[Tensor]], loader: DataLoader[Batch], device: torch.device
+) -> dict[str, Any]:
     """Score a network.
 
     Args:
-        net: a network of `facekp.models`, in evaluation mode, on `device`.
+        net: from normalised images (N, 3, H, W) float32 to score maps (N, 19, h, w), such as a network of
+            `facekp.models` in evaluation mode, on `device`.
         loader: batches as `FaceDataset` gives them.
         device: where it runs.
 
@@ -70,18 +78,33 @@ def evaluate(net: nn.Module, loader: DataLoader[Batch], device: torch.device) ->
     return nest_scores(row, "val")
 
 
+def load_scorer(path: str, backend: str, device: str) -> tuple[Callable[[Tensor], Sequence[Tensor]], int, torch.device]:
+    """Return what `evaluate` scores, the size of its images, and where its score maps are.
+
+    A checkpoint is scored as training scores it, in float32; an ONNX file as prediction runs it.
+    """
+    if not is_onnx(path) and backend in ("auto", "torch"):
+        net, about = load_network(path)
+        where = resolve_device(device)
+        return net.to(where, memory_format=torch.channels_last), int(about["size"]), where  # type: ignore[call-overload]
+    runner = open_backend(path, backend, device)
+
+    def run(images: Tensor) -> list[Tensor]:
+        scores = runner(denormalise(images.permute(0, 2, 3, 1).numpy()))
+        return [torch.from_numpy(s).permute(0, 3, 1, 2) for s in scores]
+
+    return run, runner.size, torch.device("cpu")
+
+
 def main(argv: list[str]) -> None:
     """Print the scores and write them."""
     config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=__doc__ or "")
-    net, about = load_network(config.ckpt)
-    device = resolve_device(config.device)
+    net, size, device = load_scorer(config.ckpt, config.backend, config.device)
     out = expand(config.out)
     make_folder(out.parent)
-    settings = replace(config.data, size=config.size or int(about["size"]))
-    data = FaceDataModule(settings, seed=0, total_steps=0)
+    data = FaceDataModule(replace(config.data, size=config.size or size), seed=0, total_steps=0)
     data.setup(config.split)
-    loader = data.evaluation_loader(config.split)
-    scores = evaluate(net.to(device, memory_format=torch.channels_last), loader, device)  # type: ignore[call-overload]
+    scores = evaluate(net, data.evaluation_loader(config.split), device)
     for name in ("loss", "miou", "mean_f1", "pixel_accuracy"):
         print(f"{name:<16} {scores[name]:.4f}")
     print(f"\n{'class':<12} {'IoU':>7} {'F1':>7}")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -36,6 +37,15 @@ def to_rgb(picture: Image.Image) -> UInt8Array:
         grey = np.clip(np.array(upright, dtype=np.int64) >> 8, 0, 255).astype(np.uint8)
         upright = Image.fromarray(grey)
     return np.array(upright.convert("RGB"))
+
+
+def resize(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:
+    """Return `image` (H, W, 3) uint8 at `size` (height, width): averaged where it shrinks, bilinear where it grows."""
+    height, width = size
+    if image.shape[:2] == size:
+        return image
+    how = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
 
 
 def read_label(path: str | Path) -> UInt8Array:

@@ -4,21 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-import cv2
 import numpy as np
-import numpy.typing as npt
-import torch
 from PIL import Image
-from torch import nn
 
-from facekp.checkpoint import load_network
-from facekp.data.transforms import normalise
+from facekp.backends import Backend, open_backend
 from facekp.errors import ConfigError, DataError
 from facekp.face import Face, face_from_mask
-from facekp.images import UInt8Array, read_image, to_rgb
+from facekp.images import UInt8Array, read_image, resize, to_rgb
 from facekp.keypoints import KeypointConfig
-from facekp.models import fuse
 from facekp.models.heads import STRIDE
+from facekp.upsample import Scores, argmax_at, sum_on_grid
 
 ImageLike = str | Path | Image.Image | UInt8Array
 MIN_SIDE = 32
@@ -29,35 +24,33 @@ class FaceParser:
     """Parse photos with a trained network.
 
     Args:
-        net: a network of `facekp.models`, in evaluation mode.
-        size: pixels that the longer side of a photo is brought to; the shorter side follows, to a multiple of 32.
-        device: "auto" (CUDA where there is one), "cpu", "cuda", "cuda:1", ...
+        backend: what runs the network; `from_checkpoint` opens one.
         keypoints: how many key points, and which parts are too small.
 
-    Raises:
-        ConfigError: a device that this machine does not have.
+    Attributes:
+        size: pixels that the longer side of a photo is brought to; the shorter side follows, to a multiple of 32.
     """
 
-    def __init__(
-        self, net: nn.Module, size: int, device: str = "auto", keypoints: KeypointConfig | None = None
-    ) -> None:
-        self.device = resolve_device(device)
-        self.net = net.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.size = size
+    def __init__(self, backend: Backend, keypoints: KeypointConfig | None = None) -> None:
+        self.backend = backend
+        self.size = backend.size
         self.keypoints = keypoints or KeypointConfig()
 
     @classmethod
     def from_checkpoint(
-        cls, path: str | Path, device: str = "auto", keypoints: KeypointConfig | None = None
+        cls,
+        path: str | Path,
+        device: str = "auto",
+        backend: str = "auto",
+        keypoints: KeypointConfig | None = None,
     ) -> "FaceParser":
-        """Load a checkpoint that training wrote.
+        """Load a checkpoint that training wrote, or an ONNX file that `facekp.export` made of one.
 
         Raises:
-            CheckpointError: a file that is not one.
-            ConfigError: a device that this machine does not have.
+            CheckpointError: a file that is neither.
+            ConfigError: a device that this machine does not have, or a backend that does not fit.
         """
-        net, about = load_network(path)
-        return cls(net, int(about["size"]), device, keypoints)
+        return cls(open_backend(path, backend, device), keypoints)
 
     def __call__(self, image: ImageLike | Sequence[ImageLike], align: Literal["none"] = "none") -> list[Face]:
         """Parse one image or several.
@@ -79,20 +72,20 @@ class FaceParser:
         return [self._parse(to_array(one)) for one in images]
 
     def _parse(self, image: UInt8Array) -> Face:
-        height, width = image.shape[:2]
-        scores = self.scores(image)
-        return face_from_mask(_argmax_at(scores, (height, width)), _confidence(scores), self.keypoints)
+        return self.face([s[0] for s in self.backend(self.prepare(image)[None])], image.shape[:2])
 
-    @torch.inference_mode()
-    def scores(self, image: UInt8Array) -> npt.NDArray[np.float32]:
-        """Return the summed scores (19, h, w) float32 of `image` (H, W, 3) uint8 RGB, at the network's input size."""
-        height, width = _input_size(image.shape[0], image.shape[1], self.size)
-        shrinks = height < image.shape[0]
-        small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        tensor = torch.from_numpy(normalise(np.asarray(small, np.uint8))).permute(2, 0, 1)[None].to(self.device)
-        fused = fuse(self.net(tensor.contiguous(memory_format=torch.channels_last)), (height, width))
-        result: npt.NDArray[np.float32] = fused[0].float().cpu().numpy()
-        return result
+    def prepare(self, image: UInt8Array) -> UInt8Array:
+        """Return `image` (H, W, 3) uint8 RGB at the size that the network sees."""
+        steps = self.size / max(image.shape[:2]) / STRIDE
+        height, width = (max(1, round(side * steps)) * STRIDE for side in image.shape[:2])
+        # A copy where nothing was resized: torch takes no read-only array, as that of a PIL image is.
+        return np.require(resize(image, (height, width)), requirements=["C", "W"])
+
+    def face(self, scores: Sequence[Scores], size: tuple[int, int]) -> Face:
+        """Turn the score maps of one image, (h, w, 19) float32 each, into a face in an image of `size` (H, W)."""
+        grid = sum_on_grid(scores)
+        # Every second point is the centre of a pixel of the finest map.
+        return face_from_mask(argmax_at(grid, size), _confidence(grid[1::2, 1::2]), self.keypoints)
 
 
 def to_array(image: ImageLike) -> UInt8Array:
@@ -115,50 +108,16 @@ def to_array(image: ImageLike) -> UInt8Array:
     return array
 
 
-def resolve_device(device: str) -> torch.device:
-    """Return the device of a name, "auto" being CUDA where there is one.
-
-    Raises:
-        ConfigError: a name that torch does not know, or a device that this machine does not have.
-    """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        found = torch.device(device)
-        torch.empty(0, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"device is '{device}', which this machine does not have ({reason}): take auto") from error
-    return found
-
-
-def _input_size(height: int, width: int, size: int) -> tuple[int, int]:
-    """Return the size that the network sees: the longer side at `size`, both sides multiples of its stride."""
-    steps = size / max(height, width) / STRIDE
-    return max(1, round(height * steps)) * STRIDE, max(1, round(width * steps)) * STRIDE
-
-
-def _confidence(scores: npt.NDArray[np.float32]) -> dict[int, float]:
-    """Return each class's mean probability over its own mask, at the resolution of scores (19, h, w).
+def _confidence(scores: Scores) -> dict[int, float]:
+    """Return each class's mean probability over its own mask, at the resolution of scores (h, w, 19).
 
     A class without a mask there can still win between two pixels of the enlarged scores; it gets its highest
     probability.
     """
-    probability = np.exp(scores - scores.max(0))
-    probability /= probability.sum(0)
-    winner = scores.argmax(0)
-    own = ((i, p, p[winner == i]) for i, p in enumerate(probability))
-    return {i: float(over_mask.mean() if over_mask.size else p.max()) for i, p, over_mask in own}
-
-
-def _argmax_at(scores: npt.NDArray[np.float32], size: tuple[int, int]) -> UInt8Array:
-    """Return the argmax (H, W) uint8 of scores (19, h, w) upsampled to `size`, holding two full-size maps only."""
-    height, width = size
-    best = np.full(size, -np.inf, dtype=np.float32)
-    mask = np.zeros(size, dtype=np.uint8)
-    for i, score in enumerate(scores):
-        full = cv2.resize(score, (width, height), interpolation=cv2.INTER_LINEAR)
-        better = full > best
-        mask[better] = i
-        np.maximum(best, full, out=best)
-    return mask
+    probability = np.exp(scores - scores.max(2, keepdims=True))
+    probability /= probability.sum(2, keepdims=True)
+    winner = scores.argmax(2)
+    highest = probability.max((0, 1))
+    area = np.bincount(winner.ravel(), minlength=scores.shape[2])
+    total = np.bincount(winner.ravel(), probability.max(2).ravel(), minlength=scores.shape[2])
+    return {i: float(total[i] / area[i] if area[i] else highest[i]) for i in range(scores.shape[2])}

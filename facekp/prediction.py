@@ -1,25 +1,25 @@
-"""Parsing files: which pictures a source names, and what is written for each."""
+"""Which pictures a source names, and what is written for each."""
 
 import glob
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
+import orjson
 from omegaconf import MISSING
 from PIL import Image
-from tqdm import tqdm
 
-from facekp.config import expand
+from facekp.backends import BACKENDS
+from facekp.config import expand, require
 from facekp.errors import DataError
 from facekp.face import Face
 from facekp.folder import replacing
 from facekp.images import UInt8Array, palette_image
 from facekp.keypoints import KeypointConfig
 from facekp.overlay import draw_overlay
-from facekp.parser import FaceParser, to_array
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """What is taken from a folder; a file or a glob may name any picture that Pillow reads."""
@@ -32,13 +32,20 @@ class PredictConfig:
     """What to parse, with which network, and where the results go."""
 
     ckpt: str = field(
-        default=MISSING, metadata={"help": "checkpoint that train.py wrote, such as RUN/checkpoints/best.ckpt"}
+        default=MISSING, metadata={"help": "RUN/checkpoints/best.ckpt, or the .onnx file that facekp.export made of it"}
     )
     source: str = field(default=MISSING, metadata={"help": "a photo, a folder of photos, or a quoted glob"})
     out: str = field(default=MISSING, metadata={"help": "folder for NAME.mask.png, NAME.overlay.jpg and NAME.json"})
+    backend: str = field(default="auto", metadata={"help": "torch for .ckpt; onnx or openvino for .onnx; auto"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
+    devices: int = field(default=1, metadata={"help": "how many GPUs (or CPU processes) share the images"})
     overlay: bool = field(default=True, metadata={"help": "write the overlay too"})
     keypoints: KeypointConfig = field(default_factory=KeypointConfig)
+
+    def __post_init__(self) -> None:
+        """Check values."""
+        require("backend", self.backend, self.backend in BACKENDS, f"choose one of {', '.join(BACKENDS)}")
+        require("devices", self.devices, self.devices >= 1, "give at least 1")
 
 
 def find_images(source: str) -> list[Path]:
@@ -85,39 +92,18 @@ def output_names(images: Sequence[Path]) -> list[str]:
         return names
     # A recursive glob found one name in several folders.
     root = os.path.commonpath([path.parent for path in images])
-    return [
+    names = [
         "_".join(path.relative_to(root).parts) if seen[name] > 1 else name
         for path, name in zip(images, names, strict=True)
     ]
+    taken: set[str] = set()
+    for i, name in enumerate(names):  # x_y/1.jpg and x/y_1.jpg
+        names[i] = next(n for n in chain([name], (f"{name}_{k}" for k in count(2))) if n not in taken)
+        taken.add(names[i])
+    return names
 
 
-def parse_files(parser: FaceParser, images: Sequence[Path], out: Path, *, overlay: bool = True) -> list[str]:
-    """Parse every image and write its results; a file that cannot be read is told and skipped.
-
-    Args:
-        parser: what parses.
-        images: what is parsed.
-        out: folder for the results, see `write_face`.
-        overlay: whether the overlay is written.
-
-    Returns:
-        One message for each image that was skipped.
-    """
-    failures = []
-    named = list(zip(images, output_names(images), strict=True))
-    for path, name in tqdm(named, unit="image", desc="parsing", disable=len(named) == 1):
-        try:
-            array = to_array(path)
-        except DataError as error:
-            failures.append(str(error))
-            tqdm.write(f"skipped: {error}")
-            continue
-        (face,) = parser(array)
-        write_face(out / name, array, face, source=path, overlay=overlay)
-    return failures
-
-
-def write_face(stem: Path, image: UInt8Array, face: Face, *, source: Path, overlay: bool) -> None:
+def write_face(stem: Path, image: UInt8Array, face: Face, source: Path, *, overlay: bool) -> None:
     """Write `STEM.mask.png`, `STEM.overlay.jpg` and, when those are whole, `STEM.json`.
 
     Args:
@@ -128,10 +114,11 @@ def write_face(stem: Path, image: UInt8Array, face: Face, *, source: Path, overl
         overlay: whether the overlay is written.
     """
     with replacing(stem.with_name(stem.name + MASK)) as part:
-        palette_image(face.mask).save(part, format="PNG", optimize=True)
+        palette_image(face.mask).save(part, format="PNG")
     if overlay:
         with replacing(stem.with_name(stem.name + OVERLAY)) as part:
             Image.fromarray(draw_overlay(image, face)).save(part, format="JPEG", quality=92)
-    content = json.dumps({"source": str(source), **face.to_dict()}, separators=(",", ":"))
+    name = os.fsencode(source).decode("utf-8", "replace")  # a file's name may be any bytes
+    content = orjson.dumps({"source": name, **face.to_dict()}, option=orjson.OPT_APPEND_NEWLINE)
     with replacing(stem.with_name(stem.name + JSON)) as part:
-        part.write_text(content + "\n", encoding="utf-8")
+        part.write_bytes(content)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,6 +22,9 @@ from facekp.data.transforms import evaluation_transform
 from facekp.evaluate import evaluate
 from facekp.losses import OhemCrossEntropy
 from facekp.models import build_model, fuse
+from facekp.pipeline import Job
+from facekp.prediction import PredictConfig
+from facekp.sharded import _Share
 
 
 @pytest.fixture(scope="session")
@@ -103,6 +107,73 @@ def test_predict_refuses_in_one_line_and_leaves_nothing(
     assert line.startswith("error: ")
     assert all(word in line for word in words), line
     assert not (tmp_path / "out").exists()
+
+
+def test_two_processes_parse_every_photo_once_and_as_one_does(checkpoint: Path, tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for i in range(5):
+        pixels = np.random.default_rng(i).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(photos / f"{i}.png")
+    for i in "ab":  # one for either process
+        (photos / f"{i}.jpg").write_bytes(b"no picture")
+    for out, devices in (("one", 1), ("two", 2)):
+        arguments = (f"ckpt={checkpoint}", f"source={photos}", f"out={tmp_path / out}", f"devices={devices}")
+        done = run("predict.py", *arguments, "device=cpu")
+        assert done.returncode == 1, done.stderr
+        assert done.stdout.count("5 of 7 parsed") == 1
+        assert "error: 2 skipped" in done.stderr
+    names = sorted(path.name for path in (tmp_path / "one").iterdir())
+    assert len(names) == 15
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == names
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+def test_a_single_photo_needs_no_second_process(checkpoint: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "a.png")
+    out = tmp_path / "out"
+    done = run("predict.py", f"ckpt={checkpoint}", f"source={tmp_path / 'a.png'}", f"out={out}", "devices=2")
+    assert done.returncode == 0, done.stderr
+    assert (out / "a.json").is_file()
+
+
+def test_processes_share_the_photos_out() -> None:
+    jobs = [Job(Path(str(i)), Path(str(i))) for i in range(7)]
+    shares = []
+    for rank in range(3):
+        share = _Share(PredictConfig(ckpt="x", source="x", out="x"), jobs)
+        share.parser = SimpleNamespace(backend=SimpleNamespace(batch=2))
+        share._trainer = SimpleNamespace(global_rank=rank, world_size=3)
+        shares.append([job.path.name for job in share.predict_dataloader().dataset.jobs])
+    assert shares == [["0", "3", "6"], ["1", "4"], ["2", "5"]]
+
+
+def test_an_exported_network_is_scored_and_predicts_like_its_checkpoint(
+    checkpoint: Path, tiny_root: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    for precision in ("float32", "int8"):
+        settings = () if precision == "float32" else (f"data.root={tiny_root}", "images=2")
+        out = tmp_path / f"{precision}.onnx"
+        done = run("-m", "facekp.export", f"ckpt={checkpoint}", f"precision={precision}", f"out={out}", *settings)
+        assert done.returncode == 0, done.stderr
+        assert f"{precision}, for images of 64 pixels" in done.stdout
+    scores = {}
+    for ckpt in (checkpoint, tmp_path / "float32.onnx"):
+        out = tmp_path / f"{ckpt.suffix}.json"
+        arguments = [f"ckpt={ckpt}", f"data.root={tiny_root}", "split=val", f"out={out}", "data.workers=0"]
+        done = run("-m", "facekp.evaluate", *arguments, "device=cpu")
+        assert done.returncode == 0, done.stderr
+        scores[ckpt.suffix] = json.loads(out.read_text())
+    for name in ("loss", "miou", "mean_f1", "pixel_accuracy"):
+        assert scores[".onnx"][name] == pytest.approx(scores[".ckpt"][name], abs=2e-4), name
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    arguments = [f"source={tmp_path / 'photo.png'}", f"out={tmp_path / 'out'}"]
+    done = run("predict.py", f"ckpt={tmp_path / 'int8.onnx'}", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "photo.mask.png").is_file()
 
 
 def test_evaluate_scores_as_computed_one_image_at_a_time(checkpoint: Path, tiny_root: Path, tmp_path: Path) -> None:

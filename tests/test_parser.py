@@ -1,15 +1,17 @@
 """From an image to masks, key points and files, with networks whose scores are known."""
 
 import json
+import os
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
-from torch import nn
 
 from facekp import FaceParser
 from facekp.attributes import ATTRIBUTES, PALETTE
+from facekp.backends import resolve_device
 from facekp.errors import ConfigError, DataError
 from facekp.face import face_from_mask
 from facekp.folder import make_folder
@@ -17,28 +19,34 @@ from facekp.images import read_image
 from facekp.keypoints import KeypointConfig
 from facekp.overlay import _draw_points
 from facekp.parser import _confidence
-from facekp.prediction import find_images, output_names, parse_files
+from facekp.pipeline import LOOK_AHEAD, list_jobs, parse_files
+from facekp.prediction import find_images, output_names
 
 NOSE, HAIR = 2, 13
 
 
-class BrightIsNose(nn.Module):
+class BrightIsNose:
     """Scores by brightness: nose where the picture is bright, hair elsewhere, 10 apart on each of three heads."""
 
-    def forward(self, images):
-        scores = []
+    def __init__(self, size=256, batch=1):
+        self.size, self.batch, self.streams = size, batch, 1
+        self.calls = []
+
+    def __call__(self, images):
+        n, height, width, _ = images.shape
+        self.calls.append(n)
+        maps = []
         for stride in (8, 16, 32):
-            bright = nn.functional.avg_pool2d(images.mean(1, keepdim=True), stride) > 0
-            one = torch.zeros(len(images), 19, *bright.shape[2:])
-            one[:, NOSE] = torch.where(bright[:, 0], 10.0, 0.0)
-            one[:, HAIR] = torch.where(bright[:, 0], 0.0, 10.0)
-            scores.append(one)
-        return tuple(scores)
+            grey = images.mean(3).reshape(n, height // stride, stride, width // stride, stride).mean((2, 4))
+            one = np.zeros((*grey.shape, 19), np.float32)
+            one[..., NOSE], one[..., HAIR] = 10 * (grey > 115), 10 * (grey <= 115)
+            maps.append(one)
+        return maps
 
 
 @pytest.fixture
 def parser():
-    return FaceParser(BrightIsNose(), size=256, device="cpu", keypoints=KeypointConfig(n=16))
+    return FaceParser(BrightIsNose(), KeypointConfig(n=16))
 
 
 def picture(height, width, top, left, side):
@@ -87,14 +95,13 @@ def test_a_list_gives_one_face_each_in_order_and_every_kind_of_image_is_taken(pa
 
 
 def test_confidence_is_the_mean_softmax_over_the_mask():
-    class Even(nn.Module):
-        def forward(self, images):
-            n, _, h, w = images.shape
-            one = torch.zeros(n, 19, h // 8, w // 8)
-            one[:, NOSE] = 1.0
-            return (one, torch.zeros(n, 19, h // 16, w // 16), torch.zeros(n, 19, h // 32, w // 32))
+    class Even(BrightIsNose):
+        def __call__(self, images):
+            maps = [np.zeros_like(scores) for scores in super().__call__(images)]
+            maps[0][..., NOSE] = 1.0
+            return maps
 
-    (face,) = FaceParser(Even(), size=64, device="cpu")(picture(64, 64, 0, 0, 8))
+    (face,) = FaceParser(Even(size=64))(picture(64, 64, 0, 0, 8))
     assert face.attributes["nose"].confidence == pytest.approx(np.e / (np.e + 18), abs=1e-5)
 
 
@@ -116,14 +123,14 @@ def test_unknown_alignment_and_device_are_named(parser):
     with pytest.raises(ConfigError, match="align is 'auto'"):
         parser(picture(64, 64, 0, 0, 8), align="auto")
     with pytest.raises(ConfigError, match="device is 'cuda:99'"):
-        FaceParser(BrightIsNose(), size=64, device="cuda:99")
+        resolve_device("cuda:99")
 
 
 def test_files_hold_the_mask_the_overlay_and_the_documented_json(parser, tmp_path):
     Image.fromarray(picture(300, 400, 50, 100, 150)).save(tmp_path / "a.png")
     (tmp_path / "b.jpg").write_bytes(b"no picture")
     out = make_folder(tmp_path / "out")
-    failures = parse_files(parser, find_images(str(tmp_path)), out)
+    failures = parse_files(parser, list_jobs(find_images(str(tmp_path)), out))
     assert len(failures) == 1
     assert "b.jpg" in failures[0]
     assert sorted(p.name for p in out.iterdir()) == ["a.json", "a.mask.png", "a.overlay.jpg"]
@@ -148,6 +155,48 @@ def test_files_hold_the_mask_the_overlay_and_the_documented_json(parser, tmp_pat
     assert [c["hole"] for c in by_name["hair"]["contours"]] == [False, True]
 
 
+def test_images_of_one_size_run_in_batches_and_keep_their_names(tmp_path):
+    parser = FaceParser(BrightIsNose(batch=2))
+    sides = {"a": 32, "b": 64, "c": 96, "d": 128, "e": 160}  # of the white square, which tells the pictures apart
+    for name, side in sides.items():
+        height = 128 if name == "d" else 256
+        Image.fromarray(picture(height, 256, 0, 0, side)).save(tmp_path / f"{name}.png")
+    out = make_folder(tmp_path / "out")
+    assert parse_files(parser, list_jobs(find_images(str(tmp_path)), out), overlay=False) == []
+    assert parser.backend.calls == [2, 1, 1, 1]  # a b, c, d, which has another size, e
+    for name, side in sides.items():
+        (alone,) = FaceParser(BrightIsNose())(tmp_path / f"{name}.png")
+        with Image.open(out / f"{name}.mask.png") as mask:
+            np.testing.assert_array_equal(np.array(mask), alone.mask)
+        assert np.count_nonzero(alone.mask == NOSE) == pytest.approx(side**2, rel=0.2)
+
+
+def test_few_images_are_under_way_at_a_time(tmp_path):
+    # 50 readable images: reading must wait for writing, or 10,000 would fill the memory.
+    read, written, most = [], [], 0
+    parser = FaceParser(BrightIsNose(size=32))
+    prepare, face = parser.prepare, parser.face
+
+    def counting_prepare(image):
+        nonlocal most
+        read.append(1)
+        most = max(most, len(read) - len(written))
+        return prepare(image)
+
+    def counting_face(scores, size):
+        try:
+            return face(scores, size)
+        finally:
+            written.append(1)
+
+    parser.prepare, parser.face = counting_prepare, counting_face
+    for i in range(50):
+        Image.fromarray(picture(32, 32, 0, 0, 16)).save(tmp_path / f"{i}.png")
+    parse_files(parser, list_jobs(find_images(str(tmp_path)), make_folder(tmp_path / "out")), overlay=False)
+    assert len(written) == 50
+    assert most <= 3 * LOOK_AHEAD + 4
+
+
 def test_sources(tmp_path):
     for name in ("b.jpg", "a.PNG", "notes.txt", "sub/c.jpg"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -166,6 +215,18 @@ def test_sources(tmp_path):
 def test_results_of_images_with_one_name_do_not_overwrite_each_other(tmp_path):
     names = output_names([tmp_path / "x/1.jpg", tmp_path / "y/1.jpg", tmp_path / "2.png"])
     assert names == ["x_1.jpg", "y_1.jpg", "2"]
+    names = output_names([Path(p) for p in ("x_y/1.jpg", "z/1.jpg", "x/y_1.jpg", "z/y_1.jpg")])
+    assert len(set(names)) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_a_name_that_is_no_text_is_parsed_too(parser, tmp_path):
+    path = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.png"))
+    Image.fromarray(picture(64, 64, 0, 0, 32)).save(tmp_path / "a.png")
+    (tmp_path / "a.png").rename(path)
+    assert parse_files(parser, list_jobs([path], make_folder(tmp_path / "out")), overlay=False) == []
+    (content,) = (tmp_path / "out").glob("*.json")
+    assert json.loads(content.read_text())["source"].endswith("/caf\ufffd.png")
 
 
 def test_output_folder_that_cannot_be_made_is_named(tmp_path):
@@ -207,8 +268,8 @@ def test_key_points_are_never_those_of_a_hole():
 
 def test_a_class_that_wins_between_pixels_only_is_not_sure():
     # Skin is second in both pixels and first halfway between them: 9 against (10 - 10) / 2.
-    scores = np.zeros((19, 1, 2), np.float32)
-    scores[NOSE], scores[HAIR], scores[1] = [[10.0, -10.0]], [[-10.0, 10.0]], [[9.0, 9.0]]
+    scores = np.zeros((1, 2, 19), np.float32)
+    scores[..., NOSE], scores[..., HAIR], scores[..., 1] = [[10.0, -10.0]], [[-10.0, 10.0]], [[9.0, 9.0]]
     confidence = _confidence(scores)
     odds = np.exp(10) + np.exp(9) + np.exp(-10) + 16
     assert confidence[NOSE] == pytest.approx(np.exp(10) / odds, rel=1e-5)

@@ -13,7 +13,15 @@ import torch
 
 from facekp.attributes import ATTRIBUTES, MIRROR_PAIRS
 from facekp.data.layout import read_index
-from facekp.data.transforms import MEAN, STD, MirrorFace, evaluation_transform, normalise, training_transform
+from facekp.data.transforms import (
+    MEAN,
+    STD,
+    MirrorFace,
+    denormalise,
+    evaluation_transform,
+    normalise,
+    training_transform,
+)
 from facekp.images import read_image, read_label
 
 IDS = {name: i for i, name in enumerate(ATTRIBUTES)}
@@ -305,3 +313,8 @@ def test_a_seed_fixes_everything() -> None:
     assert torch.equal(outs[0]["image"], outs[2]["image"])
     assert torch.equal(outs[0]["mask"], outs[2]["mask"])
     assert not torch.equal(outs[0]["image"], outs[1]["image"])
+
+
+def test_denormalising_gives_every_pixel_value_back() -> None:
+    image = np.stack([np.arange(256, dtype=np.uint8)] * 3, axis=-1)[None]
+    np.testing.assert_array_equal(denormalise(normalise(image)), image)

@@ -97,5 +97,13 @@ def normalise(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     return normalised
 
 
+def denormalise(images: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Return the pixels (..., 3) uint8 RGB that `normalise` made float32 of: the very same ones."""
+    pixels: npt.NDArray[np.uint8] = np.rint(
+        (images * np.array(STD, np.float32) + np.array(MEAN, np.float32)) * 255
+    ).astype(np.uint8)
+    return pixels
+
+
 def _resize(size: int) -> A.Resize:
     return A.Resize(size, size, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST_EXACT)

@@ -1,0 +1,58 @@
+"""The network as prediction runs it: pixels in, score maps out, batch-norm folded into the convolutions."""
+
+import copy
+from typing import Literal
+
+import torch
+from torch import Tensor, fx, nn
+from torch.fx.experimental.optimization import fuse as fold
+
+from facekp.data.transforms import MEAN, STD
+from facekp.models.heads import check_input
+
+Precision = Literal["float32", "bfloat16", "float16"]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class ScoreNet(nn.Module):
+    """A network from pixels to the score maps of its heads.
+
+    Both ends are channels-last, as pictures are and as convolutions are fastest.
+
+    Shape:
+        images: (N, H, W, 3) uint8 RGB; H and W multiples of 32.
+        Returns: score maps (N, h, w, 19) float32, finest first.
+
+    Args:
+        net: a network of `facekp.models`; it is copied.
+        precision: what it computes in.
+    """
+
+    def __init__(self, net: nn.Module, precision: Precision = "float32") -> None:
+        super().__init__()
+        self.dtype = DTYPES[precision]
+        self.net = fold_batch_norm(net).to(dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", 255 * torch.tensor(MEAN))
+        self.register_buffer("std", 255 * torch.tensor(STD))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the score maps of `images`; see the class for shapes."""
+        normalised = (images.to(torch.float32) - self.mean) / self.std
+        scores = self.net(normalised.to(self.dtype).permute(0, 3, 1, 2))
+        return tuple(s.permute(0, 2, 3, 1).to(torch.float32) for s in scores)
+
+
+def fold_batch_norm(net: nn.Module) -> nn.Module:
+    """Return a copy of a network in evaluation mode, with each batch-norm after a convolution folded into it.
+
+    A network that cannot be traced (smp's check their input with a condition) is copied as it is.
+    """
+    copied = copy.deepcopy(net).eval()
+    try:
+        # What checks the input's shape stays a call: tracing could not follow its condition.
+        graph = fx.Tracer(autowrap_functions=(check_input,)).trace(copied)
+    except fx.proxy.TraceError:
+        return copied
+    return fold(fx.GraphModule(copied, graph), no_trace=True)

@@ -1,0 +1,163 @@
+"""Torch, onnxruntime and OpenVINO give the scores of the plain network."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from facekp import FaceParser
+from facekp.backends import ABOUT, TorchBackend, describe_export, open_backend
+from facekp.data.transforms import normalise
+from facekp.deploy import ScoreNet, fold_batch_norm
+from facekp.errors import CheckpointError, ConfigError
+from facekp.export import ExportConfig, calibration_images, export_onnx
+from facekp.models import build_model
+from facekp.quantise import quantise
+
+SHAPE = (2, 96, 64)  # neither the size nor the batch that the file is made with
+
+
+def trained_like(name):
+    """A network whose batch-norms have seen data, so that folding them changes something."""
+    torch.manual_seed(0)
+    net = build_model(name)
+    for layer in net.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.running_mean.normal_(0, 0.1)
+            layer.running_var.uniform_(0.8, 1.2)
+            torch.nn.init.uniform_(layer.weight, 0.5, 1)
+    return net.eval()
+
+
+def plain(net, images):
+    """The network as training runs it, on images normalised by albumentations."""
+    batch = torch.from_numpy(np.stack([normalise(image) for image in images])).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        return [scores.permute(0, 2, 3, 1).numpy() for scores in net(batch)]
+
+
+def pictures(seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
+
+
+def assert_close(got, want, share):
+    assert [g.shape for g in got] == [w.shape for w in want]
+    for g, w in zip(got, want, strict=True):
+        assert g.dtype == np.float32
+        np.testing.assert_allclose(g, w, atol=share * np.abs(w).max())
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    path = tmp_path_factory.mktemp("export") / "net.onnx"
+    net = trained_like("resnet18")
+    export_onnx(net, 64, path)
+    return net, path
+
+
+# Those left come before their convolution (pre-activation), or after a linear layer.
+@pytest.mark.parametrize(("name", "left"), [("resnet18", 0), ("residual_attention", 74), ("bisenet", 0)])
+def test_folding_batch_norm_changes_no_score(name, left):
+    net = trained_like(name)
+    folded = fold_batch_norm(net)
+    called = {node.target for node in folded.graph.nodes}
+    layers = [layer for name, layer in folded.named_modules() if name in called]
+    assert sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in layers) == left
+    backend = TorchBackend(net, 64, torch.device("cpu"), "float32")
+    assert_close(backend(pictures()), plain(net, pictures()), 1e-4)
+
+
+def test_networks_that_check_their_input_predict_too():
+    pytest.importorskip("segmentation_models_pytorch", reason="the extra smp is not installed")
+    net = build_model("smp").eval()
+    got = TorchBackend(net, 64, torch.device("cpu"), "float32")(pictures())
+    assert_close(got, plain(net, pictures()), 1e-4)
+    (face,) = FaceParser(TorchBackend(net, 96, torch.device("cpu"), "float32"))(pictures()[0])
+    assert np.mean(face.mask == got[0][0].argmax(2)) > 0.999
+
+
+def test_the_network_given_to_torch_is_left_as_it_was():
+    net = trained_like("resnet18")
+    before = plain(net, pictures())
+    ScoreNet(net.train(), "bfloat16")
+    assert net.training
+    net.eval()
+    for got, want in zip(plain(net, pictures()), before, strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+def test_bfloat16_is_near():
+    net = trained_like("resnet18")
+    got = TorchBackend(net, 64, torch.device("cpu"), "bfloat16")(pictures())
+    assert_close(got, plain(net, pictures()), 0.05)
+    assert all(not np.allclose(g, w, rtol=1e-4) for g, w in zip(got, plain(net, pictures()), strict=True))
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_an_exported_network_gives_torchs_scores_at_another_size_and_batch(exported, backend):
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    net, path = exported
+    runner = open_backend(path, backend)
+    assert runner.size == 64
+    # OpenVINO computes in bfloat16 where the processor has it.
+    assert_close(runner(pictures()), plain(net, pictures()), 1e-4 if backend == "onnx" else 0.05)
+
+
+def test_a_parser_opens_the_exported_file_by_its_ending(exported):
+    net, path = exported
+    image = pictures()[0]
+    (face,) = FaceParser.from_checkpoint(path)(image)
+    (want,) = FaceParser(TorchBackend(net, 64, torch.device("cpu"), "float32"))(image)
+    assert np.mean(face.mask == want.mask) > 0.999
+
+
+def test_int8_keeps_to_the_scores(exported, tmp_path):
+    net, path = exported
+    quantise(path, tmp_path / "int8.onnx", [image for i in range(4) for image in pictures(i)])
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.3 * path.stat().st_size
+    got, want = open_backend(tmp_path / "int8.onnx")(pictures()), plain(net, pictures())
+    for g, w in zip(got, want, strict=True):
+        assert np.corrcoef(g.ravel(), w.ravel())[0, 1] > 0.98
+        assert not np.array_equal(g, w)
+
+
+def test_calibration_images_are_spread_over_the_training_set(tiny_root):
+    config = replace(ExportConfig(ckpt="x").data, root=str(tiny_root), size=64)
+    images = list(calibration_images(config, 3))
+    assert len(images) == 3
+    assert all(image.shape == (64, 64, 3) and image.dtype == np.uint8 for image in images)
+
+
+def test_files_that_do_not_fit_are_named(exported, tmp_path):
+    import onnx
+
+    _, path = exported
+    with pytest.raises(CheckpointError, match="no such file"):
+        open_backend(tmp_path / "none.onnx")
+    (tmp_path / "text.onnx").write_text("no network")
+    model = onnx.load(path)
+    del model.metadata_props[:]
+    onnx.save(model, tmp_path / "foreign.onnx")
+    for backend in ("onnx", "openvino"):
+        for name in ("text.onnx", "foreign.onnx"):
+            with pytest.raises(CheckpointError, match=f"{name}': not an ONNX file of facekp's"):
+                open_backend(tmp_path / name, backend)
+    onnx.helper.set_model_props(model, {ABOUT: json.dumps(describe_export(64) | {"format": 0})})
+    onnx.save(model, tmp_path / "old.onnx")
+    with pytest.raises(CheckpointError, match="another version of facekp"):
+        open_backend(tmp_path / "old.onnx")
+
+
+def test_backends_that_do_not_fit_are_named(exported):
+    _, path = exported
+    for kwargs, message in (
+        ({"path": path, "backend": "torch"}, "backend is 'torch', which does not run .*take backend=onnx"),
+        ({"path": "best.ckpt", "backend": "onnx"}, r"make an ONNX file of it with `python -m facekp.export ckpt=best"),
+        ({"path": path, "device": "cuda"}, "device is 'cuda', and backend=onnx runs on the CPU"),
+        ({"path": path, "backend": "tflite"}, "backend is 'tflite': choose one of auto, torch, onnx, openvino"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            open_backend(**kwargs)
