@@ -4,10 +4,10 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit format clean
+.PHONY: help install demo test lint types unit bench bench-gpu bench-scaling format clean
 
 help: ## show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## make .venv and install facekp in it
 
@@ -35,6 +35,15 @@ types: $(INSTALLED) ## mypy, strict
 
 unit: $(INSTALLED) ## tests and doctests
 	$(BIN)/pytest
+
+bench: $(INSTALLED) ## ours beside its peers on the CPU: a table, and benchmarks/results.json
+	$(BIN)/python -m benchmarks device=cpu
+
+bench-gpu: $(INSTALLED) ## the same on a CUDA GPU: benchmarks/results-cuda.json
+	$(BIN)/python -m benchmarks device=cuda
+
+bench-scaling: $(INSTALLED) ## time and memory by batch and size: benchmarks/scaling.json, docs/scaling.png
+	$(BIN)/python -m benchmarks.scaling
 
 format: $(INSTALLED) ## let ruff put the code in order
 	$(BIN)/ruff check --fix .
