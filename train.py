@@ -14,14 +14,15 @@ from facekp.callbacks import best_checkpoint
 from facekp.config import Config, read_config, register_schema
 from facekp.errors import one_line_errors
 from facekp.loggers import build_loggers, closing_wandb
+from facekp.machine import keep_freed_memory
 from facekp.resume import find_resume
+from facekp.summary import write_summary
 from facekp.training import (
     build_data,
     build_module,
     build_trainer,
     discard_unused,
     keyboard_interrupts,
-    write_summary,
 )
 
 register_schema()
@@ -29,6 +30,7 @@ register_schema()
 
 def train(config: Config) -> float:
     """Run one job and return its best validation score."""
+    keep_freed_memory()
     pl.seed_everything(config.seed, verbose=False)
     module = build_module(config)
     data = build_data(config)

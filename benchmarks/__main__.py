@@ -16,6 +16,7 @@ from benchmarks.results import describe, table, write
 from facekp.cli import parse_cli
 from facekp.config import expand, require
 from facekp.errors import ConfigError, one_line_errors
+from facekp.machine import keep_freed_memory
 
 GROUPS = ("loss", "step", "predict", "folder", "keypoints", "loader")
 """Each is a module of this package with `rows(bench: Bench) -> Iterator[Row]`."""
@@ -101,6 +102,7 @@ def measure(settings: Settings) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> None:
     """Measure what `argv` asks for, and print it."""
+    keep_freed_memory()  # as train.py does, for all alike
     settings = parse_cli(Settings, argv, program="python -m benchmarks", about=__doc__ or "")
     print(table(measure(settings)["rows"]))
 

@@ -2,20 +2,18 @@
 
 import ctypes
 import gc
-import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from multiprocessing import get_context
-from pathlib import Path
 
 import torch
 
 from benchmarks.timing import Call, synchronize
+from facekp.machine import MIB, read_status, reset_peak_memory
+from facekp.machine import peak_memory as current_peak
 
-MIB = 1 << 20
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-RESET_PEAK = "5"  # see proc_pid_clear_refs(5)
+CPU = torch.device("cpu")
 
 
 def peak_memory(prepare: Callable[[], Call], device: torch.device) -> float:
@@ -50,16 +48,11 @@ def _measure_cuda(call: Call, device: torch.device) -> float:
 def _measure_process(prepare: Callable[[], Call]) -> float:
     call = prepare()
     _return_free_memory()
-    try:
-        CLEAR.write_text(RESET_PEAK)
-    except OSError:
-        # No Linux, or not allowed: the peak since the start, which is too little where `prepare` took more.
-        before = _peak_since_start()
-        call()
-        return _peak_since_start() - before
-    before = _status("VmRSS")
+    reset = reset_peak_memory()
+    # Without a reset the peak since the start counts, which is too little where `prepare` took more.
+    before = read_status("VmRSS") if reset else current_peak(CPU)
     call()
-    return _status("VmHWM") - before
+    return current_peak(CPU) - before
 
 
 def _return_free_memory() -> None:
@@ -67,15 +60,3 @@ def _return_free_memory() -> None:
     gc.collect()
     with suppress(AttributeError, OSError, TypeError):  # glibc's own; others give it back at once, or keep it
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _status(key: str) -> float:
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
-    return int(line.split()[1]) / 1024  # given in kB
-
-
-def _peak_since_start() -> float:
-    import resource  # not on Windows
-
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (MIB if sys.platform == "darwin" else 1024)

@@ -23,7 +23,7 @@ from facekp.errors import ConfigError
 from facekp.export import export_onnx
 from facekp.images import UInt8Array
 from facekp.models import build_model
-from facekp.models.__main__ import multiply_adds
+from facekp.models.cost import multiply_adds
 from facekp.parser import FaceParser
 from facekp.quantise import quantise
 from facekp.upsample import Scores, argmax_at, sum_on_grid

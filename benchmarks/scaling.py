@@ -11,23 +11,28 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from benchmarks.__main__ import choose_device
 from benchmarks.harness import Bench, DType, alternate
 from benchmarks.limits import least_seconds, measure_rates
-from benchmarks.memory import MIB, peak_memory
+from benchmarks.memory import peak_memory
 from benchmarks.plot import draw
+from benchmarks.predict import drawn_scores
 from benchmarks.results import describe
-from benchmarks.step import Way, autocast
+from benchmarks.step import Way
 from benchmarks.step import prepare as prepare_step
 from benchmarks.timing import Call
+from facekp.backends import TorchBackend
 from facekp.cli import parse_cli
 from facekp.config import expand, require
 from facekp.errors import one_line_errors
 from facekp.folder import make_folder, replacing
-from facekp.models import build_model, fuse
-from facekp.models.__main__ import multiply_adds
+from facekp.machine import MIB, keep_freed_memory
+from facekp.models import build_model
+from facekp.models.cost import multiply_adds
+from facekp.parser import FaceParser
 
 REPEATS = 3
 OUT, PLOT = "benchmarks/scaling.json", "docs/scaling.png"
@@ -85,13 +90,16 @@ def prepare_training(dtype: DType, batch: int, size: int, device: torch.device) 
 
 
 def prepare_prediction(dtype: DType, batch: int, size: int, device: torch.device) -> Call:
-    """Return a call that gives the class of every pixel of a batch."""
-    net = build_model("resnet18").to(device).to(memory_format=torch.channels_last).eval()
-    images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    """Return a call that gives the masks and key points of a batch of photos, as `FaceParser` does in torch."""
+    backend = TorchBackend(build_model("resnet18"), size, device, dtype)
+    parser = FaceParser(backend)
+    photos = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
+    scores = drawn_scores(size)  # not the network's own: see benchmarks.predict.Drawn
 
     def call() -> None:
-        with torch.inference_mode(), autocast(dtype, device):
-            fuse(net(images), (size, size)).argmax(1)
+        backend(photos)
+        for _ in photos:
+            parser.face(scores, (size, size))
 
     return call
 
@@ -178,6 +186,7 @@ def half_of_memory(device: torch.device) -> float:
 
 def main(argv: Sequence[str]) -> None:
     """Measure, write and draw."""
+    keep_freed_memory()
     settings = parse_cli(Settings, argv, program="python -m benchmarks.scaling", about=__doc__ or "")
     device = choose_device(settings.device)
     bench = Bench(device, measure_rates(device, quick=settings.quick), quick=settings.quick)

@@ -20,7 +20,7 @@ from benchmarks.timing import Call
 from facekp.attributes import IGNORE_INDEX, NUM_CLASSES
 from facekp.losses import OhemCrossEntropy
 from facekp.models import build_model
-from facekp.models.__main__ import multiply_adds
+from facekp.models.cost import multiply_adds
 from facekp.optim import build_sgd
 
 LR, MOMENTUM, WEIGHT_DECAY = 1e-2, 0.9, 5e-4

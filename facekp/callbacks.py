@@ -14,6 +14,7 @@ from facekp.checkpoint import BEST, CHECKPOINTS, LAST
 from facekp.config import Config
 from facekp.data.dataset import Batch
 from facekp.loggers import MaskPictures
+from facekp.machine import peak_memory, reset_peak_memory
 from facekp.resume import Resume
 
 
@@ -32,7 +33,7 @@ def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
     folder = Path(config.output_dir) / CHECKPOINTS
     c = config.callbacks
     callbacks: list[Callback] = [
-        Throughput(config.data.batch_size),
+        Cost(config.data.batch_size),
         LastValidation(),
         # Two, because Lightning's `save_last` only follows when a new best is saved.
         BestCheckpoint(folder, c.monitor, c.mode, resume),
@@ -89,8 +90,10 @@ def _copy(old: Path, new: Path) -> None:
         shutil.copyfile(old, new)
 
 
-class Throughput(Callback):
-    """Log `train/images_per_second`, over all processes, validation left out.
+class Cost(Callback):
+    """Log `train/images_per_second`, over all processes, validation left out, and `train/peak_memory`, of one process.
+
+    Memory is in MiB: on a CPU the process's, without the loader's workers; on a GPU what torch allocated there.
 
     Args:
         batch_size: images a step, over all processes.
@@ -104,7 +107,8 @@ class Throughput(Callback):
         self._steps, self._since = 0, time.perf_counter()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, and forget what an earlier run of this process held."""
+        reset_peak_memory()
         self._restart()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -114,7 +118,7 @@ class Throughput(Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        """Log the rate since the last logged step."""
+        """Log the rate since the last logged step, and the memory."""
         self._steps += 1
         # Lightning logs the steps whose 1-based number is a multiple of log_every_n_steps.
         if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by its connector
@@ -122,4 +126,5 @@ class Throughput(Callback):
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - self._since
             pl_module.log("train/images_per_second", self._steps * self.batch_size / seconds)
+            pl_module.log("train/peak_memory", peak_memory(pl_module.device))
             self._restart()

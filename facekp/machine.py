@@ -1,7 +1,10 @@
 """What a result was measured on."""
 
+import ctypes
 import os
 import platform
+import sys
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -10,6 +13,12 @@ import torch
 from facekp import __version__
 
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python-headless", "numpy")
+
+MIB = 1 << 20
+STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # see mallopt(3)
+NEVER, LARGEST = -1, 32 * MIB
+RESET_PEAK = "5"  # see proc_pid_clear_refs(5)
 
 
 def describe_machine() -> str:
@@ -21,6 +30,46 @@ def describe_machine() -> str:
 def list_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that a result depends on."""
     return {"facekp": __version__, "python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def keep_freed_memory() -> None:
+    """Let the allocator of this process keep what is freed, for the next tensors; commands call it when they start.
+
+    Otherwise glibc gives every large tensor's memory back to the system, and fetching it anew, page by page, took 19 %
+    of a training step (docs/performance.md). Other systems' allocators are left as they are.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_TRIM_THRESHOLD, NEVER)
+        libc.mallopt(M_MMAP_THRESHOLD, LARGEST)
+
+
+def reset_peak_memory() -> bool:
+    """Let `peak_memory` start anew on every device; return False where the system does not allow it on the CPU."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        CLEAR.write_text(RESET_PEAK)
+    except OSError:  # no Linux, or not allowed
+        return False
+    return True
+
+
+def peak_memory(device: torch.device) -> float:
+    """Return the most memory that this process has held at a time, MiB: on a GPU what torch allocated there."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / MIB
+    if STATUS.is_file():
+        return read_status("VmHWM")
+    import resource  # not on Windows
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (MIB if sys.platform == "darwin" else 1024)
+
+
+def read_status(key: str) -> float:
+    """Return a figure of /proc/self/status, MiB; "VmRSS" is what the process holds now."""
+    line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
+    return int(line.split()[1]) / 1024  # given in kB
 
 
 def _processor() -> str:

@@ -15,11 +15,13 @@ from facekp.folder import replacing
 from facekp.resume import Resume
 
 FILE = "metrics.csv"
+Row = dict[str, float]
+"""What was logged at a step: `step`, `seconds` since the run began, and scores such as `val/miou`."""
 SAVE_EVERY = 5.0
 """Seconds between two writings of the file; what a validation logs is written at once."""
 
 
-def read_rows(path: Path) -> list[dict[str, float]]:
+def read_rows(path: Path) -> list[Row]:
     """Return the rows of a `metrics.csv`; empty cells are left out. No file gives no rows."""
     if not path.is_file():
         return []
@@ -43,7 +45,7 @@ class RunLog(Logger):
         super().__init__()
         self.path = folder / FILE
         self.keep_file = keep_file
-        self.rows: dict[int, dict[str, float]] = {}
+        self.rows: dict[int, Row] = {}
         if resume is not None:
             past = read_rows(resume.folder / FILE)
             self.rows = {int(row["step"]): row for row in past if row["step"] <= resume.step}

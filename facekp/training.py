@@ -1,17 +1,14 @@
 """The parts of a training run that `train.py` puts together."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
 
 from facekp.callbacks import build_callbacks
@@ -19,16 +16,9 @@ from facekp.checkpoint import CHECKPOINTS, LAST
 from facekp.config import Config, as_plain
 from facekp.data.datamodule import FaceDataModule
 from facekp.errors import ConfigError, FacekpError
-from facekp.machine import describe_machine, list_versions
-from facekp.metrics import nest_scores
 from facekp.module import FaceParsing
 from facekp.resume import Resume
 from facekp.runlog import RunLog
-
-SUMMARY = "metrics.json"
-CURVE = ("loss", "miou", "mean_f1", "pixel_accuracy")
-TRAIN_LOSS_STEPS = 100
-"""`train.loss` of a summary is the mean of what was logged in this many last steps."""
 
 
 @contextmanager
@@ -131,43 +121,3 @@ def keyboard_interrupts(trainer: pl.Trainer) -> Iterator[None]:
                 print(f"resume={last} continues this run", file=sys.stderr)
             raise KeyboardInterrupt from None
         raise
-
-
-def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
-    """Write the run's final scores to `metrics.json`, on one process, and return them."""
-    rows = [log.rows[step] for step in sorted(log.rows)]
-    steps = int(max((row["step"] for row in rows), default=0))
-    late = [r["train/loss"] for r in rows if "train/loss" in r and r["step"] > steps - TRAIN_LOSS_STEPS]
-    summary: dict[str, Any] = {
-        "model": config.model,
-        "seed": config.seed,
-        "steps": steps,
-        "seconds": rows[-1]["seconds"] if rows else 0.0,
-        "train": {"loss": sum(late) / len(late) if late else None},
-    }
-    validated = [row for row in rows if config.callbacks.monitor in row]
-    if not validated:
-        raise ConfigError(
-            f"resume is '{config.resume}', a finished run that kept no metrics.csv: nothing is left to do"
-        )
-    best = (max if config.callbacks.mode == "max" else min)(validated, key=lambda r: r[config.callbacks.monitor])
-    summary["val"] = {
-        "best": nest_scores(best, "val"),
-        "last": nest_scores(validated[-1], "val"),
-        "curve": [{"step": int(row["step"]), **{k: round(row[f"val/{k}"], 6) for k in CURVE}} for row in validated],
-    }
-    tested = [row for row in rows if "test/miou" in row]
-    if tested:
-        # It was the best checkpoint that was tested.
-        summary["test"] = nest_scores({**tested[-1], "step": best["step"]}, "test")
-    settings = as_plain(config)
-    del settings["output_dir"]  # the folder that holds this file
-    summary |= {
-        "settings": settings,
-        "machine": describe_machine(),
-        "precision": resolve_precision(config.trainer.precision, config.trainer.accelerator),
-        "versions": list_versions(),
-    }
-    text = json.dumps(summary, indent=2) + "\n"
-    rank_zero_only((Path(config.output_dir) / SUMMARY).write_text)(text, encoding="utf-8")
-    return summary

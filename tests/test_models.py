@@ -1,5 +1,6 @@
 """Networks: shapes, sizes and costs worked out by hand, and the attention formula on made-up branches."""
 
+import copy
 import math
 from collections.abc import Callable
 from urllib.error import URLError
@@ -12,9 +13,10 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from facekp.errors import ConfigError
 from facekp.models import Network, build_model, fuse, model_names, register, registry
-from facekp.models.__main__ import multiply_adds
+from facekp.models.cost import multiply_adds
 from facekp.models.heads import OutputHead
 from facekp.models.residual_attention import AttentionModule, Bottleneck, DownUp
+from facekp.models.resnet import Stem
 
 
 def parameters(net: nn.Module) -> int:
@@ -152,7 +154,7 @@ class TestResNet18:
             if isinstance(layer, nn.BatchNorm2d):  # so that a wrong order of layers cannot hide
                 nn.init.uniform_(layer.running_mean, -0.2, 0.2)
                 nn.init.uniform_(layer.running_var, 0.5, 2)
-        ours = {"conv1": net.stem[0], "bn1": net.stem[1], "layer1": net.stem[4]}
+        ours = {"conv1": net.stem[0].conv, "bn1": net.stem[0].bn, "layer1": net.stem[1]}
         ours |= {name: getattr(net, name) for name in ("layer2", "layer3", "layer4")}
         for name, part in ours.items():
             part.load_state_dict(getattr(other, name).state_dict())
@@ -162,6 +164,18 @@ class TestResNet18:
             want = create_feature_extractor(other, ["layer2", "layer3", "layer4"])(images).values()
             for got, features in zip(net(images), want, strict=True):
                 assert torch.equal(got, features)
+
+    def test_the_stem_trains_as_torchvisions(self) -> None:
+        other = torchvision.models.resnet18(weights=None)
+        stem = Stem(copy.deepcopy(other))
+        plain = nn.Sequential(other.conv1, other.bn1, other.relu, other.maxpool)
+        images = torch.randn(2, 3, 32, 32)
+        ahead = torch.randn(2, 64, 8, 8)
+        for net in (stem, plain):
+            (net(images) * ahead).sum().backward()
+        assert torch.equal(stem.conv.weight.grad, other.conv1.weight.grad)
+        assert torch.equal(stem.bn.bias.grad, other.bn1.bias.grad)
+        assert torch.equal(stem.bn.running_var, other.bn1.running_var)
 
     def test_a_bad_pretrained_names_the_choices(self) -> None:
         with pytest.raises(ConfigError, match=r"model\.pretrained is 'coco': choose false or imagenet"):
@@ -183,7 +197,7 @@ class TestResNet18:
         weights = torchvision.models.resnet18(weights=None).state_dict()
         monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda *_, **__: weights)
         net = build_model("resnet18", pretrained="imagenet")
-        assert torch.equal(net.stem[0].weight, weights["conv1.weight"])
+        assert torch.equal(net.stem[0].conv.weight, weights["conv1.weight"])
         assert torch.equal(net.layer4[1].conv2.weight, weights["layer4.1.conv2.weight"])
 
 

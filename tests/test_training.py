@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from types import ModuleType
 from typing import Any
 
@@ -33,7 +34,7 @@ from facekp.training import build_data, build_module, build_trainer
 
 STEPS = 8
 VAL_EVERY = 4
-WALL_CLOCK = {"seconds", "train/images_per_second"}
+WALL_CLOCK = {"seconds", "train/images_per_second", "train/peak_memory"}  # not the same in two equal runs
 
 
 def settings(root: Path, folder: Path, **trainer: Any) -> Config:
@@ -193,10 +194,20 @@ class TestRun:
         assert summary["test"]["loss"] == pytest.approx(rows[7]["test/loss"], abs=1e-6)
         assert [(row["step"], row["miou"]) for row in summary["val"]["curve"]] == [
             (step, pytest.approx(rows[step - 1]["val/miou"], abs=1e-6)) for step in (4, 8)]  # fmt: skip
+        clock = read_rows(straight / "metrics.csv")
+        for point in summary["val"]["curve"]:
+            losses = [row["train/loss"] for row in rows if row["step"] <= point["step"] and "train/loss" in row]
+            assert point["train_loss"] == pytest.approx(sum(losses) / len(losses))
+            assert point["seconds"] == clock[point["step"] - 1]["seconds"]
         assert summary["settings"]["data"]["batch_size"] == 4
         assert "output_dir" not in summary["settings"]  # it would tell readers of a published result nothing
         assert summary["precision"] == "32-true"
         assert summary["versions"]["torch"] == torch.__version__.partition("+")[0]
+        cost = summary["cost"]
+        assert cost["images_per_second"] == pytest.approx(median(r["train/images_per_second"] for r in clock), abs=0.01)
+        assert cost["peak_memory"] == pytest.approx(max(r["train/peak_memory"] for r in clock), abs=0.1)
+        assert 100 < cost["peak_memory"] < 100_000  # MiB; torch alone takes more than 100
+        assert cost["parameters"] == sum(p.numel() for p in build_model("resnet18").parameters())
         assert summary["test"]["step"] == best["step"]  # it is the best checkpoint that was tested
         saved = read_checkpoint(straight / "checkpoints" / "best.ckpt")
         assert saved["global_step"] == best["step"]

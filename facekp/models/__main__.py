@@ -1,19 +1,10 @@
 """`python -m facekp.models`: every network's size and cost."""
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from facekp.errors import ConfigError
 from facekp.models import build_model, model_names
-
-SIZE = 448
-
-
-def multiply_adds(model: torch.nn.Module, size: int = SIZE) -> int:
-    """Return the multiply-adds of one (1, 3, size, size) image."""
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        model.eval()(torch.empty(1, 3, size, size))
-    return int(counter.get_total_flops()) // 2
+from facekp.models.cost import SIZE, count_parameters, multiply_adds
 
 
 def main() -> None:
@@ -26,8 +17,7 @@ def main() -> None:
         except ConfigError as error:  # a package that is not installed
             print(f"{name:<20} left out: {error}")
             continue
-        parameters = sum(p.numel() for p in model.parameters())
-        print(f"{name:<20} {parameters / 1e6:>10.2f} M {multiply_adds(model) / 1e9:>20.2f} G")
+        print(f"{name:<20} {count_parameters(model) / 1e6:>10.2f} M {multiply_adds(model) / 1e9:>20.2f} G")
 
 
 if __name__ == "__main__":

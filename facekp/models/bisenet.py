@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from facekp.attributes import NUM_CLASSES
 from facekp.models.heads import check_input
 from facekp.models.registry import Network, register
-from facekp.models.resnet import resnet18_trunk
+from facekp.models.resnet import Stem, resnet18_trunk
 
 
 def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
@@ -66,7 +66,7 @@ class ContextPath(nn.Module):
     def __init__(self, pretrained: Literal[False, "imagenet"]) -> None:
         super().__init__()
         trunk = resnet18_trunk(pretrained)
-        self.stem = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool, trunk.layer1, trunk.layer2)
+        self.stem = nn.Sequential(Stem(trunk), trunk.layer1, trunk.layer2)
         self.layer3, self.layer4 = trunk.layer3, trunk.layer4
         self.refine16, self.refine32 = AttentionRefinement(256, 128), AttentionRefinement(512, 128)
         self.tail = _conv_norm_relu(512, 128, 1)

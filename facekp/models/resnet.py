@@ -33,7 +33,7 @@ class ResNet18(Network):
     def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
         super().__init__()
         trunk = resnet18_trunk(pretrained)
-        self.stem = nn.Sequential(trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool, trunk.layer1)
+        self.stem = nn.Sequential(Stem(trunk), trunk.layer1)
         self.layer2, self.layer3, self.layer4 = trunk.layer2, trunk.layer3, trunk.layer4
         self.heads = output_heads((128, 256, 512))
 
@@ -45,6 +45,25 @@ class ResNet18(Network):
         at32 = self.layer4(at16)
         fine, middle, coarse = self.heads
         return fine(at8), middle(at16), coarse(at32)
+
+
+class Stem(nn.Module):
+    """A ResNet's first convolution, with batch-norm, ReLU and max pooling: (N, 3, H, W) to (N, 64, H/4, W/4)."""
+
+    def __init__(self, trunk: torchvision.models.ResNet) -> None:
+        super().__init__()
+        self.conv, self.bn, self.relu, self.pool = trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the features of `images`."""
+        features = self.bn(self.conv(images))
+        if self.training:
+            # The largest of some values is positive where one of them is: the same, with a quarter of the work.
+            pooled: Tensor = self.relu(self.pool(features))
+        else:
+            # Runtimes make one call of convolution and ReLU; int8 needs no bits for what ReLU drops.
+            pooled = self.pool(self.relu(features))
+        return pooled
 
 
 def check_pretrained(pretrained: object) -> None:

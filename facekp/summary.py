@@ -1,0 +1,97 @@
+"""`metrics.json` of a run folder: what a finished run reached, on what settings, and what it cost."""
+
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
+
+from facekp.config import Config, as_plain
+from facekp.errors import ConfigError
+from facekp.machine import describe_machine, list_versions
+from facekp.metrics import nest_scores
+from facekp.models import build_model
+from facekp.models.cost import count_parameters, multiply_adds
+from facekp.runlog import Row, RunLog
+from facekp.training import resolve_precision
+
+SUMMARY = "metrics.json"
+CURVE = ("loss", "miou", "mean_f1", "pixel_accuracy")
+TRAIN_LOSS_STEPS = 100
+"""A training loss is the mean of what was logged in this many steps."""
+
+
+def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
+    """Write the run's final scores to `metrics.json`, on one process, and return them.
+
+    Raises:
+        ConfigError: the run has no validation, so that nothing is left to do.
+    """
+    rows = [log.rows[step] for step in sorted(log.rows)]
+    monitor = config.callbacks.monitor
+    validated = [row for row in rows if monitor in row]
+    if not validated:
+        raise ConfigError(
+            f"resume is '{config.resume}', a finished run that kept no metrics.csv: nothing is left to do"
+        )
+    best = (max if config.callbacks.mode == "max" else min)(validated, key=lambda row: row[monitor])
+    steps = int(rows[-1]["step"])
+    summary: dict[str, Any] = {
+        "model": config.model,
+        "seed": config.seed,
+        "steps": steps,
+        "seconds": rows[-1]["seconds"],
+        "train": {"loss": mean_loss(rows, steps)},
+        "val": {
+            "best": nest_scores(best, "val"),
+            "last": nest_scores(validated[-1], "val"),
+            "curve": [_point(rows, row) for row in validated],
+        },
+    }
+    tested = [row for row in rows if "test/miou" in row]
+    if tested:
+        # It was the best checkpoint that was tested.
+        summary["test"] = nest_scores({**tested[-1], "step": best["step"]}, "test")
+    settings = as_plain(config)
+    del settings["output_dir"]  # the folder that holds this file
+    summary |= {
+        "cost": _cost(config, rows),
+        "settings": settings,
+        "machine": describe_machine(),
+        "precision": resolve_precision(config.trainer.precision, config.trainer.accelerator),
+        "versions": list_versions(),
+    }
+    text = json.dumps(summary, indent=2) + "\n"
+    rank_zero_only((Path(config.output_dir) / SUMMARY).write_text)(text, encoding="utf-8")
+    return summary
+
+
+def mean_loss(rows: list[Row], step: int) -> float | None:
+    """Return the mean training loss of the `TRAIN_LOSS_STEPS` steps up to `step`; None where none was logged."""
+    losses = [r["train/loss"] for r in rows if "train/loss" in r and step - TRAIN_LOSS_STEPS < r["step"] <= step]
+    return statistics.fmean(losses) if losses else None
+
+
+def _point(rows: list[Row], row: Row) -> dict[str, float | None]:
+    """Return one validation of the curve."""
+    step = int(row["step"])
+    scores = {name: round(row[f"val/{name}"], 6) for name in CURVE}
+    return {"step": step, "seconds": row["seconds"], "train_loss": mean_loss(rows, step), **scores}
+
+
+def _cost(config: Config, rows: list[Row]) -> dict[str, float | None]:
+    """Return the network's size, its multiply-adds for one training crop, and the run's speed and memory."""
+    with torch.device("meta"):
+        # Weights are not needed, and may not be there any more.
+        settings: dict[str, Any] = {k: False if k == "pretrained" else v for k, v in config.model.items()}
+        net = build_model(**settings)
+    speed = [row["train/images_per_second"] for row in rows if "train/images_per_second" in row]
+    memory = [row["train/peak_memory"] for row in rows if "train/peak_memory" in row]
+    return {
+        "parameters": count_parameters(net),
+        "multiply_adds": multiply_adds(net, config.data.crop),
+        "images_per_second": round(statistics.median(speed), 2) if speed else None,
+        "peak_memory": round(max(memory), 1) if memory else None,
+    }
