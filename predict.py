@@ -6,6 +6,7 @@ from facekp.cli import parse_cli
 from facekp.config import expand
 from facekp.errors import one_line_errors
 from facekp.folder import make_folder
+from facekp.machine import keep_freed_memory
 from facekp.parser import FaceParser
 from facekp.pipeline import list_jobs, parse_files
 from facekp.prediction import PredictConfig, find_images
@@ -13,6 +14,7 @@ from facekp.prediction import PredictConfig, find_images
 
 def main(argv: list[str]) -> int:
     """Parse what `argv` names; return 1 if any file was skipped."""
+    keep_freed_memory()
     config = parse_cli(PredictConfig, argv, program="python predict.py", about=__doc__ or "")
     images = find_images(config.source)
     parser = FaceParser.from_checkpoint(config.ckpt, config.device, config.backend, config.keypoints)

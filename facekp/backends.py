@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any, Literal, Protocol, get_args
 
@@ -95,7 +96,7 @@ class OnnxBackend:
             self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             about = self._session.get_modelmeta().custom_metadata_map.get(ABOUT)
         except Exception as error:  # its exceptions have no base class of their own
-            raise _not_onnx(path) from error
+            raise _not_onnx(path, error) from error
         self.size = _read_about(path, about)
 
     def __call__(self, images: UInt8Array) -> list[Scores]:
@@ -118,15 +119,16 @@ class OpenVinoBackend:
             model = core.read_model(path)
             about = model.get_rt_info(["framework", ABOUT]).value if model.has_rt_info(["framework", ABOUT]) else None
         except RuntimeError as error:
-            raise _not_onnx(path) from error
+            raise _not_onnx(path, error) from error
         self.size = _read_about(path, about)
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
         self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+        self._lock = Lock()  # a request serves one call at a time
 
     def __call__(self, images: UInt8Array) -> list[Scores]:
         """Return the score maps; see `Backend`."""
-        results = self._request.infer([images], share_inputs=True)
-        return [np.array(scores) for scores in results.values()]
+        with self._lock:
+            return [np.array(scores) for scores in self._request.infer([images], share_inputs=True).values()]
 
 
 def open_backend(path: str | Path, backend: str = "auto", device: str = "auto") -> Backend:
@@ -141,7 +143,7 @@ def open_backend(path: str | Path, backend: str = "auto", device: str = "auto") 
         CheckpointError: a file of another kind.
         ConfigError: a backend that is unknown, not installed, or does not fit the file or the device.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     exported = is_onnx(path)
     if backend == "auto":
         backend = "onnx" if exported else "torch"
@@ -176,7 +178,7 @@ def resolve_device(device: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
+        torch.zeros(1, device=found).item()  # the meta device has no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device is '{device}', which this machine does not have ({reason}): take auto") from error
@@ -205,8 +207,11 @@ def _read_about(path: Path, text: str | None) -> int:
     return size
 
 
-def _not_onnx(path: Path) -> CheckpointError:
-    return CheckpointError(f"checkpoint '{path}': not an ONNX file of facekp's; `python -m facekp.export` makes one")
+def _not_onnx(path: Path, error: Exception | None = None) -> CheckpointError:
+    reason = f" ({str(error).strip().splitlines()[0]})" if error and str(error).strip() else ""
+    return CheckpointError(
+        f"checkpoint '{path}': not an ONNX file of facekp's{reason}; `python -m facekp.export` makes one"
+    )
 
 
 def _import(module: str, extra: str) -> ModuleType:

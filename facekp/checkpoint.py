@@ -11,7 +11,7 @@ from torch import nn
 from facekp.attributes import ATTRIBUTES
 from facekp.data.transforms import MEAN, STD
 from facekp.errors import CheckpointError, ConfigError
-from facekp.models import build_model
+from facekp.models import build_without_weights
 
 KEY = "facekp"
 FORMAT = 1
@@ -91,8 +91,7 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     content = read_checkpoint(path)
     about: dict[str, Any] = content[KEY]
     try:
-        # The weights come from the file, so none are fetched.
-        net = build_model(**{**about["model"], **({"pretrained": False} if "pretrained" in about["model"] else {})})
+        net = build_without_weights(**about["model"])
         weights = {k.removeprefix(NET_PREFIX): v for k, v in content["state_dict"].items() if k.startswith(NET_PREFIX)}
         net.load_state_dict(weights)
     except (ConfigError, KeyError, TypeError, RuntimeError) as error:

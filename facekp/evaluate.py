@@ -23,8 +23,9 @@ from facekp.data.dataset import Batch
 from facekp.data.layout import SPLITS
 from facekp.data.transforms import denormalise
 from facekp.errors import one_line_errors
-from facekp.folder import make_folder
+from facekp.folder import make_folder, replacing
 from facekp.losses import OhemCrossEntropy
+from facekp.machine import keep_freed_memory
 from facekp.metrics import ParsingMetrics, nest_scores
 from facekp.models import fuse
 
@@ -98,8 +99,9 @@ def load_scorer(path: str, backend: str, device: str) -> tuple[Callable[[Tensor]
 
 def main(argv: list[str]) -> None:
     """Print the scores and write them."""
+    keep_freed_memory()
     config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=__doc__ or "")
-    net, size, device = load_scorer(config.ckpt, config.backend, config.device)
+    net, size, device = load_scorer(str(expand(config.ckpt)), config.backend, config.device)
     out = expand(config.out)
     make_folder(out.parent)
     data = FaceDataModule(replace(config.data, size=config.size or size), seed=0, total_steps=0)
@@ -111,7 +113,8 @@ def main(argv: list[str]) -> None:
     for name in ATTRIBUTES:
         iou, f1 = scores["iou"][name], scores["f1"][name]
         print(f"{name:<12} " + ("  absent" if iou is None else f"{iou:>7.4f} {f1:>7.4f}"))
-    out.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    with replacing(out) as part:
+        part.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     print(f"\nwritten to {out}")
 
 

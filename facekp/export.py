@@ -115,10 +115,11 @@ def calibration_images(data: DataConfig, count: int) -> list[UInt8Array]:
 def main(argv: list[str]) -> None:
     """Write what `argv` asks for."""
     config = parse_cli(ExportConfig, argv, program="python -m facekp.export", about=__doc__ or "")
-    net, about = load_network(config.ckpt)
+    ckpt = expand(config.ckpt)
+    net, about = load_network(ckpt)
     size = int(about["size"])
     ending = ONNX_SUFFIX if config.precision == "float32" else f".{config.precision}{ONNX_SUFFIX}"
-    out = expand(config.out) if config.out else Path(config.ckpt).with_suffix(ending)
+    out = expand(config.out) if config.out else ckpt.with_suffix(ending)
     make_folder(out.parent)
     # First, so that a data set that is missing is told before any work.
     images = calibration_images(replace(config.data, size=size), config.images) if config.precision == "int8" else []

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from facekp.attributes import IGNORE_INDEX
 
@@ -84,6 +85,7 @@ class _OhemFunction(torch.autograd.Function):
         return loss
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
         (grad,) = ctx.saved_tensors
         return (grad * grad_outputs[0]).to(ctx.dtype), None, None

@@ -12,7 +12,7 @@ from facekp.config import Config, as_plain
 from facekp.errors import ConfigError
 from facekp.machine import describe_machine, list_versions
 from facekp.metrics import nest_scores
-from facekp.models import build_model
+from facekp.models import build_without_weights
 from facekp.models.cost import count_parameters, multiply_adds
 from facekp.runlog import Row, RunLog
 from facekp.training import resolve_precision
@@ -84,9 +84,7 @@ def _point(rows: list[Row], row: Row) -> dict[str, float | None]:
 def _cost(config: Config, rows: list[Row]) -> dict[str, float | None]:
     """Return the network's size, its multiply-adds for one training crop, and the run's speed and memory."""
     with torch.device("meta"):
-        # Weights are not needed, and may not be there any more.
-        settings: dict[str, Any] = {k: False if k == "pretrained" else v for k, v in config.model.items()}
-        net = build_model(**settings)
+        net = build_without_weights(**config.model)
     speed = [row["train/images_per_second"] for row in rows if "train/images_per_second" in row]
     memory = [row["train/peak_memory"] for row in rows if "train/peak_memory" in row]
     return {

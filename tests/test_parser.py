@@ -122,8 +122,9 @@ def test_images_that_cannot_be_parsed_are_named(parser, image, message):
 def test_unknown_alignment_and_device_are_named(parser):
     with pytest.raises(ConfigError, match="align is 'auto'"):
         parser(picture(64, 64, 0, 0, 8), align="auto")
-    with pytest.raises(ConfigError, match="device is 'cuda:99'"):
-        resolve_device("cuda:99")
+    for device in ("cuda:99", "meta"):  # the second is one of torch's, without values
+        with pytest.raises(ConfigError, match=f"device is '{device}'"):
+            resolve_device(device)
 
 
 def test_files_hold_the_mask_the_overlay_and_the_documented_json(parser, tmp_path):

@@ -6,7 +6,7 @@ A new network is one file here, decorated with `@register("its_name")` and impor
 
 from facekp.models.bisenet import BiSeNet
 from facekp.models.fusion import fuse
-from facekp.models.registry import Network, build_model, model_names, register
+from facekp.models.registry import Network, build_model, build_without_weights, model_names, register
 from facekp.models.residual_attention import ResidualAttention
 from facekp.models.resnet import ResNet18
 from facekp.models.smp import Smp
@@ -18,6 +18,7 @@ __all__ = [
     "ResidualAttention",
     "Smp",
     "build_model",
+    "build_without_weights",
     "fuse",
     "model_names",
     "register",

@@ -71,3 +71,8 @@ def build_model(name: str, **kwargs: object) -> Network:
         if key not in known:
             raise ConfigError(f"model.{key} is not a setting of {name}: it has {', '.join(known) or 'none'}")
     return network(**kwargs)
+
+
+def build_without_weights(name: str, **kwargs: object) -> Network:
+    """Build a network as `build_model` does, but fetch no published weights: its own are loaded, or none are needed."""
+    return build_model(name, **{key: False if key == "pretrained" else value for key, value in kwargs.items()})
