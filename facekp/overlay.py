@@ -17,9 +17,9 @@ SUBPIXEL_BITS = 4
 
 def colour_mask(mask: UInt8Array) -> UInt8Array:
     """Return the colours (H, W, 3) uint8 RGB of a mask (H, W) uint8 of class ids; other values are black."""
-    table = np.zeros((256, 3), dtype=np.uint8)
-    table[: len(PALETTE)] = PALETTE
-    return table[mask]
+    table = np.zeros((256, 1, 3), dtype=np.uint8)
+    table[: len(PALETTE), 0] = PALETTE
+    return np.asarray(cv2.LUT(cv2.merge([mask] * 3), table), np.uint8)
 
 
 def draw_overlay(image: UInt8Array, face: Face) -> UInt8Array:
@@ -38,7 +38,7 @@ def draw_overlay(image: UInt8Array, face: Face) -> UInt8Array:
     enlarged = cv2.resize(face.mask, size, interpolation=cv2.INTER_NEAREST_EXACT) if scale > 1 else face.mask
     mask = np.asarray(enlarged, np.uint8)
     blended = cv2.addWeighted(photo, 1 - OPACITY, colour_mask(mask), OPACITY, 0)
-    canvas = np.where((mask > 0)[..., None], blended, photo).astype(np.uint8)
+    canvas = np.asarray(cv2.copyTo(blended, mask, photo.copy()), np.uint8)
     unit = max(size) / 100
     for attribute in face.attributes.values():
         # Pixel centres are whole numbers in both frames.
