@@ -10,7 +10,6 @@ import torch
 from omegaconf import MISSING
 from torch import Tensor
 from torch.utils.data import DataLoader
-from torchmetrics import MeanMetric
 from tqdm import tqdm
 
 from facekp.attributes import ATTRIBUTES
@@ -23,11 +22,11 @@ from facekp.data.dataset import Batch
 from facekp.data.layout import SPLITS
 from facekp.data.transforms import denormalise
 from facekp.errors import one_line_errors
+from facekp.evaluation import Evaluation
 from facekp.folder import make_folder, replacing
 from facekp.losses import OhemCrossEntropy
 from facekp.machine import keep_freed_memory
-from facekp.metrics import ParsingMetrics, nest_scores
-from facekp.models import fuse
+from facekp.metrics import nest_scores
 
 
 @dataclass
@@ -67,16 +66,11 @@ def evaluate(
         `loss` (OHEM with the default settings, summed over heads, mean over images), `miou`, `mean_f1`,
         `pixel_accuracy`, `classes`, and `iou` and `f1` by class; None for a class that is in no image.
     """
-    metrics = ParsingMetrics().to(device)
-    loss, criterion = MeanMetric().to(device), OhemCrossEntropy()
+    evaluation = Evaluation(OhemCrossEntropy()).to(device)
     for batch in tqdm(loader, unit="batch", desc="evaluating"):
         images = batch["image"].to(device, memory_format=torch.channels_last)
-        labels = batch["label"].to(device)
-        scores = net(images)
-        metrics.update(fuse(scores, (labels.shape[1], labels.shape[2])).argmax(1), labels)
-        loss.update(torch.stack([criterion(s, labels) for s in scores]).sum(), weight=len(labels))
-    row = {"val/loss": float(loss.compute())} | {f"val/{k}": float(v) for k, v in metrics.compute().items()}
-    return nest_scores(row, "val")
+        evaluation.update(net(images), batch["label"].to(device))
+    return nest_scores({f"val/{name}": float(value) for name, value in evaluation.compute().items()}, "val")
 
 
 def load_scorer(path: str, backend: str, device: str) -> tuple[Callable[[Tensor], Sequence[Tensor]], int, torch.device]:

@@ -7,14 +7,12 @@ import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
-from torchmetrics import MeanMetric
 
-from facekp.attributes import IGNORE_INDEX
 from facekp.checkpoint import KEY, describe
 from facekp.data.dataset import Batch
+from facekp.evaluation import Evaluation
 from facekp.losses import OhemCrossEntropy
-from facekp.metrics import ParsingMetrics
-from facekp.models import Network, build_model, fuse
+from facekp.models import Network, build_model
 from facekp.optim import PolySchedule, build_sgd
 
 
@@ -49,10 +47,7 @@ class FaceParsing(pl.LightningModule):
         # Convolutions are faster in channels_last, on CPUs and tensor cores alike.
         self.net: Network = build_model(**model).to(memory_format=torch.channels_last)
         self.criterion = OhemCrossEntropy(**loss)
-        self.val_metrics = ParsingMetrics()
-        self.test_metrics = ParsingMetrics()
-        # Lightning's own mean rounds the number of images when several processes have different ones.
-        self.val_loss, self.test_loss = MeanMetric(), MeanMetric()
+        self.val, self.test = Evaluation(self.criterion), Evaluation(self.criterion)
         if compile:
             self.net.compile()
 
@@ -61,15 +56,10 @@ class FaceParsing(pl.LightningModule):
         scores: tuple[Tensor, ...] = self.net(images.contiguous(memory_format=torch.channels_last))
         return scores
 
-    def _step(self, batch: Batch) -> tuple[Tensor, list[Tensor], tuple[Tensor, ...]]:
-        """Return the summed loss, each head's, and the scores."""
-        scores = self(batch["image"])
-        losses = [self.criterion(s, batch["label"]) for s in scores]
-        return torch.stack(losses).sum(), losses, scores
-
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
-        loss, losses, _ = self._step(batch)
+        losses = [self.criterion(scores, batch["label"]) for scores in self(batch["image"])]
+        loss = torch.stack(losses).sum()
         self.log("train/loss", loss.detach(), prog_bar=True)
         parts = zip(self.net.head_names, losses, strict=False)  # fewer where a user keeps the network in eval mode
         self.log_dict({f"train/loss_{name}": part.detach() for name, part in parts})
@@ -78,19 +68,19 @@ class FaceParsing(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch."""
-        self._evaluate(batch, self.val_loss, self.val_metrics)
+        self.val.update(self(batch["image"]), batch["label"])
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch."""
-        self._evaluate(batch, self.test_loss, self.test_metrics)
+        self.test.update(self(batch["image"]), batch["label"])
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the whole split."""
-        self._report("val", self.val_loss, self.val_metrics)
+        self.log_dict({f"val/{name}": value for name, value in self.val.compute().items()})
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of the whole split."""
-        self._report("test", self.test_loss, self.test_metrics)
+        self.log_dict({f"test/{name}": value for name, value in self.test.compute().items()})
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return SGD and its schedule, which advances with every step."""
@@ -107,19 +97,6 @@ class FaceParsing(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what prediction needs to know, as plain data."""
         checkpoint[KEY] = describe(self.hparams.model, self.hparams.size)
-
-    def _evaluate(self, batch: Batch, mean_loss: MeanMetric, metrics: ParsingMetrics) -> None:
-        loss, _, scores = self._step(batch)
-        labels = batch["label"]
-        metrics.update(fuse(scores, (labels.shape[-2], labels.shape[-1])).argmax(1), labels)
-        images = int((labels != IGNORE_INDEX).flatten(1).any(1).sum())  # blanks (see EvaluationOrder) do not count
-        mean_loss.update(loss, weight=images)
-
-    def _report(self, split: str, mean_loss: MeanMetric, metrics: ParsingMetrics) -> None:
-        scores = {"loss": mean_loss.compute(), **metrics.compute()}
-        mean_loss.reset()
-        metrics.reset()
-        self.log_dict({f"{split}/{name}": value for name, value in scores.items()})
 
     def _learning_rate(self) -> float:
         optimizers = self.trainer.optimizers
