@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -73,10 +72,7 @@ def _loops(mask: UInt8Array, min_area: float, method: str, grid: Scores | None) 
     classes = range(1, NUM_CLASSES)
     if method == "canny":
         return edge_loops(mask, classes, min_area)
-    if grid is None:
-        return mask_loops(mask, classes, min_area)
-    present = np.flatnonzero(cv2.calcHist([mask], [0], None, [NUM_CLASSES], [0, NUM_CLASSES]))
-    return level_loops(grid, (mask.shape[0], mask.shape[1]), present.tolist(), min_area)
+    return mask_loops(mask, classes, min_area) if grid is None else level_loops(grid, mask, classes, min_area)
 
 
 def _finished(loop: Loop, size: tuple[int, int]) -> Contour:

@@ -18,33 +18,39 @@ from facekp.upsample import Scores, halfway
 
 # The margin beyond the image's border: so low that the zero level between it and any score lies on the border.
 BEYOND = -1e9
+# Level lines are drawn straight between samples, and bilinear scores are not. So the cells of small attributes are halved
+# as long as the longer side of their box has at most so many samples, and at most three times.
+SAMPLES = 128
+MOST_HALVINGS = 3
 
 
-def level_loops(grid: Scores, size: tuple[int, int], classes: Sequence[int], min_area: float) -> Iterator[Loop]:
-    """Yield the outlines of the parts of every class but background, and those of their holes, from scores.
+def level_loops(grid: Scores, mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
+    """Yield the outlines of the parts of every class, and those of their holes, from scores.
 
     Args:
         grid: (2h + 1, 2w + 1, C) float32, what `facekp.upsample.sum_on_grid` gives.
-        size: (H, W) of the image that the grid covers from border to border; outlines are in its pixels.
-        classes: the ids that win somewhere, background among them; the others' scores are not looked at.
+        mask: (H, W) uint8, their argmax; the grid covers it from border to border.
+        classes: ids that are traced.
         min_area: parts (without their holes) and holes of fewer pixels than this are dropped.
     """
-    # Twice as fine as the grid: a level line is drawn straight between samples, and bilinear scores are not.
-    scores = halfway(halfway(grid.transpose(2, 0, 1)[list(classes)], 1), 2)
-    best, second = _best_two(scores)
-    samples = np.array(best.shape[::-1]) - 1
-    per_sample = np.array(size[::-1]) / samples
-    for class_id, own in zip(classes, scores, strict=True):
-        wins = own >= best
-        x, y, width, height = cv2.boundingRect(wins.view(np.uint8)) if class_id else (0, 0, 0, 0)
+    cells = np.array(grid.shape[1::-1]) - 1
+    per_cell = np.array(mask.shape[::-1]) / cells
+    own = np.empty(mask.shape, bool)
+    for i in classes:
+        x, y, width, height = cv2.boundingRect(np.equal(mask, i, out=own).view(np.uint8))
         if width:
-            # One sample more on every side, where another class wins; beyond the border none is needed.
-            left, top = max(x - 1, 0), max(y - 1, 0)
-            box = np.s_[top : y + height + 1, left : x + width + 1]
-            margin = own[box] - np.where(wins[box], second[box], best[box])
-            for part in _parts(margin, BEYOND, (left, top)):
-                curves = [curve.clip(0, samples) * per_sample - 0.5 for curve in part]
-                yield from _large(class_id, curves, min_area)
+            # One cell more on every side, where other classes win.
+            first = np.maximum(np.floor((x, y) / per_cell).astype(int) - 1, 0)
+            last = np.minimum(np.ceil((x + width, y + height) / per_cell).astype(int) + 1, cells)
+            halvings = int(np.log2(SAMPLES / max(last - first)).clip(0, MOST_HALVINGS))
+            box = np.s_[first[1] : last[1] + 1, first[0] : last[0] + 1]
+            left, top, right, bottom = *(first * per_cell).astype(int), *np.ceil(last * per_cell).astype(int)
+            rivals = np.flatnonzero(cv2.calcHist([mask[top:bottom, left:right]], [0], None, [19], [0, 19]))
+            margin = _margin(grid[box], i, [k for k in rivals.tolist() if k != i], halvings)
+            for part in _parts(margin, BEYOND):
+                # A line to beyond the border ends a little outside of it.
+                inside = [(first + curve / 2**halvings).clip(0, cells) for curve in part]
+                yield from _large(i, [curve * per_cell - 0.5 for curve in inside], min_area)
 
 
 def mask_loops(mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
@@ -55,37 +61,27 @@ def mask_loops(mask: UInt8Array, classes: range, min_area: float) -> Iterator[Lo
         x, y, width, height = cv2.boundingRect(own)
         if width:
             margin = np.where(own[y : y + height, x : x + width], 1.0, -1.0)
-            for part in _parts(margin, -1.0, (x, y)):
-                loops.extend(_large(i, part, min_area))
+            for part in _parts(margin, -1.0):
+                loops.extend(_large(i, [curve + np.array([x, y]) for curve in part], min_area))
     for loop, curve in zip(loops, smoothed([loop.curve for loop in loops], SMOOTHING), strict=True):
         yield loop._replace(curve=curve)
 
 
-def _best_two(scores: Scores) -> tuple[Scores, Scores]:
-    """Return the highest and the second highest of scores (C, H, W) at every place, (H, W) each."""
-    best, second = scores[0].copy(), np.full(scores.shape[1:], BEYOND, np.float32)
-    lower = np.empty_like(best)
-    for own in scores[1:]:
-        np.minimum(best, own, out=lower)
-        np.maximum(second, lower, out=second)
-        np.maximum(best, own, out=best)
-    return best, second
+def _margin(grid: Scores, own: int, rivals: Sequence[int], halvings: int) -> Scores:
+    """Return the score of class `own` less the highest of its rivals', on a grid whose cells are halved."""
+    scores = np.moveaxis(grid, 2, 0)[[own, *rivals]]
+    for _ in range(halvings):
+        scores = halfway(halfway(scores, 1), 2)
+    return np.subtract(scores[0], scores[1:].max(0, initial=BEYOND))
 
 
-def _parts(margin: npt.NDArray[np.floating], beyond: float, origin: tuple[int, int]) -> Iterator[list[Curve]]:
-    """Yield the zero levels around each part of a margin (h, w): the outer one, then those of its holes.
-
-    Args:
-        margin: a box of all samples.
-        beyond: the margin all around the box.
-        origin: x and y of the box's first sample, which the curves are moved by.
-    """
+def _parts(margin: npt.NDArray[np.floating], beyond: float) -> Iterator[list[Curve]]:
+    """Yield the zero levels around each part of a margin that is `beyond` all around: the outer one, then its holes'."""
     framed = np.pad(margin.astype(np.float64), 1, constant_values=beyond)
     generator = contour_generator(z=framed, fill_type=FillType.OuterOffset)
     for points, offsets in zip(*generator.filled(0, np.inf), strict=True):
-        points += np.array(origin) - 1
-        # Each curve repeats its first point at its end.
-        yield [points[start : end - 1] for start, end in pairwise(offsets.tolist())]
+        # Each repeats its first point at its end. The frame has moved all by a sample.
+        yield [points[start : end - 1] - 1 for start, end in pairwise(offsets.tolist())]
 
 
 def _large(class_id: int, part: list[Curve], min_area: float) -> Iterator[Loop]:
