@@ -22,6 +22,12 @@ def colour_mask(mask: UInt8Array) -> UInt8Array:
     return np.asarray(cv2.LUT(cv2.merge([mask] * 3), table), np.uint8)
 
 
+def blend_mask(image: UInt8Array, mask: UInt8Array) -> UInt8Array:
+    """Return `image` (H, W, 3) uint8 RGB tinted with the colours of its mask (H, W) uint8, but for background."""
+    blended = cv2.addWeighted(image, 1 - OPACITY, colour_mask(mask), OPACITY, 0)
+    return np.asarray(cv2.copyTo(blended, mask, image.copy()), np.uint8)
+
+
 def draw_overlay(image: UInt8Array, face: Face) -> UInt8Array:
     """Draw a face's masks, key points and legend.
 
@@ -37,8 +43,7 @@ def draw_overlay(image: UInt8Array, face: Face) -> UInt8Array:
     photo = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) if scale > 1 else image, np.uint8)
     enlarged = cv2.resize(face.mask, size, interpolation=cv2.INTER_NEAREST_EXACT) if scale > 1 else face.mask
     mask = np.asarray(enlarged, np.uint8)
-    blended = cv2.addWeighted(photo, 1 - OPACITY, colour_mask(mask), OPACITY, 0)
-    canvas = np.asarray(cv2.copyTo(blended, mask, photo.copy()), np.uint8)
+    canvas = blend_mask(photo, mask)
     unit = max(size) / 100
     for attribute in face.attributes.values():
         # Pixel centres are whole numbers in both frames.
