@@ -2,8 +2,10 @@
 
 import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from matplotlib import rc_context
+from matplotlib.figure import Figure
 from omegaconf import MISSING
 
 from facekp.backends import BACKENDS
@@ -57,6 +59,13 @@ class FiguresConfig:
         require("landmarks_size", side, side is None or side >= 1, "give at least 1, or null")
 
 
+def save(figure: Figure, path: Path, dpi: int) -> None:
+    """Write a figure as its path's ending says: .png, .svg or .pdf."""
+    kind = path.suffix[1:]
+    with replacing(path) as part, rc_context(STYLE):
+        figure.savefig(part, format=kind, dpi=dpi, metadata=UNDATED[kind])
+
+
 def main(argv: list[str]) -> None:
     """Write the figures that `argv` asks for."""
     config = parse_cli(FiguresConfig, argv, program="python -m facekp.figures", about=__doc__ or "")
@@ -76,8 +85,7 @@ def main(argv: list[str]) -> None:
     }
     for name, figure in figures.items():
         path = out / f"{photo.stem}.{name}.{config.format}"
-        with replacing(path) as part, rc_context(STYLE):
-            figure.savefig(part, format=config.format, dpi=config.dpi, metadata=UNDATED[config.format])
+        save(figure, path, config.dpi)
         print(path)
 
 
