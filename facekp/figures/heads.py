@@ -24,7 +24,7 @@ def draw_heads(image: UInt8Array, scores: ClassScores) -> Figure:
     show_photo(photo, image)
     photo.set_title("photo")
     everything = np.concatenate([values.ravel() for values in scores.heads])
-    span = {"vmin": everything.min(), "vmax": everything.max()}
+    span = {"vmin": everything.min(), "vmax": scores.heads[0].max()}
     shared = [
         panel.imshow(values, cmap=COLOURS, interpolation="nearest", extent=extent(size), **span)
         for panel, values in zip(heads, scores.heads, strict=True)
