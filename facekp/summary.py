@@ -63,7 +63,7 @@ def score_rows(rows: list[Row], callbacks: CallbacksConfig) -> dict[str, Any]:
     steps = int(rows[-1]["step"]) if rows else 0
     scores: dict[str, Any] = {
         "steps": steps,
-        "seconds": rows[-1]["seconds"] if rows else 0.0,
+        "seconds": rows[-1]["seconds"] if rows else None,
         "train": {"loss": mean_loss(rows, steps)},
         "val": {},
     }

@@ -8,7 +8,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from facekp.errors import explain
+from facekp.errors import FacekpError, explain
 
 ERROR = "error.txt"
 """File of a run folder that says, in a line, what ended the run; gone once it is started again."""
@@ -35,7 +35,7 @@ class CompareSweep(Callback):
             OmegaConf.save(job_return.cfg, own / "config.yaml")
             OmegaConf.save(job_return.hydra_cfg, own / "hydra.yaml")
         error = job_return._return_value  # reading `return_value` raises it
-        (folder / ERROR).write_text(f"{type(error).__name__}: {explain(error)}\n", encoding="utf-8")
+        (folder / ERROR).write_text(f"{_line(error)}\n", encoding="utf-8")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Have the jobs compared at the end, whatever it is: Hydra calls nothing after a job that failed."""
@@ -58,4 +58,9 @@ class CompareSweep(Callback):
             print(compare([self.sweep], self.sweep))
         except Exception as error:
             again = f"python -m facekp.compare {self.sweep}"
-            print(f"the runs are not compared ({type(error).__name__}: {explain(error)}); try it again with: {again}")
+            print(f"the runs could not be compared ({_line(error)}); to try it again: {again}")
+
+
+def _line(error: Exception) -> str:
+    """Return a user's error as it is shown, and another with its kind."""
+    return explain(error) if isinstance(error, FacekpError) else f"{type(error).__name__}: {explain(error)}"

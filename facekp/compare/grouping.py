@@ -50,11 +50,11 @@ class Row:
 
     @property
     def status(self) -> str:
-        """The status of the run, or how many of the runs have finished."""
+        """The status of the run, or how many of the runs have which."""
         if len(self.runs) == 1:
             return self.runs[0].status_text
-        done = len(self.finished)
-        return "finished" if done == len(self.runs) else f"{done} of {len(self.runs)} finished"
+        counts = Counter(run.status for run in self.runs)
+        return "finished" if len(counts) == 1 and self.finished else ", ".join(f"{n} {s}" for s, n in counts.items())
 
     def spread(self, figure: str) -> Spread | None:
         """Summarise a figure; None where a run lacks it, since a mean over the others would compare unlike things."""

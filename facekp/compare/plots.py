@@ -19,6 +19,7 @@ STROKES = (("-", "o", ""), ("--", "s", "////"))
 MOST = len(COLOURS) * len(STROKES)
 """Rows that a plot holds."""
 INK = "#010203"  # becomes the page's text colour, so nothing else is drawn in it
+METADATA = ("Creator", "Date", "Format", "Type")  # left out
 CURVES = {"train_loss": "training loss", "loss": "validation loss", "miou": "mIoU", "mean_f1": "mean F1"}
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
@@ -52,10 +53,9 @@ def draw_plots(rows: Sequence[Row]) -> list[Plot]:
     Args:
         rows: as `rank` gives them; the first `MOST` with a validation are drawn.
     """
-    drawn = {}
-    for place, row in enumerate([row for row in rows if any(run.curve for run in row.runs)][:MOST]):
-        drawn[row.label] = (row, Look(COLOURS[place % len(COLOURS)], *STROKES[place // len(COLOURS)]))
-    shown = list(drawn.values())
+    drawn = [row for row in rows if any(run.curve for run in row.runs)][:MOST]
+    looks = [Look(COLOURS[i % len(COLOURS)], *STROKES[i // len(COLOURS)]) for i in range(len(drawn))]
+    shown = list(zip(drawn, looks, strict=True))
     timed = [(row, look) for row, look in shown if any(run.timed for run in row.runs)]
     plots = []
     with mpl.rc_context(STYLE):
@@ -79,6 +79,9 @@ def _curves(rows: Sequence[tuple[Row, Look]], axis: str, unit: str, scale: float
     for panel, (figure_name, title) in zip(panels.flat, CURVES.items(), strict=True):
         for row, look in rows:
             _draw_row(panel, row, look, axis, scale, figure_name)
+        if not any(len(line.get_xdata()) for line in panel.lines):
+            panel.text(0.5, 0.5, "not known", transform=panel.transAxes, ha="center")
+            panel.set_yticks([])
         panel.set_title(title, fontsize=10)
         panel.grid(alpha=0.15, color=INK)
     for panel in panels[1]:
@@ -130,7 +133,7 @@ def _legend(figure: Figure, panel: Axes) -> None:
 def _svg(figure: Figure, name: str) -> str:
     """Return a figure as an element of an HTML page, whose ids begin with `name`."""
     file = StringIO()
-    figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(METADATA))
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from facekp.compare.callback import ERROR
@@ -146,14 +146,13 @@ def _read_settings(folder: Path) -> dict[str, Any]:
     file = folder / ".hydra" / "config.yaml"
     if not file.is_file():
         return {}
-    composed = cast(DictConfig, OmegaConf.load(file))
-    # `output_dir` says where the run was, in a way that only Hydra can resolve.
-    composed.pop("output_dir", None)
+    settings = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))
+    # It says where the run was, in a way that only Hydra can resolve.
+    settings.pop("output_dir", None)
     try:
-        plain = OmegaConf.to_container(composed, resolve=True)
+        return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(settings), resolve=True))
     except OmegaConfBaseException:
-        plain = OmegaConf.to_container(composed)
-    return cast(dict[str, Any], plain)
+        return settings
 
 
 def _result(content: dict[str, Any], name: str, path: Path, status: Status, error: str = "") -> RunResult:

@@ -82,10 +82,17 @@ def ranking(rows: Sequence[Row]) -> Table:
 
 
 def show_duration(seconds: float) -> str:
-    """Return "36 min 39 s", or "1 h 13 min" from an hour on."""
+    """Return "8 s", "36 min 39 s", or "1 h 13 min".
+
+    Example:
+        >>> show_duration(4433.14)
+        '1 h 13 min'
+    """
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
 
 
 def _digits(digits: int, unit: float = 1.0) -> Callable[[float], str]:
