@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import chain, count
 from pathlib import Path
 
@@ -14,17 +15,22 @@ from PIL import Image
 
 from facekp.backends import BACKENDS
 from facekp.config import expand, require
-from facekp.errors import DataError
+from facekp.errors import ConfigError, DataError
 from facekp.face import Face
 from facekp.folder import replacing
 from facekp.images import UInt8Array, palette_image
 from facekp.keypoints import KeypointConfig
 from facekp.overlay import draw_overlay
+from facekp.smoothing import OneEuroConfig
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """What is taken from a folder; a file or a glob may name any picture that Pillow reads."""
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv")
+"""What is taken for a video, wherever it is named."""
 MASK, OVERLAY, JSON = ".mask.png", ".overlay.jpg", ".json"
 """How the names of a photo's results end."""
+CLIP, LINES = ".overlay.mp4", ".jsonl"
+"""How the names of a video's results end."""
 
 
 @dataclass
@@ -34,13 +40,15 @@ class PredictConfig:
     ckpt: str = field(
         default=MISSING, metadata={"help": "RUN/checkpoints/best.ckpt, or the .onnx file that facekp.export made of it"}
     )
-    source: str = field(default=MISSING, metadata={"help": "a photo, a folder of photos, or a quoted glob"})
-    out: str = field(default=MISSING, metadata={"help": "folder for NAME.mask.png, NAME.overlay.jpg and NAME.json"})
+    source: str = field(default=MISSING, metadata={"help": "a photo or video, a folder of them, or a quoted glob"})
+    out: str = field(default=MISSING, metadata={"help": "folder for what is written, see docs/output.md"})
     backend: str = field(default="auto", metadata={"help": "torch for .ckpt; onnx or openvino for .onnx; auto"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
     devices: int = field(default=1, metadata={"help": "how many GPUs (or CPU processes) share the images"})
     overlay: bool = field(default=True, metadata={"help": "write the overlay too"})
     keypoints: KeypointConfig = field(default_factory=KeypointConfig)
+    smooth: bool = field(default=True, metadata={"help": "smooth the key points of videos over time"})
+    one_euro: OneEuroConfig = field(default_factory=OneEuroConfig)
 
     def __post_init__(self) -> None:
         """Check values."""
@@ -49,7 +57,7 @@ class PredictConfig:
 
 
 def find_images(source: str) -> list[Path]:
-    """List the pictures that `source` names, sorted.
+    """List the pictures and videos that `source` names, sorted.
 
     Args:
         source: a file, a folder (searched one level deep), or a glob pattern.
@@ -60,10 +68,13 @@ def find_images(source: str) -> list[Path]:
     path = expand(source)
     if path.is_file():
         return [path]
+    known = SUFFIXES + VIDEO_SUFFIXES
     if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not _is_result(p))
+        found = sorted(p for p in path.iterdir() if p.suffix.lower() in known and not _is_result(p))
         if not found:
-            raise DataError(f"source '{source}': a folder without pictures ({', '.join(SUFFIXES)}); name another")
+            raise DataError(
+                f"source '{source}': a folder without pictures or videos ({', '.join(known)}); name another"
+            )
         return found
     matches = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file() and not _is_result(p))
     if not matches:
@@ -73,7 +84,26 @@ def find_images(source: str) -> list[Path]:
 
 def _is_result(path: Path) -> bool:
     """Tell whether an earlier call wrote the file: results may lie beside the photos."""
-    return path.name.endswith((MASK, OVERLAY))
+    return path.name.endswith((MASK, OVERLAY, CLIP, LINES))
+
+
+def is_video(path: Path) -> bool:
+    """Tell by its suffix whether a file is a video.
+
+    Example:
+        >>> is_video(Path("IMG_1.MOV")), is_video(Path("IMG_1.JPG"))
+        (True, False)
+    """
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def require_pyav(files: Sequence[Path]) -> None:
+    """Raise ConfigError where there is a video among `files` and nothing that reads it."""
+    video = next(filter(is_video, files), None)
+    if video and find_spec("av") is None:
+        raise ConfigError(
+            f"video {video}: needs PyAV: pip install 'facekp[video]', or name the photos alone, as '*.jpg'"
+        )
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
