@@ -77,7 +77,8 @@ class VideoReader:
             self._container.close()
             raise DataError(f"video {path}: has no pictures; remove it, or name another")
         self._stream: VideoStream = self._container.streams.video[0]
-        self._stream.thread_type = "AUTO"  # frames at a time too, not only parts of one
+        # Threads share each frame: where they take one each, ffmpeg loses those beside a broken one at the file's end.
+        self._stream.thread_type = "SLICE"
         self.count = self._stream.frames or None
         self.missing = self.count or 0
         self.rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(30)
@@ -124,7 +125,7 @@ class VideoReader:
         while due:
             yield heappop(due), None
 
-    def _packets(self) -> Iterator[Packet[VideoStream]]:
+    def _packets(self) -> "Iterator[Packet[VideoStream]]":
         try:
             for packet in self._container.demux(self._stream):
                 # The last is empty: it asks for the pictures that are still in the decoder.
@@ -133,7 +134,7 @@ class VideoReader:
         except (av.FFmpegError, OSError) as error:
             self._error = error.strerror or str(error)  # the file ends here
 
-    def _decode(self, packet: Packet[VideoStream]) -> list[av.VideoFrame]:
+    def _decode(self, packet: "Packet[VideoStream]") -> list[av.VideoFrame]:
         try:
             return packet.decode()
         except av.FFmpegError as error:
@@ -141,7 +142,7 @@ class VideoReader:
             return []
 
 
-def _is_shown(packet: Packet[VideoStream]) -> bool:
+def _is_shown(packet: "Packet[VideoStream]") -> bool:
     """Tell whether a picture is to come out of a packet."""
     if packet.stream.codec_context.name in ("vp8", "libvpx") and packet.size:
         # RFC 6386, section 9.1: VP8 has frames that only serve to predict others.
