@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from facekp.attributes import ATTRIBUTES, NUM_CLASSES
+from facekp.attributes import ATTRIBUTES
 from facekp.contours import Contour, Points, trace
 from facekp.images import UInt8Array
 from facekp.landmarks import names, parts
@@ -17,7 +17,8 @@ Contours = Mapping[str, Sequence[Contour]]
 Covers = npt.NDArray[np.bool_]
 """(19,) bool: classes that cover a point if they lie beside it."""
 
-MOUTH = ("u_lip", "l_lip", "mouth")
+MOUTH = ("mouth", "u_lip", "l_lip")  # ids that follow one another
+FIRST_OF_MOUTH, LAST_OF_MOUTH = ATTRIBUTES.index(MOUTH[0]), ATTRIBUTES.index(MOUTH[-1])
 FACE = ("skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", *MOUTH)
 
 
@@ -31,6 +32,8 @@ HAIR = _classes("hair", "hat")
 ALL_BUT_FACE = ~_classes(*FACE)
 # Eyes and brows behind clear glasses are labelled as such; behind dark ones they are not in the mask at all.
 ALL_BUT_FACE_AND_GLASSES = ~_classes(*FACE, "eye_g")
+SPECK = 0.05
+"""Parts of the skin below this share of the largest are left out of the jaw line."""
 WHOLE_EAR = 0.5
 """Least height of an ear that is not partly under hair, as a share of the distance between the eyes' centres."""
 
@@ -82,7 +85,7 @@ def _mouth_and_jaw(
     slope = 0.0  # of the line from between the eyes to the chin, du/dv
     both = tuple(name for name in ("u_lip", "l_lip") if name in outlines)
     if both:
-        whole = Outline(frame.enter(_union(mask, contours, MOUTH)))
+        whole = Outline(frame.enter(_mouth_outline(mask, contours)))
         left, right = parts.mouth_corners([*(outlines[name] for name in both), whole], frame, habits)
         centre = parts.mouth_centre(outlines.get("nose"), left, right, frame, habits)
         yield Group(names.LIPS, parts.lips(whole, left, right, centre), whole.centre, ALL_BUT_FACE, both)
@@ -92,17 +95,19 @@ def _mouth_and_jaw(
         if whole.centre[1] > 0:
             slope = whole.centre[0] / whole.centre[1]
     if "skin" in contours:
-        jaw = parts.jaw(frame.enter(_union(mask, contours, FACE)), slope)
+        # Hair may part the skin; specks of it elsewhere are mistakes.
+        largest = contours["skin"][0].area
+        skin = [c.points for c in contours["skin"] if not c.hole and c.area >= SPECK * largest]
+        jaw = parts.jaw(frame.enter(np.concatenate(skin)), slope)
         if jaw is not None:
             yield Group(names.JAW, jaw, np.zeros(2), HAIR, ("skin",))
 
 
-def _union(mask: UInt8Array, contours: Contours, chosen: Sequence[str]) -> Points:
-    """Return the outline (m, 2), image pixels, of the largest part of several attributes together."""
-    spans = [(c.points.min(0), c.points.max(0)) for name in chosen for c in contours.get(name, ())[:1]]
-    x0, y0 = np.min([low for low, _ in spans], axis=0).astype(int).clip(0)
-    x1, y1 = np.max([high for _, high in spans], axis=0).astype(int) + 2
-    table = np.zeros(256, np.uint8)
-    table[:NUM_CLASSES] = _classes(*chosen)
-    (largest, *_) = trace(table[mask[y0:y1, x0:x1]].view(bool))
+def _mouth_outline(mask: UInt8Array, contours: Contours) -> Points:
+    """Return the outline (m, 2), image pixels, of lips and mouth as one."""
+    own = [contours[name][0].points for name in MOUTH if name in contours]
+    x0, y0 = np.min([points.min(0) for points in own], axis=0).astype(int).clip(0)
+    x1, y1 = np.max([points.max(0) for points in own], axis=0).astype(int) + 2
+    crop = mask[y0:y1, x0:x1]
+    (largest, *_) = trace((crop >= FIRST_OF_MOUTH) & (crop <= LAST_OF_MOUTH))
     return largest.points + np.array([x0, y0], np.float32)

@@ -9,6 +9,7 @@ caruncle), and detectors place the corners of eye and mouth a little lower. `Hab
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -40,8 +41,8 @@ class Habits:
 
 
 HABITS = Habits()
-LIDS = np.array([0.3, 0.7])
-"""The lids' points: shares of the way from corner to corner."""
+UPPER_LID, LOWER_LID = np.array([0.31, 0.69]), np.array([0.28, 0.65])
+"""The lids' points: shares of the way from the outer corner to the inner one."""
 BROW = np.array([0.2, 0.47, 0.74])
 """The arch's points: shares of the way from the outer end to the inner one."""
 RIDGE = np.array([0.08, 0.317, 0.553, 0.79])
@@ -73,9 +74,11 @@ def eye(outline: Outline, nose: int, frame: Frame, habits: Habits = HABITS) -> A
         lacking = habits.eye_width * frame.unit - (outline.right[0] - outline.left[0])
         inner = inner + [nose * habits.inner_share * lacking, habits.inner_drop * frame.unit]
         outer = outer + [-nose * habits.outer_share * lacking, habits.outer_drop * frame.unit]
-    left, right = (outer, inner) if nose > 0 else (inner, outer)
-    u = left[0] + LIDS * (right[0] - left[0])
-    return np.concatenate([left[None], outline.upper(u), right[None], outline.lower(u[::-1])])
+    above = outline.upper(outer[0] + UPPER_LID * (inner[0] - outer[0]))
+    below = outline.lower(outer[0] + LOWER_LID * (inner[0] - outer[0]))
+    if nose > 0:
+        return np.concatenate([outer[None], above, inner[None], below[::-1]])
+    return np.concatenate([inner[None], above[::-1], outer[None], below])
 
 
 def brow(outline: Outline, nose: int) -> Array:
@@ -153,23 +156,31 @@ def _across(left: float, centre: float, right: float, shares: Array) -> Array:
     return np.concatenate([left + shares * (centre - left), [centre], right + shares[::-1] * (centre - right)])
 
 
-def jaw(face: npt.NDArray[np.floating], chin: float) -> Array | None:
-    """Return the 17 points of the jaw line, or None where the face does not reach below its eyes on both sides.
+def jaw(skin: npt.NDArray[np.floating], chin: float) -> Array | None:
+    """Return the 17 points of the jaw line, or None where no skin reaches below the eyes on both sides.
 
-    From the eyes' height down to the chin and up again, evenly spaced on either side.
+    From the eyes' height down to the chin and up again, evenly spaced on either side of the chin. The line is the
+    convex hull, which bridges what strands of hair or a hand cut out of the skin.
 
     Args:
-        face: (m, 2) outline of the skin and all parts on it as one.
+        skin: (m, 2) outlines of the skin.
         chin: slope du/dv of the line from between the eyes to the chin.
     """
-    below = face[face[:, 1] > 0]
-    if len(below) < len(JAW_SHARES) or not below[:, 0].min() < 0 < below[:, 0].max():
+    hull = cv2.convexHull(skin.astype(np.float32))[:, 0].astype(np.float64)
+    following = np.roll(hull, -1, axis=0)
+    crossing = (hull[:, 1] > 0) != (following[:, 1] > 0)
+    here, there = hull[crossing], following[crossing]
+    level = here[:, 0] + (there[:, 0] - here[:, 0]) * here[:, 1] / (here[:, 1] - there[:, 1])
+    if len(level) != 2 or not level.min() < 0 < level.max():
         return None
-    angle = np.arctan2(below[:, 1], below[:, 0])  # pi on the left of the origin, 0 on its right
-    order = np.argsort(-angle)
-    curve, angle = below[order], -angle[order]
-    length = np.concatenate([[0], np.hypot(*np.diff(curve, axis=0).T).cumsum()])
-    middle = float(np.interp(-np.arctan2(1, chin), angle, length))
+    below = hull[hull[:, 1] > 0]
+    # Around a point inside it a convex curve turns one way only.
+    below = below[np.argsort(-np.arctan2(below[:, 1], below[:, 0]))]
+    curve = np.concatenate([[[level.min(), 0.0]], below, [[level.max(), 0.0]]])
+    length = np.concatenate([[0.0], np.hypot(*np.diff(curve, axis=0).T).cumsum()])
+    beyond = curve[:, 0] - chin * curve[:, 1]
+    last = int((beyond > 0).argmax())
+    middle = float(np.interp(0, beyond[last - 1 : last + 1], length[last - 1 : last + 1]))
     at = np.concatenate([JAW_SHARES * middle, [middle], length[-1] + JAW_SHARES[::-1] * (middle - length[-1])])
     return np.stack([np.interp(at, length, curve[:, 0]), np.interp(at, length, curve[:, 1])], axis=1)
 
