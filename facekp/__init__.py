@@ -9,14 +9,14 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from facekp.face import Attribute, Face
+    from facekp.face import Attribute, Face, Landmark
     from facekp.parser import FaceParser
 
 # Otherwise albumentations asks PyPI for a newer release at every import, and warns where there is no network.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 __version__ = "0.1.0"
-__all__ = ["Attribute", "Face", "FaceParser"]
+__all__ = ["Attribute", "Face", "FaceParser", "Landmark"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,7 +25,7 @@ def __getattr__(name: str) -> Any:
         from facekp.parser import FaceParser
 
         return FaceParser
-    if name in ("Attribute", "Face"):
+    if name in ("Attribute", "Face", "Landmark"):
         from facekp import face
 
         return getattr(face, name)

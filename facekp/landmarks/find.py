@@ -53,7 +53,7 @@ def find_landmarks(
     """
     landmarks = {name: Landmark(name, number, None, False, 0.0) for name, number in NUMBERS.items()}
     frame = find_frame(mask.shape, contours)
-    groups = list(find_groups(mask, contours, frame, habits))
+    groups = list(find_groups(contours, frame, habits))
     if not groups:
         return landmarks
     points = np.concatenate([group.points for group in groups])
@@ -68,7 +68,7 @@ def find_landmarks(
 
 def _outward(groups: Sequence[Group], points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the unit vectors (n, 2) from the groups' centres to their points (n, 2)."""
-    away = points - np.concatenate([np.broadcast_to(group.centre, group.points.shape) for group in groups])
+    away = points - np.repeat([group.centre for group in groups], [len(group.points) for group in groups], axis=0)
     away /= np.maximum(np.hypot(away[:, 0], away[:, 1]), 1e-9)[:, None]
     return away
 
@@ -76,13 +76,11 @@ def _outward(groups: Sequence[Group], points: npt.NDArray[np.float64]) -> npt.ND
 def _visible(
     mask: UInt8Array, groups: Sequence[Group], points: npt.NDArray[np.float64], step: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.bool_]:
-    """Tell for each point (n, 2), image pixels, whether one `step` (n, 2) further on is no cover of its group.
-
-    Nor may the point lie outside the picture.
-    """
+    """Tell for each point (n, 2), image pixels, whether one `step` (n, 2) further on is picture, and no cover."""
     beside = np.rint(points + step).astype(int)
-    inside = ((points >= -0.5) & (points <= np.array(mask.shape[::-1]) - 0.5)).all(1)
-    x, y = beside.clip(0, np.array(mask.shape[::-1]) - 1).T
-    covered = np.concatenate([np.broadcast_to(group.covers, (len(group.points), len(group.covers))) for group in groups])
-    seen: npt.NDArray[np.bool_] = inside & ~covered[np.arange(len(points)), mask[y, x]]
-    return seen
+    size = np.array(mask.shape[::-1])
+    inside = ((beside >= 0) & (beside < size)).all(1)
+    x, y = beside.clip(0, size - 1).T
+    covers = np.repeat([group.covers for group in groups], [len(group.points) for group in groups], axis=0)
+    visible: npt.NDArray[np.bool_] = inside & ~covers[np.arange(len(points)), mask[y, x]]
+    return visible

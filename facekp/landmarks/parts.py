@@ -8,6 +8,7 @@ caruncle), and detectors place the corners of eye and mouth a little lower. `Hab
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import cv2
 import numpy as np
@@ -100,16 +101,20 @@ def nose(outline: Outline, frame: Frame, habits: Habits = HABITS) -> Array:
     return np.concatenate([ridge, outline.lower(lower)])
 
 
-def mouth_corners(parts: Sequence[Outline], frame: Frame, habits: Habits = HABITS) -> tuple[Array, Array]:
-    """Return the mouth's left and right corner, (2,) each: the mean of where the lips, and both together, end.
+def mouth_corners(lips: Sequence[Outline], frame: Frame, habits: Habits = HABITS) -> tuple[Array, Array]:
+    """Return the mouth's left and right corner, (2,) each.
+
+    A lip often ends short of the other, so each corner is the mean of where either ends and of the farther of the two.
 
     Args:
-        parts: the outlines of the lips that are there, and of lips and mouth as one.
+        lips: the one or two that are there.
         frame: the face's.
         habits: the constants.
     """
     drop = np.array([0, habits.mouth_drop * frame.unit])
-    return np.mean([p.left for p in parts], axis=0) + drop, np.mean([p.right for p in parts], axis=0) + drop
+    left = [*(lip.left for lip in lips), min((lip.left for lip in lips), key=itemgetter(0))]
+    right = [*(lip.right for lip in lips), max((lip.right for lip in lips), key=itemgetter(0))]
+    return np.mean(left, axis=0) + drop, np.mean(right, axis=0) + drop
 
 
 def mouth_centre(nose: Outline | None, left: Array, right: Array, frame: Frame, habits: Habits = HABITS) -> float:
@@ -120,17 +125,18 @@ def mouth_centre(nose: Outline | None, left: Array, right: Array, frame: Frame, 
     return float(np.clip(habits.relief[5] * nose.centre[0], left[0] + width / 5, right[0] - width / 5))
 
 
-def lips(whole: Outline, left: Array, right: Array, centre: float) -> Array:
+def outer_lips(upper: Outline, lower: Outline, left: Array, right: Array, centre: float) -> Array:
     """Return the twelve points of the lips' outer edge, from the left corner, clockwise.
 
     Args:
-        whole: lips and mouth as one.
+        upper: the upper lip; its upper edge counts.
+        lower: the lower lip; its lower edge counts.
         left: (2,) the left corner.
         right: (2,) the right corner.
         centre: u of the mouth's middle.
     """
     u = _across(left[0], centre, right[0], LIP)
-    return np.concatenate([left[None], whole.upper(u), right[None], whole.lower(u[::-1])])
+    return np.concatenate([left[None], upper.upper(u), right[None], lower.lower(u[::-1])])
 
 
 def inner_lips(upper: Outline, lower: Outline, left: Array, right: Array, centre: float) -> Array:
