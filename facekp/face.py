@@ -1,5 +1,6 @@
 """What a parsed face is: its mask, and every attribute's outline and key points."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,8 +12,8 @@ from facekp.attributes import ATTRIBUTES
 from facekp.contours import Contour, Points, trace_all
 from facekp.keypoints import KeypointConfig, resample
 
-SCHEMA: Final = "facekp/1"
-"""Version of `Face.to_dict`, described in docs/output.md."""
+SCHEMA: Final = "facekp/2"
+"""Version of NAME.json and of `Face.to_dict`, described in docs/output.md."""
 DECIMALS: Final = 2
 
 
@@ -45,7 +46,8 @@ class Face:
     Attributes:
         mask: (H, W) uint8, official class ids, at the source image's size.
         attributes: what is in the picture, by name, in the order of the ids; background is left out.
-        box: x0, y0, x1, y1 in source-image pixels: the part of the image that was parsed.
+        box: x0, y0, x1, y1 in source-image pixels: what of the image was parsed; of a turned crop the upright
+            rectangle around it.
     """
 
     mask: npt.NDArray[np.uint8]
@@ -59,11 +61,7 @@ class Face:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the mask as plain data for JSON; docs/output.md describes it."""
-        height, width = self.mask.shape
         return {
-            "schema": SCHEMA,
-            "width": width,
-            "height": height,
             "box": [round(v, DECIMALS) for v in self.box],
             "attributes": [_attribute_to_dict(a) for a in self.attributes.values()],
         }
@@ -85,6 +83,16 @@ def face_from_mask(mask: npt.NDArray[np.uint8], confidence: dict[int, float], ke
             name, points = ATTRIBUTES[i], resample(contours[0].points, keypoints.n)
             attributes[name] = Attribute(name, i, int(areas[i]), confidence[i], tuple(contours), points)
     return Face(mask, attributes, (0.0, 0.0, float(width), float(height)))
+
+
+def merge_masks(faces: Sequence[Face], size: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    """Return one mask (H, W) uint8 of several faces of a photo; where they overlap, the earlier face wins."""
+    if len(faces) == 1:
+        return faces[0].mask
+    merged = np.zeros(size, np.uint8)
+    for face in faces:
+        np.copyto(merged, face.mask, where=merged == 0)
+    return merged
 
 
 def _attribute_to_dict(attribute: Attribute) -> dict[str, Any]:

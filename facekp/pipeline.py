@@ -5,21 +5,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain, groupby, islice
 from pathlib import Path
 from typing import TypeVar
 
 import cv2
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from facekp.errors import DataError
-from facekp.images import UInt8Array
-from facekp.parser import FaceParser, to_array
-from facekp.prediction import output_names, write_face
-from facekp.upsample import Scores
+from facekp.parser import Align, FaceParser, Photo, to_array
+from facekp.prediction import output_names, write_faces
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -38,11 +35,34 @@ class Job:
 
 @dataclass(frozen=True)
 class Opened:
-    """An image that was read, (H, W, 3) uint8 RGB: as it is, and as the network sees it."""
+    """An image that was read, with the views of it that the network sees."""
 
     job: Job
-    image: UInt8Array
-    prepared: UInt8Array
+    photo: Photo
+
+
+@dataclass
+class Outcome:
+    """What came of many images.
+
+    Attributes:
+        skipped: one message for each image that could not be read.
+        faceless: the images that show no face.
+    """
+
+    skipped: list[str] = field(default_factory=list)
+    faceless: list[Path] = field(default_factory=list)
+
+    def skip(self, reason: DataError) -> None:
+        """Note an image that cannot be read, and tell it."""
+        self.skipped.append(str(reason))
+        tqdm.write(f"skipped: {reason}", file=sys.stderr)
+
+    def note(self, written: Opened) -> None:
+        """Note an image whose results are written, and tell it where it shows no face."""
+        if not written.photo.views:
+            self.faceless.append(written.job.path)
+            tqdm.write(f"no face: {written.job.path}", file=sys.stderr)
 
 
 def list_jobs(images: Sequence[Path], out: Path) -> list[Job]:
@@ -50,7 +70,7 @@ def list_jobs(images: Sequence[Path], out: Path) -> list[Job]:
     return [Job(path, out / name) for path, name in zip(images, output_names(images), strict=True)]
 
 
-def parse_files(parser: FaceParser, jobs: Sequence[Job], *, overlay: bool = True) -> list[str]:
+def parse_files(parser: FaceParser, jobs: Sequence[Job], *, align: Align = "none", overlay: bool = True) -> Outcome:
     """Parse every image and write its results; a file that cannot be read is told and skipped.
 
     A few images are under way at a time, so memory does not grow with their number.
@@ -58,40 +78,38 @@ def parse_files(parser: FaceParser, jobs: Sequence[Job], *, overlay: bool = True
     Args:
         parser: what parses.
         jobs: what is parsed.
+        align: whether faces are looked for, see `FaceParser`.
         overlay: whether the overlay is written.
-
-    Returns:
-        One message for each image that was skipped.
     """
-    failures: list[str] = []
+    outcome = Outcome()
     bar = tqdm(total=len(jobs), unit="image", desc="parsing", disable=len(jobs) == 1)
 
     def read(job: Job) -> Opened | DataError:
-        return open_image(parser, job)
+        return open_image(parser, job, align)
 
     def readable(images: Iterable[Opened | DataError]) -> Iterator[Opened]:
         for one in images:
             if isinstance(one, Opened):
                 yield one
             else:
-                failures.append(str(one))
-                tqdm.write(f"skipped: {one}", file=sys.stderr)
+                outcome.skip(one)
                 bar.update()
 
-    def run(batch: Sequence[Opened]) -> list[tuple[Opened, list[Scores]]]:
-        return run_batch(parser, batch)
+    def run(batch: Sequence[Opened]) -> list[Opened]:
+        return run_batch(parser, batch, align)
 
-    def finish(parsed: tuple[Opened, list[Scores]]) -> None:
-        finish_image(parser, *parsed, overlay=overlay)
+    def finish(parsed: Opened) -> Opened:
+        return finish_image(parser, parsed, overlay=overlay)
 
     streams = min(parser.backend.streams, len(jobs))
     pools = (ThreadPoolExecutor(n) for n in (LOOK_AHEAD, streams, LOOK_AHEAD))
     with bar, _one_thread_each(streams), ExitStack() as stack:
         readers, runners, writers = (stack.enter_context(pool) for pool in pools)
         batches = in_batches(readable(_ahead(readers, read, jobs)), parser.backend.batch)
-        for _ in _ahead(writers, finish, chain.from_iterable(_ahead(runners, run, batches))):
+        for written in _ahead(writers, finish, chain.from_iterable(_ahead(runners, run, batches))):
+            outcome.note(written)
             bar.update()
-    return failures
+    return outcome
 
 
 @contextmanager
@@ -108,32 +126,33 @@ def _one_thread_each(streams: int) -> Iterator[None]:
         cv2.setNumThreads(before[1])
 
 
-def open_image(parser: FaceParser, job: Job) -> Opened | DataError:
-    """Read one image and bring it to the network's size, or return why it cannot be read."""
+def open_image(parser: FaceParser, job: Job, align: Align) -> Opened | DataError:
+    """Read one image and bring what may be a face to the network's size, or return why it cannot be read."""
     try:
         image = to_array(job.path)
     except DataError as error:
         return error
-    return Opened(job, image, parser.prepare(image))
+    return Opened(job, parser.look(image, align))
 
 
 def in_batches(images: Iterable[Opened], size: int) -> Iterator[list[Opened]]:
     """Yield up to `size` images at a time that follow each other and are as large as one another for the network."""
-    for _, alike in groupby(images, key=lambda one: one.prepared.shape):
+    for _, alike in groupby(images, key=lambda one: one.photo.views[0].pixels.shape):
         while batch := list(islice(alike, size)):
             yield batch
 
 
-def run_batch(parser: FaceParser, batch: Sequence[Opened]) -> list[tuple[Opened, list[Scores]]]:
-    """Return each image with its score maps (h, w, 19)."""
-    maps = parser.backend(np.stack([one.prepared for one in batch]))
-    return [(one, [m[i] for m in maps]) for i, one in enumerate(batch)]
+def run_batch(parser: FaceParser, batch: Sequence[Opened], align: Align) -> list[Opened]:
+    """Return each image with the scores of its faces."""
+    photos = parser.run([one.photo for one in batch], align)
+    return [replace(one, photo=photo) for one, photo in zip(batch, photos, strict=True)]
 
 
-def finish_image(parser: FaceParser, opened: Opened, scores: Sequence[Scores], *, overlay: bool) -> None:
-    """Turn an image's score maps into a face and write it."""
-    face = parser.face(scores, (opened.image.shape[0], opened.image.shape[1]))
-    write_face(opened.job.stem, opened.image, face, opened.job.path, overlay=overlay)
+def finish_image(parser: FaceParser, parsed: Opened, *, overlay: bool) -> Opened:
+    """Turn an image's scores into faces, write them, and return the image."""
+    faces = parser.faces(parsed.photo)
+    write_faces(parsed.job.stem, parsed.photo.image, faces, parsed.job.path, overlay=overlay)
+    return parsed
 
 
 def _ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

@@ -14,12 +14,14 @@ from PIL import Image
 
 from facekp.backends import BACKENDS
 from facekp.config import expand, require
+from facekp.detect import HAAR
 from facekp.errors import DataError
-from facekp.face import Face
+from facekp.face import SCHEMA, Face, merge_masks
 from facekp.folder import replacing
 from facekp.images import UInt8Array, palette_image
 from facekp.keypoints import KeypointConfig
 from facekp.overlay import draw_overlay
+from facekp.parser import ALIGNS
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """What is taken from a folder; a file or a glob may name any picture that Pillow reads."""
@@ -39,12 +41,17 @@ class PredictConfig:
     backend: str = field(default="auto", metadata={"help": "torch for .ckpt; onnx or openvino for .onnx; auto"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
     devices: int = field(default=1, metadata={"help": "how many GPUs (or CPU processes) share the images"})
+    align: str = field(
+        default="auto", metadata={"help": "auto: look for faces; none: the whole photo is one, framed as in CelebA-HQ"}
+    )
+    detector: str = field(default=HAAR, metadata={"help": "what looks: haar, or the path of a YuNet .onnx file"})
     overlay: bool = field(default=True, metadata={"help": "write the overlay too"})
     keypoints: KeypointConfig = field(default_factory=KeypointConfig)
 
     def __post_init__(self) -> None:
         """Check values."""
         require("backend", self.backend, self.backend in BACKENDS, f"choose one of {', '.join(BACKENDS)}")
+        require("align", self.align, self.align in ALIGNS, f"choose one of {', '.join(ALIGNS)}")
         require("devices", self.devices, self.devices >= 1, "give at least 1")
 
 
@@ -103,22 +110,27 @@ def output_names(images: Sequence[Path]) -> list[str]:
     return names
 
 
-def write_face(stem: Path, image: UInt8Array, face: Face, source: Path, *, overlay: bool) -> None:
+def write_faces(stem: Path, image: UInt8Array, faces: Sequence[Face], source: Path, *, overlay: bool) -> None:
     """Write `STEM.mask.png`, `STEM.overlay.jpg` and, when those are whole, `STEM.json`.
 
     Args:
         stem: folder and name.
         image: (H, W, 3) uint8 RGB, what was parsed.
-        face: the result.
+        faces: the faces in it, the largest first; where masks overlap, the mask file has the largest one's.
         source: path that the JSON names.
         overlay: whether the overlay is written.
     """
     with replacing(stem.with_name(stem.name + MASK)) as part:
-        palette_image(face.mask).save(part, format="PNG")
+        palette_image(merge_masks(faces, image.shape[:2])).save(part, format="PNG")
     if overlay:
         with replacing(stem.with_name(stem.name + OVERLAY)) as part:
-            Image.fromarray(draw_overlay(image, face)).save(part, format="JPEG", quality=92)
-    name = os.fsencode(source).decode("utf-8", "replace")  # a file's name may be any bytes
-    content = orjson.dumps({"source": name, **face.to_dict()}, option=orjson.OPT_APPEND_NEWLINE)
+            Image.fromarray(draw_overlay(image, faces)).save(part, format="JPEG", quality=92)
+    content = {
+        "source": os.fsencode(source).decode("utf-8", "replace"),  # a file's name may be any bytes
+        "schema": SCHEMA,
+        "width": image.shape[1],
+        "height": image.shape[0],
+        "faces": [face.to_dict() for face in faces],
+    }
     with replacing(stem.with_name(stem.name + JSON)) as part:
-        part.write_bytes(content)
+        part.write_bytes(orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE))

@@ -1,6 +1,5 @@
 """Parsing many files on several devices: Lightning starts a process for each, and each takes its share."""
 
-import sys
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
@@ -13,15 +12,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from facekp.backends import is_onnx
 from facekp.errors import ConfigError, DataError
-from facekp.parser import FaceParser
-from facekp.pipeline import LOOK_AHEAD, Job, Opened, finish_image, in_batches, open_image, run_batch
+from facekp.parser import Align, FaceParser
+from facekp.pipeline import LOOK_AHEAD, Job, Opened, Outcome, finish_image, in_batches, open_image, run_batch
 from facekp.prediction import PredictConfig
-from facekp.upsample import Scores
-
-Parsed = list[tuple[Opened, list[Scores]]]
 
 
-def parse_files_sharded(config: PredictConfig, jobs: Sequence[Job], devices: int) -> tuple[list[str], bool]:
+def parse_files_sharded(config: PredictConfig, jobs: Sequence[Job], devices: int) -> tuple[Outcome, bool]:
     """Parse every image once, on several GPUs or CPU processes, each of which writes what it parsed.
 
     Args:
@@ -30,7 +26,7 @@ def parse_files_sharded(config: PredictConfig, jobs: Sequence[Job], devices: int
         devices: how many share them, at most as many as there are jobs.
 
     Returns:
-        failures: one message for each image that was skipped, whichever process met it.
+        outcome: of all images, whichever process met them.
         tells: whether this is the process that speaks for all.
 
     Raises:
@@ -53,7 +49,7 @@ def parse_files_sharded(config: PredictConfig, jobs: Sequence[Job], devices: int
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(f"devices is {devices}, which cannot be had ({error}): take fewer") from error
     trainer.predict(share, return_predictions=False)
-    return share.failures, trainer.is_global_zero
+    return share.outcome, trainer.is_global_zero
 
 
 class _Share(pl.LightningModule):
@@ -63,50 +59,56 @@ class _Share(pl.LightningModule):
         super().__init__()
         self.config = config
         self.jobs = jobs
-        self.failures: list[str] = []
+        self.align = cast(Align, config.align)
+        self.outcome = Outcome()
 
     def setup(self, stage: str) -> None:
         """Load the network on this process's own device."""
         c = self.config
-        self.parser = FaceParser.from_checkpoint(c.ckpt, str(self.device), c.backend, c.keypoints)
+        self.parser = FaceParser.from_checkpoint(c.ckpt, str(self.device), c.backend, c.keypoints, c.detector)
 
     def predict_dataloader(self) -> "DataLoader[Any]":
         """Return this process's images, read in other processes while the network runs."""
         own = self.jobs[self.global_rank :: self.trainer.world_size]
         # By keyword: Lightning makes the loader anew from its arguments.
         return DataLoader(
-            dataset=_Photos(self.parser, own), batch_size=self.parser.backend.batch, collate_fn=list, num_workers=1
+            dataset=_Photos(self.parser, own, self.align),
+            batch_size=self.parser.backend.batch,
+            collate_fn=list,
+            num_workers=1,
         )
 
-    def predict_step(self, batch: list[Opened | DataError]) -> Parsed:
-        """Return the score maps of a batch's images."""
-        for failure in (str(one) for one in batch if isinstance(one, DataError)):
-            self.failures.append(failure)
-            print(f"skipped: {failure}", file=sys.stderr)
+    def predict_step(self, batch: list[Opened | DataError]) -> list[Opened]:
+        """Return a batch's images with the scores of their faces."""
+        for one in batch:
+            if isinstance(one, DataError):
+                self.outcome.skip(one)
         readable = [one for one in batch if isinstance(one, Opened)]
-        return [one for alike in in_batches(readable, len(batch)) for one in run_batch(self.parser, alike)]
+        return [one for alike in in_batches(readable, len(batch)) for one in run_batch(self.parser, alike, self.align)]
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Leave pixels where they are: the backend takes them to its device."""
         return batch
 
     def on_predict_end(self) -> None:
-        """Tell all processes what any of them skipped."""
-        everyones: list[list[str]] = [[]] * self.trainer.world_size
-        dist.all_gather_object(everyones, self.failures)
-        self.failures = [failure for own in everyones for failure in own]
+        """Tell all processes what any of them met."""
+        everyones = [Outcome()] * self.trainer.world_size
+        dist.all_gather_object(everyones, self.outcome)
+        skipped = [reason for own in everyones for reason in own.skipped]
+        self.outcome = Outcome(skipped, [path for own in everyones for path in own.faceless])
 
 
 class _Photos(Dataset[Opened | DataError]):
-    def __init__(self, parser: FaceParser, jobs: Sequence[Job]) -> None:
+    def __init__(self, parser: FaceParser, jobs: Sequence[Job], align: Align) -> None:
         self.parser = parser
         self.jobs = jobs
+        self.align = align
 
     def __len__(self) -> int:
         return len(self.jobs)
 
     def __getitem__(self, index: int) -> Opened | DataError:
-        return open_image(self.parser, self.jobs[index])
+        return open_image(self.parser, self.jobs[index], self.align)
 
 
 class _Writer(BasePredictionWriter):
@@ -116,17 +118,18 @@ class _Writer(BasePredictionWriter):
         super().__init__(write_interval="batch")
         self.overlay = overlay
         self.pool = ThreadPoolExecutor(LOOK_AHEAD)
-        self.pending: list[Future[None]] = []
+        self.pending: list[Future[Opened]] = []
 
     def write_on_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, prediction: Parsed, *_: Any
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, prediction: list[Opened], *_: Any
     ) -> None:
         """Hand a batch's images to the writing threads."""
-        parser = cast(_Share, pl_module).parser
-        for opened, scores in prediction:
+        share = cast(_Share, pl_module)
+        for parsed in prediction:
             while len(self.pending) > LOOK_AHEAD:
                 self.pending.pop(0).result()
-            self.pending.append(self.pool.submit(finish_image, parser, opened, scores, overlay=self.overlay))
+            share.outcome.note(parsed)
+            self.pending.append(self.pool.submit(finish_image, share.parser, parsed, overlay=self.overlay))
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Wait for the last."""
