@@ -25,7 +25,7 @@ STEP = 1.1
 NEIGHBOURS = 3
 # Longer side in pixels of the copy that is searched, and the face's turn in degrees, clockwise as seen. The cascade
 # knows faces turned by up to about 20 degrees; a smaller copy takes a fraction of the time.
-FIRST_LOOK = ((640, 0), (320, -30), (320, 30))
+FIRST_LOOK = ((640, 0), (480, -30), (480, 30))
 SECOND_LOOK = ((1280, 0), (640, -30), (640, 30))
 """Where the first look found nothing."""
 # python -m benchmarks.places data.root=...: the cascade's boxes on training images, as shares of the picture's side.
