@@ -7,7 +7,7 @@ checkpoint the label itself answers instead of a network; what is lost then is l
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import product
+from itertools import chain, product
 
 import cv2
 import numpy as np
@@ -80,7 +80,7 @@ class Labels:
     def __call__(self, images: UInt8Array) -> list[Scores]:
         """Return one score map, at stride 4: each class's share of the pixels."""
         cells = SIZE // STRIDE
-        shares = [
+        shares: list[Scores] = [
             (images[..., 0] == i).reshape(-1, cells, STRIDE, cells, STRIDE).mean((2, 4), dtype=np.float32)
             for i in range(NUM_CLASSES)
         ]
@@ -167,7 +167,8 @@ def rows(config: AlignConfig, parser: FaceParser) -> Iterator[tuple[float, float
         inside, framed = np.zeros((2, NUM_CLASSES, NUM_CLASSES), np.int64)
         for index in tqdm(range(len(samples)), desc=f"{scale:g} {angle:g}", leave=False):
             scene = draw_scene(samples, index, scale, angle, config.seed)
-            detected += any(is_near(crop, scene.frame) for crop in parser.detector(scene.image))
+            looks = [parser.detector(scene.image, closer=closer) for closer in (False, True)]
+            detected += any(is_near(crop, scene.frame) for crop in chain(*looks))
             face = _parse(parser, scene)
             parsed += face is not None
             inside += count(scene.label, face.mask if face else np.zeros_like(scene.label))

@@ -128,26 +128,29 @@ def fit(points: Mapping[str, complex]) -> tuple[Crop, float]:
 def refine(crop: Crop, mask: UInt8Array) -> Crop | None:
     """Fit a crop anew to what was found in it, or return None where that is no face.
 
-    A face has skin, and three of its eyes, nose and mouth where a face has them; glasses stand for hidden eyes.
+    A face has skin, and at their places three of: two eyes (or glasses), nose and mouth. Nose and mouth alone will do
+    where hair hides the eyes, but are too near each other to fit a crop to; then it stays as it is.
 
     Args:
         crop: what was parsed.
         mask: (s, s) uint8, the class ids found in it; background where the crop reaches beyond the photo.
     """
-    places = {name: place for name in PLACES if (place := _locate(mask, name)) is not None}
+    places = {name: place for name in PLACES if (place := locate(mask, name)) is not None}
     if "l_eye" in places or "r_eye" in places:
         places.pop("eye_g", None)
-    if len(places) < 3 or np.count_nonzero(mask == ATTRIBUTES.index("skin")) < LEAST_SKIN * mask.size:
+    enough = len(places) >= 3 or places.keys() == {"nose", "mouth"}
+    if not enough or np.count_nonzero(mask == ATTRIBUTES.index("skin")) < LEAST_SKIN * mask.size:
         return None
     refined, residual = fit({name: crop.at(place) for name, place in places.items()})
-    change = refined.side / crop.side
+    turn = refined.edge / crop.edge
+    alike = 1 / LARGEST_CHANGE < abs(turn) < LARGEST_CHANGE and turn.real > 0
     inside = abs(refined.middle - crop.middle) < crop.side / 2
-    upright = (refined.edge / crop.edge).real > 0
-    ok = residual <= LARGEST_RESIDUAL and 1 / LARGEST_CHANGE < change < LARGEST_CHANGE and inside and upright
-    return refined if ok else None
+    if residual > LARGEST_RESIDUAL or not alike or not inside:
+        return None
+    return refined if len(places) >= 3 else crop
 
 
-def _locate(mask: UInt8Array, name: str) -> complex | None:
+def locate(mask: UInt8Array, name: str) -> complex | None:
     """Return a part's centroid in a crop's mask, in units of its side; of several, the one nearest its usual place."""
     own = np.isin(mask, [ATTRIBUTES.index(c) for c in CLASSES[name]]).view(np.uint8)
     _, _, stats, centroids = cv2.connectedComponentsWithStats(own)

@@ -1,9 +1,9 @@
 """Where faces may be in a photo: crops to look at closer, by a detector of one's choice."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from threading import local
-from typing import Final
+from typing import Final, Protocol
 
 import cv2
 import cv2.data
@@ -14,8 +14,17 @@ from facekp.config import expand
 from facekp.errors import ConfigError
 from facekp.images import UInt8Array
 
-Detector = Callable[[UInt8Array], list[Crop]]
-"""From a photo (H, W, 3) uint8 RGB to crops that may frame a face, the surest first; no two of the same place."""
+
+class Detector(Protocol):
+    """Looks for faces."""
+
+    def __call__(self, image: UInt8Array, *, closer: bool = False) -> list[Crop]:
+        """Return crops of a photo (H, W, 3) uint8 RGB that may frame a face, the surest first, no two of one place.
+
+        `closer` is asked for where a first look led to no face.
+        """
+        ...
+
 
 HAAR: Final = "haar"
 REMEDY = f"give {HAAR}, or OpenCV's face_detection_yunet .onnx file"
@@ -27,7 +36,7 @@ NEIGHBOURS = 3
 # knows faces turned by up to about 20 degrees; a smaller copy takes a fraction of the time.
 FIRST_LOOK = ((640, 0), (480, -30), (480, 30))
 SECOND_LOOK = ((1280, 0), (640, -30), (640, 30))
-"""Where the first look found nothing."""
+"""Where the first look led to no face."""
 # python -m benchmarks.places data.root=...: the cascade's boxes on training images, as shares of the picture's side.
 BOX_SIDE: Final = 0.632
 BOX_MIDDLE: Final = 0.499 + 0.548j
@@ -56,14 +65,12 @@ class HaarDetector:
     def __init__(self) -> None:
         self._own = local()  # a cascade serves one thread at a time
 
-    def __call__(self, image: UInt8Array) -> list[Crop]:
+    def __call__(self, image: UInt8Array, *, closer: bool = False) -> list[Crop]:
         """Return where faces may be; see `Detector`."""
         grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
-        for look in (FIRST_LOOK, SECOND_LOOK):
-            found = [one for longest, angle in look for one in self._search(grey, longest, angle)]
-            if found:
-                return distinct(crop for _, crop in sorted(found, key=lambda one: -one[0]))
-        return []
+        look = SECOND_LOOK if closer else FIRST_LOOK
+        found = [one for longest, angle in look for one in self._search(grey, longest, angle)]
+        return distinct(crop for _, crop in sorted(found, key=lambda one: -one[0]))
 
     def _search(self, grey: UInt8Array, longest: int, angle: float) -> Iterator[tuple[float, Crop]]:
         """Yield the crops of a grey photo (H, W) whose faces are turned by `angle` degrees, and how sure each is."""
@@ -114,9 +121,9 @@ class YuNetDetector:
             raise ConfigError(f"detector is '{path}', which is no file: {REMEDY}")
         self._network()
 
-    def __call__(self, image: UInt8Array) -> list[Crop]:
-        """Return where faces may be; see `Detector`."""
-        scale = max(1.0, max(image.shape[:2]) / YUNET_LONGEST)
+    def __call__(self, image: UInt8Array, *, closer: bool = False) -> list[Crop]:
+        """Return where faces may be; see `Detector`. A closer look takes the photo at its own size."""
+        scale = 1.0 if closer else max(1.0, max(image.shape[:2]) / YUNET_LONGEST)
         size = round(image.shape[1] / scale), round(image.shape[0] / scale)
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if scale > 1 else image
         network = self._network()

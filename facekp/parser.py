@@ -131,10 +131,7 @@ class FaceParser:
         photo = Photo(image, ())
         if align == "none":
             return self._viewed(photo, [None])
-        height, width = photo.size
-        # A portrait fills its picture's middle, whatever the detector says.
-        middle = Crop.around(complex(width, height) / 2, min(width, height))
-        return self._viewed(photo, self.detector(image) or [middle])
+        return self._viewed(photo, self.detector(image) or [_middle(photo.size)])
 
     def run(self, photos: Sequence[Photo], align: Align) -> list[Photo]:
         """Let the network see photos whose views have one size.
@@ -142,7 +139,8 @@ class FaceParser:
         Args:
             photos: what `look` returned.
             align: the same as for `look`. "auto": views that show no face are dropped, the others are cropped anew to
-                the eyes, nose and mouth that are seen there, and the network sees them again.
+                the eyes, nose and mouth that are seen there, and the network sees them again. Where no view shows
+                one, the photo is looked at closer first.
 
         Returns:
             The photos with the scores of their faces.
@@ -150,7 +148,9 @@ class FaceParser:
         seen = self._scored(photos)
         if align == "none":
             return seen
-        return self._scored([self._viewed(photo, self._refined(photo)) for photo in seen])
+        found = [self._refined(photo) for photo in seen]
+        closer = iter(self._scored([self._closer(photo) for photo in found if not photo.views]))
+        return self._scored([photo if photo.views else self._refined(next(closer)) for photo in found])
 
     def faces(self, photo: Photo) -> list[Face]:
         """Turn the scores of a photo's views into faces."""
@@ -194,14 +194,19 @@ class FaceParser:
         seen = iter(fresh)
         return [replace(p, views=tuple(view if view.scores else next(seen) for view in p.views)) for p in photos]
 
-    def _refined(self, photo: Photo) -> list[Crop]:
-        """Return the crops of a photo's faces, the largest first, by what was seen in its views."""
+    def _closer(self, photo: Photo) -> Photo:
+        # A portrait fills its picture's middle, whatever the detector says.
+        return self._viewed(photo, [*self.detector(photo.image, closer=True), _middle(photo.size)])
+
+    def _refined(self, photo: Photo) -> Photo:
+        """Return a photo with the views of its faces, the largest first, by what was seen in its views so far."""
         crops = []
         for view in photo.views:
             crop = view.crop or Crop(0, photo.size[1])
             mask = argmax_at(sum_on_grid(view.scores), (LOOK_SIDE, LOOK_SIDE))
-            crops.append(refine(crop, blank_beyond(mask, crop, photo.size)))
-        return sorted(distinct(crop for crop in crops if crop), key=lambda crop: -crop.side)
+            if refined := refine(crop, blank_beyond(mask, crop, photo.size)):
+                crops.append(refined)
+        return self._viewed(photo, distinct(sorted(crops, key=lambda crop: -crop.side)))
 
     def _face(self, view: View, size: tuple[int, int]) -> Face:
         if view.crop is None:
@@ -211,6 +216,11 @@ class FaceParser:
         side = max(self.size, math.ceil(view.crop.side))
         mask = blank_beyond(argmax_at(grid, (side, side)), view.crop, size)
         return place(face_from_mask(mask, _confidence(grid[1::2, 1::2]), self.keypoints), view.crop, size)
+
+
+def _middle(size: tuple[int, int]) -> Crop:
+    height, width = size
+    return Crop.around(complex(width, height) / 2, min(width, height))
 
 
 def to_array(image: ImageLike) -> UInt8Array:
