@@ -16,7 +16,7 @@ from facekp.errors import one_line_errors
 from facekp.loggers import build_loggers, closing_wandb
 from facekp.machine import keep_freed_memory
 from facekp.resume import find_resume
-from facekp.summary import write_summary
+from facekp.summary import finished_score, score_of, write_summary
 from facekp.training import (
     build_data,
     build_module,
@@ -29,7 +29,10 @@ register_schema()
 
 
 def train(config: Config) -> float:
-    """Run one job and return its best validation score."""
+    """Run one job, or what is left of it, and return its best validation score."""
+    if (score := finished_score(config)) is not None:
+        print(f"finished before, {config.callbacks.monitor} {score:.3f}: {config.output_dir}")
+        return score
     keep_freed_memory()
     pl.seed_everything(config.seed, verbose=False)
     module = build_module(config)
@@ -46,7 +49,7 @@ def train(config: Config) -> float:
     if trainer.is_global_zero:
         scores = f"val mIoU {best['miou']:.3f}, mean F1 {best['mean_f1']:.3f}, loss {best['loss']:.3f}"
         print(f"{scores} (step {best['step']})\nrun folder: {config.output_dir}")
-    return float(best[config.callbacks.monitor.removeprefix("val/")])
+    return score_of(config, best)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")

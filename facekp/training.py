@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import OmegaConf
 from pytorch_lightning.loggers.logger import Logger
 
 from facekp.callbacks import build_callbacks
@@ -17,17 +18,22 @@ from facekp.config import Config, as_plain
 from facekp.data.datamodule import FaceDataModule
 from facekp.errors import ConfigError, FacekpError
 from facekp.module import FaceParsing
-from facekp.resume import Resume
+from facekp.resume import OtherSettingsError, Resume
 from facekp.runlog import RunLog
 
 
 @contextmanager
 def discard_unused(folder: str) -> Iterator[None]:
-    """Remove a run folder that a user's error left with nothing but Hydra's own files in it."""
+    """Remove a run folder that a user's error left with nothing but Hydra's own files in it.
+
+    One that holds a run of other settings gets those back: Hydra has put the refused ones over them already.
+    """
     try:
         yield
-    except FacekpError:
+    except FacekpError as error:
         run = Path(folder)
+        if isinstance(error, OtherSettingsError) and error.source.is_relative_to(run):
+            OmegaConf.save({**error.settings, "output_dir": folder}, run / ".hydra" / "config.yaml")
         own = {*(run / ".hydra").glob("*.yaml"), run / f"{HydraConfig.get().job.name}.log"}
         if {path for path in run.rglob("*") if path.is_file()} <= own:
             for path in own:
