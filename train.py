@@ -61,6 +61,7 @@ def main(composed: DictConfig) -> float:
     warnings.filterwarnings("ignore", ".*LeafSpec")
     warnings.filterwarnings("ignore", "The dirpath has changed")  # a run may be resumed in another folder
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # or in its own
+    warnings.filterwarnings("ignore", ".*sync_dist=True")  # torchmetrics has added the processes up
     # A job of a sweep that fails must not end the others, so only a single run ends here.
     single = HydraConfig.get().mode == RunMode.RUN
     with one_line_errors() if single else nullcontext(), discard_unused(composed.output_dir):

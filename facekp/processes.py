@@ -1,5 +1,7 @@
 """Sums and ranks over the processes of a distributed run; without one they are this process's own."""
 
+import math
+
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -29,8 +31,9 @@ def share_of_largest(ranked: Tensor, count: int) -> int:
         ranked: (n,) float, in descending order; at least its `count` largest, or all. Negative values do not count.
         count: how many are wanted, at most as many as there are in all.
     """
-    # The bits of non-negative float32 numbers, read as integers, have the numbers' order.
-    rising = ranked.float().flip(0).contiguous().view(torch.int32).long()
+    # The bits of non-negative float32 numbers, read as integers, have the numbers' order. Not a number, which is what
+    # a run that diverged loses, ranks first.
+    rising = ranked.float().nan_to_num(math.inf).flip(0).contiguous().view(torch.int32).long()
     marks = torch.arange(1, 1 << DIGIT, device=rising.device)
     bits = 0
     for shift in range(32 - DIGIT, -1, -DIGIT):

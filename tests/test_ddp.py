@@ -3,12 +3,14 @@
 import json
 import math
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
@@ -16,9 +18,12 @@ from conftest import REPOSITORY
 from test_losses import random_case, reference, value_and_gradient
 from torch import Tensor
 
+from facekp.config import CallbacksConfig, Config, DataConfig, OptimConfig, TrainerConfig
+from facekp.errors import ConfigError
 from facekp.losses import OhemCrossEntropy
 from facekp.processes import share_of_largest
-from facekp.runlog import read_rows
+from facekp.runlog import Row, RunLog, read_rows
+from facekp.training import build_data, build_module, build_trainer
 
 PROCESSES = 2
 
@@ -73,6 +78,7 @@ def mine(rank: int, folder: Path) -> dict[str, object]:
         found[f"{kind} eval"] = value_and_gradient(OhemCrossEntropy().eval(), scores[own], labels[own])
     pixel = torch.tensor([[0.0, 0.0], [0.0, 20.0]][rank], dtype=torch.float64).reshape(1, 2, 1, 1)
     found["pixel"] = value_and_gradient(OhemCrossEntropy(), pixel, torch.ones(1, 1, 1, dtype=torch.long))
+    found["diverged"] = value_and_gradient(OhemCrossEntropy(), pixel * -math.nan, torch.ones(1, 1, 1).long())[0]
     ranked = torch.tensor([[9.0, 7, 7, 7, 2], [8.0, 7, 7, 1, -1]][rank])
     found["shares"] = [share_of_largest(ranked, count) for count in range(1, 10)]
     return found
@@ -109,6 +115,9 @@ class TestLoss:
         assert (gradient / PROCESSES).flatten().tolist() == pytest.approx([0.5, -0.5], rel=1e-12)
         assert none.flatten().tolist() == [0, 0]
 
+    def test_a_run_that_diverged_shows_it(self, mined: list[dict[str, object]]) -> None:
+        assert all(process["diverged"].isnan() for process in mined)
+
     @pytest.mark.parametrize("kind", KINDS)
     def test_in_evaluation_each_process_scores_its_own_images(self, mined: list[dict[str, object]], kind: str) -> None:
         scores, labels = batch(kind)
@@ -119,3 +128,111 @@ class TestLoss:
         # In all: 9 8 7 7 7 7 7 2 1. Of the sevens, the first process has three and the second two.
         assert mined[0]["shares"] == [1, 1, 2, 3, 4, 4, 4, 5, 5]
         assert mined[1]["shares"] == [0, 1, 1, 1, 1, 2, 3, 3, 4]
+
+
+STEPS = 20
+
+
+def fit(rank: int, processes: int, root: Path, folder: Path) -> None:
+    """Train for 20 steps, as process `rank`, in float64 and with fixed batch-norm statistics; keep the rows.
+
+    Everything else is as in train.py. Batch-norm's own statistics are each process's, which nothing here can change.
+    """
+    torch.set_num_threads(1)
+    if processes > 1:  # what torchrun and SLURM say in their ways
+        os.environ |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1"}
+    config = Config(
+        data=DataConfig(root=str(root), size=64, crop=64, batch_size=4, eval_batch_size=1, workers=0),
+        model={"name": "resnet18"},
+        optim=OptimConfig(warmup_steps=0, lr=1e-3, head_lr_mult=1),
+        trainer=TrainerConfig(accelerator="cpu", devices=processes, max_steps=STEPS, val_every=STEPS, log_every=1),
+        callbacks=CallbacksConfig(progress=False),
+        output_dir=str(folder),
+    )
+    config.trainer.strategy = "ddp" if processes > 1 else "auto"
+    config.trainer.precision = "64-true"  # no setting: so that rounding stays far below what is tested
+    pl.seed_everything(0, verbose=False)
+    module, data = build_module(config), build_data(config)
+    norms = [m for m in module.net.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    with torch.no_grad():
+        for norm in norms:
+            norm.momentum = None  # the mean over all batches: here one of noise
+        module.net(torch.randn(8, 3, 64, 64))
+    for norm in norms:
+        norm.eval()
+    log = RunLog(folder)
+    build_trainer(config, [log]).fit(module, data)
+    if rank == 0:
+        (folder / "rows.json").write_text(json.dumps([log.rows[step] for step in sorted(log.rows)]))
+
+
+@pytest.fixture(scope="module")
+def runs(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Row], list[Row]]:
+    """Train in one process and in two and return both runs' rows."""
+    folders = [tmp_path_factory.mktemp(f"in{processes}") for processes in (1, 2)]
+    with socket.socket() as free, pytest.MonkeyPatch.context() as patch:
+        free.bind(("127.0.0.1", 0))
+        patch.setenv("MASTER_PORT", str(free.getsockname()[1]))
+        free.close()
+        for processes, folder in zip((1, 2), folders, strict=True):
+            mp.spawn(fit, (processes, tiny_root, folder), processes)
+    one, two = (json.loads((folder / "rows.json").read_text()) for folder in folders)
+    return one, two
+
+
+class TestTraining:
+    def test_twenty_steps_lose_the_same(self, runs: tuple[list[Row], list[Row]]) -> None:
+        one, two = runs
+        assert len(one) == len(two) == STEPS
+        for name in ("train/loss", "train/loss_8", "train/loss_16", "train/loss_32", "lr"):
+            assert [row[name] for row in two] == pytest.approx([row[name] for row in one], rel=1e-9), name
+        assert one[-1]["train/loss"] < 0.8 * one[0]["train/loss"]  # it does train
+
+    def test_scores_are_the_same(self, runs: tuple[list[Row], list[Row]]) -> None:
+        one, two = ({k: v for k, v in rows[-1].items() if k.startswith("val/")} for rows in runs)
+        assert one["val/loss"] == pytest.approx(two["val/loss"], rel=1e-6)  # torchmetrics' mean is a float32
+        assert one == pytest.approx(two, rel=1e-6, nan_ok=True)
+
+
+SMALL = ["data.size=64", "data.crop=64", "data.batch_size=4", "data.workers=0", "callbacks.progress=false"]
+SHORT = ["trainer.max_steps=2", "trainer.val_every=2", "trainer.log_every=1", "logger=csv"]
+PAIR = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.precision=32-true"]
+
+
+def run(command: list[str], cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+class TestStarting:
+    def test_torchrun(self, tiny_root: Path, tmp_path: Path) -> None:
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        command = [*torchrun, str(REPOSITORY / "train.py"), *PAIR, "trainer.devices=2", *SMALL, *SHORT]
+        done = run([*command, f"data.root={tiny_root}", "hydra.run.dir=run"], tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("run folder: ") == 1
+        assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.csv")] == [1, 2]
+        assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 2
+
+    def test_a_sweep_does_not_start_processes_that_would_each_start_it_again(
+        self, tiny_root: Path, tmp_path: Path
+    ) -> None:
+        command = [sys.executable, str(REPOSITORY / "train.py"), "-m", "seed=0,1", *PAIR, "trainer.devices=2"]
+        done = run([*command, *SMALL, *SHORT, f"data.root={tiny_root}"], tmp_path)
+        assert done.returncode == 2
+        assert "error: trainer.devices makes 2 processes, but a job of a sweep is one: take trainer.devices=1" in (
+            done.stderr
+        )
+        assert not list(tmp_path.rglob("metrics.*"))
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+    def test_batch_norm_over_processes_needs_a_gpu(self) -> None:
+        config = Config(model={"name": "resnet18"}, trainer=TrainerConfig(sync_batchnorm=True), output_dir="x")
+        with pytest.raises(ConfigError, match="sync_batchnorm is True: without a GPU leave it false"):
+            build_trainer(config, [])
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+    def test_fp16_needs_a_gpu(self) -> None:
+        # Lightning would take bf16 and only warn; metrics.json would name the wrong precision.
+        config = Config(model={"name": "resnet18"}, trainer=TrainerConfig(precision="16-mixed"), output_dir="x")
+        with pytest.raises(ConfigError, match="precision is '16-mixed': without a GPU give bf16-mixed or 32-true"):
+            build_trainer(config, [])

@@ -101,7 +101,7 @@ class TestSweep:
 def pair(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Done:
     """Train in two processes; the three validation images do not share out evenly."""
     cwd = tmp_path_factory.mktemp("pair")
-    two = ["trainer.accelerator=cpu", "trainer.devices=2", "trainer.strategy=ddp", "trainer.precision=32-true"]
+    two = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true"]
     steps = ["trainer.max_steps=5", "trainer.val_every=2", "trainer.log_every=1", "data.eval_batch_size=1"]
     done = train(*two, *steps, f"data.root={tiny_root}", "logger=csv", "hydra.run.dir=run", cwd=cwd)
     return Done(done, cwd / "run")
@@ -111,6 +111,7 @@ class TestTwoProcesses:
     def test_one_of_them_reports(self, pair: Done) -> None:
         assert pair.process.returncode == 0, pair.process.stderr
         assert pair.process.stdout.count("run folder: ") == 1
+        assert "sync_dist" not in pair.process.stderr  # Lightning's advice, a line a score, which does not hold here
         assert [row["step"] for row in read_rows(pair.folder / "metrics.csv")] == [1, 2, 3, 4, 5]
         assert json.loads((pair.folder / "metrics.json").read_text())["steps"] == 5
 
