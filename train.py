@@ -16,6 +16,7 @@ from facekp.errors import one_line_errors
 from facekp.loggers import build_loggers, closing_wandb
 from facekp.machine import keep_freed_memory
 from facekp.resume import find_resume
+from facekp.search import pruned_score
 from facekp.summary import finished_score, score_of, write_summary
 from facekp.training import (
     build_data,
@@ -43,6 +44,8 @@ def train(config: Config) -> float:
         trainer = build_trainer(config, loggers, resume)
         with keyboard_interrupts(trainer):
             trainer.fit(module, data, ckpt_path=resume.checkpoint if resume else None, weights_only=True)
+            if (score := pruned_score(trainer)) is not None:
+                return score  # the search stopped it: its folder stays that of an unfinished run
             if data.samples["test"]:
                 trainer.test(module, data, ckpt_path=best_checkpoint(config), weights_only=True, verbose=False)
     best = write_summary(config, log)["val"]["best"]

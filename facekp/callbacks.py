@@ -16,6 +16,7 @@ from facekp.data.dataset import Batch
 from facekp.loggers import MaskPictures
 from facekp.machine import peak_memory, reset_peak_memory
 from facekp.resume import SETTINGS, Resume
+from facekp.search import trial_reports
 
 
 def best_checkpoint(config: Config) -> Path:
@@ -42,6 +43,7 @@ def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
     ]
     if config.logger.name == "wandb" and config.logger.images:
         callbacks.append(MaskPictures(config.logger.images))
+    callbacks += trial_reports(c.monitor)
     if c.patience is not None:
         callbacks.append(EarlyStopping(c.monitor, mode=c.mode, patience=c.patience))
     if c.progress:
