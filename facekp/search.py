@@ -4,6 +4,7 @@
 number in the study, so that it may run in another process or on another machine.
 """
 
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -12,12 +13,14 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from pytorch_lightning.callbacks import Callback
 
+from facekp.config import Config, as_plain
 from facekp.errors import ConfigError
+from facekp.resume import ANY_TIME, SETTINGS, require_same
 
 SWEEPER = "hydra_plugins.facekp_optuna.OptunaSweeper"
 
 
-def open_study(settings: Any, sampler: Any = None, pruner: Any = None, direction: str | None = None) -> Any:
+def open_study(settings: Any, sampler: Any = None, pruner: Any = None, direction: Any = None) -> Any:
     """Return the `optuna.Study` of a search, which is made where `direction` is given and it is missing.
 
     Args:
@@ -33,9 +36,7 @@ def open_study(settings: Any, sampler: Any = None, pruner: Any = None, direction
         import optuna
         from optuna.storages.journal import JournalFileBackend, JournalStorage
     except ImportError as error:
-        raise ConfigError(
-            "hydra/sweeper=search needs Optuna, which is not installed: pip install -e '.[sweep]'"
-        ) from error
+        raise ConfigError("hydra/sweeper=search needs Optuna: pip install -e '.[sweep]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # A file of one line an event bears several writers on the file system of a cluster, where SQLite does not.
     url = settings.storage
@@ -44,6 +45,19 @@ def open_study(settings: Any, sampler: Any = None, pruner: Any = None, direction
     if direction is None:
         return optuna.load_study(**known)
     return optuna.create_study(**known, direction=direction, load_if_exists=True)
+
+
+def require_same_search(study: Any, config: Config, searched: set[str], folder: Path) -> None:
+    """Keep the settings of a new search in its study; of one that goes on, require that they are the same.
+
+    Raises:
+        ConfigError: a setting differs that is not searched.
+    """
+    then = study.user_attrs.get(SETTINGS)
+    if then is None:
+        study.set_user_attr(SETTINGS, as_plain(config))
+    else:
+        require_same(config, then, folder, free=ANY_TIME | searched)
 
 
 def trial_reports(monitor: str) -> list[Callback]:
@@ -85,6 +99,8 @@ class TrialReports(Callback):
         stop = trainer.is_global_zero and trainer.global_step < trainer.max_steps and self._report(score, trainer)
         if trainer.strategy.broadcast(stop):
             self.pruned_at, trainer.should_stop = score, True
+            if trainer.is_global_zero:
+                print(f"stopped by the search, {self.monitor} {score:.3f} (step {trainer.global_step})")
 
     def _report(self, score: float, trainer: pl.Trainer) -> bool:
         from optuna.trial import Trial, TrialState

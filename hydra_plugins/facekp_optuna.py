@@ -4,7 +4,6 @@ Hydra takes plugins from a package of this name only. hydra-optuna-sweeper, whic
 on with a search that was stopped, and needs Optuna 2.
 """
 
-import itertools
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,10 +12,12 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
+
+from facekp.config import Config, read_config
 
 log = logging.getLogger(__name__)
 
@@ -52,8 +53,8 @@ class OptunaSweeper(Sweeper):
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Keep what Hydra gives; it calls this first."""
-        self.config = config
-        self.launcher = Plugins.instance().instantiate_launcher(
+        self.config: DictConfig = config
+        self.launcher: Launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
 
@@ -63,63 +64,72 @@ class OptunaSweeper(Sweeper):
         Raises:
             Exception: that of the first trial that failed, after all others have run.
         """
-        from facekp.search import open_study
+        from facekp.search import open_study, require_same_search
 
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, folder / "multirun.yaml")
-        mode = OmegaConf.to_object(self.config.callbacks).mode  # type: ignore[union-attr]  # CallbacksConfig
-        study = open_study(self, self.sampler, self.pruner, {"min": "minimize", "max": "maximize"}[mode])
         parsed = OverridesParser.create().parse_overrides([*(f"{k}={v}" for k, v in self.params.items()), *arguments])
         overrides = {override.get_key_element(): override for override in parsed}  # the command line comes last
-        failures = [error for numbers in self._batches(study, overrides) for error in self._run(study, numbers)]
+        space = {name: _distribution(o) for name, o in overrides.items() if o.is_sweep_override()}
+        fixed = [f"{name}={o.get_value_element_as_str()}" for name, o in overrides.items() if name not in space]
+        config = _settings(self.config)
+        study = open_study(
+            self, self.sampler, self.pruner, "minimize" if config.callbacks.mode == "min" else "maximize"
+        )
+        require_same_search(study, config, set(space), folder)
+        batches = self._batches(study, space)
+        failures = [error for trials in batches for error in self._run(study, trials, fixed)]
         OmegaConf.save(_results(study), folder / "optimization_results.yaml")
         if failures:
             raise failures[0]
 
-    def _batches(self, study: Any, overrides: dict[str, Override]) -> Iterator[dict[int, list[str]]]:
-        """Yield what is launched together: overrides by trial number, numbers in sequence."""
+    def _batches(self, study: Any, space: dict[str, Any]) -> Iterator[list[Any]]:
+        """Yield the trials that are launched together; their numbers follow each other."""
         from optuna.trial import TrialState
 
-        space = {name: _distribution(o) for name, o in overrides.items() if o.is_sweep_override()}
-        fixed = [f"{name}={o.get_value_element_as_str()}" for name, o in overrides.items() if name not in space]
         trials = study.get_trials(states=(TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED))
-        stopped = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        # Of those that follow each other, at most n_jobs at a time.
-        for _, group in itertools.groupby(
-            enumerate(stopped), lambda pair: (pair[1].number - pair[0], pair[0] // self.n_jobs)
-        ):
-            yield {trial.number: _job(trial, fixed) for _, trial in group}
+        yield from _in_sequence([trial for trial in trials if trial.state == TrialState.RUNNING], self.n_jobs)
         if study.trials:
             study.sampler.reseed_rng()  # its seed would draw the first trials again
         for start in range(len(trials), self.n_trials, self.n_jobs):
-            asked = [study.ask(space) for _ in range(min(self.n_jobs, self.n_trials - start))]
-            yield {trial.number: _job(trial, fixed) for trial in asked}
+            yield [study.ask(space) for _ in range(min(self.n_jobs, self.n_trials - start))]
 
-    def _run(self, study: Any, jobs: dict[int, list[str]]) -> list[Exception]:
+    def _run(self, study: Any, trials: list[Any], fixed: list[str]) -> list[Exception]:
         """Launch trials, tell the study how they ended, and return what failed."""
         from optuna.trial import TrialState
 
         failures = []
-        returned = self.launcher.launch(list(jobs.values()), initial_job_idx=min(jobs))
-        for number, job in zip(jobs, returned, strict=True):
+        jobs = [[*fixed, *(f"{name}={value}" for name, value in trial.params.items())] for trial in trials]
+        returned = self.launcher.launch(jobs, initial_job_idx=trials[0].number)
+        for trial, job in zip(trials, returned, strict=True):
             try:
-                score = _score(job)
+                score = float(job.return_value)
             except Exception as error:  # whatever it is, it must not end the other trials
-                log.error("trial %d failed: %s", number, error)
-                study.tell(number, state=TrialState.FAIL)
+                log.error("trial %d failed: %s", trial.number, error)
+                study.tell(trial.number, state=TrialState.FAIL)
                 failures.append(error)
             else:
-                study.tell(number, score, skip_if_finished=True)  # a pruned one has finished
+                study.tell(trial.number, score, skip_if_finished=True)  # a pruned one has finished
         return failures
 
 
-def _job(trial: Any, fixed: list[str]) -> list[str]:
-    return [*fixed, *(f"{name}={value}" for name, value in trial.params.items())]
+def _settings(composed: DictConfig) -> Config:
+    """Return the sweep's own settings, checked before any trial is made."""
+    task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    task.output_dir = ""  # only jobs have one
+    return read_config(task)
 
 
-def _score(job: JobReturn) -> float:
-    return float(job.return_value)
+def _in_sequence(trials: list[Any], most: int) -> list[list[Any]]:
+    """Return `trials` in groups of at most `most` whose numbers follow each other, as those of jobs do."""
+    groups: list[list[Any]] = []
+    for trial in trials:
+        if groups and len(groups[-1]) < most and trial.number == groups[-1][-1].number + 1:
+            groups[-1].append(trial)
+        else:
+            groups.append([trial])
+    return groups
 
 
 def _distribution(override: Override) -> Any:
