@@ -7,7 +7,7 @@ on with a search that was stopped, and needs Optuna 2.
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
@@ -17,7 +17,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from facekp.config import Config, read_config
+if TYPE_CHECKING:  # every Hydra program in this environment loads this file
+    from facekp.config import Config
 
 log = logging.getLogger(__name__)
 
@@ -88,12 +89,17 @@ class OptunaSweeper(Sweeper):
         """Yield the trials that are launched together; their numbers follow each other."""
         from optuna.trial import TrialState
 
+        from facekp.errors import ConfigError
+
         trials = study.get_trials(states=(TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED))
         yield from _in_sequence([trial for trial in trials if trial.state == TrialState.RUNNING], self.n_jobs)
         if study.trials:
             study.sampler.reseed_rng()  # its seed would draw the first trials again
         for start in range(len(trials), self.n_trials, self.n_jobs):
-            yield [study.ask(space) for _ in range(min(self.n_jobs, self.n_trials - start))]
+            try:
+                yield [study.ask(space) for _ in range(min(self.n_jobs, self.n_trials - start))]
+            except ValueError as error:  # of a search that goes on, other choices
+                raise ConfigError(f"hydra.sweeper.params: {error}; take those it began with") from error
 
     def _run(self, study: Any, trials: list[Any], fixed: list[str]) -> list[Exception]:
         """Launch trials, tell the study how they ended, and return what failed."""
@@ -114,8 +120,10 @@ class OptunaSweeper(Sweeper):
         return failures
 
 
-def _settings(composed: DictConfig) -> Config:
+def _settings(composed: DictConfig) -> "Config":
     """Return the sweep's own settings, checked before any trial is made."""
+    from facekp.config import read_config
+
     task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
     task.output_dir = ""  # only jobs have one
     return read_config(task)
