@@ -1,5 +1,6 @@
 """What a parsed face is: its mask, and every attribute's outline and key points."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,8 +12,6 @@ from facekp.attributes import ATTRIBUTES
 from facekp.contours import Contour, Points, trace_all
 from facekp.keypoints import KeypointConfig, resample
 
-SCHEMA: Final = "facekp/1"
-"""Version of `Face.to_dict`, described in docs/output.md."""
 DECIMALS: Final = 2
 
 
@@ -59,11 +58,7 @@ class Face:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the mask as plain data for JSON; docs/output.md describes it."""
-        height, width = self.mask.shape
         return {
-            "schema": SCHEMA,
-            "width": width,
-            "height": height,
             "box": [round(v, DECIMALS) for v in self.box],
             "attributes": [_attribute_to_dict(a) for a in self.attributes.values()],
         }
@@ -85,6 +80,14 @@ def face_from_mask(mask: npt.NDArray[np.uint8], confidence: dict[int, float], ke
             name, points = ATTRIBUTES[i], resample(contours[0].points, keypoints.n)
             attributes[name] = Attribute(name, i, int(areas[i]), confidence[i], tuple(contours), points)
     return Face(mask, attributes, (0.0, 0.0, float(width), float(height)))
+
+
+def merged_mask(faces: Sequence[Face], size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Return the mask of all faces of an image of `size` (H, W): where they overlap, that of the first of them."""
+    mask = np.zeros(size, np.uint8)
+    for face in faces:
+        np.copyto(mask, face.mask, where=mask == 0)
+    return mask
 
 
 def _attribute_to_dict(attribute: Attribute) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Which pictures a source names, and what is written for each."""
+"""Which pictures a source names, and how their results are called."""
 
 import glob
 import os
@@ -8,23 +8,23 @@ from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
 
-import orjson
 from omegaconf import MISSING
-from PIL import Image
 
 from facekp.backends import BACKENDS
 from facekp.config import expand, require
 from facekp.errors import DataError
-from facekp.face import Face
-from facekp.folder import replacing
-from facekp.images import UInt8Array, palette_image
+from facekp.formats import PHOTO_FORMATS, RUN_FORMATS
+from facekp.formats.pictures import MASK, OVERLAY
+from facekp.formats.plain import JSON
+from facekp.formats.svg import SVG
+from facekp.formats.table import CSV
 from facekp.keypoints import KeypointConfig
-from facekp.overlay import draw_overlay
 
+EXPORTS = (*PHOTO_FORMATS, *RUN_FORMATS)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """What is taken from a folder; a file or a glob may name any picture that Pillow reads."""
-MASK, OVERLAY, JSON = ".mask.png", ".overlay.jpg", ".json"
-"""How the names of a photo's results end."""
+RESULTS = (MASK, OVERLAY, JSON, SVG, CSV.name)
+"""How the names of results end."""
 
 
 @dataclass
@@ -35,17 +35,22 @@ class PredictConfig:
         default=MISSING, metadata={"help": "RUN/checkpoints/best.ckpt, or the .onnx file that facekp.export made of it"}
     )
     source: str = field(default=MISSING, metadata={"help": "a photo, a folder of photos, or a quoted glob"})
-    out: str = field(default=MISSING, metadata={"help": "folder for NAME.mask.png, NAME.overlay.jpg and NAME.json"})
+    out: str = field(default=MISSING, metadata={"help": "folder for what is written"})
     backend: str = field(default="auto", metadata={"help": "torch for .ckpt; onnx or openvino for .onnx; auto"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
     devices: int = field(default=1, metadata={"help": "how many GPUs (or CPU processes) share the images"})
-    overlay: bool = field(default=True, metadata={"help": "write the overlay too"})
+    export: list[str] = field(
+        default_factory=lambda: ["mask", "overlay", "json"],
+        metadata={"help": f"what is written: any of {', '.join(EXPORTS)}"},
+    )
     keypoints: KeypointConfig = field(default_factory=KeypointConfig)
 
     def __post_init__(self) -> None:
         """Check values."""
         require("backend", self.backend, self.backend in BACKENDS, f"choose one of {', '.join(BACKENDS)}")
         require("devices", self.devices, self.devices >= 1, "give at least 1")
+        for name in self.export or ["nothing"]:
+            require("export", name, name in EXPORTS, f"choose from {', '.join(EXPORTS)}, as in export=[json,coco]")
 
 
 def find_images(source: str) -> list[Path]:
@@ -73,7 +78,7 @@ def find_images(source: str) -> list[Path]:
 
 def _is_result(path: Path) -> bool:
     """Tell whether an earlier call wrote the file: results may lie beside the photos."""
-    return path.name.endswith((MASK, OVERLAY))
+    return path.name.endswith(RESULTS)
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
@@ -101,24 +106,3 @@ def output_names(images: Sequence[Path]) -> list[str]:
         names[i] = next(n for n in chain([name], (f"{name}_{k}" for k in count(2))) if n not in taken)
         taken.add(names[i])
     return names
-
-
-def write_face(stem: Path, image: UInt8Array, face: Face, source: Path, *, overlay: bool) -> None:
-    """Write `STEM.mask.png`, `STEM.overlay.jpg` and, when those are whole, `STEM.json`.
-
-    Args:
-        stem: folder and name.
-        image: (H, W, 3) uint8 RGB, what was parsed.
-        face: the result.
-        source: path that the JSON names.
-        overlay: whether the overlay is written.
-    """
-    with replacing(stem.with_name(stem.name + MASK)) as part:
-        palette_image(face.mask).save(part, format="PNG")
-    if overlay:
-        with replacing(stem.with_name(stem.name + OVERLAY)) as part:
-            Image.fromarray(draw_overlay(image, face)).save(part, format="JPEG", quality=92)
-    name = os.fsencode(source).decode("utf-8", "replace")  # a file's name may be any bytes
-    content = orjson.dumps({"source": name, **face.to_dict()}, option=orjson.OPT_APPEND_NEWLINE)
-    with replacing(stem.with_name(stem.name + JSON)) as part:
-        part.write_bytes(content)

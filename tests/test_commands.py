@@ -57,7 +57,7 @@ def test_predict_writes_every_photo_and_reports_the_broken_one(checkpoint: Path,
     assert sorted(p.name for p in out.iterdir()) == ["good.json", "good.mask.png", "good.overlay.jpg"]
     content = json.loads((out / "good.json").read_text())
     assert (content["width"], content["height"]) == (100, 80)
-    assert {len(a["keypoints"]) for a in content["attributes"]} == {7}
+    assert {len(a["keypoints"]) for a in content["faces"][0]["attributes"]} == {7}
 
 
 def test_results_beside_the_photos_are_not_parsed(checkpoint: Path, tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ def test_a_single_photo_needs_no_second_process(checkpoint: Path, tmp_path: Path
 
 
 def test_processes_share_the_photos_out() -> None:
-    jobs = [Job(Path(str(i)), Path(str(i))) for i in range(7)]
+    jobs = [Job(Path(str(i)), str(i), Path(str(i))) for i in range(7)]
     shares = []
     for rank in range(3):
         share = _Share(PredictConfig(ckpt="x", source="x", out="x"), jobs)
