@@ -57,10 +57,10 @@ def _annotation(face: Face, attribute: Attribute) -> dict[str, Any]:
 def own_pixels(face: Face, attribute: Attribute) -> npt.NDArray[np.bool_]:
     """Return an attribute's mask (H, W) bool without the parts that were too small to have an outline."""
     outlined = np.zeros(face.mask.shape, np.uint8)
-    parts = [contour.points.round().astype(np.int32) for contour in attribute.contours if not contour.hole]
-    # Smoothing moves corners inwards by less than a pixel.
-    cv2.drawContours(outlined, parts, -1, 1, cv2.FILLED)
-    cv2.drawContours(outlined, parts, -1, 1, thickness=3)
+    for part in (contour.points.round().astype(np.int32) for contour in attribute.contours if not contour.hole):
+        cv2.fillPoly(outlined, [part], 1)
+        # Smoothing moved corners inwards by less than a pixel.
+        cv2.polylines(outlined, [part], True, 1, thickness=3)
     own: npt.NDArray[np.bool_] = (face.mask == attribute.id) & (outlined > 0)
     return own
 

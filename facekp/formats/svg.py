@@ -20,6 +20,8 @@ from facekp.formats.polygons import CORNER, DECIMALS, polygon
 
 SVG: Final = ".svg"
 OPACITY: Final = "0.45"
+# SVG 2 says href without xlink, which older programs do not know; every program knows this one.
+NAMESPACES: Final = {"xmlns": "http://www.w3.org/2000/svg", "xmlns:xlink": "http://www.w3.org/1999/xlink"}
 
 
 def write_svg(photo: Photo, faces: Sequence[Face], *, embed: bool = False) -> None:
@@ -29,9 +31,9 @@ def write_svg(photo: Photo, faces: Sequence[Face], *, embed: bool = False) -> No
     """
     height, width = photo.size
     size = {"width": str(width), "height": str(height)}
-    root = ET.Element("svg", {"xmlns": "http://www.w3.org/2000/svg", **size, "viewBox": f"0 0 {width} {height}"})
+    root = ET.Element("svg", {**NAMESPACES, **size, "viewBox": f"0 0 {width} {height}"})
     ET.SubElement(root, "title").text = _printable(photo.file)
-    ET.SubElement(root, "image", {"href": _embedded(photo) if embed else _link(photo), **size})
+    ET.SubElement(root, "image", {"xlink:href": _embedded(photo) if embed else _link(photo), **size})
     for number, face in reversed(list(enumerate(faces))):
         group = ET.SubElement(root, "g", {"id": f"face{number}"})
         for attribute in face.attributes.values():

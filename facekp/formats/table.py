@@ -21,9 +21,8 @@ def _piece(photo: Photo, faces: Sequence[Face]) -> bytes:
         for name, attribute in face.attributes.items():
             start = as_text(photo.file), number, name, "keypoint"
             confidence = round(attribute.confidence, 4)
-            rows.writerows(
-                (*start, index, x, y, confidence) for index, (x, y) in enumerate(rounded(attribute.keypoints).tolist())
-            )
+            points = rounded(attribute.keypoints).tolist()
+            rows.writerows((*start, index, x, y, confidence) for index, (x, y) in enumerate(points))
     return text.getvalue().encode()
 
 
