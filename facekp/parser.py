@@ -5,19 +5,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from facekp.backends import Backend, open_backend
-from facekp.errors import ConfigError, DataError
+from facekp.errors import ConfigError
 from facekp.face import Face, face_from_mask
-from facekp.images import UInt8Array, read_image, resize, to_rgb
+from facekp.images import UInt8Array, resize
+from facekp.inputs import ImageLike, as_images, to_array
 from facekp.keypoints import KeypointConfig
 from facekp.models.heads import STRIDE
 from facekp.upsample import Scores, argmax_at, sum_on_grid
-
-ImageLike = str | Path | Image.Image | UInt8Array
-MIN_SIDE = 32
-"""Images with a side below this many pixels are refused."""
 
 
 class FaceParser:
@@ -68,8 +64,7 @@ class FaceParser:
         """
         if align != "none":
             raise ConfigError(f"align is {align!r}: this version knows none, so crop the photo to the face")
-        images = image if isinstance(image, Sequence) and not isinstance(image, str) else [image]
-        return [self._parse(to_array(one)) for one in images]
+        return [self._parse(to_array(one)) for one in as_images(image)]
 
     def _parse(self, image: UInt8Array) -> Face:
         return self.face([s[0] for s in self.backend(self.prepare(image)[None])], image.shape[:2])
@@ -86,26 +81,6 @@ class FaceParser:
         grid = sum_on_grid(scores)
         # Every second point is the centre of a pixel of the finest map.
         return face_from_mask(argmax_at(grid, size), _confidence(grid[1::2, 1::2]), self.keypoints)
-
-
-def to_array(image: ImageLike) -> UInt8Array:
-    """Return `image` as an (H, W, 3) uint8 RGB array.
-
-    Raises:
-        DataError: see `FaceParser.__call__`.
-    """
-    if isinstance(image, str | Path):
-        array, name = read_image(image), f"image {image}"
-    elif isinstance(image, Image.Image):
-        array, name = to_rgb(image), "image"
-    else:
-        array, name = np.asarray(image), "image"
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        raise DataError(f"{name}: {array.dtype} array of shape {array.shape}, need (H, W, 3) uint8 RGB")
-    height, width = array.shape[:2]
-    if min(height, width) < MIN_SIDE:
-        raise DataError(f"{name}: {width} x {height} pixels, need at least {MIN_SIDE} x {MIN_SIDE}")
-    return array
 
 
 def _confidence(scores: Scores) -> dict[int, float]:

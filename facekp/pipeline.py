@@ -19,7 +19,8 @@ from tqdm import tqdm
 from facekp.errors import DataError
 from facekp.formats import Photo
 from facekp.images import UInt8Array
-from facekp.parser import FaceParser, to_array
+from facekp.inputs import to_array
+from facekp.parser import FaceParser
 from facekp.prediction import output_names
 from facekp.results import Results
 from facekp.upsample import Scores
