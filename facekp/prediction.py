@@ -60,20 +60,31 @@ def find_images(source: str) -> list[Path]:
         source: a file, a folder (searched one level deep), or a glob pattern.
 
     Raises:
-        DataError: nothing there.
+        DataError: nothing there, or nothing that may be read.
     """
     path = expand(source)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        found = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and not _is_result(p))
+    try:
+        if path.is_file():
+            return [path]
+        inside = sorted(path.iterdir()) if path.is_dir() else None
+    except PermissionError as error:
+        raise DataError(f"source '{source}': no permission to read it; allow it, or name another") from error
+    if inside is not None:
+        found = [p for p in inside if _is_picture(p)]
         if not found:
             raise DataError(f"source '{source}': a folder without pictures ({', '.join(SUFFIXES)}); name another")
         return found
-    matches = sorted(p for p in map(Path, glob.glob(str(path), recursive=True)) if p.is_file() and not _is_result(p))
+    # A link to nowhere is no folder, and is told of later.
+    matched = sorted(map(Path, glob.glob(str(path), recursive=True)))
+    matches = [p for p in matched if _is_picture(p) or not (p.is_dir() or _is_result(p))]
     if not matches:
         raise DataError(f"source '{source}': no such file or folder, and no file matches it; check the path")
     return matches
+
+
+def _is_picture(path: Path) -> bool:
+    """Tell whether a path is called as a picture is that no earlier call wrote."""
+    return path.suffix.lower() in SUFFIXES and not _is_result(path)
 
 
 def _is_result(path: Path) -> bool:

@@ -106,20 +106,6 @@ def test_confidence_is_the_mean_softmax_over_the_mask():
     assert face.attributes["nose"].confidence == pytest.approx(np.e / (np.e + 18), abs=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("image", "message"),
-    [
-        (np.zeros((64, 64), dtype=np.uint8), "need \\(H, W, 3\\) uint8 RGB"),
-        (np.zeros((64, 64, 3), dtype=np.float32), "float32 array"),
-        (np.zeros((10, 64, 3), dtype=np.uint8), "64 x 10 pixels, need at least 32 x 32"),
-        ("nowhere/photo.jpg", "image nowhere/photo.jpg: cannot be read \\(no such file\\)"),
-    ],
-)
-def test_images_that_cannot_be_parsed_are_named(parser, image, message):
-    with pytest.raises(DataError, match=message):
-        parser(image)
-
-
 def test_unknown_alignment_and_device_are_named(parser):
     with pytest.raises(ConfigError, match="align is 'auto'"):
         parser(picture(64, 64, 0, 0, 8), align="auto")
