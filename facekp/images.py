@@ -113,5 +113,4 @@ _REASONS: dict[type[Exception], str] = {
     IsADirectoryError: "a folder, not a picture",
     PermissionError: "no permission",
     UnidentifiedImageError: "not a picture",
-    Image.DecompressionBombError: "more pixels than any photo, which could fill the memory",
 }
