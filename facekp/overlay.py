@@ -8,7 +8,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from facekp.attributes import ATTRIBUTES, PALETTE
-from facekp.face import Face, merged_mask
+from facekp.face import Face, merge_masks
 from facekp.images import UInt8Array
 
 OPACITY = 0.45
@@ -37,7 +37,7 @@ def draw_overlay(image: UInt8Array, faces: Sequence[Face]) -> UInt8Array:
     scale = max(1.0, LEGIBLE_SIDE / max(image.shape[:2]))
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
     photo = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC) if scale > 1 else image, np.uint8)
-    mask = merged_mask(faces, (image.shape[0], image.shape[1]))
+    mask = merge_masks(faces, (image.shape[0], image.shape[1]))
     if scale > 1:
         mask = np.asarray(cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
     blended = cv2.addWeighted(photo, 1 - OPACITY, colour_mask(mask), OPACITY, 0)

@@ -25,6 +25,22 @@ class FaceParser:
 
     Attributes:
         size: pixels that the longer side of a photo is brought to; the shorter side follows, to a multiple of 32.
+
+    Example:
+        With random weights, on a drawn face; `FaceParser.from_checkpoint("best.ckpt")` loads what was trained.
+
+        >>> import torch
+        >>> from facekp.backends import TorchBackend
+        >>> from facekp.data.synthetic import draw_face
+        >>> from facekp.models import build_model
+        >>> parser = FaceParser(TorchBackend(build_model("resnet18"), 64, torch.device("cpu")))
+        >>> (face,) = parser(draw_face(0, 96).image)
+        >>> face.mask.shape, face.mask.dtype
+        ((96, 96), dtype('uint8'))
+        >>> all(points.shape == (32, 2) for points in face.keypoints.values())
+        True
+        >>> len(parser(torch.rand(5, 3, 64, 48)))  # a batch gives a face for each of its images
+        5
     """
 
     def __init__(self, backend: Backend, keypoints: KeypointConfig | None = None) -> None:
@@ -52,14 +68,15 @@ class FaceParser:
         """Parse one image or several.
 
         Args:
-            image: a path, a PIL image, an (H, W, 3) uint8 RGB array, or a list of them.
+            image: a path, a PIL image, an array (H, W, 3), a tensor (3, H, W), or several: a list of them, an array
+                (N, H, W, 3) or a tensor (N, 3, H, W). `facekp.inputs.to_array` says what else, and which numbers.
             align: "none": the whole image is taken as one face, framed as in CelebA-HQ.
 
         Returns:
             One face for each image, in their order, in the pixels of its image.
 
         Raises:
-            DataError: an image that cannot be read, is smaller than 32 pixels or is no RGB array.
+            DataError: an image that cannot be read, is smaller than 32 pixels, or has another shape or other numbers.
             ConfigError: another `align`.
         """
         if align != "none":

@@ -93,16 +93,19 @@ def _is_result(path: Path) -> bool:
 
 
 def output_names(images: Sequence[Path]) -> list[str]:
-    """Return a name for each image's results: its stem, or more of its path where two have the same.
+    """Return a name for each image's results: its stem, or more of its path where that is taken.
 
     Example:
         >>> output_names([Path("a/1.jpg"), Path("a/1.png"), Path("a/2.jpg")])
         ['1.jpg', '1.png', '2']
+        >>> output_names([Path("annotations.jpg")])  # COCO's file is annotations.json
+        ['annotations.jpg']
         >>> output_names([Path("../a/1.jpg"), Path("../b/1.jpg")])
         ['a_1.jpg', 'b_1.jpg']
     """
     stems = Counter(path.stem for path in images)
-    names = [path.name if stems[path.stem] > 1 else path.stem for path in images]
+    taken = {Path(form.name).stem for form in RUN_FORMATS.values()}
+    names = [path.name if stems[path.stem] > 1 or path.stem in taken else path.stem for path in images]
     seen = Counter(names)
     if len(seen) == len(names):
         return names
@@ -112,7 +115,7 @@ def output_names(images: Sequence[Path]) -> list[str]:
         "_".join(path.relative_to(root).parts) if seen[name] > 1 else name
         for path, name in zip(images, names, strict=True)
     ]
-    taken: set[str] = set()
+    taken = set()
     for i, name in enumerate(names):  # x_y/1.jpg and x/y_1.jpg
         names[i] = next(n for n in chain([name], (f"{name}_{k}" for k in count(2))) if n not in taken)
         taken.add(names[i])

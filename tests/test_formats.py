@@ -92,7 +92,7 @@ class TestJson:
         hair = next(a for a in content["faces"][0]["attributes"] if a["name"] == "hair")
         assert [c["hole"] for c in hair["contours"]] == [False, False, True]
 
-    @pytest.mark.parametrize("change", [{"schema": "facekp/0"}, {"width": 1.5}, {"faces": [{}]}, {"source": None}])
+    @pytest.mark.parametrize("change", [{"schema": "facekp/1"}, {"width": 1.5}, {"faces": [{}]}, {"source": None}])
     def test_the_schema_refuses_what_is_not_documented(self, tmp_path, change):
         out = write(tmp_path, [shapes()], ["json"], "a.png")
         content = json.loads((out / "a.json").read_text()) | change

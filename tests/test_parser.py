@@ -134,7 +134,7 @@ def test_files_hold_the_mask_the_overlay_and_the_documented_json(parser, tmp_pat
         assert overlay.height == 576  # the longer side at 768
         assert overlay.width > 768  # photo and legend
     content = json.loads((out / "a.json").read_text())
-    assert content["schema"] == "facekp/1"
+    assert content["schema"] == "facekp/2"
     assert content["source"] == str(tmp_path / "a.png")
     assert (content["width"], content["height"]) == (400, 300)
     by_name = {a["name"]: a for a in content["faces"][0]["attributes"]}

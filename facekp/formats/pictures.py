@@ -5,7 +5,7 @@ from typing import Final
 
 from PIL import Image
 
-from facekp.face import Face, merged_mask
+from facekp.face import Face, merge_masks
 from facekp.folder import replacing
 from facekp.formats.base import Photo
 from facekp.images import palette_image
@@ -18,7 +18,7 @@ OVERLAY: Final = ".overlay.jpg"
 def write_mask(photo: Photo, faces: Sequence[Face]) -> None:
     """Write `NAME.mask.png`, whose indices are class ids; where faces overlap, the first of them."""
     with replacing(photo.result(MASK)) as part:
-        palette_image(merged_mask(faces, photo.size)).save(part, format="PNG")
+        palette_image(merge_masks(faces, photo.size)).save(part, format="PNG")
 
 
 def write_overlay(photo: Photo, faces: Sequence[Face]) -> None:

@@ -1,4 +1,4 @@
-"""This project's own JSON, which holds all but the mask; facekp-1.schema.json describes it for programs."""
+"""This project's own JSON, which holds all but the mask; facekp-2.schema.json describes it for programs."""
 
 import json
 from collections.abc import Sequence
@@ -7,12 +7,10 @@ from typing import Any, Final
 
 import orjson
 
-from facekp.face import Face
+from facekp.face import SCHEMA, Face
 from facekp.folder import replacing
 from facekp.formats.base import Photo, as_text
 
-VERSION: Final = "facekp/1"
-"""Value of the field `schema`. It changes when a field is renamed, removed or changes its meaning."""
 JSON: Final = ".json"
 
 
@@ -26,7 +24,7 @@ def to_json(photo: Photo, faces: Sequence[Face]) -> dict[str, Any]:
     """Return what `NAME.json` holds, as plain data."""
     height, width = photo.size
     return {
-        "schema": VERSION,
+        "schema": SCHEMA,
         "source": as_text(photo.path),
         "width": width,
         "height": height,
@@ -41,5 +39,5 @@ def json_schema() -> dict[str, Any]:
         >>> json_schema()["required"]
         ['schema', 'source', 'width', 'height', 'faces']
     """
-    schema: dict[str, Any] = json.loads(files("facekp.formats").joinpath("facekp-1.schema.json").read_text("utf-8"))
+    schema: dict[str, Any] = json.loads(files("facekp.formats").joinpath("facekp-2.schema.json").read_text("utf-8"))
     return schema
