@@ -104,8 +104,8 @@ def output_names(images: Sequence[Path]) -> list[str]:
         ['a_1.jpg', 'b_1.jpg']
     """
     stems = Counter(path.stem for path in images)
-    taken = {Path(form.name).stem for form in RUN_FORMATS.values()}
-    names = [path.name if stems[path.stem] > 1 or path.stem in taken else path.stem for path in images]
+    reserved = {Path(form.name).stem for form in RUN_FORMATS.values()}
+    names = [path.name if stems[path.stem] > 1 or path.stem in reserved else path.stem for path in images]
     seen = Counter(names)
     if len(seen) == len(names):
         return names
@@ -115,7 +115,7 @@ def output_names(images: Sequence[Path]) -> list[str]:
         "_".join(path.relative_to(root).parts) if seen[name] > 1 else name
         for path, name in zip(images, names, strict=True)
     ]
-    taken = set()
+    taken: set[str] = set()
     for i, name in enumerate(names):  # x_y/1.jpg and x/y_1.jpg
         names[i] = next(n for n in chain([name], (f"{name}_{k}" for k in count(2))) if n not in taken)
         taken.add(names[i])
