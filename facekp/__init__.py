@@ -9,7 +9,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from facekp.face import Attribute, Face, Landmark
+    from facekp.face import Attribute, Face
+    from facekp.landmarks import Landmark
     from facekp.parser import FaceParser
 
 # Otherwise albumentations asks PyPI for a newer release at every import, and warns where there is no network.
@@ -25,7 +26,11 @@ def __getattr__(name: str) -> Any:
         from facekp.parser import FaceParser
 
         return FaceParser
-    if name in ("Attribute", "Face", "Landmark"):
+    if name == "Landmark":
+        from facekp.landmarks import Landmark
+
+        return Landmark
+    if name in ("Attribute", "Face"):
         from facekp import face
 
         return getattr(face, name)

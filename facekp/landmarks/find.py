@@ -68,7 +68,8 @@ def find_landmarks(
 
 def _outward(groups: Sequence[Group], points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the unit vectors (n, 2) from the groups' centres to their points (n, 2)."""
-    away = points - np.repeat([group.centre for group in groups], [len(group.points) for group in groups], axis=0)
+    centres = np.repeat([group.centre for group in groups], [len(group.points) for group in groups], axis=0)
+    away: npt.NDArray[np.float64] = points - centres
     away /= np.maximum(np.hypot(away[:, 0], away[:, 1]), 1e-9)[:, None]
     return away
 

@@ -58,7 +58,7 @@ JAW_SHARES = np.arange(8) / 8
 """Points 0 to 7: shares of the way from the eyes' height to the chin."""
 
 
-def eye(outline: Outline, nose: int, frame: Frame, habits: Habits = HABITS) -> Array:
+def eye(outline: Outline, inward: int, frame: Frame, habits: Habits = HABITS) -> Array:
     """Return the six points of an eye, from its left corner, clockwise.
 
     Annotators differ in where they let an eye end, more than eyes differ in width. So each corner goes part of the way
@@ -66,25 +66,25 @@ def eye(outline: Outline, nose: int, frame: Frame, habits: Habits = HABITS) -> A
 
     Args:
         outline: the eye.
-        nose: 1 where the nose lies to the eye's right, -1 to its left.
+        inward: where the nose lies: 1 to the eye's right, -1 to its left.
         frame: without both eyes the mask's own corners are kept.
         habits: the constants.
     """
-    outer, inner = (outline.left, outline.right) if nose > 0 else (outline.right, outline.left)
+    outer, inner = (outline.left, outline.right) if inward > 0 else (outline.right, outline.left)
     if frame.paired:
         lacking = habits.eye_width * frame.unit - (outline.right[0] - outline.left[0])
-        inner = inner + [nose * habits.inner_share * lacking, habits.inner_drop * frame.unit]
-        outer = outer + [-nose * habits.outer_share * lacking, habits.outer_drop * frame.unit]
+        inner = inner + np.array([inward * habits.inner_share * lacking, habits.inner_drop * frame.unit])
+        outer = outer - np.array([inward * habits.outer_share * lacking, -habits.outer_drop * frame.unit])
     above = outline.upper(outer[0] + UPPER_LID * (inner[0] - outer[0]))
     below = outline.lower(outer[0] + LOWER_LID * (inner[0] - outer[0]))
-    if nose > 0:
+    if inward > 0:
         return np.concatenate([outer[None], above, inner[None], below[::-1]])
     return np.concatenate([inner[None], above[::-1], outer[None], below])
 
 
-def brow(outline: Outline, nose: int) -> Array:
-    """Return the five points of a brow, from left to right: its ends, and three on its upper edge."""
-    shares = BROW if nose > 0 else 1 - BROW[::-1]
+def brow(outline: Outline, inward: int) -> Array:
+    """Return the five points of a brow, from left to right: its ends, and three on its upper edge; see `eye`."""
+    shares = BROW if inward > 0 else 1 - BROW[::-1]
     u = outline.left[0] + shares * (outline.right[0] - outline.left[0])
     return np.concatenate([outline.left[None], outline.upper(u), outline.right[None]])
 
@@ -117,7 +117,7 @@ def mouth_corners(lips: Sequence[Outline], frame: Frame, habits: Habits = HABITS
     return np.mean(left, axis=0) + drop, np.mean(right, axis=0) + drop
 
 
-def mouth_centre(nose: Outline | None, left: Array, right: Array, frame: Frame, habits: Habits = HABITS) -> float:
+def mouth_middle(nose: Outline | None, left: Array, right: Array, frame: Frame, habits: Habits = HABITS) -> float:
     """Return the u of the mouth's middle: where the nose's middle tells it, else halfway between the corners (2,)."""
     if nose is None or not frame.paired:
         return float(left[0] + right[0]) / 2
@@ -191,8 +191,8 @@ def jaw(skin: npt.NDArray[np.floating], chin: float) -> Array | None:
     return np.stack([np.interp(at, length, curve[:, 0]), np.interp(at, length, curve[:, 1])], axis=1)
 
 
-def ear(outline: Outline, outward: int) -> Array:
-    """Return the top, the outermost point and the lobe (3, 2) of an ear that lies to the `outward` side, -1 or 1."""
+def ear(outline: Outline, inward: int) -> Array:
+    """Return the top, the outermost point and the lobe (3, 2) of an ear."""
     points = outline.points
-    outer = outline.right if outward > 0 else outline.left
+    outer = outline.left if inward > 0 else outline.right
     return np.stack([points[points[:, 1].argmin()], outer, points[points[:, 1].argmax()]])
