@@ -1,5 +1,6 @@
 """Parsing many files: reading, the network, and tracing and writing go on at the same time."""
 
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,9 +17,12 @@ import torch
 from tqdm import tqdm
 
 from facekp.errors import DataError
+from facekp.formats import Photo
 from facekp.images import UInt8Array
-from facekp.parser import FaceParser, to_array
-from facekp.prediction import output_names, write_face
+from facekp.inputs import to_array
+from facekp.parser import FaceParser
+from facekp.prediction import output_names
+from facekp.results import Results
 from facekp.upsample import Scores
 
 T = TypeVar("T")
@@ -30,9 +34,10 @@ LOOK_AHEAD = 4
 
 @dataclass(frozen=True)
 class Job:
-    """One image to parse, and where its results go: folder and name."""
+    """One image to parse; see `facekp.formats.Photo`."""
 
     path: Path
+    file: str
     stem: Path
 
 
@@ -47,10 +52,14 @@ class Opened:
 
 def list_jobs(images: Sequence[Path], out: Path) -> list[Job]:
     """Return what is to be done for `images`, with the results in `out`."""
-    return [Job(path, out / name) for path, name in zip(images, output_names(images), strict=True)]
+    root = os.path.commonpath([path.parent for path in images])
+    return [
+        Job(path, path.relative_to(root).as_posix(), out / name)
+        for path, name in zip(images, output_names(images), strict=True)
+    ]
 
 
-def parse_files(parser: FaceParser, jobs: Sequence[Job], *, overlay: bool = True) -> list[str]:
+def parse_files(parser: FaceParser, jobs: Sequence[Job], results: Results) -> list[str]:
     """Parse every image and write its results; a file that cannot be read is told and skipped.
 
     A few images are under way at a time, so memory does not grow with their number.
@@ -58,7 +67,7 @@ def parse_files(parser: FaceParser, jobs: Sequence[Job], *, overlay: bool = True
     Args:
         parser: what parses.
         jobs: what is parsed.
-        overlay: whether the overlay is written.
+        results: what writes the faces; it is left to the caller to finish it.
 
     Returns:
         One message for each image that was skipped.
@@ -82,7 +91,7 @@ def parse_files(parser: FaceParser, jobs: Sequence[Job], *, overlay: bool = True
         return run_batch(parser, batch)
 
     def finish(parsed: tuple[Opened, list[Scores]]) -> None:
-        finish_image(parser, *parsed, overlay=overlay)
+        finish_image(parser, *parsed, results)
 
     streams = min(parser.backend.streams, len(jobs))
     pools = (ThreadPoolExecutor(n) for n in (LOOK_AHEAD, streams, LOOK_AHEAD))
@@ -130,10 +139,10 @@ def run_batch(parser: FaceParser, batch: Sequence[Opened]) -> list[tuple[Opened,
     return [(one, [m[i] for m in maps]) for i, one in enumerate(batch)]
 
 
-def finish_image(parser: FaceParser, opened: Opened, scores: Sequence[Scores], *, overlay: bool) -> None:
+def finish_image(parser: FaceParser, opened: Opened, scores: Sequence[Scores], results: Results) -> None:
     """Turn an image's score maps into a face and write it."""
     face = parser.face(scores, (opened.image.shape[0], opened.image.shape[1]))
-    write_face(opened.job.stem, opened.image, face, opened.job.path, overlay=overlay)
+    results.write(Photo(opened.job.path, opened.job.file, opened.job.stem, opened.image), [face])
 
 
 def _ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

@@ -12,7 +12,7 @@ from PIL import Image
 from facekp.attributes import ATTRIBUTES
 from facekp.data.layout import OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS
 from facekp.errors import DataError
-from facekp.images import UInt8Array, read_image
+from facekp.images import UInt8Array, decoding, read_image
 
 LAST_TRAIN, LAST_VAL = 162770, 182637
 """Last number of a CelebA file (`orig_file`) that belongs to train, and to val; test is what follows."""
@@ -134,8 +134,5 @@ def composite(masks: dict[int, Path], size: int) -> UInt8Array:
 
 
 def _read_mask(path: Path) -> UInt8Array:
-    try:
-        with Image.open(path) as picture:
-            return np.array(picture.convert("L"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"mask {path}: cannot be read ({error}); unpack it again") from error
+    with decoding(f"mask {path}", "unpack it again"), Image.open(path) as picture:
+        return np.array(picture.convert("L"))
