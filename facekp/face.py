@@ -11,6 +11,7 @@ import numpy.typing as npt
 from facekp.attributes import ATTRIBUTES
 from facekp.contours import Contour, Points, trace_all
 from facekp.keypoints import KeypointConfig, resample
+from facekp.upsample import Scores
 
 SCHEMA: Final = "facekp/2"
 """Version of NAME.json and of `Face.to_dict`, described in docs/output.md."""
@@ -28,7 +29,8 @@ class Attribute:
         confidence: mean probability of the attribute over its mask, 0..1; softmax of the summed scores.
         contours: outlines in source-image pixels, parts before holes, each from large to small.
         keypoints: (n, 2) float32, source-image pixels, x then y: evenly spaced along the largest contour, clockwise,
-            from where it crosses the vertical through its centroid for the topmost time.
+            from where it crosses the vertical through its centroid for the topmost time. What of it runs along the
+            image's border is left out, see `facekp.keypoints.resample`.
 
     Example:
         A block of 20 x 10 pixels, whose upper left pixel is (x, y) = (30, 40).
@@ -90,20 +92,23 @@ class Face:
         }
 
 
-def face_from_mask(mask: npt.NDArray[np.uint8], confidence: dict[int, float], keypoints: KeypointConfig) -> Face:
+def face_from_mask(
+    mask: npt.NDArray[np.uint8], confidence: dict[int, float], keypoints: KeypointConfig, grid: Scores | None = None
+) -> Face:
     """Trace every attribute of a mask.
 
     Args:
         mask: (H, W) uint8, official class ids.
         confidence: of each id in the mask, 0..1.
-        keypoints: how many points, and which parts are too small.
+        keypoints: how outlines are found, how many points, and which parts are too small.
+        grid: the scores behind the mask, see `facekp.contours.trace_all`.
     """
     height, width = mask.shape
     areas = cv2.calcHist([mask], [0], None, [len(ATTRIBUTES)], [0, len(ATTRIBUTES)])[:, 0]
     attributes = {}
-    for i, contours in trace_all(mask, keypoints.min_area * height * width).items():
+    for i, contours in trace_all(mask, keypoints.min_area * height * width, keypoints.method, grid).items():
         if not contours[0].hole:
-            name, points = ATTRIBUTES[i], resample(contours[0].points, keypoints.n)
+            name, points = ATTRIBUTES[i], resample(contours[0].points, keypoints.n, contours[0].cut)
             attributes[name] = Attribute(name, i, int(areas[i]), confidence[i], tuple(contours), points)
     return Face(mask, attributes, (0.0, 0.0, float(width), float(height)))
 
@@ -122,11 +127,18 @@ def _attribute_to_dict(attribute: Attribute) -> dict[str, Any]:
         "id": attribute.id,
         "area": attribute.area,
         "confidence": round(attribute.confidence, 4),
-        "contours": [
-            {"hole": c.hole, "area": round(c.area, DECIMALS), "points": _plain(c.points)} for c in attribute.contours
-        ],
+        "contours": [_contour_to_dict(contour) for contour in attribute.contours],
         "keypoints": _plain(attribute.keypoints),
     }
+
+
+def _contour_to_dict(contour: Contour) -> dict[str, Any]:
+    plain = {"hole": contour.hole, "area": round(contour.area, DECIMALS), "points": _plain(contour.points)}
+    if contour.cut.any():
+        # Where cut begins and where it ends; as it begins uncut unless all of it is cut, no run goes over the end.
+        turns = np.flatnonzero(np.diff(contour.cut, prepend=False, append=False))
+        plain["cut"] = turns.reshape(-1, 2).tolist()
+    return plain
 
 
 def _plain(points: Points) -> list[list[float]]:

@@ -97,7 +97,7 @@ class FaceParser:
         """Turn the score maps of one image, (h, w, 19) float32 each, into a face in an image of `size` (H, W)."""
         grid = sum_on_grid(scores)
         # Every second point is the centre of a pixel of the finest map.
-        return face_from_mask(argmax_at(grid, size), _confidence(grid[1::2, 1::2]), self.keypoints)
+        return face_from_mask(argmax_at(grid, size), _confidence(grid[1::2, 1::2]), self.keypoints, grid)
 
 
 def _confidence(scores: Scores) -> dict[int, float]:

@@ -6,7 +6,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from facekp.contours import Contour, Curve, Points
+from facekp.contours import Contour
+from facekp.curves import Curve, Points
 
 TOLERANCE: Final = 0.25
 """How far, in pixels, an outline may lie from the polygon that stands for it."""
