@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -25,8 +25,18 @@ from facekp.prediction import output_names
 from facekp.results import Results
 from facekp.upsample import Scores
 
+
+class Prepared(Protocol):
+    """Something with an image as the network sees it."""
+
+    @property
+    def prepared(self) -> UInt8Array:
+        """Return the image, (H, W, 3) uint8 RGB."""
+
+
 T = TypeVar("T")
 R = TypeVar("R")
+P = TypeVar("P", bound=Prepared)
 
 LOOK_AHEAD = 4
 """Images that are being read, and images that are being written, at a time."""
@@ -95,16 +105,16 @@ def parse_files(parser: FaceParser, jobs: Sequence[Job], results: Results) -> li
 
     streams = min(parser.backend.streams, len(jobs))
     pools = (ThreadPoolExecutor(n) for n in (LOOK_AHEAD, streams, LOOK_AHEAD))
-    with bar, _one_thread_each(streams), ExitStack() as stack:
+    with bar, one_thread_each(streams), ExitStack() as stack:
         readers, runners, writers = (stack.enter_context(pool) for pool in pools)
-        batches = in_batches(readable(_ahead(readers, read, jobs)), parser.backend.batch)
-        for _ in _ahead(writers, finish, chain.from_iterable(_ahead(runners, run, batches))):
+        batches = in_batches(readable(ahead(readers, read, jobs)), parser.backend.batch)
+        for _ in ahead(writers, finish, chain.from_iterable(ahead(runners, run, batches))):
             bar.update()
     return failures
 
 
 @contextmanager
-def _one_thread_each(streams: int) -> Iterator[None]:
+def one_thread_each(streams: int) -> Iterator[None]:
     """Let torch and OpenCV work on one thread a call meanwhile, where several calls go on at a time."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     if streams > 1:
@@ -126,14 +136,14 @@ def open_image(parser: FaceParser, job: Job) -> Opened | DataError:
     return Opened(job, image, parser.prepare(image))
 
 
-def in_batches(images: Iterable[Opened], size: int) -> Iterator[list[Opened]]:
+def in_batches(images: Iterable[P], size: int) -> Iterator[list[P]]:
     """Yield up to `size` images at a time that follow each other and are as large as one another for the network."""
     for _, alike in groupby(images, key=lambda one: one.prepared.shape):
         while batch := list(islice(alike, size)):
             yield batch
 
 
-def run_batch(parser: FaceParser, batch: Sequence[Opened]) -> list[tuple[Opened, list[Scores]]]:
+def run_batch(parser: FaceParser, batch: Sequence[P]) -> list[tuple[P, list[Scores]]]:
     """Return each image with its score maps (h, w, 19)."""
     maps = parser.backend(np.stack([one.prepared for one in batch]))
     return [(one, [m[i] for m in maps]) for i, one in enumerate(batch)]
@@ -145,7 +155,7 @@ def finish_image(parser: FaceParser, opened: Opened, scores: Sequence[Scores], r
     results.write(Photo(opened.job.path, opened.job.file, opened.job.stem, opened.image), [face])
 
 
-def _ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Yield `function` of each item in order, with a few of them under way in `pool`."""
     pending: deque[Future[R]] = deque()
     for item in items:

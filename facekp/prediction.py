@@ -5,6 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from itertools import chain, count
 from pathlib import Path
 
@@ -12,18 +13,23 @@ from omegaconf import MISSING
 
 from facekp.backends import BACKENDS
 from facekp.config import expand, require
-from facekp.errors import DataError
+from facekp.errors import ConfigError, DataError
 from facekp.formats import PHOTO_FORMATS, RUN_FORMATS
 from facekp.formats.pictures import MASK, OVERLAY
 from facekp.formats.plain import JSON
 from facekp.formats.svg import SVG
 from facekp.formats.table import CSV
 from facekp.keypoints import KeypointConfig
+from facekp.smoothing import OneEuroConfig
 
 EXPORTS = (*PHOTO_FORMATS, *RUN_FORMATS)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """What is taken from a folder; a file or a glob may name any picture that Pillow reads."""
-RESULTS = (MASK, OVERLAY, JSON, SVG, CSV.name)
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv")
+"""What is taken for a video, wherever it is named."""
+CLIP, LINES = ".overlay.mp4", ".jsonl"
+"""How the names of a video's results end."""
+RESULTS = (MASK, OVERLAY, JSON, SVG, CSV.name, CLIP, LINES)
 """How the names of results end."""
 
 
@@ -34,8 +40,8 @@ class PredictConfig:
     ckpt: str = field(
         default=MISSING, metadata={"help": "RUN/checkpoints/best.ckpt, or the .onnx file that facekp.export made of it"}
     )
-    source: str = field(default=MISSING, metadata={"help": "a photo, a folder of photos, or a quoted glob"})
-    out: str = field(default=MISSING, metadata={"help": "folder for what is written"})
+    source: str = field(default=MISSING, metadata={"help": "a photo or video, a folder of them, or a quoted glob"})
+    out: str = field(default=MISSING, metadata={"help": "folder for what is written, see docs/output.md"})
     backend: str = field(default="auto", metadata={"help": "torch for .ckpt; onnx or openvino for .onnx; auto"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
     devices: int = field(default=1, metadata={"help": "how many GPUs (or CPU processes) share the images"})
@@ -44,6 +50,8 @@ class PredictConfig:
         metadata={"help": f"what is written: any of {', '.join(EXPORTS)}"},
     )
     keypoints: KeypointConfig = field(default_factory=KeypointConfig)
+    smooth: bool = field(default=True, metadata={"help": "smooth the key points of videos over time"})
+    one_euro: OneEuroConfig = field(default_factory=OneEuroConfig)
 
     def __post_init__(self) -> None:
         """Check values."""
@@ -54,7 +62,7 @@ class PredictConfig:
 
 
 def find_images(source: str) -> list[Path]:
-    """List the pictures that `source` names, sorted.
+    """List the pictures and videos that `source` names, sorted.
 
     Args:
         source: a file, a folder (searched one level deep), or a glob pattern.
@@ -72,7 +80,8 @@ def find_images(source: str) -> list[Path]:
     if inside is not None:
         found = [p for p in inside if _is_picture(p)]
         if not found:
-            raise DataError(f"source '{source}': a folder without pictures ({', '.join(SUFFIXES)}); name another")
+            known = ", ".join(SUFFIXES + VIDEO_SUFFIXES)
+            raise DataError(f"source '{source}': a folder without pictures or videos ({known}); name another")
         return found
     # A link to nowhere is no folder, and is told of later.
     matched = sorted(map(Path, glob.glob(str(path), recursive=True)))
@@ -83,13 +92,32 @@ def find_images(source: str) -> list[Path]:
 
 
 def _is_picture(path: Path) -> bool:
-    """Tell whether a path is called as a picture is that no earlier call wrote."""
-    return path.suffix.lower() in SUFFIXES and not _is_result(path)
+    """Tell whether a path is called as a picture or a video is that no earlier call wrote."""
+    return path.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES and not _is_result(path)
 
 
 def _is_result(path: Path) -> bool:
     """Tell whether an earlier call wrote the file: results may lie beside the photos."""
     return path.name.endswith(RESULTS)
+
+
+def is_video(path: Path) -> bool:
+    """Tell by its suffix whether a file is a video.
+
+    Example:
+        >>> is_video(Path("IMG_1.MOV")), is_video(Path("IMG_1.JPG"))
+        (True, False)
+    """
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def require_pyav(files: Sequence[Path]) -> None:
+    """Raise ConfigError where there is a video among `files` and nothing that reads it."""
+    video = next(filter(is_video, files), None)
+    if video and find_spec("av") is None:
+        raise ConfigError(
+            f"video {video}: needs PyAV: pip install 'facekp[video]', or name the photos alone, as '*.jpg'"
+        )
 
 
 def output_names(images: Sequence[Path]) -> list[str]:

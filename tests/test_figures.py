@@ -298,7 +298,7 @@ def flat(height, width, patches):
 def test_masks_are_tinted_and_every_part_has_its_outline():
     # Two parts of hair; key points lie on the larger one only.
     photo, face = flat(800, 800, [(HAIR, 100, 500, 100, 500), (HAIR, 600, 700, 600, 700)])
-    overlay = draw_overlay(photo, face)
+    overlay = draw_overlay(photo, [face])
     tint = np.round(0.55 * 100 + 0.45 * np.array(PALETTE[HAIR]))
     for inside in ((300, 300), (650, 650)):
         np.testing.assert_allclose(overlay[inside], tint, atol=1)
@@ -321,7 +321,7 @@ def test_the_legend_names_every_attribute_legibly_beside_or_below_the_photo(size
     ids, columns = range(1, 19), np.linspace(0, width, 19).round().astype(int)
     photo, face = flat(height, width, [(i, 0, height, columns[i - 1], columns[i]) for i in ids])
     assert len(face.attributes) == 18
-    overlay = draw_overlay(photo, face)
+    overlay = draw_overlay(photo, [face])
     if below:
         assert overlay.shape[1] == grown[1]
         panel = overlay[grown[0] :]
@@ -339,7 +339,7 @@ def test_the_legend_names_every_attribute_legibly_beside_or_below_the_photo(size
 def test_dots_follow_the_photos_area_not_its_longer_side():
     # A hundredth of sqrt(300 * 4000) is 10.95, of which the rim has 0.42: 4.6 pixels to either side of the centre.
     photo, face = flat(300, 4000, [(CLOTH, 100, 200, 500, 3500)])
-    overlay = draw_overlay(photo, face)
+    overlay = draw_overlay(photo, [face])
     x, y = face.keypoints["cloth"][0].round().astype(int)
     dark = (overlay[y - 40 : y + 40, x] < 60).all(1)
     assert dark.nonzero()[0].min() - 40 == pytest.approx(-4.6, abs=1)
