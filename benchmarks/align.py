@@ -1,39 +1,46 @@
-"""`python -m benchmarks.align data.root=... [ckpt=...]`: faces put into larger pictures, found and parsed there.
+"""Faces put into larger pictures, found and parsed there: `python -m benchmarks.align data.root=... [ckpt=...]`.
 
-Each labelled face is turned, scaled and pasted on a background, so that its label in that picture is known. Without a
-checkpoint the label itself answers instead of a network; what is lost then is lost by cropping and putting back.
+Each labelled face is turned, scaled and pasted on a background, so that its label in that picture is known. The result
+is compared with that of the same face framed as it came, put into the picture by the frame that is known. Without
+`ckpt` the label itself answers instead of a network: what is lost then is lost by finding, cropping and putting back.
 """
 
+import json
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from itertools import chain, product
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from itertools import product
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from facekp.align import Crop
-from facekp.attributes import NUM_CLASSES
+from benchmarks.labels import LabelParser
+from facekp.attributes import IGNORE_INDEX, NUM_CLASSES
 from facekp.cli import parse_cli
 from facekp.config import expand, require
+from facekp.crops import Crop
 from facekp.data.layout import SPLITS, Sample, read_index
+from facekp.detect import HAAR, open_detector
 from facekp.errors import one_line_errors
 from facekp.face import Face
+from facekp.folder import replacing
 from facekp.images import UInt8Array, read_image, read_label
+from facekp.machine import describe_machine, keep_freed_memory, list_versions
 from facekp.parser import FaceParser
-from facekp.upsample import Scores
 
 Confusion = npt.NDArray[np.int64]
 BACKGROUNDS = ("noise", "gradient", "picture")
 SIZE = 512
 CANVAS = (900, 1200)
 """Height and width of the pictures, which grow with faces that would not fit."""
-STRIDE = 4
-SURE = 10.0
-NEAR = 0.25
-"""A face is found where a crop's middle is within this share of its side of the true one, and its side within twice."""
+BEYOND = 0.2
+"""Share of a frame's side that lies beyond the border of the picture, in the rows about that."""
+NEAR = 0.2
+"""A crop is of the face where its corners are, on average, within this share of the side of the true ones."""
 
 
 @dataclass
@@ -50,11 +57,12 @@ class AlignConfig:
     data: Root = field(default_factory=Root, metadata={"help": "a prepared CelebAMask-HQ"})
     ckpt: str | None = field(default=None, metadata={"help": "a checkpoint; null: the labels answer"})
     split: str = field(default="val", metadata={"help": "train, val or test"})
-    images: int = field(default=30, metadata={"help": "pictures of each scale and angle"})
-    scales: list[float] = field(default_factory=lambda: [0.25, 0.5, 1.0, 2.0, 4.0])
-    angles: list[float] = field(default_factory=lambda: [0.0, 15.0, -15.0, 30.0, -30.0])
-    detector: str = field(default="haar", metadata={"help": "haar, or the path of a YuNet .onnx file"})
+    images: int = field(default=12, metadata={"help": "pictures of each scale and angle"})
+    scales: list[float] = field(default_factory=lambda: [0.25, 0.5, 1.0, 2.0, 8.0], metadata={"help": "of 512 pixels"})
+    angles: list[float] = field(default_factory=lambda: [-30.0, -15.0, 0.0, 15.0, 30.0], metadata={"help": "degrees"})
+    detector: str = field(default=HAAR, metadata={"help": "haar, or the path of a YuNet .onnx file"})
     seed: int = 0
+    out: str | None = field(default=None, metadata={"help": "JSON file that the table is written to"})
 
     def __post_init__(self) -> None:
         """Check values."""
@@ -64,72 +72,75 @@ class AlignConfig:
 
 
 @dataclass(frozen=True)
+class Case:
+    """How faces are pasted: `scale` times 512 pixels wide, turned by `angle` degrees, clockwise as seen."""
+
+    scale: float
+    angle: float
+    beyond: bool = False  # whether the picture's border cuts them
+
+
+@dataclass(frozen=True)
 class Scene:
-    """A picture (H, W, 3) uint8 RGB with one face in it, its label (H, W) uint8, and the face's frame."""
+    """A picture (H, W, 3) uint8 RGB with one face in it, its label (H, W) uint8 (255 around it), and its frame."""
 
     image: UInt8Array
     label: UInt8Array
     frame: Crop
 
 
-class Labels:
-    """A backend that answers with the labels which `LabelParser` gives it for pixels."""
+@dataclass(frozen=True)
+class Row:
+    """What became of the faces of a case.
 
-    size, batch, streams = SIZE, 16, 1
+    Attributes:
+        detected: share of them that the detector gave a crop of.
+        found: share of them that were parsed.
+        others: faces per picture that are none.
+        miou: mean IoU over the classes but background, of those that were parsed.
+        framed: the same of the results for the same faces framed as they came.
+        ratio: miou / framed.
+    """
 
-    def __call__(self, images: UInt8Array) -> list[Scores]:
-        """Return one score map, at stride 4: each class's share of the pixels."""
-        cells = SIZE // STRIDE
-        shares: list[Scores] = [
-            (images[..., 0] == i).reshape(-1, cells, STRIDE, cells, STRIDE).mean((2, 4), dtype=np.float32)
-            for i in range(NUM_CLASSES)
-        ]
-        return [SURE * np.stack(shares, axis=-1)]
-
-
-class LabelParser(FaceParser):
-    """A parser that looks for faces in the picture, and sees `label` (H, W) uint8 there."""
-
-    label: UInt8Array
-
-    def prepare(self, image: UInt8Array) -> UInt8Array:
-        """Return the whole label as pixels."""
-        return _as_pixels(cv2.resize(self.label, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST_EXACT))
-
-    def cut(self, image: UInt8Array, crop: Crop) -> UInt8Array:
-        """Return the label's crop as pixels."""
-        flags = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP
-        matrix = crop.matrix(SIZE)
-        return _as_pixels(
-            cv2.warpAffine(self.label, matrix, (SIZE, SIZE), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
-        )
+    scale: float
+    angle: float
+    beyond: bool
+    detected: float
+    found: float
+    others: float
+    miou: float
+    framed: float
+    ratio: float
 
 
-def _as_pixels(label: cv2.typing.MatLike) -> UInt8Array:
-    return np.repeat(np.asarray(label, np.uint8)[..., None], 3, axis=2)
-
-
-def draw_scene(samples: list[Sample], index: int, scale: float, angle: float, seed: int) -> Scene:
-    """Paste a labelled face, `scale` times 512 pixels wide and turned by `angle` degrees, somewhere in a picture."""
+def draw_scene(samples: Sequence[Sample], index: int, case: Case, seed: int) -> Scene:
+    """Paste a labelled face somewhere in a picture, by `case`."""
     rng = np.random.default_rng((seed, index))
     face, label = read_image(samples[index].image), read_label(samples[index].label)
-    side = SIZE * scale
+    side = SIZE * case.scale
     height, width = (max(length, round(1.3 * side)) for length in CANVAS)
-    canvas = _background(samples, index, (height, width), rng)
     room = np.maximum((width - side, height - side), 0)
     middle = complex(width, height) / 2 + complex(*(rng.uniform(-0.5, 0.5, 2) * room))
-    frame = Crop.around(middle, side * np.exp(1j * np.radians(angle)))
+    if case.beyond:
+        middle = complex((0.5 - BEYOND) * side, middle.imag)
+    frame = Crop.around(middle, side * np.exp(1j * np.radians(case.angle)))
     pixels = round(min(SIZE, side))
-    face = np.asarray(cv2.resize(face, (pixels, pixels), interpolation=cv2.INTER_AREA), np.uint8)
-    size = (width, height)
-    inside = cv2.warpAffine(np.ones((pixels, pixels), np.uint8), frame.matrix(pixels), size, flags=cv2.INTER_NEAREST)
-    turned = cv2.warpAffine(face, frame.matrix(pixels), size, borderMode=cv2.BORDER_REFLECT_101)
-    image = np.where(inside[..., None], turned, canvas).astype(np.uint8)
-    truth = cv2.warpAffine(label, frame.matrix(len(label)), size, flags=cv2.INTER_NEAREST)
-    return Scene(image, np.asarray(truth, np.uint8), frame)
+    small = np.asarray(cv2.resize(face, (pixels, pixels), interpolation=cv2.INTER_AREA), np.uint8)
+    turned = cv2.warpAffine(small, frame.matrix(pixels), (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    truth = put_back(label, frame, (height, width))
+    around = _background(samples, index, (height, width), rng)
+    image = np.where((truth == IGNORE_INDEX)[..., None], around, np.asarray(turned, np.uint8))
+    return Scene(image, truth, frame)
 
 
-def _background(samples: list[Sample], index: int, size: tuple[int, int], rng: np.random.Generator) -> UInt8Array:
+def put_back(mask: UInt8Array, frame: Crop, size: tuple[int, int]) -> UInt8Array:
+    """Return a mask (s, s) of a frame as that of the picture of `size` (H, W), 255 around it."""
+    matrix = frame.matrix(len(mask))
+    placed = cv2.warpAffine(mask, matrix, size[::-1], flags=cv2.INTER_NEAREST, borderValue=IGNORE_INDEX)
+    return np.asarray(placed, np.uint8)
+
+
+def _background(samples: Sequence[Sample], index: int, size: tuple[int, int], rng: np.random.Generator) -> UInt8Array:
     height, width = size
     kind = BACKGROUNDS[index % len(BACKGROUNDS)]
     if kind == "noise":
@@ -141,72 +152,95 @@ def _background(samples: list[Sample], index: int, size: tuple[int, int], rng: n
     return np.asarray(cv2.resize(other, (width, height)), np.uint8)
 
 
-def is_near(crop: Crop, frame: Crop) -> bool:
-    """Tell whether a crop is of the face in `frame`."""
-    return abs(crop.middle - frame.middle) < NEAR * frame.side and 0.5 < crop.side / frame.side < 2
-
-
 def count(truth: UInt8Array, guess: UInt8Array) -> Confusion:
-    """Return the confusion matrix (19, 19), truth by guess."""
-    pairs = np.bincount(truth.ravel() * np.int64(NUM_CLASSES) + guess.ravel(), minlength=NUM_CLASSES**2)
-    return pairs.reshape(NUM_CLASSES, NUM_CLASSES)
+    """Return the confusion matrix (19, 19), truth by guess, of the pixels that have a truth."""
+    known = truth != IGNORE_INDEX
+    pairs = truth[known] * np.int64(NUM_CLASSES) + np.where(guess[known] == IGNORE_INDEX, 0, guess[known])
+    return np.bincount(pairs, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
 
 
 def mean_iou(confusion: Confusion) -> float:
-    """Return the mean IoU of the classes but background that are there."""
+    """Return the mean IoU of the classes but background that are there; 0 where none is."""
     both = confusion.sum(0) + confusion.sum(1) - confusion.diagonal()
-    there = both[1:] > 0
-    return float((confusion.diagonal()[1:][there] / both[1:][there]).mean())
+    there = np.flatnonzero(both[1:] > 0) + 1
+    return float((confusion.diagonal()[there] / both[there]).mean()) if len(there) else 0.0
 
 
-def rows(config: AlignConfig, parser: FaceParser) -> Iterator[tuple[float, float, float, float, float, float]]:
-    """Yield scale, angle, share of faces detected and parsed, and mIoU in the scenes and framed as in CelebA-HQ."""
-    samples = read_index(expand(config.data.root or ""))[config.split][: config.images]
-    for scale, angle in product(config.scales, config.angles):
-        detected, parsed = 0, 0
-        inside, framed = np.zeros((2, NUM_CLASSES, NUM_CLASSES), np.int64)
-        for index in tqdm(range(len(samples)), desc=f"{scale:g} {angle:g}", leave=False):
-            scene = draw_scene(samples, index, scale, angle, config.seed)
-            looks = [parser.detector(scene.image, closer=closer) for closer in (False, True)]
-            detected += any(is_near(crop, scene.frame) for crop in chain(*looks))
-            face = _parse(parser, scene)
-            parsed += face is not None
-            inside += count(scene.label, face.mask if face else np.zeros_like(scene.label))
-            image, label = read_image(samples[index].image), read_label(samples[index].label)
-            alone = _see(parser, image, label)[0].mask
-            framed += count(label, alone)
-        yield scale, angle, detected / len(samples), parsed / len(samples), mean_iou(inside), mean_iou(framed)
+def measure(parser: FaceParser, samples: Sequence[Sample], aligned: Sequence[UInt8Array], case: Case, seed: int) -> Row:
+    """Return what becomes of the faces pasted by a case; `aligned` are their masks, framed as they came."""
+    detected, found, others = 0, 0, 0
+    ours, framed = np.zeros((2, NUM_CLASSES, NUM_CLASSES), np.int64)
+    for index in tqdm(range(len(samples)), desc=f"{case.scale:g} {case.angle:g}", leave=False):
+        scene = draw_scene(samples, index, case, seed)
+        detected += any(crop.away(scene.frame) < 2 * NEAR for crop in parser.detector(scene.image))
+        crops, faces = see(parser, scene)
+        near = [face for crop, face in zip(crops, faces, strict=True) if crop.away(scene.frame) < NEAR]
+        others += len(faces) - len(near[:1])
+        if near:
+            found += 1
+            ours += count(scene.label, near[0].mask)
+            size = (scene.image.shape[0], scene.image.shape[1])
+            framed += count(scene.label, put_back(aligned[index], scene.frame, size))
+    n = len(samples)
+    scores = mean_iou(ours), mean_iou(framed)
+    return Row(**asdict(case), detected=detected / n, found=found / n, others=others / n, miou=scores[0],
+               framed=scores[1], ratio=scores[0] / (scores[1] or 1))  # fmt: skip
 
 
-def _parse(parser: FaceParser, scene: Scene) -> Face | None:
-    """Return the face of a scene's frame, or None where it was not found."""
+def see(parser: FaceParser, scene: Scene) -> tuple[list[Crop], list[Face]]:
+    """Return the faces found in a picture, and where they are framed."""
     if isinstance(parser, LabelParser):
-        parser.label = scene.label
-    (photo,) = parser.run([parser.look(scene.image, "auto")], "auto")
-    faces = parser.faces(photo)
-    whole = Crop(0, photo.size[1])
-    near = (face for face, view in zip(faces, photo.views, strict=True) if is_near(view.crop or whole, scene.frame))
-    return next(near, None)
+        parser.label = np.where(scene.label == IGNORE_INDEX, np.uint8(0), scene.label)
+    (parsed,) = parser.parse([parser.look(scene.image, "auto")], "auto")
+    return [view.crop or Crop.central(parsed.size) for view in parsed.views], parser.faces(parsed)
 
 
-def _see(parser: FaceParser, image: UInt8Array, label: UInt8Array) -> list[Face]:
-    if isinstance(parser, LabelParser):
-        parser.label = label
-    return parser(image)
+def align_masks(parser: FaceParser, samples: Sequence[Sample]) -> Iterator[UInt8Array]:
+    """Yield the masks of faces framed as they came."""
+    for sample in samples:
+        if isinstance(parser, LabelParser):
+            parser.label = read_label(sample.label)
+        yield parser(sample.image)[0].mask
 
 
-def main(argv: list[str]) -> None:
-    """Print a table."""
+def describe(config: AlignConfig, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the content of `align.json`."""
+    return {
+        "machine": describe_machine(),
+        "versions": list_versions(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "answers": "a checkpoint" if config.ckpt else "the labels",
+        "detector": HAAR if config.detector == HAAR else "yunet",
+        "split": config.split,
+        "images": config.images,
+        "seed": config.seed,
+        "rows": [asdict(row) for row in rows],
+    }
+
+
+def main(argv: Sequence[str]) -> None:
+    """Print a table, and write it."""
+    keep_freed_memory()
     config = parse_cli(AlignConfig, argv, program="python -m benchmarks.align", about=__doc__ or "")
-    plain = FaceParser.from_checkpoint(config.ckpt) if config.ckpt else LabelParser(Labels())
-    parser = plain
-    print(f"{'scale':>6} {'angle':>6} {'detected':>9} {'parsed':>7} {'mIoU':>7} {'framed':>7} {'ratio':>6}")
-    for scale, angle, detected, parsed, inside, framed in rows(config, parser):
+    detector = open_detector(config.detector)
+    parser = FaceParser.from_checkpoint(config.ckpt, detector=config.detector) if config.ckpt else LabelParser(detector)
+    samples = read_index(expand(config.data.root or ""))[config.split][: config.images]
+    aligned = list(align_masks(parser, samples))
+    cases = [Case(scale, angle) for scale, angle in product(config.scales, config.angles)]
+    cases += [Case(1.0, angle, beyond=True) for angle in config.angles]
+    rows = []
+    print("pixels  angle  cut detected found others   mIoU framed  ratio")
+    for case in cases:
+        row = measure(parser, samples, aligned, case, config.seed)
+        rows.append(row)
         print(
-            f"{scale:>6g} {angle:>6g} {detected:>9.3f} {parsed:>7.3f} {inside:>7.4f} {framed:>7.4f} "
-            f"{inside / framed:>6.3f}",
+            f"{SIZE * row.scale:>6g} {row.angle:>6g} {'yes' if row.beyond else 'no':>4} {row.detected:>8.2f} "
+            f"{row.found:>5.2f} {row.others:>6.2f} {row.miou:>6.3f} {row.framed:>6.3f} {row.ratio:>6.3f}",
             flush=True,
         )
+    if config.out:
+        with replacing(expand(config.out)) as part:
+            part.write_text(json.dumps(describe(config, rows), indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
