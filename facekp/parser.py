@@ -111,10 +111,9 @@ class FaceParser:
             raise ConfigError(f"align is {align!r}: choose one of {', '.join(ALIGNS)}")
         images = as_images(image)
         if align == "auto" and len(images) != 1:
-            raise ConfigError(
-                f"align is 'auto' and there are {len(images)} images: give one a call, to know whose faces"
-            )
-        return [face for one in images for face in self.faces(self.parse([self.look(to_array(one), align)], align)[0])]
+            raise ConfigError(f"align is 'auto' and {len(images)} images are given: give one a call")
+        scenes = (self.parse([self.look(to_array(one), align)], align)[0] for one in images)
+        return [face for scene in scenes for face in self.faces(scene)]
 
     def look(self, image: UInt8Array, align: Align = "none") -> Scene:
         """Return a photo (H, W, 3) uint8 RGB with the views of it that may be faces; at least one."""
