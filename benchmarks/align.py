@@ -1,8 +1,9 @@
 """Faces put into larger pictures, found and parsed there: `python -m benchmarks.align data.root=... [ckpt=...]`.
 
 Each labelled face is turned, scaled and pasted on a background, so that its label in that picture is known. The result
-is compared with that of the same face framed as it came, put into the picture by the frame that is known. Without
-`ckpt` the label itself answers instead of a network: what is lost then is lost by finding, cropping and putting back.
+is compared with that of the same face, as large, framed as it came, put into the picture by the frame that is known.
+Without `ckpt` the label itself answers instead of a network: what is lost then is lost by finding, cropping and putting
+back.
 """
 
 import json
@@ -28,7 +29,7 @@ from facekp.detect import HAAR, open_detector
 from facekp.errors import one_line_errors
 from facekp.face import Face
 from facekp.folder import replacing
-from facekp.images import UInt8Array, read_image, read_label
+from facekp.images import UInt8Array, read_image, read_label, resize
 from facekp.machine import describe_machine, keep_freed_memory, list_versions
 from facekp.parser import FaceParser
 
@@ -124,9 +125,8 @@ def draw_scene(samples: Sequence[Sample], index: int, case: Case, seed: int) -> 
     if case.beyond:
         middle = complex((0.5 - BEYOND) * side, middle.imag)
     frame = Crop.around(middle, side * np.exp(1j * np.radians(case.angle)))
-    pixels = round(min(SIZE, side))
-    small = np.asarray(cv2.resize(face, (pixels, pixels), interpolation=cv2.INTER_AREA), np.uint8)
-    turned = cv2.warpAffine(small, frame.matrix(pixels), (width, height), borderMode=cv2.BORDER_REFLECT_101)
+    small = shrink(face, case.scale)
+    turned = cv2.warpAffine(small, frame.matrix(len(small)), (width, height), borderMode=cv2.BORDER_REFLECT_101)
     truth = put_back(label, frame, (height, width))
     around = _background(samples, index, (height, width), rng)
     image = np.where((truth == IGNORE_INDEX)[..., None], around, np.asarray(turned, np.uint8))
@@ -166,8 +166,9 @@ def mean_iou(confusion: Confusion) -> float:
     return float((confusion.diagonal()[there] / both[there]).mean()) if len(there) else 0.0
 
 
-def measure(parser: FaceParser, samples: Sequence[Sample], aligned: Sequence[UInt8Array], case: Case, seed: int) -> Row:
-    """Return what becomes of the faces pasted by a case; `aligned` are their masks, framed as they came."""
+def measure(parser: FaceParser, samples: Sequence[Sample], case: Case, seed: int) -> Row:
+    """Return what becomes of the faces pasted by a case."""
+    aligned = list(align_masks(parser, samples, case.scale))
     detected, found, others = 0, 0, 0
     ours, framed = np.zeros((2, NUM_CLASSES, NUM_CLASSES), np.int64)
     for index in tqdm(range(len(samples)), desc=f"{case.scale:g} {case.angle:g}", leave=False):
@@ -195,12 +196,18 @@ def see(parser: FaceParser, scene: Scene) -> tuple[list[Crop], list[Face]]:
     return [view.crop or Crop.central(parsed.size) for view in parsed.views], parser.faces(parsed)
 
 
-def align_masks(parser: FaceParser, samples: Sequence[Sample]) -> Iterator[UInt8Array]:
-    """Yield the masks of faces framed as they came."""
+def align_masks(parser: FaceParser, samples: Sequence[Sample], scale: float) -> Iterator[UInt8Array]:
+    """Yield the masks of faces framed as they came, in the pixels that they have where they are pasted by `scale`."""
     for sample in samples:
         if isinstance(parser, LabelParser):
             parser.label = read_label(sample.label)
-        yield parser(sample.image)[0].mask
+        yield parser(shrink(read_image(sample.image), scale))[0].mask
+
+
+def shrink(face: UInt8Array, scale: float) -> UInt8Array:
+    """Return a face at `scale` times 512 pixels, or as it is where that is larger."""
+    side = round(min(SIZE, SIZE * scale))
+    return resize(face, (side, side))
 
 
 def describe(config: AlignConfig, rows: Sequence[Row]) -> dict[str, Any]:
@@ -225,13 +232,12 @@ def main(argv: Sequence[str]) -> None:
     detector = open_detector(config.detector)
     parser = FaceParser.from_checkpoint(config.ckpt, detector=config.detector) if config.ckpt else LabelParser(detector)
     samples = read_index(expand(config.data.root or ""))[config.split][: config.images]
-    aligned = list(align_masks(parser, samples))
     cases = [Case(scale, angle) for scale, angle in product(config.scales, config.angles)]
     cases += [Case(1.0, angle, beyond=True) for angle in config.angles]
     rows = []
     print("pixels  angle  cut detected found others   mIoU framed  ratio")
     for case in cases:
-        row = measure(parser, samples, aligned, case, config.seed)
+        row = measure(parser, samples, case, config.seed)
         rows.append(row)
         print(
             f"{SIZE * row.scale:>6g} {row.angle:>6g} {'yes' if row.beyond else 'no':>4} {row.detected:>8.2f} "

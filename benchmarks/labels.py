@@ -24,7 +24,7 @@ class Labels:
         n, height, width, _ = images.shape
         ids = images[..., 0].reshape(n, height // STRIDE, STRIDE, width // STRIDE, STRIDE)
         shares = [(ids == i).mean((2, 4), dtype=np.float32) for i in range(NUM_CLASSES)]
-        return [SURE * np.stack(shares, axis=-1)]
+        return [np.multiply(SURE, np.stack(shares, axis=-1), dtype=np.float32)]
 
 
 class LabelParser(FaceParser):

@@ -1,6 +1,6 @@
 """`python -m benchmarks.places data.root=...`: where the parts of a face lie in CelebA-HQ's training labels.
 
-The constants of `facekp.align`, and with `boxes` images those of the cascade in `facekp.detect`, come from here.
+The constants of `facekp.align`, and those of the cascade in `facekp.detect`, come from here.
 """
 
 import sys
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
-from facekp.align import PLACES, fit, locate
+from facekp.align import CLASSES, PLACES, fit, locate
 from facekp.attributes import ATTRIBUTES
 from facekp.cli import parse_cli
 from facekp.config import expand, require
@@ -21,6 +21,7 @@ from facekp.images import read_image, read_label
 
 PARTS = ("l_eye", "r_eye", "nose", "mouth")
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 1)
+QUANTILES_LOW = (0.001, 0.01, 0.1)
 
 
 @dataclass
@@ -35,6 +36,7 @@ class PlacesConfig:
     """What is measured."""
 
     data: Root = field(default_factory=Root, metadata={"help": "a prepared CelebAMask-HQ"})
+    labels: int | None = field(default=None, metadata={"help": "training labels that are measured; null: all"})
     boxes: int = field(default=300, metadata={"help": "training images that the cascade looks at"})
 
     def __post_init__(self) -> None:
@@ -45,11 +47,13 @@ class PlacesConfig:
 def print_parts(samples: list[Sample]) -> None:
     """Print the mean places, how far the parts of a face are from them, how a fitted crop errs, and the least skin."""
     found: list[dict[str, complex]] = []
-    skin = []
+    skin, areas = [], []
     for sample in tqdm(samples, desc="labels", leave=False):
         label = read_label(sample.label)
         found.append({name: place for name in PLACES if (place := locate(label, name)) is not None})
-        skin.append(float((label == ATTRIBUTES.index("skin")).mean()))
+        shares = np.bincount(label.ravel(), minlength=len(ATTRIBUTES)) / label.size
+        skin.append(shares[ATTRIBUTES.index("skin")])
+        areas += [area for name in PARTS if (area := sum(shares[ATTRIBUTES.index(c)] for c in CLASSES[name])) > 0]
     for name in PLACES:
         own = np.array([places[name] for places in found if name in places])
         if name == "eye_g":  # only sunglasses say where the eyes are
@@ -61,7 +65,7 @@ def print_parts(samples: list[Sample]) -> None:
     corners = [abs(crop.corners() - Crop(0, 1).corners()).mean() for crop, _ in fits]
     print(f"quantiles {QUANTILES}: residual {np.quantile(residuals, QUANTILES).round(4)}, "
           f"corners {np.quantile(corners, QUANTILES).round(4)}")  # fmt: skip
-    print(f"least skin {min(skin):.4f}")
+    print(f"least skin {min(skin):.4f}, part areas at {QUANTILES_LOW}: {np.quantile(areas, QUANTILES_LOW).round(6)}")
 
 
 def print_boxes(samples: list[Sample]) -> None:
@@ -82,7 +86,7 @@ def main(argv: list[str]) -> None:
     """Print what was measured."""
     config = parse_cli(PlacesConfig, argv, program="python -m benchmarks.places", about=__doc__ or "")
     samples = read_index(expand(config.data.root or ""))["train"]
-    print_parts(samples)
+    print_parts(samples[: config.labels])
     print_boxes(samples[: config.boxes])
 
 
