@@ -32,6 +32,7 @@ from facekp.folder import replacing
 from facekp.images import UInt8Array, read_image, read_label, resize
 from facekp.machine import describe_machine, keep_freed_memory, list_versions
 from facekp.parser import FaceParser
+from facekp.views import confirmed
 
 Confusion = npt.NDArray[np.int64]
 BACKGROUNDS = ("noise", "gradient", "picture")
@@ -192,7 +193,7 @@ def see(parser: FaceParser, scene: Scene) -> tuple[list[Crop], list[Face]]:
     """Return the faces found in a picture, and where they are framed."""
     if isinstance(parser, LabelParser):
         parser.label = np.where(scene.label == IGNORE_INDEX, np.uint8(0), scene.label)
-    (parsed,) = parser.parse([parser.look(scene.image, "auto")], "auto")
+    parsed = confirmed(parser.parse([parser.look(scene.image, "auto")])[0])
     return [view.crop or Crop.central(parsed.size) for view in parsed.views], parser.faces(parsed)
 
 

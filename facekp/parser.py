@@ -20,7 +20,7 @@ from facekp.keypoints import KeypointConfig
 from facekp.models.heads import STRIDE
 from facekp.placing import give_way, place
 from facekp.upsample import Scores, argmax_at, sum_on_grid
-from facekp.views import Scene, View, faces_in, score
+from facekp.views import Scene, View, confirmed, faces_in, score
 
 Align = Literal["none", "auto"]
 ALIGNS: Final[tuple[str, ...]] = get_args(Align)
@@ -112,21 +112,20 @@ class FaceParser:
         images = as_images(image)
         if align == "auto" and len(images) != 1:
             raise ConfigError(f"align is 'auto' and {len(images)} images are given: give one a call")
-        scenes = (self.parse([self.look(to_array(one), align)], align)[0] for one in images)
-        return [face for scene in scenes for face in self.faces(scene)]
+        scenes = (self.look(to_array(one), align) for one in images)
+        return [face for scene in scenes for face in self.faces(self.parse([scene])[0])]
 
     def look(self, image: UInt8Array, align: Align = "none") -> Scene:
         """Return a photo (H, W, 3) uint8 RGB with the views of it that may be faces; at least one."""
-        scene = Scene(image)
         if align == "none":
-            return replace(scene, views=(View(None, self.prepare(image)),))
+            return Scene(image, (View(None, self.prepare(image)),))
+        scene = Scene(image, searched=True)
         # A portrait fills the middle of its photo, whatever the detector says.
         return self._viewed(scene, distinct([*self.detector(image), Crop.central(scene.size)]))
 
-    def parse(self, scenes: Sequence[Scene], align: Align = "none") -> list[Scene]:
+    def parse(self, scenes: Sequence[Scene]) -> list[Scene]:
         """Return scenes that `look` gave, all of one shape, with the views of their faces and the network's scores."""
-        seen = self.score(scenes)
-        return seen if align == "none" else self.score([self.refine(scene) for scene in seen])
+        return self.score([self.refine(scene) for scene in self.score(scenes)])
 
     def score(self, scenes: Sequence[Scene]) -> list[Scene]:
         """Run the network on the views without scores of scenes of one shape."""
@@ -134,10 +133,11 @@ class FaceParser:
 
     def refine(self, scene: Scene) -> Scene:
         """Drop the views that the network saw no face in, and frame the others by the eyes, nose and mouth it saw."""
-        return self._viewed(scene, faces_in(scene))
+        return self._viewed(scene, faces_in(scene)) if scene.searched else scene
 
     def faces(self, scene: Scene) -> list[Face]:
-        """Turn the scores of a scene's views into faces."""
+        """Turn the scores of a scene's views into faces, the largest first."""
+        scene = confirmed(scene) if scene.searched else scene
         return [self._face(scene, number) for number in range(len(scene.views))]
 
     def prepare(self, image: UInt8Array) -> UInt8Array:

@@ -165,10 +165,10 @@ def with_scenes(batch: Sequence[P], scenes: Sequence[Scene]) -> list[P]:
 
 def finish_image(parser: FaceParser, photo: OpenedPhoto, results: Results) -> None:
     """Turn a photo's scores into faces and write them; none is told."""
-    job, scene = photo.job, photo.scene
-    if not scene.views:
+    job, faces = photo.job, parser.faces(photo.scene)
+    if not faces:
         tqdm.write(f"no face: {job.path}", file=sys.stderr)
-    results.write(Photo(job.path, job.file, job.stem, scene.image), parser.faces(scene))
+    results.write(Photo(job.path, job.file, job.stem, photo.scene.image), faces)
 
 
 def ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

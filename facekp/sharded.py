@@ -64,7 +64,6 @@ class _Share(pl.LightningModule):
         super().__init__()
         self.config = config
         self.jobs = jobs
-        self.align = cast(Align, config.align)
         self.failures: list[str] = []
 
     def setup(self, stage: str) -> None:
@@ -77,7 +76,7 @@ class _Share(pl.LightningModule):
         own = self.jobs[self.global_rank :: self.trainer.world_size]
         # By keyword: Lightning makes the loader anew from its arguments.
         return DataLoader(
-            dataset=_Photos(self.parser, own, self.align),
+            dataset=_Photos(self.parser, own, cast(Align, self.config.align)),
             batch_size=self.parser.backend.batch,
             collate_fn=list,
             num_workers=1,
@@ -92,7 +91,7 @@ class _Share(pl.LightningModule):
         return [one for alike in in_batches(readable, len(batch)) for one in self._parse(alike)]
 
     def _parse(self, alike: list[OpenedPhoto]) -> list[OpenedPhoto]:
-        return with_scenes(alike, self.parser.parse([one.scene for one in alike], self.align))
+        return with_scenes(alike, self.parser.parse([one.scene for one in alike]))
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Leave pixels where they are: the backend takes them to its device."""

@@ -15,6 +15,8 @@ from facekp.upsample import Scores, argmax_at, sum_on_grid
 
 LOOK_SIDE: Final = 256
 """Pixels at which a crop's mask is made to find eyes, nose and mouth in it."""
+LARGEST_MOVE: Final = 0.25
+"""How far the corners of a framed face may move when it is framed again, on average, as a share of its side."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +41,12 @@ class Scene:
     Attributes:
         image: (H, W, 3) uint8 RGB.
         views: what in it is a face, or may be one; all have pixels of one size.
+        searched: whether they were looked for; otherwise the one view is the photo, whatever it shows.
     """
 
     image: UInt8Array
     views: tuple[View, ...] = ()
+    searched: bool = False
 
     @property
     def size(self) -> tuple[int, int]:
@@ -68,12 +72,20 @@ def score(backend: Backend, scenes: Sequence[Scene]) -> list[Scene]:
 
 def faces_in(scene: Scene) -> list[Crop]:
     """Return the crops of a scene's faces, framed by what the network saw of them; the largest first."""
-    found = []
-    for view in scene.views:
-        crop = view.crop or Crop.central(scene.size)
-        mask = argmax_at(sum_on_grid(view.scores), (LOOK_SIDE, LOOK_SIDE))
-        mask[~within(crop, LOOK_SIDE, scene.size)] = 0  # mirrored there
-        refined = refine(crop, mask)
-        if refined is not None:
-            found.append(refined)
+    found = [crop for view in scene.views if (crop := _framed(view, scene.size)) is not None]
     return distinct(sorted(found, key=lambda crop: -crop.side))
+
+
+def confirmed(scene: Scene) -> Scene:
+    """Return a scene without the views in which the network, seeing them framed anew, sees no face any more."""
+    framed = [(view, _framed(view, scene.size)) for view in scene.views]
+    kept = [v for v, crop in framed if crop and crop.away(v.crop or Crop.central(scene.size)) < LARGEST_MOVE]
+    return replace(scene, views=tuple(kept))
+
+
+def _framed(view: View, size: tuple[int, int]) -> Crop | None:
+    """Return the crop of the face that the network saw in a view of a photo of `size` (H, W); None where it is none."""
+    crop = view.crop or Crop.central(size)
+    mask = argmax_at(sum_on_grid(view.scores), (LOOK_SIDE, LOOK_SIDE))
+    mask[~within(crop, LOOK_SIDE, size)] = 0  # mirrored there
+    return refine(crop, mask)

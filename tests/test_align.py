@@ -6,6 +6,7 @@ import pickle
 import cv2
 import numpy as np
 import pytest
+from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 from benchmarks.align import Case, measure
@@ -394,6 +395,22 @@ def test_the_network_sees_only_what_may_be_a_face_and_each_once():
     assert parser.backend.calls == (2, 1, 1)
 
 
+def test_what_is_a_face_only_at_the_first_look_is_none():
+    class Dreaming(Labels):
+        looks = 0
+
+        def __call__(self, images):
+            self.looks += 1
+            return super().__call__(images if self.looks == 1 else np.zeros_like(images))
+
+    frame = turned(300 + 250j, 280, 20)
+    photo, label = paste((500, 600), (0, frame))
+    parser = LabelParser(lambda image: [Crop.around(290 + 250j, 300)])
+    parser.backend, parser.label = Dreaming(), label
+    assert parser(photo, "auto") == []
+    assert parser.backend.looks == 2
+
+
 # Detectors
 
 
@@ -403,6 +420,15 @@ def test_the_cascade_finds_drawn_faces_where_they_are():
     crops = HaarDetector()(photo)
     for frame in frames:
         assert min(crop.away(frame) for crop in crops) < 0.2
+
+
+def test_the_cascade_finds_a_real_face():
+    # Of Rear Admiral Grace Hopper, a work of the US Navy and in the public domain; matplotlib brings it along.
+    with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as portrait:
+        photo = np.array(portrait.convert("RGB"))
+    crops = HaarDetector()(photo)
+    # Between her eyes and her mouth, by a ruler; her face is about 170 pixels wide.
+    assert any(abs(crop.middle - (262 + 215j)) < 35 and 280 < crop.side < 460 for crop in crops)
 
 
 def test_a_box_is_put_into_the_frame_of_a_face(monkeypatch):
