@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from facekp.pipeline import list_jobs, parse_files
 from facekp.placing import give_way
 from facekp.prediction import PredictConfig
 from facekp.results import Results
+from facekp.sharded import _Share
 
 SKIN, NOSE, L_EYE, R_EYE, U_LIP = (ATTRIBUTES.index(name) for name in ("skin", "nose", "l_eye", "r_eye", "u_lip"))
 
@@ -344,6 +346,21 @@ def test_files_hold_what_the_parser_returns(tmp_path):
     assert len(want) == 2
     for name in "abc":
         assert json.loads((out / f"{name}.json").read_text())["faces"] == json.loads(json.dumps(want))
+
+
+def test_processes_that_share_photos_find_the_same_faces(tmp_path):
+    photo, label = paste((400, 600), (0, turned(180 + 200j, 220, 15)), (1, turned(440 + 200j, 200, 0)))
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    jobs = list_jobs([tmp_path / "a.png"], tmp_path)
+    share = _Share(PredictConfig(ckpt="x", source="x", out="x"), jobs)
+    share.parser = LabelParser()
+    share.parser.label = label
+    share._trainer = SimpleNamespace(global_rank=0, world_size=1)
+    batch = [share.predict_dataloader().dataset[0]]
+    (parsed,) = share.predict_step(batch)
+    faces = share.parser.faces(parsed.scene)
+    assert [face.to_dict() for face in faces] == [face.to_dict() for face in share.parser(photo, "auto")]
+    assert len(faces) == 2
 
 
 def test_faces_of_videos_are_followed(tmp_path):
