@@ -200,9 +200,11 @@ def see(parser: FaceParser, scene: Scene) -> tuple[list[Crop], list[Face]]:
 def align_masks(parser: FaceParser, samples: Sequence[Sample], scale: float) -> Iterator[UInt8Array]:
     """Yield the masks of faces framed as they came, in the pixels that they have where they are pasted by `scale`."""
     for sample in samples:
+        small = shrink(read_image(sample.image), scale)
         if isinstance(parser, LabelParser):
-            parser.label = read_label(sample.label)
-        yield parser(shrink(read_image(sample.image), scale))[0].mask
+            label = cv2.resize(read_label(sample.label), small.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+            parser.label = np.asarray(label, np.uint8)
+        yield parser(small)[0].mask
 
 
 def shrink(face: UInt8Array, scale: float) -> UInt8Array:

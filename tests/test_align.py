@@ -255,6 +255,11 @@ def test_a_face_is_found_and_parsed_nearly_as_if_it_were_framed(size, frame):
     want = upright.keypoints["nose"] @ matrix[:, :2].T + matrix[:, 2]
     np.testing.assert_allclose(face.keypoints["nose"], want, atol=0.02 * frame.side)
     assert face.attributes["nose"].area == np.count_nonzero(face.mask == NOSE)
+    # Its outline lies where its mask does.
+    outline = face.attributes["nose"].contours[0].points
+    rows, columns = np.nonzero(face.mask == NOSE)
+    np.testing.assert_allclose(outline.min(0), [columns.min() - 0.5, rows.min() - 0.5], atol=1)
+    np.testing.assert_allclose(outline.max(0), [columns.max() + 0.5, rows.max() + 0.5], atol=1)
     assert face.attributes["nose"].contours[0].area == pytest.approx(face.attributes["nose"].area, rel=0.05)
 
 
