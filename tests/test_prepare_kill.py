@@ -1,5 +1,6 @@
 """Preparation that is killed: at every step of one process, and in several; nothing is lost, spoilt or done again."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -109,8 +110,7 @@ def stuck(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path, Path]]:
         _wait(lambda: len(list((out / "labels").glob("0*"))) == 24 - 2, run)
         yield run, raw, out
     finally:
-        run.kill()
-        run.communicate()
+        _end(run)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -187,9 +187,15 @@ def test_a_script_without_a_guard_runs_once(tmp_path: Path):
         "import sys\nfrom pathlib import Path\nfrom facekp.data.prepare import prepare\nprint('started', flush=True)\n"
         f"print(prepare(Path({str(raw)!r}), Path({str(tmp_path / 'out')!r}), size=64, workers=2).written)\n"
     )
-    run = subprocess.run([sys.executable, script], env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-                         capture_output=True, text=True, check=False)  # fmt: skip
-    assert run.stdout.splitlines() == ["started", "6"], run.stderr
+    run = subprocess.Popen(
+        [sys.executable, script], env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        printed, error = run.communicate(timeout=60)
+    finally:
+        _end(run)
+    assert printed.splitlines() == ["started", "6"], error
 
 
 def test_few_things_start_no_process(monkeypatch: pytest.MonkeyPatch):
@@ -228,6 +234,13 @@ def _complete(raw: Path, out: Path, whole: Path, missing: int) -> None:
     assert before.items() <= pairs(out).items()
     prepare(raw, whole, size=SIDE)
     assert contents(out) == contents(whole)
+
+
+def _end(run: subprocess.Popen[str]) -> None:
+    """Kill a process that leads a session, and all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
 
 
 def _children(pid: int) -> list[int]:
