@@ -1,6 +1,7 @@
 """What a parsed face is: its mask, and every attribute's outline and key points."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import cv2
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from facekp.attributes import ATTRIBUTES
 from facekp.contours import Contour, Points, trace_all
 from facekp.keypoints import KeypointConfig, resample
+from facekp.landmarks import Landmark, find_landmarks
 
 SCHEMA: Final = "facekp/1"
 """Version of `Face.to_dict`, described in docs/output.md."""
@@ -57,6 +59,12 @@ class Face:
         """Return the key points, (n, 2) float32 source-image pixels, of every attribute in the picture."""
         return {name: attribute.keypoints for name, attribute in self.attributes.items()}
 
+    @cached_property
+    def landmarks(self) -> dict[str, Landmark]:
+        """Return every landmark of `facekp.landmarks.NUMBERS` by name; what is absent or hidden says so."""
+        contours = {name: attribute.contours for name, attribute in self.attributes.items()}
+        return find_landmarks(self.mask, contours, {name: a.confidence for name, a in self.attributes.items()})
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the mask as plain data for JSON; docs/output.md describes it."""
         height, width = self.mask.shape
@@ -66,6 +74,7 @@ class Face:
             "height": height,
             "box": [round(v, DECIMALS) for v in self.box],
             "attributes": [_attribute_to_dict(a) for a in self.attributes.values()],
+            "landmarks": [_landmark_to_dict(landmark) for landmark in self.landmarks.values()],
         }
 
 
@@ -97,6 +106,16 @@ def _attribute_to_dict(attribute: Attribute) -> dict[str, Any]:
             {"hole": c.hole, "area": round(c.area, DECIMALS), "points": _plain(c.points)} for c in attribute.contours
         ],
         "keypoints": _plain(attribute.keypoints),
+    }
+
+
+def _landmark_to_dict(landmark: Landmark) -> dict[str, Any]:
+    return {
+        "name": landmark.name,
+        "number": landmark.number,
+        "xy": None if landmark.xy is None else _plain(landmark.xy[None])[0],
+        "visible": landmark.visible,
+        "confidence": round(landmark.confidence, 4),
     }
 
 
