@@ -9,10 +9,8 @@ import numpy.typing as npt
 from facekp.attributes import ATTRIBUTES
 from facekp.contours import Contour
 from facekp.landmarks import names, parts
-from facekp.landmarks.frame import Array, Frame, Outline
-from facekp.landmarks.parts import Habits
+from facekp.landmarks.frame import Array, Contours, Frame, Outline
 
-Contours = Mapping[str, Sequence[Contour]]
 Covers = npt.NDArray[np.bool_]
 """(19,) bool: classes that cover a point if they lie beside it."""
 
@@ -29,16 +27,16 @@ NONE = _classes()
 HAIR = _classes("hair", "hat")
 # Beside the upper ends of the jaw there are ears; background there is the edge of a turned head.
 SILHOUETTE = _classes("hair", "hat", "background")
-BELOW_EARS = (3, 14)
-"""Points 3 to 13 of the jaw line lie below the ears."""
 # Beside a part of a face there is face. Else hair, a hand (which is background) or the turn of the head hides its end.
 ALL_BUT_FACE = ~_classes(*FACE)
 # Eyes and brows behind clear glasses are labelled as such; behind dark ones they are not in the mask at all.
 ALL_BUT_FACE_AND_GLASSES = ~_classes(*FACE, "eye_g")
+BELOW_EARS = (3, 14)
+"""Points 3 to 13 of the jaw line lie below the ears."""
 SPECK = 0.05
 """Parts of the skin below this share of the largest are left out of the jaw line."""
 WHOLE_EAR = 0.5
-"""Least height of an ear that is not partly under hair, as a share of the distance between the eyes' centres."""
+"""Least height, in units of the frame, of an ear that is not partly under hair."""
 
 
 @dataclass(frozen=True)
@@ -46,51 +44,64 @@ class Group:
     """The landmarks of one part.
 
     Attributes:
+        part: what `facekp.landmarks.calibration` calls it.
         names: k names.
-        points: (k, 2) frame pixels.
+        points: (k, 2) frame units.
         centre: (2,) the part's middle; what lies beyond a point, seen from there, may cover it.
+        width: of the part, frame units.
         covers: the classes that do.
         read_off: attributes that were used.
     """
 
+    part: str
     names: tuple[str, ...]
     points: Array
     centre: Array
+    width: float
     covers: Covers
     read_off: tuple[str, ...]
 
 
-def find_groups(contours: Contours, frame: Frame, habits: Habits) -> Iterator[Group]:
+def find_outlines(contours: Contours, frame: Frame) -> dict[str, Outline]:
+    """Return the outline of the largest part of each attribute that landmarks are read off."""
+    return {name: Outline(frame.enter(contours[name][0].points)) for name in READ if name in contours}
+
+
+def find_groups(contours: Contours, outlines: Mapping[str, Outline], frame: Frame) -> Iterator[Group]:
     """Yield the parts that are in the picture; see `facekp.landmarks.find_landmarks`."""
-    outlines = {name: Outline(frame.enter(contours[name][0].points)) for name in contours if name in READ}
-    for side, inward in (("r", 1), ("l", -1)):
+    for side in "rl":
         if eye := outlines.get(name := f"{side}_eye"):
-            points = parts.eye(eye, inward, frame, habits)
-            yield Group(names.EYES[side], points, eye.centre, ALL_BUT_FACE_AND_GLASSES, (name,))
+            yield _own("eye", names.EYES[side], parts.eye(eye), eye, ALL_BUT_FACE_AND_GLASSES, name)
         if brow := outlines.get(name := f"{side}_brow"):
-            points = parts.brow(brow, inward)
-            yield Group(names.BROWS[side], points, brow.centre, ALL_BUT_FACE_AND_GLASSES, (name,))
+            yield _own("brow", names.BROWS[side], parts.brow(brow), brow, ALL_BUT_FACE_AND_GLASSES, name)
         if ear := outlines.get(name := f"{side}_ear"):
-            covers = NONE if np.ptp(ear.points[:, 1]) >= WHOLE_EAR * frame.unit else HAIR
-            yield Group(names.EARS[side], parts.ear(ear, inward), ear.centre, covers, (name,))
+            covers = NONE if ear.bottom - ear.top >= WHOLE_EAR else HAIR
+            yield _own("ear", names.EARS[side], parts.ear(ear), ear, covers, name)
     if nose := outlines.get("nose"):
-        yield Group(names.NOSE, parts.nose(nose, frame, habits), nose.centre, ALL_BUT_FACE, ("nose",))
-    lips = tuple(name for name in ("u_lip", "l_lip") if name in outlines)
+        yield _own("nose", names.NOSE, parts.nose(nose), nose, ALL_BUT_FACE, "nose")
+    lips = {name: outlines[name] for name in ("u_lip", "l_lip") if name in outlines}
     if lips:
-        yield from _mouth(outlines, lips, frame, habits)
+        yield from _mouth(lips, nose)
     if "skin" in contours:
-        centre = (outlines[lips[0]].centre + outlines[lips[-1]].centre) / 2 if lips else np.array([0.0, 1.0])
-        yield from _jaw(contours["skin"], frame, float(centre[0] / max(centre[1], 1.0)))
+        u, v = np.mean([lip.centre for lip in lips.values()], axis=0) if lips else (0.0, 1.0)
+        yield from _jaw(contours["skin"], frame, float(u / max(v, 1.0)))
 
 
-def _mouth(outlines: Mapping[str, Outline], lips: tuple[str, ...], frame: Frame, habits: Habits) -> Iterator[Group]:
-    upper, lower = outlines[lips[0]], outlines[lips[-1]]
-    left, right = parts.mouth_corners([outlines[name] for name in lips], frame, habits)
-    middle = parts.mouth_middle(outlines.get("nose"), left, right, frame, habits)
-    centre = (upper.centre + lower.centre) / 2
-    yield Group(names.LIPS, parts.outer_lips(upper, lower, left, right, middle), centre, ALL_BUT_FACE, lips)
-    if len(lips) == 2:
-        yield Group(names.INNER_LIPS, parts.inner_lips(upper, lower, left, right, middle), centre, ALL_BUT_FACE, lips)
+def _own(part: str, own: names.Names, points: Array, outline: Outline, covers: Covers, attribute: str) -> Group:
+    return Group(part, own, points, outline.centre, outline.width, covers, (attribute,))
+
+
+def _mouth(lips: Mapping[str, Outline], nose: Outline | None) -> Iterator[Group]:
+    both = list(lips.values())
+    upper, lower = both[0], both[-1]
+    left, right = parts.mouth_corners(both)
+    middle = parts.mouth_middle(left, right, nose)
+    centre, width = (upper.centre + lower.centre) / 2, float(right[0] - left[0])
+    outer = parts.outer_lips(upper, lower, left, right, middle)
+    yield Group("mouth", names.LIPS, outer, centre, width, ALL_BUT_FACE, tuple(lips))
+    if len(both) == 2:
+        inner = parts.inner_lips(upper, lower, left, right, middle)
+        yield Group("mouth", names.INNER_LIPS, inner, centre, width, ALL_BUT_FACE, tuple(lips))
 
 
 def _jaw(skin: Sequence[Contour], frame: Frame, slope: float) -> Iterator[Group]:
@@ -99,6 +110,7 @@ def _jaw(skin: Sequence[Contour], frame: Frame, slope: float) -> Iterator[Group]
     points = parts.jaw(frame.enter(np.concatenate(own)), slope)
     if points is None:
         return
+    width = float(np.ptp(points[:, 0]))
     first, last = BELOW_EARS
     for piece, covers in ((slice(first), SILHOUETTE), (slice(first, last), HAIR), (slice(last, None), SILHOUETTE)):
-        yield Group(names.JAW[piece], points[piece], np.zeros(2), covers, ("skin",))
+        yield Group("jaw", names.JAW[piece], points[piece], np.zeros(2), width, covers, ("skin",))

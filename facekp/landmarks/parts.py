@@ -1,131 +1,72 @@
-"""Where each part of a face has its landmarks, in the face's frame.
+"""Where each part of a face has its landmarks: plain geometry, with no constant that was fitted to anything.
 
-Each function takes outlines and returns the points (k, 2) of the names in `facekp.landmarks.names`, frame pixels.
-
-Masks and detectors differ in habit, not by chance alone: hand-made masks often leave out the inner corner (the
-caruncle), and detectors place the corners of eye and mouth a little lower. `Habits` holds what was measured of that.
+Each function takes outlines and returns the points (k, 2) of the names in `facekp.landmarks.names`, in the frame's units.
+What the 68-point scheme spaces along an edge is spaced evenly here; what detectors do differently is the business of
+`facekp.landmarks.calibration`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from operator import itemgetter
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facekp.landmarks.frame import Array, Frame, Outline
+from facekp.landmarks.frame import Array, Outline
+
+THIRDS = np.array([1, 2]) / 3
+QUARTERS = np.array([1, 2, 3]) / 4
+EIGHTHS = np.arange(8) / 8
+INNER_LIP = np.array([1, 4]) / 6
+"""Inner corner and the point between it and the centre: shares of the way from corner to centre."""
+ABOVE_EYES = -0.3
+"""Skin from this height down makes the jaw line, which starts at the eyes' height, 0."""
+HULL_POINTS = 300
+"""About as many points of the skin's outline are enough for its hull."""
 
 
-@dataclass(frozen=True)
-class Habits:
-    """Constants fitted to two detectors' points; lengths are shares of the distance between the eyes' centres.
-
-    Attributes:
-        eye_width: width of an eye.
-        inner_share: how far the inner corner goes towards that width, 0 (the mask's corner) .. 1.
-        outer_share: the same for the outer corner.
-        inner_drop: how much lower than the mask's the inner corner lies.
-        outer_drop: the same for the outer corner.
-        mouth_drop: the same for the corners of the mouth.
-        relief: of nose root, bridge, bridge, tip, nose base and lips: how far the point moves sideways when the head
-            turns, over how far the middle of the nose does.
-    """
-
-    eye_width: float = 0.44
-    inner_share: float = 0.4
-    outer_share: float = 0.22
-    inner_drop: float = 0.018
-    outer_drop: float = 0.004
-    mouth_drop: float = 0.012
-    relief: tuple[float, float, float, float, float, float] = (1.15, 1.45, 1.8, 2.2, 1.6, 1.25)
+def eye(outline: Outline) -> Array:
+    """Return the six points of an eye, from its left corner, clockwise: its extremes, and the lids at thirds."""
+    u = outline.left[0] + THIRDS * outline.width
+    return np.concatenate([outline.left[None], outline.upper(u), outline.right[None], outline.lower(u[::-1])])
 
 
-HABITS = Habits()
-UPPER_LID, LOWER_LID = np.array([0.31, 0.69]), np.array([0.28, 0.65])
-"""The lids' points: shares of the way from the outer corner to the inner one."""
-BROW = np.array([0.2, 0.47, 0.74])
-"""The arch's points: shares of the way from the outer end to the inner one."""
-RIDGE = np.array([0.08, 0.317, 0.553, 0.79])
-"""The nose's ridge: shares of the height of its mask."""
-NOSTRILS = np.array([0.32, 0.64])
-"""Points 31 and 32: shares of the way from the wing's edge to the nose's base."""
-LIP = np.array([0.37, 0.74])
-"""Points 49 and 50: shares of the way from corner to centre."""
-INNER_CORNER = 0.16
-"""Point 60: the same."""
-JAW_SHARES = np.arange(8) / 8
-"""Points 0 to 7: shares of the way from the eyes' height to the chin."""
-
-
-def eye(outline: Outline, inward: int, frame: Frame, habits: Habits = HABITS) -> Array:
-    """Return the six points of an eye, from its left corner, clockwise.
-
-    Annotators differ in where they let an eye end, more than eyes differ in width. So each corner goes part of the way
-    to where an eye as wide as the distance of the two eyes suggests would have it.
-
-    Args:
-        outline: the eye.
-        inward: where the nose lies: 1 to the eye's right, -1 to its left.
-        frame: without both eyes the mask's own corners are kept.
-        habits: the constants.
-    """
-    outer, inner = (outline.left, outline.right) if inward > 0 else (outline.right, outline.left)
-    if frame.paired:
-        lacking = habits.eye_width * frame.unit - (outline.right[0] - outline.left[0])
-        inner = inner + np.array([inward * habits.inner_share * lacking, habits.inner_drop * frame.unit])
-        outer = outer - np.array([inward * habits.outer_share * lacking, -habits.outer_drop * frame.unit])
-    above = outline.upper(outer[0] + UPPER_LID * (inner[0] - outer[0]))
-    below = outline.lower(outer[0] + LOWER_LID * (inner[0] - outer[0]))
-    if inward > 0:
-        return np.concatenate([outer[None], above, inner[None], below[::-1]])
-    return np.concatenate([inner[None], above[::-1], outer[None], below])
-
-
-def brow(outline: Outline, inward: int) -> Array:
-    """Return the five points of a brow, from left to right: its ends, and three on its upper edge; see `eye`."""
-    shares = BROW if inward > 0 else 1 - BROW[::-1]
-    u = outline.left[0] + shares * (outline.right[0] - outline.left[0])
+def brow(outline: Outline) -> Array:
+    """Return the five points of a brow, from left to right: its ends, and three on its upper edge."""
+    u = outline.left[0] + QUARTERS * outline.width
     return np.concatenate([outline.left[None], outline.upper(u), outline.right[None]])
 
 
-def nose(outline: Outline, frame: Frame, habits: Habits = HABITS) -> Array:
-    """Return the nine points of the nose: four down the ridge, five along the lower edge from left to right."""
-    low, high = outline.points.min(0), outline.points.max(0)
-    middle = (low[0] + high[0]) / 2
-    relief = np.array(habits.relief[:5]) if frame.paired else np.ones(5)
-    u = (relief * middle).clip(low[0], high[0])
-    base = u[4]
-    ridge = np.stack([u[:4], low[1] + RIDGE * (high[1] - low[1])], axis=1)
-    lower = np.concatenate([low[0] + NOSTRILS * (base - low[0]), [base], high[0] + NOSTRILS[::-1] * (base - high[0])])
-    return np.concatenate([ridge, outline.lower(lower)])
+def nose(outline: Outline) -> Array:
+    """Return the nine points of a nose: four down its middle, then five along its lower edge from left to right."""
+    (left, _), (right, _), middle = outline.left, outline.right, outline.centre[0]
+    down = outline.top + np.array([0, *QUARTERS]) * (outline.bottom - outline.top)
+    ridge = np.stack([np.full(4, middle), down], axis=1)
+    return np.concatenate([ridge, outline.lower(_across(left, middle, right, THIRDS))])
 
 
-def mouth_corners(lips: Sequence[Outline], frame: Frame, habits: Habits = HABITS) -> tuple[Array, Array]:
+def mouth_corners(lips: Sequence[Outline]) -> tuple[Array, Array]:
     """Return the mouth's left and right corner, (2,) each.
 
     A lip often ends short of the other, so each corner is the mean of where either ends and of the farther of the two.
 
     Args:
         lips: the one or two that are there.
-        frame: the face's.
-        habits: the constants.
     """
-    drop = np.array([0, habits.mouth_drop * frame.unit])
-    left = [*(lip.left for lip in lips), min((lip.left for lip in lips), key=itemgetter(0))]
-    right = [*(lip.right for lip in lips), max((lip.right for lip in lips), key=itemgetter(0))]
-    return np.mean(left, axis=0) + drop, np.mean(right, axis=0) + drop
+    left, right = [lip.left for lip in lips], [lip.right for lip in lips]
+    farthest = min(left, key=lambda corner: corner[0]), max(right, key=lambda corner: corner[0])
+    return np.mean([*left, farthest[0]], axis=0), np.mean([*right, farthest[1]], axis=0)
 
 
-def mouth_middle(nose: Outline | None, left: Array, right: Array, frame: Frame, habits: Habits = HABITS) -> float:
-    """Return the u of the mouth's middle: where the nose's middle tells it, else halfway between the corners (2,)."""
-    if nose is None or not frame.paired:
+def mouth_middle(left: Array, right: Array, nose: Outline | None) -> float:
+    """Return the u of the mouth's middle: below the nose's middle, or without one halfway between the corners (2,)."""
+    if nose is None:
         return float(left[0] + right[0]) / 2
     width = right[0] - left[0]
-    return float(np.clip(habits.relief[5] * nose.centre[0], left[0] + width / 5, right[0] - width / 5))
+    # On a turned head the nose stands out over the mouth's corner; the middle stays inside.
+    return float(np.clip(nose.centre[0], left[0] + width / 5, right[0] - width / 5))
 
 
-def outer_lips(upper: Outline, lower: Outline, left: Array, right: Array, centre: float) -> Array:
+def outer_lips(upper: Outline, lower: Outline, left: Array, right: Array, middle: float) -> Array:
     """Return the twelve points of the lips' outer edge, from the left corner, clockwise.
 
     Args:
@@ -133,13 +74,13 @@ def outer_lips(upper: Outline, lower: Outline, left: Array, right: Array, centre
         lower: the lower lip; its lower edge counts.
         left: (2,) the left corner.
         right: (2,) the right corner.
-        centre: u of the mouth's middle.
+        middle: u of the mouth's middle.
     """
-    u = _across(left[0], centre, right[0], LIP)
+    u = _across(left[0], middle, right[0], THIRDS)
     return np.concatenate([left[None], upper.upper(u), right[None], lower.lower(u[::-1])])
 
 
-def inner_lips(upper: Outline, lower: Outline, left: Array, right: Array, centre: float) -> Array:
+def inner_lips(upper: Outline, lower: Outline, left: Array, right: Array, middle: float) -> Array:
     """Return the eight points of the lips' inner edge, from the left corner, clockwise.
 
     Args:
@@ -147,9 +88,9 @@ def inner_lips(upper: Outline, lower: Outline, left: Array, right: Array, centre
         lower: the lower lip; its upper edge counts.
         left: (2,) the left corner of the outer edge.
         right: (2,) the right one.
-        centre: u of the mouth's middle.
+        middle: u of the mouth's middle.
     """
-    u = _across(left[0], centre, right[0], np.array([INNER_CORNER, LIP[1]]))
+    u = _across(left[0], middle, right[0], INNER_LIP)
     above, below = upper.lower(u), lower.upper(u)
     between = (above + below) / 2
     # Where closed lips' smoothed outlines overlap, the line between them is both.
@@ -157,12 +98,12 @@ def inner_lips(upper: Outline, lower: Outline, left: Array, right: Array, centre
     return np.concatenate([between[:1], above[1:4], between[4:], below[3:0:-1]])
 
 
-def _across(left: float, centre: float, right: float, shares: Array) -> Array:
-    """Return places at `shares` of the way from left to centre, the centre, and those from right to centre."""
-    return np.concatenate([left + shares * (centre - left), [centre], right + shares[::-1] * (centre - right)])
+def _across(left: float, middle: float, right: float, shares: Array) -> Array:
+    """Return places at `shares` of the way from left to the middle, the middle, and those from right to it."""
+    return np.array([*left + shares * (middle - left), middle, *right + shares[::-1] * (middle - right)])
 
 
-def jaw(skin: npt.NDArray[np.floating], chin: float) -> Array | None:
+def jaw(skin: npt.NDArray[np.floating], slope: float) -> Array | None:
     """Return the 17 points of the jaw line, or None where no skin reaches below the eyes on both sides.
 
     From the eyes' height down to the chin and up again, evenly spaced on either side of the chin. The line is the
@@ -170,10 +111,13 @@ def jaw(skin: npt.NDArray[np.floating], chin: float) -> Array | None:
 
     Args:
         skin: (m, 2) outlines of the skin.
-        chin: slope du/dv of the line from between the eyes to the chin.
+        slope: du/dv of the line from between the eyes to the chin.
     """
-    hull = cv2.convexHull(skin.astype(np.float32))[:, 0].astype(np.float64)
-    following = np.roll(hull, -1, axis=0)
+    low = skin[skin[:, 1] > ABOVE_EYES]
+    if len(low) < 3:
+        return None
+    hull = cv2.convexHull(low[:: 1 + len(low) // HULL_POINTS].astype(np.float32))[:, 0].astype(np.float64)
+    following = np.concatenate([hull[1:], hull[:1]])
     crossing = (hull[:, 1] > 0) != (following[:, 1] > 0)
     here, there = hull[crossing], following[crossing]
     level = here[:, 0] + (there[:, 0] - here[:, 0]) * here[:, 1] / (here[:, 1] - there[:, 1])
@@ -184,15 +128,15 @@ def jaw(skin: npt.NDArray[np.floating], chin: float) -> Array | None:
     below = below[np.argsort(-np.arctan2(below[:, 1], below[:, 0]))]
     curve = np.concatenate([[[level.min(), 0.0]], below, [[level.max(), 0.0]]])
     length = np.concatenate([[0.0], np.hypot(*np.diff(curve, axis=0).T).cumsum()])
-    beyond = curve[:, 0] - chin * curve[:, 1]
+    beyond = curve[:, 0] - slope * curve[:, 1]
     last = int((beyond > 0).argmax())
-    middle = float(np.interp(0, beyond[last - 1 : last + 1], length[last - 1 : last + 1]))
-    at = np.concatenate([JAW_SHARES * middle, [middle], length[-1] + JAW_SHARES[::-1] * (middle - length[-1])])
+    chin = float(np.interp(0, beyond[last - 1 : last + 1], length[last - 1 : last + 1]))
+    at = np.concatenate([EIGHTHS * chin, [chin], length[-1] + EIGHTHS[::-1] * (chin - length[-1])])
     return np.stack([np.interp(at, length, curve[:, 0]), np.interp(at, length, curve[:, 1])], axis=1)
 
 
-def ear(outline: Outline, inward: int) -> Array:
+def ear(outline: Outline) -> Array:
     """Return the top, the outermost point and the lobe (3, 2) of an ear."""
     points = outline.points
-    outer = outline.left if inward > 0 else outline.right
+    outer = outline.left if outline.centre[0] < 0 else outline.right
     return np.stack([points[points[:, 1].argmin()], outer, points[points[:, 1].argmax()]])
