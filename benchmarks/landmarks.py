@@ -1,21 +1,16 @@
-"""How far facekp's landmarks lie from two detectors' points, beside how far those lie from one another.
+"""How far the landmarks lie from two detectors' points, beside how far those lie from one another.
 
-`python -m benchmarks.landmarks data.root=... landmarks=... [ckpt=...]`: from the true masks of the validation split, or
-from those that a checkpoint predicts. The folder `landmarks` holds `val_dlib68.csv` and `val_mediapipe478.csv`: columns
-`id,x0,y0,x1,...`, pixels of the image at 512 x 512, no row for an image in which the detector found no face.
-
-An error is a distance over the distance between dlib's outer eye corners, points 36 and 45. Every figure is over the
-same images for all: those with a dlib row in which the attribute is there. The constants of `facekp.landmarks` were
-fitted on the images at even places of the split (`fit=true`), so the table is of those at odd places.
+`python -m benchmarks.landmarks root=... [ckpt=...]`: from the true masks of the validation split and, with a
+checkpoint, from the masks that it predicts. An error is a distance in percent of the distance between dlib's outer eye
+corners, points 36 and 45. The landmarks of every face come from a calibration that was fitted without it, on the true
+masks of the other four fifths (see `benchmarks.calibrate`).
 """
 
-import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,175 +19,177 @@ from omegaconf import MISSING
 from tabulate import tabulate
 from tqdm import tqdm
 
-from facekp.attributes import ATTRIBUTES, IGNORE_INDEX
+from benchmarks.calibrate import FOLDS, find_gaps, held_out
+from benchmarks.detectors import Detected, Points, read_detected, to_detectors_pixels, true_faces
+from facekp.attributes import ATTRIBUTES
 from facekp.cli import parse_cli
-from facekp.config import DataConfig, expand
-from facekp.data.layout import Sample, read_index
-from facekp.data.sources import prepared_root
-from facekp.errors import DataError, one_line_errors
-from facekp.face import Face, face_from_mask
+from facekp.config import expand
+from facekp.errors import one_line_errors
+from facekp.face import Face
 from facekp.folder import make_folder, replacing
-from facekp.images import read_label
-from facekp.keypoints import KeypointConfig
-from facekp.landmarks import NUMBERS
+from facekp.landmarks import NUMBERS, Calibration, find_landmarks
 from facekp.machine import describe_machine, list_versions
+from facekp.parser import FaceParser
 
-Points = npt.NDArray[np.float64]
-"""(images, points, 2), pixels of the image at 512 x 512; NaN where there is none."""
-SIZE = 512
-DLIB, MEDIAPIPE = "val_dlib68.csv", "val_mediapipe478.csv"
-TO_MEDIAPIPE = {36: 33, 39: 133, 42: 362, 45: 263, 48: 61, 54: 291, 51: 0, 57: 17, 33: 2, 8: 152}
-"""dlib's points that MediaPipe's mesh has too."""
 CORNERS = (36, 39, 42, 45, 48, 54)
-NAMES = {number: name for name, number in NUMBERS.items() if number is not None}
+GOAL = 2.4
+NAMES = [name for name, number in NUMBERS.items() if number is not None]
 LIPS = ("mouth", "u_lip", "l_lip")
 EXTREMES = {
     **{36: (("r_eye",), 0, min), 39: (("r_eye",), 0, max), 42: (("l_eye",), 0, min), 45: (("l_eye",), 0, max)},
     **{48: (LIPS, 0, min), 54: (LIPS, 0, max), 51: (LIPS, 1, min), 57: (LIPS, 1, max)},
     **{33: (("nose",), 1, max), 8: (("skin",), 1, max)},
 }
-"""The plain way: attributes, axis (x, y) and end of a mask's extreme pixels, for the points of `TO_MEDIAPIPE`."""
+"""The plain way: attributes, axis (x, y) and end of a mask's extreme pixels."""
+COLUMNS = {
+    "true": "true masks\nto dlib",
+    "true_visible": "visible\nto dlib",
+    "plain": "extremes\nto dlib",
+    "predicted": "predicted\nto dlib",
+    "true_mediapipe": "true masks\nto MediaPipe",
+    "plain_mediapipe": "extremes\nto MediaPipe",
+    "predicted_mediapipe": "predicted\nto MediaPipe",
+    "detectors": "dlib to\nMediaPipe",
+}
+"""Keys of the errors in the file, and their headings in the table."""
 
 
 @dataclass
 class Settings:
     """What is measured against what."""
 
-    landmarks: str = field(default=MISSING, metadata={"help": f"folder with {DLIB} and {MEDIAPIPE}"})
-    data: DataConfig = field(default_factory=DataConfig)
-    ckpt: str | None = field(default=None, metadata={"help": "predict the masks with it; null: the true masks"})
+    root: str = field(default=MISSING, metadata={"help": "CelebAMask-HQ, prepared or as downloaded"})
+    landmarks: str | None = field(default=None, metadata={"help": "folder of the detectors' files; null: beside root"})
+    ckpt: str | None = field(default=None, metadata={"help": "measure the masks that it predicts, too"})
     backend: str = field(default="auto", metadata={"help": "torch for .ckpt; onnx or openvino for .onnx; auto"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
-    fit: bool = field(default=False, metadata={"help": "fit the constants anew first, and measure with those"})
-    out: str | None = field(default=None, metadata={"help": "file for the figures; null: none"})
+    out: str = field(default="benchmarks/landmarks.json", metadata={"help": "file for the figures"})
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Everything that the errors are made of, one row an image with a dlib row.
+class Found:
+    """Landmarks of all faces: points (images, 68, 2), pixels at 512 x 512, NaN where absent, and who is visible."""
 
-    Attributes:
-        ours: 68 points.
-        visible: (images, 68) bool.
-        plain: 68 points, most of them NaN.
-        dlib: 68 points.
-        mediapipe: 68 points, most of them NaN.
-        held_out: (images,) bool, at an odd place of the split.
-    """
-
-    ours: Points
+    points: Points
     visible: npt.NDArray[np.bool_]
-    plain: Points
-    dlib: Points
-    mediapipe: Points
-    held_out: npt.NDArray[np.bool_]
-
-    def error(self, ours: Points, theirs: Points) -> Points:
-        """Return the distances (images, 68) in percent of the distance between dlib's outer eye corners."""
-        span = np.linalg.norm(self.dlib[:, 45] - self.dlib[:, 36], axis=1)
-        percent: Points = 100 * np.linalg.norm(ours - theirs, axis=2) / span[:, None]
-        return percent
 
 
-def read_points(path: Path, count: int) -> dict[str, Points]:
-    """Read a detector's points (count, 2) by image.
-
-    Raises:
-        DataError: no such file, or another number of points.
-    """
-    if not path.is_file():
-        raise DataError(f"landmarks: '{path}' is missing; give the folder that holds it")
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = {row[0]: np.array(row[1:], np.float64) for row in list(csv.reader(file))[1:]}
-    wrong = next((name for name, row in rows.items() if row.size != 2 * count), None)
-    if wrong is not None:
-        raise DataError(f"landmarks: '{path}' has {rows[wrong].size} numbers for image {wrong}, need {2 * count}")
-    return {name: row.reshape(count, 2) for name, row in rows.items()}
+def find_all(faces: Sequence[Face], calibrations: Sequence[Calibration]) -> Found:
+    """Return the landmarks of each face by its own calibration."""
+    found = [_find(face, calibration) for face, calibration in zip(faces, calibrations, strict=True)]
+    return Found(np.array([points for points, _ in found]), np.array([visible for _, visible in found]))
 
 
-def true_face(sample: Sample) -> Face:
-    """Return the face of a sample's own label."""
-    label = read_label(sample.label)
-    label[label == IGNORE_INDEX] = 0
-    return face_from_mask(label, dict.fromkeys(range(len(ATTRIBUTES)), 1.0), KeypointConfig())
+def _find(face: Face, calibration: Calibration) -> tuple[Points, list[bool]]:
+    contours = {name: attribute.contours for name, attribute in face.attributes.items()}
+    landmarks = find_landmarks(face.mask, contours, dict.fromkeys(contours, 1.0), calibration)
+    own = [landmarks[name] for name in NAMES]
+    points = np.array([(np.nan, np.nan) if landmark.xy is None else landmark.xy for landmark in own])
+    return to_detectors_pixels(points, face), [landmark.visible for landmark in own]
 
 
 def plain_extremes(face: Face) -> Points:
-    """Return the mean of a mask's extreme pixels, (68, 2), for the points that have some."""
+    """Return the mean of a mask's extreme pixels, (68, 2) at 512 x 512, for the points that have some."""
     points = np.full((len(NAMES), 2), np.nan)
     for number, (names, axis, end) in EXTREMES.items():
         inside = np.isin(face.mask, [ATTRIBUTES.index(name) for name in names if name in face.attributes])
         pixels = np.argwhere(inside)[:, ::-1]
         if len(pixels):
             points[number] = pixels[pixels[:, axis] == end(pixels[:, axis])].mean(0)
-    return points
+    return to_detectors_pixels(points, face)
 
 
-def measure(samples: Sequence[Sample], faces: Callable[[Sample], Face], folder: Path) -> Measured:
-    """Find the landmarks of every sample that dlib's file lists."""
-    dlib, mediapipe = read_points(folder / DLIB, 68), read_points(folder / MEDIAPIPE, 478)
-    listed = [(place, sample) for place, sample in enumerate(samples) if sample.id in dlib]
-    if not listed:
-        raise DataError(f"landmarks: '{folder / DLIB}' has no image of the validation split; give the data set's own")
-    ours, visible, plain, meshes = [], [], [], []
-    for _, sample in tqdm(listed, desc="finding landmarks", unit="face"):
-        face = faces(sample)
-        own, seen = _numbered(face)
-        scale = SIZE / face.mask.shape[1]
-        ours.append((own + 0.5) * scale - 0.5)
-        plain.append((plain_extremes(face) + 0.5) * scale - 0.5)
-        visible.append(seen)
-        meshes.append(_in_dlibs_order(mediapipe.get(sample.id)))
-    return Measured(
-        np.array(ours),
-        np.array(visible),
-        np.array(plain),
-        np.array([dlib[sample.id] for _, sample in listed]),
-        np.array(meshes),
-        np.array([place % 2 == 1 for place, _ in listed]),
-    )
+def measure(detected: Sequence[Detected], true: Sequence[Face], predicted: Sequence[Face]) -> dict[str, Points]:
+    """Return the errors (images, 68), percent, by the keys of `COLUMNS`; NaN where a point is absent.
 
+    Args:
+        detected: the images.
+        true: the faces of their labels.
+        predicted: those of a network's masks, or none.
+    """
+    calibrations = list(held_out([find_gaps(face, one) for face, one in zip(true, detected, strict=True)]))
+    dlib, mediapipe = np.array([one.dlib for one in detected]), np.array([one.mediapipe for one in detected])
+    span = np.array([one.span for one in detected])[:, None]
 
-def _numbered(face: Face) -> tuple[Points, npt.NDArray[np.bool_]]:
-    points = np.full((len(NAMES), 2), np.nan)
-    for number, name in NAMES.items():
-        xy = face.landmarks[name].xy
-        if xy is not None:
-            points[number] = xy
-    return points, np.array([face.landmarks[NAMES[number]].visible for number in range(len(NAMES))])
+    def error(ours: Points, theirs: Points) -> Points:
+        percent: Points = 100 * np.linalg.norm(ours - theirs, axis=2) / span
+        return percent
 
-
-def _in_dlibs_order(mesh: Points | None) -> Points:
-    points = np.full((len(NAMES), 2), np.nan)
-    if mesh is not None:
-        points[list(TO_MEDIAPIPE)] = mesh[list(TO_MEDIAPIPE.values())]
-    return points
-
-
-def summarise(measured: Measured, images: npt.NDArray[np.bool_]) -> Iterator[dict[str, Any]]:
-    """Yield the figures of each point over `images` (images,) bool, in percent."""
+    found, plain = find_all(true, calibrations), np.array([plain_extremes(face) for face in true])
     errors = {
-        "dlib": measured.error(measured.ours, measured.dlib),
-        "mediapipe": measured.error(measured.ours, measured.mediapipe),
-        "plain": measured.error(measured.plain, measured.dlib),
-        "detectors": measured.error(measured.mediapipe, measured.dlib),
+        "true": error(found.points, dlib),
+        "true_visible": np.where(found.visible, error(found.points, dlib), np.nan),
+        "plain": error(plain, dlib),
+        "true_mediapipe": error(found.points, mediapipe),
+        "plain_mediapipe": error(plain, mediapipe),
+        "detectors": error(dlib, mediapipe),
     }
-    for number, name in sorted(NAMES.items()):
-        there = images & np.isfinite(errors["dlib"][:, number])
-        own = errors["dlib"][there, number]
+    if predicted:
+        points = find_all(predicted, calibrations).points
+        errors |= {"predicted": error(points, dlib), "predicted_mediapipe": error(points, mediapipe)}
+    return errors
+
+
+def summarise(errors: dict[str, Points]) -> Iterator[dict[str, Any]]:
+    """Yield a row for each of the 68 points, then the means over the corners and over all points.
+
+    A figure is a mean over the images in which the true masks have the point. Where the predicted ones lack it there,
+    it is counted as `missed`.
+    """
+    rows = []
+    for number, name in enumerate(NAMES):
+        there = np.isfinite(errors["true"][:, number])
         row: dict[str, Any] = {"name": name, "number": number, "images": int(there.sum())}
-        if len(own):
-            row |= {"mean": own.mean(), "median": np.median(own), "p95": np.percentile(own, 95)}
-        for key, kept in (
-            ("visible", errors["dlib"][there & measured.visible[:, number], number]),
-            *((f"{other}", errors[other][there, number]) for other in ("plain", "mediapipe", "detectors")),
-        ):
-            finite = kept[np.isfinite(kept)]
-            row[key] = finite.mean() if len(finite) else None
-        yield {k: round(float(v), 3) if isinstance(v, float) else v for k, v in row.items()}
+        row |= {key: _mean(errors[key][there, number]) for key in COLUMNS if key in errors}
+        if "predicted" in errors:
+            row["missed"] = int(np.isnan(errors["predicted"][there, number]).sum())
+        rows.append(row)
+    yield from rows
+    for name, numbers in (("eye and mouth corners", CORNERS), ("all points", range(len(NAMES)))):
+        columns = {key: [rows[number][key] for number in numbers] for key in COLUMNS if key in errors}
+        yield {"name": name} | {key: _mean(column) for key, column in columns.items() if None not in column}
 
 
-def corner_means(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Return the means over the corners of eyes and mouth."""
-    keys = ("mean", "visible", "plain", "mediapipe", "detectors")
-    return {key: round(float(np.mean([rows[number][key] for number in CORNERS])), 3) for key in keys}
+def _mean(values: npt.ArrayLike) -> float | None:
+    known = np.array(values, np.float64)
+    known = known[np.isfinite(known)]
+    return round(float(known.mean()), 3) if len(known) else None
+
+
+def parse_all(settings: Settings, detected: Sequence[Detected]) -> list[Face]:
+    """Return the faces of the masks that a checkpoint predicts; none without one."""
+    if settings.ckpt is None:
+        return []
+    parser = FaceParser.from_checkpoint(expand(settings.ckpt), device=settings.device, backend=settings.backend)
+    return [parser(one.sample.image)[0] for one in tqdm(detected, desc="predicting", unit="face")]
+
+
+def main(argv: Sequence[str]) -> None:
+    """Measure, print and write."""
+    settings = parse_cli(Settings, argv, program="python -m benchmarks.landmarks", about=__doc__ or "")
+    out = expand(settings.out)
+    make_folder(out.parent)
+    detected = read_detected(settings.root, settings.landmarks)
+    errors = measure(detected, true_faces(detected), parse_all(settings, detected))
+    rows = list(summarise(errors))
+    headings = {"name": "landmark", "number": "number", "images": "images", **COLUMNS, "missed": "missed"}
+    shown = {key: heading for key, heading in headings.items() if any(key in row for row in rows)}
+    print(tabulate([[row.get(key) for key in shown] for row in rows], list(shown.values()), floatfmt=".2f"))
+    content = {
+        "machine": describe_machine(),
+        "versions": list_versions(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "ckpt": settings.ckpt,
+        "images": len(detected),
+        "folds": FOLDS,
+        "goal": {"points": CORNERS, "true": GOAL},
+        "rows": rows,
+    }
+    with replacing(out) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    print(f"percent of the distance between the outer eye corners, {len(detected)} images; written to {out}")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(sys.argv[1:])

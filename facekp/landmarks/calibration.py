@@ -7,8 +7,8 @@ the face's frame by
     a + b w + c t
 
 in u and likewise in v, where w is by how much its part is wider than usual, and t how far the nose stands beside the
-face's middle, which tells the turn of the head. A landmark and its mirror image share their six numbers, and on the
-middle line those that would break the symmetry are 0. `python -m benchmarks.calibrate` fits them to a detector's points.
+face's middle, which tells the turn of the head. A landmark and its mirror image share their six numbers; on the middle
+line those that would break the symmetry are 0. `python -m benchmarks.calibrate` fits them to a detector's points.
 """
 
 import json
@@ -32,11 +32,11 @@ MIRROR: Final = np.array([[-1, -1, 1], [1, 1, -1]])
 
 @dataclass(frozen=True)
 class Calibration:
-    """Six numbers for each kind of landmark.
+    """Six numbers for each landmark.
 
     Attributes:
         widths: usual width of each part that is calibrated, frame units.
-        moves: (2, 3) a, b, c of u and of v, frame units, by `kind`.
+        moves: (2, 3) a, b, c of u and of v, frame units, of each landmark of those parts; see `mirrored`.
     """
 
     widths: Mapping[str, float]
@@ -46,9 +46,14 @@ class Calibration:
         """Return by how much (k, 2) the landmarks `names` of a part are moved, frame units."""
         if part not in self.widths:
             return np.zeros((len(names), 2))
-        numbers = np.array([self.moves[kind(name)] * (MIRROR if name[:2] == "l_" else 1) for name in names])
-        moved: Array = numbers @ features(width / self.widths[part], turn)
+        moved: Array = np.array([self.moves[name] for name in names]) @ features(width / self.widths[part], turn)
         return moved
+
+
+def mirrored(moves: Mapping[str, Array]) -> dict[str, Array]:
+    """Return the numbers of all landmarks, given those on the right and on the middle line by their `kind`."""
+    signs = {name: MIRROR if name.startswith("l_") else np.ones_like(MIRROR) for name in NUMBERS}
+    return {name: moves[kind(name)] * sign for name, sign in signs.items() if kind(name) in moves}
 
 
 def kind(name: str) -> str:
@@ -70,4 +75,4 @@ def features(width: float, turn: float) -> Array:
 def load_calibration() -> Calibration:
     """Return the calibration that comes with the package; docs/landmarks.md says what it was fitted to."""
     content = json.loads((files("facekp.landmarks") / FILE).read_text(encoding="utf-8"))
-    return Calibration(content["widths"], {name: np.array(moves) for name, moves in content["moves"].items()})
+    return Calibration(content["widths"], mirrored({name: np.array(own) for name, own in content["moves"].items()}))

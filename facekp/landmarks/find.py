@@ -40,6 +40,9 @@ class Landmark:
     confidence: float
 
 
+ABSENT = {name: Landmark(name, number, None, False, 0.0) for name, number in NUMBERS.items()}
+
+
 def find_landmarks(
     mask: UInt8Array,
     contours: Contours,
@@ -54,7 +57,7 @@ def find_landmarks(
         confidence: of the same attributes, 0..1.
         calibration: None: the package's own. `Calibration({}, {})` leaves the points on the masks' edges.
     """
-    landmarks = {name: Landmark(name, number, None, False, 0.0) for name, number in NUMBERS.items()}
+    landmarks = dict(ABSENT)
     frame = find_frame(mask.shape, contours)
     groups, turn = measure(contours, frame)
     if not groups:
@@ -72,7 +75,7 @@ def find_landmarks(
 
 
 def measure(contours: Contours, frame: Frame) -> tuple[list[Group], float]:
-    """Return the parts that are in the picture, uncalibrated, and the head's turn; see `facekp.landmarks.calibration`."""
+    """Return the parts that are in the picture, not calibrated, and the head's turn, both for `Calibration.move`."""
     outlines = find_outlines(contours, frame)
     turn = float(outlines["nose"].centre[0]) if "nose" in outlines else 0.0
     return list(find_groups(contours, outlines, frame)), turn

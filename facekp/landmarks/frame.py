@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facekp.contours import Contour
+from facekp.contours import Contour, Points
 
 Array = npt.NDArray[np.float64]
 Contours = Mapping[str, Sequence[Contour]]
@@ -112,12 +112,12 @@ def _extent(contour: Contour) -> float:
     return float(np.hypot(*np.ptp(contour.points, axis=0)))
 
 
-def _centroid(points: npt.NDArray[np.floating]) -> Array:
+def _centroid(points: Points) -> Array:
     """Return the centroid (2,) of the area that a closed curve encloses, whose points may lie unevenly."""
     moments = cv2.moments(points.astype(np.float32))
     if moments["m00"] < 1e-6:
-        return points.mean(0, dtype=np.float64)
-    return np.array([moments["m10"], moments["m01"]]) / moments["m00"]
+        return np.asarray(points.mean(0), np.float64)
+    return np.array([moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]])
 
 
 class Outline:
