@@ -125,23 +125,26 @@ class Outline:
 
     Args:
         points: (m, 2) float, frame units.
+        pixel: a pixel's side, frame units.
 
     Attributes:
         points: the same.
-        left: (2,) the point of least u.
-        right: (2,) the point of greatest u.
+        left: (2,) the end of least u.
+        right: (2,) the end of greatest u.
+        top: (2,) the end of least v.
+        bottom: (2,) the end of greatest v.
         centre: (2,) the middle of the bounding box.
-        width: its extent in u.
+        size: (2,) its extent in u and v.
     """
 
-    def __init__(self, points: Array) -> None:
+    def __init__(self, points: Array, pixel: float) -> None:
         self.points = points
+        low, high = points.min(0), points.max(0)
+        self.centre, self.size = (low + high) / 2, high - low
         u, v = points.T
+        self.left, self.right = _end(points, u - low[0], pixel), _end(points, high[0] - u, pixel)
+        self.top, self.bottom = _end(points, v - low[1], pixel), _end(points, high[1] - v, pixel)
         first, last = int(u.argmin()), int(u.argmax())
-        self.left, self.right = points[first], points[last]
-        self.width = float(u[last] - u[first])
-        self.top, self.bottom = float(v.min()), float(v.max())
-        self.centre = np.array([u[first] + u[last], self.top + self.bottom]) / 2
         turned = np.concatenate([points[first:], points[: first + 1]])
         middle = (last - first) % len(points)
         self._upper, self._lower = turned[: middle + 1], turned[middle:][::-1]
@@ -153,6 +156,12 @@ class Outline:
     def lower(self, u: npt.ArrayLike) -> Array:
         """Return the points (n, 2) of the lower edge at `u` (n,)."""
         return _at(self._lower, u)
+
+
+def _end(points: Array, away: Array, pixel: float) -> Array:
+    """Return the mean (2,) of the points that are less than half a pixel `away` (m,): a blunt end has many."""
+    end: Array = points[away < pixel / 2].mean(0)
+    return end
 
 
 def _at(edge: Array, u: npt.ArrayLike) -> Array:

@@ -31,8 +31,8 @@ SILHOUETTE = _classes("hair", "hat", "background")
 ALL_BUT_FACE = ~_classes(*FACE)
 # Eyes and brows behind clear glasses are labelled as such; behind dark ones they are not in the mask at all.
 ALL_BUT_FACE_AND_GLASSES = ~_classes(*FACE, "eye_g")
-BELOW_EARS = (3, 14)
-"""Points 3 to 13 of the jaw line lie below the ears."""
+BELOW_EARS = (2, 15)
+"""Points 2 to 14 of the jaw line lie below the ears, or beside their lobes."""
 SPECK = 0.05
 """Parts of the skin below this share of the largest are left out of the jaw line."""
 WHOLE_EAR = 0.5
@@ -64,7 +64,7 @@ class Group:
 
 def find_outlines(contours: Contours, frame: Frame) -> dict[str, Outline]:
     """Return the outline of the largest part of each attribute that landmarks are read off."""
-    return {name: Outline(frame.enter(contours[name][0].points)) for name in READ if name in contours}
+    return {name: Outline(frame.enter(contours[name][0].points), 1 / frame.unit) for name in READ if name in contours}
 
 
 def find_groups(contours: Contours, outlines: Mapping[str, Outline], frame: Frame) -> Iterator[Group]:
@@ -75,7 +75,7 @@ def find_groups(contours: Contours, outlines: Mapping[str, Outline], frame: Fram
         if brow := outlines.get(name := f"{side}_brow"):
             yield _own("brow", names.BROWS[side], parts.brow(brow), brow, ALL_BUT_FACE_AND_GLASSES, name)
         if ear := outlines.get(name := f"{side}_ear"):
-            covers = NONE if ear.bottom - ear.top >= WHOLE_EAR else HAIR
+            covers = NONE if ear.size[1] >= WHOLE_EAR else HAIR
             yield _own("ear", names.EARS[side], parts.ear(ear), ear, covers, name)
     if nose := outlines.get("nose"):
         yield _own("nose", names.NOSE, parts.nose(nose), nose, ALL_BUT_FACE, "nose")
@@ -88,7 +88,7 @@ def find_groups(contours: Contours, outlines: Mapping[str, Outline], frame: Fram
 
 
 def _own(part: str, own: names.Names, points: Array, outline: Outline, covers: Covers, attribute: str) -> Group:
-    return Group(part, own, points, outline.centre, outline.width, covers, (attribute,))
+    return Group(part, own, points, outline.centre, float(outline.size[0]), covers, (attribute,))
 
 
 def _mouth(lips: Mapping[str, Outline], nose: Outline | None) -> Iterator[Group]:

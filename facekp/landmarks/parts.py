@@ -26,20 +26,20 @@ HULL_POINTS = 300
 
 def eye(outline: Outline) -> Array:
     """Return the six points of an eye, from its left corner, clockwise: its extremes, and the lids at thirds."""
-    u = outline.left[0] + THIRDS * outline.width
+    u = outline.left[0] + THIRDS * outline.size[0]
     return np.concatenate([outline.left[None], outline.upper(u), outline.right[None], outline.lower(u[::-1])])
 
 
 def brow(outline: Outline) -> Array:
     """Return the five points of a brow, from left to right: its ends, and three on its upper edge."""
-    u = outline.left[0] + QUARTERS * outline.width
+    u = outline.left[0] + QUARTERS * outline.size[0]
     return np.concatenate([outline.left[None], outline.upper(u), outline.right[None]])
 
 
 def nose(outline: Outline) -> Array:
     """Return the nine points of a nose: four down its middle, then five along its lower edge from left to right."""
     (left, _), (right, _), middle = outline.left, outline.right, outline.centre[0]
-    down = outline.top + np.array([0, *QUARTERS]) * (outline.bottom - outline.top)
+    down = outline.top[1] + np.array([0, *QUARTERS]) * outline.size[1]
     ridge = np.stack([np.full(4, middle), down], axis=1)
     return np.concatenate([ridge, outline.lower(_across(left, middle, right, THIRDS))])
 
@@ -137,6 +137,4 @@ def jaw(skin: npt.NDArray[np.floating], slope: float) -> Array | None:
 
 def ear(outline: Outline) -> Array:
     """Return the top, the outermost point and the lobe (3, 2) of an ear."""
-    points = outline.points
-    outer = outline.left if outline.centre[0] < 0 else outline.right
-    return np.stack([points[points[:, 1].argmin()], outer, points[points[:, 1].argmax()]])
+    return np.stack([outline.top, outline.left if outline.centre[0] < 0 else outline.right, outline.bottom])
