@@ -36,11 +36,11 @@ GOAL = 2.4
 NAMES = [name for name, number in NUMBERS.items() if number is not None]
 LIPS = ("mouth", "u_lip", "l_lip")
 EXTREMES = {
-    **{36: (("r_eye",), 0, min), 39: (("r_eye",), 0, max), 42: (("l_eye",), 0, min), 45: (("l_eye",), 0, max)},
-    **{48: (LIPS, 0, min), 54: (LIPS, 0, max), 51: (LIPS, 1, min), 57: (LIPS, 1, max)},
-    **{33: (("nose",), 1, max), 8: (("skin",), 1, max)},
+    **{36: (("r_eye",), "x", 0), 39: (("r_eye",), "x", -1), 42: (("l_eye",), "x", 0), 45: (("l_eye",), "x", -1)},
+    **{48: (LIPS, "x", 0), 54: (LIPS, "x", -1), 51: (LIPS, "y", 0), 57: (LIPS, "y", -1)},
+    **{33: (("nose",), "y", -1), 8: (("skin",), "y", -1)},
 }
-"""The plain way: attributes, axis (x, y) and end of a mask's extreme pixels."""
+"""The plain way: attributes, axis and end of a mask's extreme pixels."""
 COLUMNS = {
     "true": "true masks\nto dlib",
     "true_visible": "visible\nto dlib",
@@ -92,10 +92,11 @@ def plain_extremes(face: Face) -> Points:
     """Return the mean of a mask's extreme pixels, (68, 2) at 512 x 512, for the points that have some."""
     points = np.full((len(NAMES), 2), np.nan)
     for number, (names, axis, end) in EXTREMES.items():
-        inside = np.isin(face.mask, [ATTRIBUTES.index(name) for name in names if name in face.attributes])
-        pixels = np.argwhere(inside)[:, ::-1]
-        if len(pixels):
-            points[number] = pixels[pixels[:, axis] == end(pixels[:, axis])].mean(0)
+        inside = np.isin(range(len(ATTRIBUTES)), [ATTRIBUTES.index(name) for name in names])[face.mask]
+        lines = np.flatnonzero(inside.any(0 if axis == "x" else 1))
+        if len(lines):
+            across = np.flatnonzero(inside[:, lines[end]] if axis == "x" else inside[lines[end]]).mean()
+            points[number] = (lines[end], across) if axis == "x" else (across, lines[end])
     return to_detectors_pixels(points, face)
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from benchmarks.calibrate import Gap, fit
-from benchmarks.detectors import DLIB, read_detected, true_faces
-from benchmarks.landmarks import CORNERS, GOAL, measure
+from benchmarks.detectors import DLIB, Detected, read_detected, true_faces
+from benchmarks.landmarks import CORNERS, GOAL, measure, summarise
 from facekp.attributes import ATTRIBUTES
+from facekp.data.layout import Sample
 from facekp.errors import DataError
 from facekp.face import Face, face_from_mask
 from facekp.keypoints import KeypointConfig
@@ -399,6 +400,30 @@ def test_a_fit_finds_what_was_planted_though_a_tenth_is_wrong():
     widths, moves = fit(gaps)
     assert widths["eye"] == pytest.approx(0.4, abs=1e-4)
     assert moves["eye_outer"] == pytest.approx(planted, abs=5e-4)
+
+
+def test_the_benchmark_measures_each_face_by_a_calibration_of_others():
+    # A detector that sets every point of a turned and scaled face 0.03 units lower than the mask's edge has it.
+    shapes = [(80 + 4 * k, 6 * k - 30) for k in range(10)]
+    faces = [parse(draw(unit=unit, angle=angle)) for unit, angle in shapes]
+    detected = []
+    for face, (unit, angle) in zip(faces, shapes, strict=True):
+        edge = [landmark.xy for landmark in plain_landmarks(face).values() if landmark.number is not None]
+        down = 0.03 * unit * np.array([-math.sin(math.radians(angle)), math.cos(math.radians(angle))])
+        mediapipe = np.full((68, 2), np.nan)
+        mediapipe[8] = edge[8] + 2 * down
+        detected.append(Detected(Sample("0", Path(), Path()), np.array(edge) + down, mediapipe))
+    blind = [parse(draw(unit=unit, angle=angle, without=("l_eye",))) for unit, angle in shapes]
+    rows = {row["name"]: row for row in summarise(measure(detected, faces, blind))}
+    assert rows["chin"]["true"] < 0.1
+    assert rows["eye and mouth corners"]["true"] < 0.1
+    # The outer corners are 1.4 units apart.
+    assert rows["chin"]["detectors"] == pytest.approx(100 * 0.03 / 1.4, abs=0.05)
+    assert rows["chin"]["true_mediapipe"] == pytest.approx(100 * 0.03 / 1.4, abs=0.1)
+    assert "detectors" not in rows["eye and mouth corners"]
+    assert (rows["l_eye_inner"]["images"], rows["l_eye_inner"]["missed"]) == (10, 10)
+    assert rows["l_eye_inner"]["predicted"] is None
+    assert rows["r_eye_inner"]["missed"] == 0
 
 
 def test_detectors_files_that_cannot_be_used_are_named(tiny_root: Path, tmp_path: Path):
