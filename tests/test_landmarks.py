@@ -304,6 +304,10 @@ def test_an_open_mouth_has_two_inner_edges():
     assert found["inner_upper_lip_centre"] == pytest.approx((0, 1.0), abs=0.01)
     assert found["inner_lower_lip_centre"] == pytest.approx((0, 1.13), abs=0.01)
     assert found["upper_lip_centre"] == pytest.approx((0, 0.93), abs=0.01)
+    # A third of the way from the centre to the corner, on its own side.
+    for name, u in (("r_inner_upper_lip", -0.133), ("l_inner_upper_lip", 0.133), ("r_inner_lower_lip", -0.133)):
+        assert found[name][0] == pytest.approx(u, abs=0.01)
+    assert found["l_inner_lower_lip"][0] == pytest.approx(0.133, abs=0.01)
 
 
 def test_eyes_labelled_the_wrong_way_round_do_not_turn_the_face_over(drawn):
