@@ -34,7 +34,8 @@ class Loop(NamedTuple):
 def smoothed(chains: Sequence[npt.NDArray[np.generic]], sigma: float) -> Iterator[Curve]:
     """Yield each closed chain (m, 2) smoothed along itself; `sigma` counts points.
 
-    They are filtered together, as a call costs more than a chain.
+    Those shorter than the filter stay as they are, or nothing would be left of them. The others are filtered together,
+    as a call costs more than a chain.
     """
     if not chains:
         return
@@ -44,7 +45,7 @@ def smoothed(chains: Sequence[npt.NDArray[np.generic]], sigma: float) -> Iterato
     smooth = correlate1d(np.concatenate(around).T.astype(np.float64), kernel).T
     start = reach
     for chain in chains:
-        yield smooth[start : start + len(chain)]
+        yield smooth[start : start + len(chain)] if len(chain) > reach else chain.astype(np.float64)
         start += len(chain) + 2 * reach
 
 

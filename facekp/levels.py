@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from contourpy import FillType, contour_generator
 
-from facekp.curves import SMOOTHING, Curve, Loop, signed_area, smoothed
+from facekp.curves import Curve, Loop, signed_area, smoothed
 from facekp.images import UInt8Array
 from facekp.upsample import Scores
 
@@ -23,6 +23,9 @@ BEYOND = -1e9
 # halved as long as the longer side of their box has at most so many samples, and at most three times.
 SAMPLES = 128
 MOST_HALVINGS = 3
+# Of the Gaussian along the level lines of a mask, in pixels: from here on they keep within half a pixel of ellipses, as
+# far as a mask itself may be off. More of it rounds corners.
+MASK_SMOOTHING = 1.2
 
 
 def level_loops(grid: Scores, mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
@@ -43,7 +46,7 @@ def level_loops(grid: Scores, mask: UInt8Array, classes: range, min_area: float)
     finer = 2 ** np.log2(SAMPLES / (last - first).max(1, initial=1)).clip(0, MOST_HALVINGS).astype(int)
     meets = ((first[:, None] < last) & (first < last[:, None])).all(2)  # only neighbours and background are rivals
     planes = np.moveaxis(grid, 2, 0)[[0, *ids]]
-    margins = []
+    margins: list[Scores] = []
     for k, ((left, top), (right, bottom)) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
         others = np.flatnonzero(meets[k] & (np.arange(len(ids)) != k)) + 1
         margins.append(_margin(planes[[k + 1, 0, *others], top : bottom + 1, left : right + 1], int(finer[k])))
@@ -63,8 +66,10 @@ def mask_loops(mask: UInt8Array, classes: range, min_area: float) -> Iterator[Lo
     loops: list[Loop] = []
     for k, part in _parts(margins, -1.0):
         loops.extend(_large(ids[k], [curve + boxes[k, :2] for curve in part], min_area))
-    for loop, curve in zip(loops, smoothed([loop.curve for loop in loops], SMOOTHING), strict=True):
-        yield loop._replace(curve=curve)
+    limits = dict(zip(ids, boxes - 0.5, strict=True))
+    for loop, curve in zip(loops, smoothed([loop.curve for loop in loops], MASK_SMOOTHING), strict=True):
+        # Smoothing may overshoot sharp corners.
+        yield loop._replace(curve=curve.clip(limits[loop.class_id][:2], limits[loop.class_id][2:]))
 
 
 def _boxes(mask: UInt8Array, classes: range) -> tuple[list[int], npt.NDArray[np.intp]]:
@@ -78,7 +83,8 @@ def _boxes(mask: UInt8Array, classes: range) -> tuple[list[int], npt.NDArray[np.
 def _margin(scores: Scores, finer: int) -> Scores:
     """Return the first of `scores` (n, h, w) less the highest of the others, with `finer` samples for each."""
     if finer > 1:
-        scores = _between(scores.shape[1], finer) @ scores @ _between(scores.shape[2], finer).T
+        rows, columns = (_between(samples, finer) for samples in scores.shape[1:])
+        scores = np.asarray(rows @ scores @ columns.T, np.float32)
     margin: Scores = scores[0] - scores[1:].max(0)
     return margin
 
