@@ -19,6 +19,9 @@ Flags = npt.NDArray[np.bool_]
 
 # Standard deviation along the curve, in pixels of the mask, of the Gaussian that turns pixel stairs into a line.
 SMOOTHING = 0.8
+# A part that touches the image's border goes on so many pixels beyond, until it has been smoothed: the border cuts it, and
+# no corner is there to be rounded.
+OVERHANG = 3
 # A piece this near to the image's border lies on it: nothing of the image is between them.
 ON_BORDER = 0.5
 
@@ -78,6 +81,23 @@ def anchored(points: Curve) -> tuple[Curve, float]:
     after = int(crossing[first]) + 1
     anchor = np.array([[centre, heights[first]]])
     return np.concatenate([anchor, points[after:], points[:after]]), abs(area)
+
+
+def overhang(box: tuple[int, int, int, int], size: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Return how many pixels a part goes on beyond the image's border: above, below, to the left and to the right.
+
+    Args:
+        box: the part's left, top, width and height.
+        size: (H, W) of the image.
+
+    Example:
+        >>> overhang((0, 5, 10, 95), (100, 80))  # at the left border and the lower one
+        (0, 3, 3, 0)
+    """
+    x, y, width, height = box
+    touched = (y == 0, y + height == size[0], x == 0, x + width == size[1])
+    above, below, left, right = (OVERHANG * side for side in touched)
+    return above, below, left, right
 
 
 def on_border(points: Curve, size: tuple[int, int]) -> Flags:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from contourpy import FillType, contour_generator
 
-from facekp.curves import Curve, Loop, signed_area, smoothed
+from facekp.curves import Curve, Loop, overhang, signed_area, smoothed
 from facekp.images import UInt8Array
 from facekp.upsample import Scores
 
@@ -59,16 +59,18 @@ def level_loops(grid: Scores, mask: UInt8Array, classes: range, min_area: float)
 def mask_loops(mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
     """Yield the outlines of the parts of every class of a mask (H, W) uint8, and those of their holes."""
     ids, boxes = _boxes(mask, classes)
-    margins = [
-        np.where(mask[top:bottom, left:right] == i, np.int8(1), np.int8(-1))
-        for i, (left, top, right, bottom) in zip(ids, boxes.tolist(), strict=True)
-    ]
+    margins, starts = [], []
+    for i, (left, top, right, bottom) in zip(ids, boxes.tolist(), strict=True):
+        more = overhang((left, top, right - left, bottom - top), mask.shape)
+        own = (mask[top:bottom, left:right] == i).view(np.uint8)
+        margins.append(cv2.copyMakeBorder(own, *more, cv2.BORDER_REPLICATE) * 2.0 - 1)
+        starts.append((left - more[2], top - more[0]))
     loops: list[Loop] = []
     for k, part in _parts(margins, -1.0):
-        loops.extend(_large(ids[k], [curve + boxes[k, :2] for curve in part], min_area))
+        loops.extend(_large(ids[k], [curve + starts[k] for curve in part], min_area))
     limits = dict(zip(ids, boxes - 0.5, strict=True))
     for loop, curve in zip(loops, smoothed([loop.curve for loop in loops], MASK_SMOOTHING), strict=True):
-        # Smoothing may overshoot sharp corners.
+        # Beyond the box are what goes on beyond the border, and sharp corners that smoothing overshoots.
         yield loop._replace(curve=curve.clip(limits[loop.class_id][:2], limits[loop.class_id][2:]))
 
 
