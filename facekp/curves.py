@@ -19,11 +19,11 @@ Flags = npt.NDArray[np.bool_]
 
 # Standard deviation along the curve, in pixels of the mask, of the Gaussian that turns pixel stairs into a line.
 SMOOTHING = 0.8
-# A part that touches the image's border goes on so many pixels beyond, until it has been smoothed: the border cuts it, and
-# no corner is there to be rounded.
+# A part that touches the image's border goes on so many pixels beyond until it has been smoothed, so that no corner is
+# rounded where the border cuts it.
 OVERHANG = 3
-# A piece this near to the image's border lies on it: nothing of the image is between them.
-ON_BORDER = 0.5
+# Pixels; a piece this near to the image's border lies on it, but for rounding.
+ON_BORDER = 0.01
 
 
 class Loop(NamedTuple):

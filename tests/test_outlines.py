@@ -128,13 +128,14 @@ class TestDrawnShapes:
     @methods
     @few
     @given(factor=st.integers(2, 4), length=st.floats(20, 40))
-    def test_enlarging_a_mask_moves_its_points_apart(self, method, factor, length):
-        small = brow((60.3, 60.8), length, (90, 120))
-        large = np.kron(small, np.ones((factor, factor), bool))
-        want = (resample(only(small, method).points, 32) + 0.5) * factor - 0.5
-        # The enlarged mask has corners where the small one's pixels have theirs: half of its pixels, enlarged.
-        away = np.linalg.norm(resample(only(large, method).points, 32) - want, axis=1)
-        assert away.max() < factor
+    def test_enlarging_a_shape_moves_its_points_apart(self, method, factor, length):
+        centre = np.array([60.3, 60.8])
+        axes = np.array([length, 0.7 * length])
+        small = only(ellipse(centre, axes), method)
+        large = only(ellipse((centre + 0.5) * factor - 0.5, axes * factor, (150 * factor, 160 * factor)), method)
+        want = (resample(small.points, 32) + 0.5) * factor - 0.5
+        away = np.linalg.norm(resample(large.points, 32) - want, axis=1)
+        assert away.max() < factor  # a pixel of the small mask
 
     @methods
     @few
@@ -156,9 +157,9 @@ class TestDrawnShapes:
         outline = only(block(*box, size=(30, 40)), method)
         points = resample(outline.points, 8, outline.cut)
         assert ((points >= (left - 0.5, top - 0.5)) & (points <= (left + width - 0.5, top + height - 0.5))).all()
-        # Off by less than a pixel at either end.
         assert 0 < outline.area <= width * height
-        assert np.ptp(points, axis=0).max() > max(width, height) - 1.5 if max(width, height) > 2 else True
+        extent = np.ptp(outline.points, axis=0).max()
+        assert max(width, height) - 1 < extent + 0.5 <= max(width, height) + 0.5
 
     @methods
     def test_nothing_has_no_outline_and_the_whole_image_its_border(self, method):
@@ -185,7 +186,7 @@ class TestScores:
     @few
     @given(angle=st.floats(-3.14, 3.14), across=st.floats(-40, 40), scale=st.sampled_from([0.5, 1, 2, 1.7]))
     def test_straight_lines_are_exact_and_the_border_cuts_them(self, angle, across, scale):
-        """A half-plane; scores that are linear stay linear in every map and their sum, but for half a pixel of it at the border."""
+        """A half-plane: linear scores stay linear in every map and in their sum, except near the border."""
         cos, sin = np.cos(angle), np.sin(angle)
         maps = score_maps(lambda x, y: cos * (x - 127.5) + sin * (y - 127.5) - across, (256, 256))
         size = (round(256 * scale), round(256 * scale))
@@ -198,36 +199,32 @@ class TestScores:
         assert abs(margin[free & inner]).max() < 1e-3
         on_side = np.minimum.reduce([x + 0.5, y + 0.5, 255.5 - x, 255.5 - y]) < 1e-3
         np.testing.assert_array_equal(outline.cut, on_side & np.roll(on_side, -1))
-        # One cut, and the outline starts where it leaves the border.
-        assert outline.cut[-1]
-        assert np.count_nonzero(np.diff(outline.cut)) == 1
+        assert np.count_nonzero(outline.cut & ~np.roll(outline.cut, 1)) == 1  # one cut
+        assert not outline.cut[0]
 
-    @pytest.mark.parametrize("scale", [0.5, 1, 1.5])
+    @pytest.mark.parametrize("scale", [0.5, 1.5])
     def test_points_lie_where_two_upsampled_scores_are_equal(self, scale):
-        """All strides, several classes: against PyTorch's upsampling of every map, at twice the resolution of the image."""
+        """All strides, several classes: against PyTorch's upsampling of every map to an eighth of a pixel."""
         rng = np.random.default_rng(3)
         maps = []
         for stride in (8, 16, 32):
-            noise = rng.normal(size=(128 // stride, 160 // stride, 19)).astype(np.float32)
-            noise[..., 5:] = -100
+            noise = rng.normal(size=(128 // stride, 160 // stride, 4)).astype(np.float32)
             maps.append(cv2.GaussianBlur(noise, (0, 0), 0.8))
         size = (round(128 * scale), round(160 * scale))
         dense = sum(
             F.interpolate(torch.from_numpy(m).movedim(2, 0)[None], size=(1024, 1280), mode="bilinear")[0] for m in maps
         ).numpy()
-        checked = 0
+        away = []
         for class_id, contours in traced(maps, size).items():
             margin = dense[class_id] - np.delete(dense, class_id, 0).max(0)
-            slope = np.hypot(*np.gradient(margin)) + 1e-3
+            slope = np.hypot(*np.gradient(margin))
             for contour in contours:
                 points = ((contour.points + 0.5) * (8 / scale) - 0.5)[~contour.cut & ~np.roll(contour.cut, 1)]
-                x, y = points.round().astype(int).clip(0, (1279, 1023)).T
-                checked += len(points)
-                # In pixels of the maps' image; where three classes meet or the margin is flat a line is less sure.
-                away = abs(margin[y, x]) / slope[y, x] / 8
-                assert np.mean(away < 0.2) > 0.95
-                assert np.median(away) < 0.1
-        assert checked > 1000
+                x, y = points.round().astype(int).T
+                away.extend(abs(margin[y, x]) / slope[y, x] / 8)  # in pixels of the maps' image
+        assert len(away) > 1000
+        assert np.median(away) < 0.05
+        assert np.mean(np.array(away) < 0.25) > 0.98
 
     def test_a_larger_photo_has_the_same_outline(self):
         maps = score_maps(lambda x, y: 40 - np.hypot(x - 60, (y - 70) * 1.4), (160, 160))
@@ -263,7 +260,7 @@ class TestCut:
         outline = only(mask, method)
         (run,) = np.flatnonzero(np.diff(outline.cut, prepend=False, append=False)).reshape(-1, 2)
         ends = outline.points[[run[0], run[1] % len(outline.points)]]
-        # The ellipse meets y = 149.5 at 80 +- 40 sqrt(1 - (9.5 / 60)^2) = 80 +- 39.5; clockwise, the right end is first.
+        # The ellipse meets y = 149.5 at 80 +- 40 sqrt(1 - (9.5 / 60)^2) = 80 +- 39.5; the right end is first.
         np.testing.assert_allclose(ends, [(119.5, 149.5), (40.5, 149.5)], atol=1.0)
         points = resample(outline.points, 32, outline.cut)
         np.testing.assert_allclose(points[0], [80, 80], atol=1.0)  # the anchor
@@ -293,7 +290,7 @@ class TestCut:
         centre, points = (80.0, 41.0), []
         for up in (0, 2):  # its top at y = 0.5, then at -1.5: cut over 2 * 40 * sqrt(1 - (39 / 40)^2) = 18 pixels
             outline = only(ellipse((centre[0], centre[1] - up), (40, 40)), "contour")
-            points.append(resample(outline.points, 32, outline.cut) + (0, up))
+            points.append(resample(outline.points, 32, outline.cut) + np.array([0, up]))
         # Point 0 goes from the top to the end of the cut; a point's share of the missing 18 pixels is less than that.
         assert np.linalg.norm(points[1] - points[0], axis=1).max() < 10
 
