@@ -1,6 +1,6 @@
 """Reading pictures and label maps, and writing label maps as palette PNGs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from facekp.attributes import IGNORE_INDEX, NUM_CLASSES, PALETTE
 from facekp.errors import DataError
@@ -95,9 +96,12 @@ def palette_image(mask: UInt8Array) -> Image.Image:
     return picture
 
 
-def write_label(path: str | Path, mask: UInt8Array) -> None:
-    """Write `mask` (H, W) uint8, class ids, as a palette PNG."""
-    palette_image(mask).save(path, format="PNG")
+def write_label(path: str | Path, mask: UInt8Array, notes: Mapping[str, str] | None = None) -> None:
+    """Write `mask` (H, W) uint8, class ids, as a palette PNG; `notes` go with it as its text chunks."""
+    info = PngInfo()
+    for key, text in (notes or {}).items():
+        info.add_text(key, text)
+    palette_image(mask).save(path, format="PNG", pnginfo=info)
 
 
 def _reason(error: Exception) -> str:
