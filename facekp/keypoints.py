@@ -16,7 +16,7 @@ TINY = 1e-12  # pixels; a curve without length has all its key points at its sta
 class KeypointConfig:
     """How outlines and key points are found."""
 
-    method: str = "canny"  # canny: edges of the masks; contour: lines where an attribute's score overtakes all others
+    method: str = "contour"  # contour: lines where an attribute's score overtakes all others; canny: edges of the masks
     n: int = 32  # key points of each attribute
     min_area: float = 1e-4  # parts and holes smaller than this share of the image are dropped
 
