@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facekp.attributes import NUM_CLASSES
-from facekp.curves import Flags, Loop, Points, anchored, on_border
+from facekp.curves import Curve, Flags, Loop, Points, anchored, on_border, signed_area
 from facekp.edges import edge_loops
 from facekp.images import UInt8Array
 from facekp.levels import level_loops, mask_loops
@@ -37,6 +37,34 @@ class Contour:
     area: float
     hole: bool
     cut: Flags
+
+    def moved(self, matrix: npt.NDArray[np.floating], size: tuple[int, int]) -> "Contour":
+        """Return the outline in the photo that its image is a crop of; what lies beyond the photo's border is cut off.
+
+        It keeps its start, so a face that is tilted has its key points where one that is upright has them.
+
+        Args:
+            matrix: (2, 3) float, from pixels of the crop to those of the photo: turned, enlarged and shifted, but not
+                mirrored.
+            size: (H, W) of the photo.
+
+        Returns:
+            An outline in pixels of the photo. Its area is 0 where all of it lies beyond.
+
+        Example:
+            A crop whose first pixel is (x, y) = (-10, 50) in the photo, half of it beyond the photo's left border.
+
+            >>> mask = np.zeros((20, 20), bool)
+            >>> mask[5:15, 5:15] = True
+            >>> (outline,) = trace(mask, method="contour")
+            >>> part = outline.moved(np.array([[1, 0, -10], [0, 1, 50]]), (100, 200))
+            >>> part.points.min(0).tolist(), part.points.max(0).tolist(), round(part.area / outline.area, 2)
+            ([-0.5, 54.5], [4.5, 64.5], 0.5)
+        """
+        height, width = size
+        points = (self.points @ matrix[:, :2].T + matrix[:, 2]).clip(-0.5, (width - 0.5, height - 0.5))
+        points, cut = _opened(points, self.cut | on_border(points, size))
+        return Contour(points.astype(np.float32), abs(signed_area(points)), self.hole, cut)
 
 
 def trace(mask: npt.NDArray[np.bool_], min_area: float = 0.0, method: str = "canny") -> list[Contour]:
@@ -80,8 +108,13 @@ def _finished(loop: Loop, size: tuple[int, int]) -> Contour:
     points, area = anchored(loop.curve)
     if loop.hole:  # the other way round, from the same anchor
         points = np.concatenate([points[:1], points[:0:-1]])
-    cut = on_border(points, size)
-    if cut[0] and not cut.all():
-        start = int(cut.argmin())
-        points, cut = np.roll(points, -start, 0), np.roll(cut, -start)
+    points, cut = _opened(points, on_border(points, size))
     return Contour(points.astype(np.float32), area, loop.hole, cut)
+
+
+def _opened(points: Curve, cut: Flags) -> tuple[Curve, Flags]:
+    """Return a curve that starts where it leaves the border, if it started on it."""
+    if not cut[0] or cut.all():
+        return points, cut
+    start = int(cut.argmin())
+    return np.roll(points, -start, 0), np.roll(cut, -start)
