@@ -108,7 +108,7 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _require(self, split: str, root: Path) -> None:
         if not self.samples[split] and self.config.exclude and split == "train":
-            raise DataError(f"data.exclude is '{self.config.exclude}', which leaves out every training image; keep some")
+            raise DataError(f"data.exclude is '{self.config.exclude}', which leaves out all training images; keep some")
         if not self.samples[split]:
             raise DataError(f"data.root is '{root}', whose index.csv has no '{split}' image; take another data set")
 

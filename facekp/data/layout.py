@@ -98,8 +98,8 @@ def read_index(root: str | Path, exclude: frozenset[str] = frozenset()) -> dict[
         exclude: ids of training images that are left out, there or not; of other splits nothing is left out.
 
     Raises:
-        DataError: a malformed or empty index, an image or label that is listed and not there, or an id to leave out that
-            is not listed.
+        DataError: a malformed or empty index, an image or label that is listed and not there, or an id to leave out
+            that is not listed.
     """
     root = Path(root)
     samples: dict[str, list[Sample]] = {split: [] for split in SPLITS}

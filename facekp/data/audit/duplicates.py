@@ -42,8 +42,8 @@ def thumbnail(image: UInt8Array) -> UInt8Array:
 def find_near_duplicates(thumbs: Sequence[UInt8Array], pool: Executor) -> list[Pair]:
     """Return the pairs of thumbnails that show the same photo, with first < second, in the order of `first`.
 
-    Brightness, contrast, colour, compression, a shift by up to 6 % of the frame, a slight turn or zoom, and mirroring do
-    not matter. The search compares all with all, but 16 x 16 pixels of each and as matrix products.
+    Brightness, contrast, colour, compression, a shift by up to 6 % of the frame, a slight turn or zoom, and mirroring
+    do not matter. The search compares all with all, but 16 x 16 pixels of each and as matrix products.
     """
     candidates = list(_similar(thumbs))
     scores = pool.map(lambda c: _likeness(thumbs[c[0]], _mirror(thumbs[c[1]]) if c[2] else thumbs[c[1]]), candidates)
@@ -66,7 +66,7 @@ def _similar(thumbs: Sequence[UInt8Array]) -> Iterator[tuple[int, int, bool]]:
 
 
 def _normalise(images: Grey) -> Grey:
-    """Return (N, 256): each of mean 0 and length 1, so that products are correlations; a flat image is like no other."""
+    """Return (N, 256): each of mean 0 and length 1: products are correlations. A flat image is like no other."""
     rows = images.reshape(len(images), -1)
     rows = rows - rows.mean(axis=1, keepdims=True)
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1.0), np.float32)

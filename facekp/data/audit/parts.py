@@ -15,7 +15,7 @@ TINY = 16 / 512**2
 GLASSES = 3
 COVERS = (0, GLASSES, 13, 14, 18)  # background, glasses, hair, hat and cloth hide an eye
 BELOW_BROW = 0.1  # face widths from a brow's centre down to its eye's
-EYE_REACH = 0.18  # half the side of the square in which an eye is looked for, face widths
+EYE_REACH = 0.15  # half the side of the square in which an eye is looked for, face widths
 EYE_NEAR = 0.12  # half the side of the square in which its label would be
 OPEN_EYE = "haarcascade_eye_tree_eyeglasses.xml"  # of OpenCV's cascades the one that passes over closed eyes
 
@@ -49,7 +49,8 @@ def check_missing(
     """
     missing = [] if counts[NOSE] else ["no nose"]
     missing += [] if counts[list(LIPS)].any() else ["no lips"]
-    return Flaw("missing", ", ".join(missing)) if (missing := missing + _open_eyes(image, label, patches, frame)) else None
+    missing += _open_eyes(image, label, patches, frame)
+    return Flaw("missing", ", ".join(missing)) if missing else None
 
 
 def _open_eyes(image: UInt8Array, label: UInt8Array, patches: list[Patch], frame: Frame) -> list[str]:
@@ -57,19 +58,20 @@ def _open_eyes(image: UInt8Array, label: UInt8Array, patches: list[Patch], frame
     if not places:
         return []
     # Loaded here, 15 ms: a cascade serves one thread only, and few images come to this.
-    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + OPEN_EYE)
+    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + OPEN_EYE)  # type: ignore[attr-defined]  # not in its stubs
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     for place in places:
         square = cv2.resize(_square(np.asarray(grey, np.uint8), place, EYE_REACH * frame.unit), (100, 100))
-        if not len(cascade.detectMultiScale(square, 1.05, 3, minSize=(25, 25), maxSize=(90, 90))):
+        if not len(cascade.detectMultiScale(square, 1.05, 6, minSize=(25, 25), maxSize=(90, 90))):
             return []
-    found = []
-    for place in places:
-        values = _square(label, place, EYE_NEAR * frame.unit)
-        name = ATTRIBUTES[int(np.argmax(np.bincount(values[values != SKIN].ravel(), minlength=2)))]
-        side = "l_eye" if frame.across(place) > 0 else "r_eye"
-        found.append(f"no {side}" + (f" ({name} near its place)" if name != "background" else ""))
-    return found
+    return [_describe(label, place, frame) for place in places]
+
+
+def _describe(label: UInt8Array, place: Point, frame: Frame) -> str:
+    """Name the eye that is missing, and the class that is in its place where that is not skin."""
+    eye = ATTRIBUTES[EYES[0] if frame.across(place) > 0 else EYES[1]]
+    there = int(np.bincount(_square(label, place, EYE_NEAR / 4 * frame.unit).ravel()).argmax())
+    return f"no {eye}" + ("" if there == SKIN else f" ({ATTRIBUTES[there]} in its place)")
 
 
 def _bare_place(label: UInt8Array, patches: list[Patch], frame: Frame, side: int) -> Point | None:

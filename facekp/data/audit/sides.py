@@ -26,8 +26,8 @@ Verdict = Literal["right", "wrong", "both"]
 def check_sides(patches: list[Patch], frame: Frame) -> Flaw | None:
     """Tell whether the eyes, brows and ears that a label calls left lie on the subject's left.
 
-    Two of a pair are compared with each other, which holds up to a full profile; a single one is compared with the middle
-    line of the face.
+    Two of a pair are compared with each other, which holds up to a full profile; a single one is compared with the
+    middle line of the face.
 
     Returns:
         `reversed`, `partly_reversed` (some parts only, or one name for both sides), or None.
@@ -71,7 +71,7 @@ def _judge_pair(patches: list[Patch], frame: Frame, pair: tuple[int, int]) -> di
 
 
 def _judge_alone(mean: float, share: float) -> Verdict | None:
-    """Judge a class by the mean place of its pixels and the share of them on the wrong side; None: too near the middle."""
+    """Judge a class by the mean place of its pixels and their share on the wrong side; None: too near the middle."""
     low, high = BOTH_SIDES
     if share >= high:
         return "wrong"
