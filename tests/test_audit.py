@@ -421,16 +421,18 @@ def test_an_id_listed_twice(flawed_set: Path) -> None:
 class TestRealFaces:
     """90 faces of CelebAMask-HQ with known flaws."""
 
+    @staticmethod
     @pytest.fixture(scope="class")
-    def known(self, real_root: Path) -> dict[str, dict[str, str]]:
+    def known(real_root: Path) -> dict[str, dict[str, str]]:
         table = real_root / "flawed" / "flaws.csv"
         if not table.is_file():
             pytest.skip(f"no faces with known flaws: {table} is not there")
         with table.open(newline="") as file:
             return {row["id"]: row for row in csv.DictReader(file)}
 
+    @staticmethod
     @pytest.fixture(scope="class")
-    def found(self, real_root: Path, known, tmp_path_factory: pytest.TempPathFactory):
+    def found(real_root: Path, known, tmp_path_factory: pytest.TempPathFactory):
         root = tmp_path_factory.mktemp("flawed")
         for name in ("images", "labels"):
             (root / name).symlink_to(real_root / "flawed" / name)
