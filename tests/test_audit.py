@@ -3,7 +3,6 @@
 import csv
 import html.parser
 import math
-import shutil
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +19,6 @@ from facekp.data.audit.duplicates import find_near_duplicates, thumbnail
 from facekp.data.audit.examine import check_face
 from facekp.data.audit.geometry import find_frame, find_patches
 from facekp.data.audit.search import audit
-from facekp.data.findings import KINDS
 from facekp.errors import ConfigError, DataError
 
 SIDE = 256
@@ -418,31 +416,32 @@ def test_an_id_listed_twice(flawed_set: Path) -> None:
         main([f"root={flawed_set}"])
 
 
+@pytest.fixture(scope="module")
+def known(real_root: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of flaws.csv, by id, of 90 real faces whose flaws are known."""
+    table = real_root / "flawed" / "flaws.csv"
+    if not table.is_file():
+        pytest.skip(f"no faces with known flaws: {table} is not there")
+    with table.open(newline="") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def found(
+    real_root: Path, known: dict[str, dict[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, set[tuple[str, str]]]:
+    """Return what the audit finds in them: id and other id by kind."""
+    root = tmp_path_factory.mktemp("flawed")
+    for name in ("images", "labels"):
+        (root / name).symlink_to(real_root / "flawed" / name)
+    (root / "index.csv").write_text("id,split\n" + "".join(f"{name},train\n" for name in known))
+    found = defaultdict(set)
+    for finding in audit(root):
+        found[finding.kind].add((finding.id, finding.other_id))
+    return found
+
+
 class TestRealFaces:
-    """90 faces of CelebAMask-HQ with known flaws."""
-
-    @staticmethod
-    @pytest.fixture(scope="class")
-    def known(real_root: Path) -> dict[str, dict[str, str]]:
-        table = real_root / "flawed" / "flaws.csv"
-        if not table.is_file():
-            pytest.skip(f"no faces with known flaws: {table} is not there")
-        with table.open(newline="") as file:
-            return {row["id"]: row for row in csv.DictReader(file)}
-
-    @staticmethod
-    @pytest.fixture(scope="class")
-    def found(real_root: Path, known, tmp_path_factory: pytest.TempPathFactory):
-        root = tmp_path_factory.mktemp("flawed")
-        for name in ("images", "labels"):
-            (root / name).symlink_to(real_root / "flawed" / name)
-        (root / "index.csv").write_text("id,split\n" + "".join(f"{name},train\n" for name in known))
-        found = defaultdict(set)
-        for finding in audit(root):
-            found[finding.kind].add((finding.id, finding.other_id))
-        shutil.rmtree(root)
-        return found
-
     def test_at_least_95_percent_of_the_reversed_are_found(self, known, found) -> None:
         true = {name for name, row in known.items() if row["flaw"] == "reversed"}
         part = {name for name, row in known.items() if row["flaw"] == "partly_reversed"}
@@ -456,13 +455,13 @@ class TestRealFaces:
         assert len(pairs) == 7
         assert found["near_duplicate"] | found["duplicate"] == pairs
 
-    def test_whole_faces_have_no_other_flaw(self, found) -> None:
-        assert set(found) <= {"reversed", "partly_reversed", "near_duplicate", "duplicate", "tiny"} | set()
-        assert set(found) <= set(KINDS)
+    def test_no_other_flaw_is_found_but_a_few_stray_pixels(self, found) -> None:
+        assert {kind for kind in found if found[kind]} == {"reversed", "partly_reversed", "near_duplicate", "tiny"}
 
-    def test_an_open_eye_whose_label_is_taken_away_is_missed_and_a_labelled_one_is_not(self, real_root: Path) -> None:
-        """Of frontal faces without glasses, at least 8 in 10 open eyes are seen by the cascade."""
-        names = [path.stem for path in sorted((real_root / "flawed" / "images").glob("*.jpg"))][76:]
+    def test_an_eye_whose_label_is_taken_away_is_missed(
+        self, real_root: Path, known: dict[str, dict[str, str]]
+    ) -> None:
+        names = [name for name, row in known.items() if row["flaw"] == "duplicate"]
         noticed = 0
         for name in names:
             image = np.array(Image.open(real_root / "flawed" / "images" / f"{name}.jpg"))
@@ -470,4 +469,4 @@ class TestRealFaces:
             assert not any(flaw.kind == "missing" for flaw in check_face(image, label))
             label[label == 5] = 1
             noticed += any(flaw.kind == "missing" for flaw in check_face(image, label))
-        assert noticed >= 0.7 * len(names)
+        assert noticed >= 10  # of the 12 that have one
