@@ -7,6 +7,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from facekp.images import UInt8Array
 
@@ -45,24 +46,34 @@ def find_near_duplicates(thumbs: Sequence[UInt8Array], pool: Executor) -> list[P
     Brightness, contrast, colour, compression, a shift by up to 6 % of the frame, a slight turn or zoom, and mirroring
     do not matter. The search compares all with all, but 16 x 16 pixels of each and as matrix products.
     """
-    candidates = list(_similar(thumbs))
-    scores = pool.map(lambda c: _likeness(thumbs[c[0]], _mirror(thumbs[c[1]]) if c[2] else thumbs[c[1]]), candidates)
-    best: dict[tuple[int, int], Pair] = {}
-    for (first, second, mirrored), score in zip(candidates, scores, strict=True):
-        if score >= SAME and score > best.get((first, second), (0, 0, 0.0))[2]:
-            best[first, second] = Pair(first, second, score, mirrored)
-    return sorted(best.values())
+    found: dict[tuple[int, int], Pair] = {}
+    # Block by block: there are hundreds of thousands of candidates among 30,000 images.
+    for candidates in _similar(thumbs):
+        for pair in pool.map(lambda candidate: _look_closely(thumbs, candidate), candidates):
+            # A photo that is its own mirror image, nearly, may be found both ways.
+            if pair.score >= max(SAME, found[pair[:2]].score if pair[:2] in found else 0.0):
+                found[pair[:2]] = pair
+    return sorted(found.values())
 
 
-def _similar(thumbs: Sequence[UInt8Array]) -> Iterator[tuple[int, int, bool]]:
+def _similar(thumbs: Sequence[UInt8Array]) -> Iterator[list[tuple[int, int, bool]]]:
+    """Yield, a block of images at a time, which are similar to which, and whether mirrored."""
     small = np.stack([cv2.resize(t, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for t in thumbs]).astype(np.float32)
     plain, mirrored = _normalise(small), _normalise(small[:, :, ::-1])
-    for start in range(0, len(plain), BLOCK):
+    starts = range(0, len(plain), BLOCK)
+    for start in tqdm(starts, "comparing", unit=" blocks", disable=len(starts) < 2, mininterval=1):
         for others, flip in ((plain, False), (mirrored, True)):
             likeness = plain[start : start + BLOCK] @ others[start:].T
-            for row, column in np.argwhere(likeness > SIMILAR).tolist():
-                if row < column:
-                    yield start + row, start + column, flip
+            rows, columns = np.nonzero(np.triu(likeness > SIMILAR, 1))
+            yield [
+                (start + row, start + column, flip) for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
+            ]
+
+
+def _look_closely(thumbs: Sequence[UInt8Array], candidate: tuple[int, int, bool]) -> Pair:
+    first, second, mirrored = candidate
+    other = np.ascontiguousarray(thumbs[second][:, ::-1]) if mirrored else thumbs[second]
+    return Pair(first, second, _likeness(thumbs[first], other), mirrored)
 
 
 def _normalise(images: Grey) -> Grey:
@@ -97,7 +108,3 @@ def _correlation(first: UInt8Array, second: UInt8Array) -> float:
 def _detail(thumb: UInt8Array) -> Grey:
     grey = thumb.astype(np.float32)
     return np.asarray(grey - cv2.GaussianBlur(grey, (0, 0), DETAIL), np.float32)
-
-
-def _mirror(thumb: UInt8Array) -> UInt8Array:
-    return np.ascontiguousarray(thumb[:, ::-1])
