@@ -45,6 +45,7 @@ class DataConfig:
     source: str = "celebamask_hq"
     root: str | None = None  # official or prepared layout; recognised
     cache: str = "~/.cache/facekp"  # where an official or synthetic data set is prepared
+    exclude: str | None = None  # audit.csv; training images whose rows say exclude=yes are left out
     size: int = 512  # pixels; images are brought to this side
     crop: int = 448  # pixels; side of a training crop
     scales: list[float] = field(default_factory=lambda: [0.75, 1, 1.25, 1.5, 1.75, 2])

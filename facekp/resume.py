@@ -58,9 +58,11 @@ def find_resume(config: Config) -> Resume | None:
         **stream_settings(config.data, config.seed),
     }
     for setting in now:
-        if now[setting] != then[setting]:
+        # A checkpoint may be older than a setting; then the run had what None stands for.
+        before = then.get(setting)
+        if now[setting] != before:
             raise ConfigError(
-                f"{setting} is {now[setting]}, but '{path}' was trained with {then[setting]}: resume with the same"
+                f"{setting} is {now[setting]}, but '{path}' was trained with {before}: resume with the same"
             )
     return Resume(path.resolve(), int(content["global_step"]))
 

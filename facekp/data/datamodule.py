@@ -7,8 +7,9 @@ import cv2
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from facekp.config import DataConfig
+from facekp.config import DataConfig, expand
 from facekp.data.dataset import Batch, FaceDataset
+from facekp.data.findings import describe_exclusions, read_exclusions
 from facekp.data.layout import Sample, read_index
 from facekp.data.sources import check_source, prepared_root
 from facekp.data.stream import EvaluationOrder, TrainingStream
@@ -28,12 +29,14 @@ class FaceDataModule(pl.LightningDataModule):
         total_steps: steps of the whole run.
 
     Raises:
-        DataError: the data set is missing or cannot be used; its folder is checked here, before any data is read.
+        DataError: the data set or `data.exclude` is missing or cannot be used; both are checked here, before any data
+            is read.
     """
 
     def __init__(self, config: DataConfig, *, seed: int, total_steps: int) -> None:
         super().__init__()
         check_source(config)
+        excluded_ids(config)
         self.config = config
         self.seed = seed
         self.total_steps = total_steps
@@ -47,7 +50,7 @@ class FaceDataModule(pl.LightningDataModule):
         """List the samples of every split."""
         if not self.samples:
             root = prepared_root(self.config)
-            self.samples = read_index(root)
+            self.samples = read_index(root, excluded_ids(self.config))
             # Without a validation there would be no checkpoint.
             for split in ("train", "val") if stage == "fit" else (stage.replace("validate", "val"),):
                 self._require(split, root)
@@ -104,6 +107,8 @@ class FaceDataModule(pl.LightningDataModule):
         )
 
     def _require(self, split: str, root: Path) -> None:
+        if not self.samples[split] and self.config.exclude and split == "train":
+            raise DataError(f"data.exclude is '{self.config.exclude}', which leaves out all training images; keep some")
         if not self.samples[split]:
             raise DataError(f"data.root is '{root}', whose index.csv has no '{split}' image; take another data set")
 
@@ -111,7 +116,19 @@ class FaceDataModule(pl.LightningDataModule):
 def stream_settings(config: DataConfig, seed: int) -> dict[str, Any]:
     """Return the settings that the training stream depends on, by their names, as plain data."""
     names = ("size", "crop", "scales", "jitter", "flip", "batch_size")
-    return {"seed": seed, **{f"data.{name}": getattr(config, name) for name in names}}
+    settings = {"seed": seed, **{f"data.{name}": getattr(config, name) for name in names}}
+    excluded = excluded_ids(config)
+    # Who is left out, not where that is written: the file may move.
+    return {**settings, "data.exclude": describe_exclusions(excluded) if excluded else None}
+
+
+def excluded_ids(config: DataConfig) -> frozenset[str]:
+    """Return the ids of the training images that `data.exclude` leaves out.
+
+    Raises:
+        DataError: a file that is missing or no such table.
+    """
+    return read_exclusions(expand(config.exclude)) if config.exclude else frozenset()
 
 
 def _one_thread(worker: int) -> None:
