@@ -1,0 +1,182 @@
+"""What a run did, whether it has finished or not, from what it left on the disk."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from facekp.compare.callback import ERROR
+from facekp.compare.jobs import job_folders, job_number, planned_jobs
+from facekp.config import MONITORS, CallbacksConfig
+from facekp.errors import DataError
+from facekp.runlog import FILE, read_rows
+from facekp.summary import SUMMARY, measured_cost, score_rows
+
+Status = Literal["finished", "unfinished", "failed", "missing"]
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """A run, whatever it was read from. What is not known is None, empty, or not in the dict.
+
+    Attributes:
+        name: the folder's name, or the file's.
+        path: the run folder, or the file.
+        status: finished: it wrote its summary; failed: an error ended it; unfinished: it was stopped, or still runs.
+        settings: folded, as `{"optim.lr": 0.01}`.
+        steps: optimiser steps done.
+        figures: folded: `best.miou`, `best.f1.nose`, ... of the best checkpoint, which `callbacks.monitor` chose;
+            `last.*` of the last validation; `test.*` of the best checkpoint on the test split; `cost.*` (peak memory
+            in MiB); `seconds`, wall time of all steps; `best.train_loss`, `last.train_loss`, means of 100 steps.
+        curve: one point a validation; `seconds` and `train_loss` too, but for files of the first version.
+        machine: processor, cores, GPUs.
+        precision: such as "bf16-mixed".
+        versions: of the packages.
+        error: what ended its last start, in a line.
+    """
+
+    name: str
+    path: Path
+    status: Status
+    settings: dict[str, Any] = field(default_factory=dict)
+    steps: int = 0
+    figures: dict[str, float | None] = field(default_factory=dict)
+    curve: Sequence[dict[str, Any]] = ()
+    machine: str | None = None
+    precision: str | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def status_text(self) -> str:
+        """The status, and where a run stopped that has not finished."""
+        if self.status in ("finished", "missing"):
+            return self.status
+        return f"{self.status} at step {self.steps} of {self.settings.get('trainer.max_steps', '?')}"
+
+    @property
+    def timed(self) -> bool:
+        """Whether the times of its validations are known."""
+        return bool(self.curve) and all(point.get("seconds") is not None for point in self.curve)
+
+    def aiming_at(self, miou: float | None) -> "RunResult":
+        """Return the run with `target.step` and `target.seconds`, where it first reached this mIoU, if it did."""
+        point = next((p for p in self.curve if miou is not None and p["miou"] >= miou), {})
+        return replace(self, figures=self.figures | {f"target.{k}": point.get(k) for k in ("step", "seconds")})
+
+
+def read_runs(paths: Sequence[Path]) -> list[RunResult]:
+    """Read runs in the order given, none twice.
+
+    Args:
+        paths: run folders, folders of sweeps (their jobs are taken), or `metrics.json` files under any name.
+
+    Raises:
+        DataError: a file that is no summary of a run, or no run in all of them.
+    """
+    runs = {run.path.resolve(): run for path in paths for run in _read(path)}
+    if all(run.status == "missing" for run in runs.values()):
+        places = ", ".join(f"'{path}'" for path in paths)
+        raise DataError(f"no run in {places}: give run folders, a sweep's folder, or metrics.json files")
+    return list(runs.values())
+
+
+def fold(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested dicts into one.
+
+    Example:
+        >>> fold({"optim": {"lr": 0.01}, "seed": 1})
+        {'optim.lr': 0.01, 'seed': 1}
+    """
+    folded: dict[str, Any] = {}
+    for name, value in settings.items():
+        folded |= fold(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return folded
+
+
+def _read(path: Path) -> Iterator[RunResult]:
+    if path.is_file():
+        name = path.absolute().parent.name if path.name == SUMMARY else path.stem
+        yield _result(_read_summary(path), name, path, "finished")
+        return
+    is_run = (path / SUMMARY).is_file() or (path / ".hydra").is_dir()
+    jobs = [] if is_run else job_folders(path)
+    if not jobs:
+        yield _read_folder(path)
+        return
+    yield from map(_read_folder, jobs)
+    started = {job_number(job) for job in jobs}
+    for number, overrides in enumerate(planned_jobs(path)):
+        if number not in started:
+            yield RunResult(f"{number} ({' '.join(overrides)})", path / str(number), "missing")
+
+
+def _read_folder(folder: Path) -> RunResult:
+    name = folder.absolute().name
+    error = (folder / ERROR).read_text(encoding="utf-8").strip() if (folder / ERROR).is_file() else ""
+    if (folder / SUMMARY).is_file():
+        try:
+            return _result(_read_summary(folder / SUMMARY), name, folder, "finished", error)
+        except DataError as damage:
+            error = str(damage)
+    rows, settings = read_rows(folder / FILE), _read_settings(folder)
+    if not rows and not settings and not error:
+        return RunResult(name, folder, "missing")
+    monitor = fold(settings).get("callbacks.monitor")
+    callbacks = CallbacksConfig(monitor=monitor) if monitor in MONITORS else CallbacksConfig()
+    content = {**score_rows(rows, callbacks), "cost": measured_cost(rows), "settings": settings}
+    return _result(content, name, folder, "failed" if error else "unfinished", error)
+
+
+def _read_summary(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["val"]["best"] and content["val"]["curve"] and content["settings"]:
+            return dict(content)
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise DataError(f"file '{path}': no summary of a run; give the metrics.json that train.py wrote")
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    file = folder / ".hydra" / "config.yaml"
+    if not file.is_file():
+        return {}
+    settings = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))
+    # It says where the run was, in a way that only Hydra can resolve.
+    settings.pop("output_dir", None)
+    try:
+        return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(settings), resolve=True))
+    except OmegaConfBaseException:
+        return settings
+
+
+def _result(content: dict[str, Any], name: str, path: Path, status: Status, error: str = "") -> RunResult:
+    """Turn the content of a summary, or as much of it as there is, into a result."""
+    val, cost = content["val"], content.get("cost", {})
+    best, curve = val.get("best", {}), val.get("curve", [])
+    before_best = next((p.get("train_loss") for p in curve if p["step"] == best["step"]), None)
+    figures = {
+        "best": {**best, "train_loss": before_best},
+        "last": {**val.get("last", {}), "train_loss": content["train"]["loss"]},
+        "test": content.get("test", {}),
+        "cost": cost,
+        "seconds": content["seconds"],
+    }
+    return RunResult(
+        name,
+        path,
+        status,
+        settings=fold(content["settings"]),
+        steps=content["steps"],
+        figures=fold(figures),
+        curve=curve,
+        machine=content.get("machine"),
+        precision=content.get("precision"),
+        versions=content.get("versions", {}),
+        error=error,
+    )
