@@ -8,17 +8,12 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
+from facekp.compare.jobs import COMPOSED, ERROR, job_folders
 from facekp.errors import FacekpError, explain
-
-ERROR = "error.txt"
-"""File of a run folder that says, in a line, what ended the run; gone once it is started again."""
 
 
 class CompareSweep(Callback):
     """Keep the error of a job that fails in its folder, and compare a multirun's jobs when it ends."""
-
-    def __init__(self) -> None:
-        self.sweep = Path()
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Forget how an earlier start ended."""
@@ -29,7 +24,7 @@ class CompareSweep(Callback):
         if job_return.status != JobStatus.FAILED:
             return
         folder = Path(config.hydra.runtime.output_dir)
-        own = folder / ".hydra"
+        own = folder / COMPOSED
         if not own.is_dir():
             own.mkdir(parents=True)
             OmegaConf.save(job_return.cfg, own / "config.yaml")
@@ -38,7 +33,7 @@ class CompareSweep(Callback):
         (folder / ERROR).write_text(f"{_line(error)}\n", encoding="utf-8")
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Have the jobs compared at the end, whatever it is: Hydra calls nothing after a job that failed."""
+        """Have the jobs compared at the end, whatever it is: Hydra calls nothing after a failed job or Ctrl-C."""
         self.sweep = Path(config.hydra.sweep.dir)
         atexit.register(self._compare)
 
@@ -49,9 +44,9 @@ class CompareSweep(Callback):
 
     def _compare(self) -> None:
         """Write the comparison and print a short table; a fault of it is one line, since the runs are what counts."""
-        if not any(self.sweep.glob("*/.hydra")):
-            return
         try:
+            if not job_folders(self.sweep):  # Hydra refused the command line
+                return
             # Here, because no other run needs matplotlib.
             from facekp.compare.report import compare
 

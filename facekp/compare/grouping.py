@@ -11,6 +11,8 @@ from facekp.compare.reading import RunResult
 
 ASIDE = ("output_dir", "resume", "logger.", "callbacks.progress", "data.cache", "data.workers")
 """Settings, and groups of them, on which no score depends."""
+NETWORK = ("model.name", "model.arch")
+"""Settings that say which network it is: first in a label, as their values alone."""
 LONGEST = 60  # characters of a label; a legend has no room for more
 
 
@@ -98,7 +100,14 @@ def differing(runs: Sequence[RunResult]) -> dict[str, list[Any]]:
 
 
 def show_value(value: Any) -> str:
-    """Return a setting's value as it is written on the command line."""
+    """Return a setting's value as it is written on the command line; numbers with at most 6 digits.
+
+    Example:
+        >>> show_value(10.0), show_value(None), show_value([0.5, 1])
+        ('10', 'null', '[0.5, 1]')
+    """
+    if isinstance(value, float):
+        return f"{value:g}"
     return value if isinstance(value, str) else json.dumps(value)
 
 
@@ -123,11 +132,13 @@ def _labels(firsts: Sequence[RunResult]) -> list[str]:
     apart = [
         name
         for name in differing(firsts)
-        if name != "seed" and _vary(run.settings[name] for run in firsts if name in run.settings)
+        if name not in ("seed", *NETWORK) and _vary(run.settings[name] for run in firsts if name in run.settings)
     ]
+    if len(firsts) == 1 or "model.name" in differing(firsts):
+        apart = [*NETWORK, *apart]
     labels = []
     for run in firsts:
-        label = ", ".join(_part(name, run.settings[name], apart) for name in apart if name in run.settings)
+        label = " ".join(_part(name, run.settings[name], apart) for name in apart if name in run.settings)
         labels.append(label if 0 < len(label) <= LONGEST else run.name)
     for more in ([run.name for run in firsts], [str(run.path) for run in firsts]):
         count = Counter(labels)
@@ -137,7 +148,7 @@ def _labels(firsts: Sequence[RunResult]) -> list[str]:
 
 def _part(name: str, value: Any, apart: Sequence[str]) -> str:
     """Return `lr=0.1` for optim.lr, the whole name where another setting ends alike, and a network's name alone."""
-    if name == "model.name":
+    if name in NETWORK:
         return str(value)
     last = name.rpartition(".")[2]
     alike = sum(other.rpartition(".")[2] == last for other in apart) > 1

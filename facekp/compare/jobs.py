@@ -1,4 +1,4 @@
-"""The jobs of a sweep: those that were started, and those that were to be."""
+"""What Hydra leaves of a sweep: the folders of the jobs that were started, and which were to be."""
 
 import re
 from pathlib import Path
@@ -8,15 +8,21 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+ERROR = "error.txt"
+"""File of a run folder that says, in a line, what ended the run; gone once it is started again."""
+COMPOSED = ".hydra"
+"""Folder in a run folder with the settings that Hydra composed."""
 
-def job_folders(sweep: Path) -> list[Path]:
-    """Return the job folders of a sweep, by number."""
-    return sorted((path.parent for path in sweep.glob("*/.hydra")), key=lambda job: (job_number(job), job.name))
+
+def job_folders(folder: Path) -> list[Path]:
+    """Return the run folders in `folder`, at any depth: those of a sweep by their number."""
+    jobs = (path.parent for path in folder.rglob(COMPOSED))
+    return sorted(jobs, key=lambda job: (job.parent, job_number(job), job.name))
 
 
 def job_number(job: Path) -> int:
     """Return a job's number in its sweep; -1 where it is not known."""
-    file = job / ".hydra" / "hydra.yaml"
+    file = job / COMPOSED / "hydra.yaml"
     number = OmegaConf.select(OmegaConf.load(file), "hydra.job.num") if file.is_file() else None
     if number is None:
         leading = re.match(r"\d+", job.name)
@@ -24,8 +30,11 @@ def job_number(job: Path) -> int:
     return int(number)
 
 
-def planned_jobs(sweep: Path) -> list[list[str]]:
-    """Return every job's overrides, as Hydra's own sweeper makes them; of another sweeper they cannot be told: []."""
+def planned_jobs(sweep: Path) -> list[str]:
+    """Return the overrides in which every job differs from the others, as Hydra's own sweeper makes them.
+
+    Of another sweeper they cannot be told, nor of a folder that is no sweep's: [].
+    """
     file = sweep / "multirun.yaml"
     hydra = OmegaConf.select(OmegaConf.load(file), "hydra") if file.is_file() else None
     if hydra is None or not hydra.sweeper._target_.endswith(".BasicSweeper"):
@@ -36,4 +45,5 @@ def planned_jobs(sweep: Path) -> list[list[str]]:
         (jobs,) = BasicSweeper.split_arguments(overrides, None)
     except HydraException:  # glob(*) needs conf/
         return []
-    return [list(job) for job in jobs]
+    common = set.intersection(*map(set, jobs))
+    return [" ".join(override for override in job if override not in common) for job in jobs]

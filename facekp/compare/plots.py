@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from io import StringIO
+from statistics import fmean
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from facekp.compare.grouping import Row
+from facekp.compare.reading import RunResult
 from facekp.compare.table import CLASSES
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
@@ -86,21 +88,28 @@ def _curves(rows: Sequence[tuple[Row, Look]], axis: str, unit: str, scale: float
         panel.grid(alpha=0.15, color=INK)
     for panel in panels[1]:
         panel.set_xlabel(unit)
-        panel.set_ylim(bottom=0)
+        panel.set_xlim(left=0)
     _legend(figure, panels[1, 0])
     return figure
 
 
-def _draw_row(panel: Axes, row: Row, look: Look, axis: str, scale: float, figure_name: str) -> None:
-    """Draw every run of a row in the same look, with one entry in the legend."""
-    label = row.label
+def _draw_row(panel: Axes, row: Row, look: Look, axis: str, scale: float, figure: str) -> None:
+    """Draw the mean of a row's runs, each of several thinly, and a cross where one ends that has not finished."""
     for run in row.runs:
-        points = [p for p in run.curve if p.get(figure_name) is not None and p.get(axis) is not None]
-        x, y = [p[axis] / scale for p in points], [p[figure_name] for p in points]
-        panel.plot(x, y, look.line, color=look.colour, marker=look.marker, markersize=3.5, label=label)
+        x, y = _line(run, axis, scale, figure)
+        if len(row.runs) > 1:
+            panel.plot(x, y, color=look.colour, linewidth=0.8, alpha=0.6)
         if run.status != "finished":
             panel.plot(x[-1:], y[-1:], "x", color=look.colour, markersize=9, markeredgewidth=2)
-        label = "_"
+    # Runs of a row validate at the same steps; those that have not finished at fewer.
+    lines = [_line(run, axis, scale, figure) for run in row.counted]
+    x, y = ([fmean(values) for values in zip(*(line[i] for line in lines), strict=False)] for i in (0, 1))
+    panel.plot(x, y, look.line, color=look.colour, marker=look.marker, markersize=3.5, label=row.label)
+
+
+def _line(run: RunResult, axis: str, scale: float, figure: str) -> tuple[list[float], list[float]]:
+    points = [p for p in run.curve if p.get(figure) is not None and p.get(axis) is not None]
+    return [p[axis] / scale for p in points], [p[figure] for p in points]
 
 
 def _bars(rows: Sequence[tuple[Row, Look]]) -> Figure:

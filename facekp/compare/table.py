@@ -47,21 +47,26 @@ class Column(NamedTuple):
     show: Callable[[float], str]
 
 
-def build_tables(rows: Sequence[Row], target: float | None) -> list[Table]:
+def build_tables(rows: Sequence[Row], target: float | None, seconds: float | None) -> list[Table]:
     """Return every table that has something to show; the ranking is the first.
 
     Args:
         rows: as `rank` gives them.
         target: the mIoU that the runs are `aiming_at`, or None.
+        seconds: the wall time that they were `stopped_after`, or None.
     """
-    at_end = "Scores of the last validation; training loss: mean of the last 100 steps."
+    curves = "Best and last value of each: losses at their lowest, scores at their highest, which need not be those of "
+    curves += "one checkpoint. Training loss: mean of the 100 steps before a validation."
+    equal = "Of every run the validation with the highest mIoU within the wall time of the shortest run that has "
+    equal += f"finished, {show_duration(seconds or 0)}. The others' learning rates were still high then."
     tables = [
         ranking(rows),
-        Table("At the end", at_end, *_cells(rows, _scores("last"))),
+        Table("Best and last", curves, *_cells(rows, _CURVES)),
+        Table("At equal wall time", equal, *_cells(rows, _scores("equal"))),
         Table("Test split", "Scores of the best checkpoint.", *_cells(rows, _scores("test"))),
         _cost(rows, target),
         _settings(rows),
-        Table("F1 by class", "Validation scores of the best checkpoint.", *_cells(rows, _CLASS_SCORES)),
+        _classes(rows),
         _runs(rows),
     ]
     return [table for table in tables if table.rows]
@@ -73,12 +78,13 @@ def ranking(rows: Sequence[Row]) -> Table:
         "Validation scores of the best checkpoint, which callbacks.monitor chose; training loss: mean of the 100 steps "
         "before it. Ranked by mIoU, runs that have finished only. Of several seeds: mean ± sample standard deviation."
     )
+    columns = _scores("best")
     cells = []
     for place, row in enumerate(rows, 1):
         seeds = ", ".join(show_value(run.settings.get("seed", NONE)) for run in row.counted)
         known = [str(place) if row.finished else NONE, row.label, row.status, seeds]
-        cells.append([*known, *(_cell(row, column) for column in _scores("best"))])
-    return Table("Best checkpoints", note, ["#", "run", "status", "seeds", *(c.name for c in _scores("best"))], cells)
+        cells.append([*known, *(_cell(row, column) for column in columns)])
+    return Table("Best checkpoints", note, ["#", "run", "status", "seeds", *(c.name for c in columns)], cells)
 
 
 def show_duration(seconds: float) -> str:
@@ -100,20 +106,26 @@ def _digits(digits: int, unit: float = 1.0) -> Callable[[float], str]:
 
 
 def _scores(which: str) -> list[Column]:
-    """Return the columns of the "best", "last" or "test" scores."""
+    """Return the columns of the "best", "equal" or "test" scores."""
     score = _digits(3)
     columns = [
         Column("step", f"{which}.step", _digits(0)),
-        Column("training loss", f"{which}.train_loss", score),
-        Column("loss", f"{which}.loss", score),
         Column("mIoU", f"{which}.miou", score),
         Column("mean F1", f"{which}.mean_f1", score),
         Column("pixel accuracy", f"{which}.pixel_accuracy", score),
+        Column("loss", f"{which}.loss", score),
+        Column("training loss", f"{which}.train_loss", score),
     ]
-    return [column for column in columns if (which, column.name) != ("test", "training loss")]
+    return columns[:-1] if which == "test" else columns
 
 
-_CLASS_SCORES = [Column(name, f"best.f1.{name}", _digits(2)) for name in CLASSES]
+_CURVES = [
+    Column(f"{name}, {when}", f"{which}.{figure}", _digits(3))
+    for name, figure in (
+        ("training loss", "train_loss"), ("validation loss", "loss"), ("mIoU", "miou"), ("mean F1", "mean_f1")
+    )
+    for when, which in (("best", "top"), ("last", "last"))
+]  # fmt: skip
 _COST = [
     Column("parameters, M", "cost.parameters", _digits(2, 1e6)),
     Column("multiply-adds, G", "cost.multiply_adds", _digits(2, 1e9)),
@@ -136,27 +148,32 @@ def _cells(rows: Sequence[Row], columns: Sequence[Column]) -> tuple[list[str], l
 
 
 def _cost(rows: Sequence[Row], target: float | None) -> Table:
-    columns, note = (
-        _COST,
-        (
-            "Multiply-adds of one training crop; images/s: median in training; peak memory of one process. Wall times, "
-            "validation included, are those of the runs as they ran: other work on the machine lengthens them."
-        ),
+    columns = list(_COST)
+    note = (
+        "Multiply-adds of one training crop; images/s: median in training; peak memory of one process. Wall times, "
+        "validation included, are those of the runs as they ran: other work on the machine lengthens them."
     )
     if target is not None:
-        steps = Column(f"steps to mIoU {target:g}", "target.step", _digits(0))
-        time = Column(f"time to mIoU {target:g}", "target.seconds", show_duration)
-        columns, note = [*columns, steps, time], f"{note} The first validation with mIoU {target:g} or more counts."
+        columns.append(Column(f"steps to mIoU {target:g}", "target.step", _digits(0)))
+        columns.append(Column(f"time to mIoU {target:g}", "target.seconds", show_duration))
+        note += f" The first validation with mIoU {target:g} or more counts; {NONE}: not reached, or not by every seed."
     return Table("Cost", note, *_cells(rows, columns))
 
 
 def _settings(rows: Sequence[Row]) -> Table:
-    runs = [run for row in rows for run in row.runs]
+    runs = [run for row in rows for run in row.runs if run.settings]
     apart = differing(runs)
     columns = [[NONE if value is None else show_value(value) for value in values] for values in apart.values()]
     cells = [[run.name, *values] for run, *values in zip(runs, *columns, strict=True)] if apart else []
     note = f"{NONE}: null, or no such setting. Where a run logs, and how it loads its data, is left out."
     return Table("Settings that differ", note, ["folder or file", *apart], cells)
+
+
+def _classes(rows: Sequence[Row]) -> Table:
+    scored = [row for row in rows if row.spread("best.miou")]
+    cells = [[name, *(_cell(row, Column(name, f"best.f1.{name}", _digits(3))) for row in scored)] for name in CLASSES]
+    note = "Validation scores of the best checkpoint."
+    return Table("F1 by class", note, ["class", *(row.label for row in scored)], cells if scored else [])
 
 
 def _runs(rows: Sequence[Row]) -> Table:
@@ -167,5 +184,6 @@ def _runs(rows: Sequence[Row]) -> Table:
             known = [run.name, row.label, show_value(run.settings.get("seed", NONE)), run.status_text]
             score, time = NONE if miou is None else f"{miou:.4f}", NONE if seconds is None else show_duration(seconds)
             cells.append([*known, score, time, run.error])
+    note = "Unfinished: stopped before the end, or still running. Missing: not started, or no such folder."
     header = ["folder or file", "run", "seed", "status", "best mIoU", "wall time", "error of its last start"]
-    return Table("Every run", "Unfinished: stopped before the end, or still running.", header, cells)
+    return Table("Every run", note, header, cells)

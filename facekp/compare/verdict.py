@@ -8,6 +8,7 @@ from scipy.stats import t
 
 from facekp.compare.grouping import Row, Spread, show_value
 from facekp.compare.reading import RunResult
+from facekp.compare.table import show_duration
 
 STEP = 0.05
 """The default target is a multiple of this."""
@@ -36,25 +37,30 @@ def default_target(runs: Sequence[RunResult]) -> float | None:
     return round(steps * STEP, 2) if steps else None
 
 
-def judge(rows: Sequence[Row]) -> list[str]:
+def shared_time(runs: Sequence[RunResult]) -> float | None:
+    """Return the wall time, in seconds, of the shortest finished run; None where it is not known of two."""
+    times = [run.curve[-1]["seconds"] for run in runs if run.status == "finished" and run.timed]
+    return min(times) if len(times) > 1 else None
+
+
+def judge(rows: Sequence[Row], seconds: float | None = None) -> list[str]:
     """Return sentences that name the best row, or the ties, and say what chance may have to do with it.
 
     Args:
         rows: as `rank` gives them.
+        seconds: the wall time that runs were `stopped_after`; the best at that time is named too.
     """
-    scores = [(row.label, spread) for row in rows if row.finished and (spread := row.spread("best.miou"))]
+    scores = _ranked(rows, "best.miou")
     if not scores:
         return ["No run has finished, so none is ranked."]
-    spreads = [spread for _, spread in scores]
-    label, best = scores[0]
     if len(scores) == 1:
+        label, best = scores[0]
         return [f"Only {label} has finished, with mIoU {best.text(_shown)}: there is nothing to rank it against."]
-    ties = [name for name, spread in scores if _shown(spread.mean) == _shown(best.mean)]
-    if len(ties) > 1:
-        return [f"Tie at mIoU {_shown(best.mean)}: {'; '.join(ties)}.", f"{_chance(spreads)}."]
-    other, second = scores[1]
-    lead = f"{_shown(best.mean - second.mean)} above {other} ({second.text(_shown)})"
-    return [f"Best mIoU: {label}, {best.text(_shown)}, {lead}.", f"{_chance(spreads, lead=True)}."]
+    said = [f"Best mIoU: {_lead(scores)}.", f"{_chance([spread for _, spread in scores])}."]
+    early = _ranked(rows, "equal.miou")
+    if seconds is not None and len(early) > 1:
+        said.append(f"At equal wall time ({show_duration(seconds)}, that of the shortest run): {_lead(early)}.")
+    return said
 
 
 def cautions(runs: Sequence[RunResult]) -> list[str]:
@@ -88,20 +94,32 @@ def _shown(score: float) -> str:
     return f"{score:.3f}"
 
 
-def _chance(spreads: Sequence[Spread], *, lead: bool = False) -> str:
-    """Say what is known of the spread over seeds, and, with `lead`, of that between the first two."""
+def _ranked(rows: Sequence[Row], figure: str) -> list[tuple[str, Spread]]:
+    """Return the rows with a finished run and their figure, the highest first."""
+    scores = [(row.label, spread) for row in rows if row.finished and (spread := row.spread(figure))]
+    return sorted(scores, key=lambda score: -score[1].mean)
+
+
+def _lead(scores: Sequence[tuple[str, Spread]]) -> str:
+    """Name the first and how far it is above the second, or those that share the first place as it is shown."""
+    (label, best), (other, second) = scores[:2]
+    ties = [name for name, spread in scores if _shown(spread.mean) == _shown(best.mean)]
+    if len(ties) > 1:
+        return f"a tie at {_shown(best.mean)}, {_names(ties)}"
+    return f"{label} with {best.text(_shown)}, {_shown(best.mean - second.mean)} above {other} ({second.text(_shown)})"
+
+
+def _chance(spreads: Sequence[Spread]) -> str:
+    """Say what is known of the spread over seeds, and whether the first's lead over the second is larger."""
     freedom = sum(s.n - 1 for s in spreads)
     if not freedom:
         return "One seed each: how much of a difference is chance was not measured"
     pooled = math.sqrt(sum((s.n - 1) * (s.deviation or 0.0) ** 2 for s in spreads) / freedom)
     runs = sum(s.n for s in spreads if s.n > 1)
-    known = f"Over seeds the standard deviation of mIoU is {pooled:.4f}, pooled over {runs} runs"
-    if not lead:
-        return known
     best, second = spreads[:2]
     chance = float(t.ppf(0.975, freedom)) * pooled * math.sqrt(1 / best.n + 1 / second.n)
     small = best.mean - second.mean < chance
     return (
-        f"{known}: a lead of less than {chance:.3f} may be chance (Student's t, 95 %); this one is "
-        f"{'smaller, so it may be' if small else 'larger'}"
+        f"Over seeds the standard deviation of mIoU is {pooled:.4f}, pooled over {runs} runs: a lead of less than "
+        f"{chance:.3f} may be chance (Student's t, 95 %); this one is {'smaller, so it may be' if small else 'larger'}"
     )
