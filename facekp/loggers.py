@@ -185,7 +185,8 @@ def _describe_run(logger: WandbLogger, config: Config) -> None:
     run.config.update(as_plain(config), allow_val_change=True)
     # Summaries show the best of a run, not the last.
     # What is logged once, test/*, keeps W&B's own summary: the value.
-    for name, best in BEST.items():
+    classes = {f"val/{kind}/{name}": "max" for kind in PER_CLASS for name in ATTRIBUTES}
+    for name, best in (BEST | classes).items():
         run.define_metric(name, step_metric="trainer/global_step", summary=f"{best},last")
 
 
