@@ -25,6 +25,7 @@ from facekp.models import fuse
 from facekp.module import FaceParsing
 from facekp.resume import Resume
 from facekp.runlog import RunLog
+from facekp.sweep import job_name
 
 BEST = {
     "train/loss": "min",
@@ -195,4 +196,5 @@ def _sweep_names() -> tuple[str | None, str | None]:
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return None, None
     hydra = HydraConfig.get()
-    return Path(hydra.sweep.dir).name, hydra.job.override_dirname or str(hydra.job.num)
+    sweep = Path(hydra.sweep.dir)
+    return sweep.name, job_name(sweep, list(hydra.overrides.task)) or str(hydra.job.num)

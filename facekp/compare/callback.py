@@ -8,8 +8,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from facekp.compare.jobs import COMPOSED, ERROR, job_folders
 from facekp.errors import FacekpError, explain
+from facekp.sweep import COMPOSED, ERROR, job_folders
 
 
 class CompareSweep(Callback):

@@ -1,5 +1,6 @@
 """The plots of a comparison, as SVG that takes its ink from the page: readable on light and dark, sharp on paper."""
 
+import math
 import re
 from collections.abc import Sequence
 from io import StringIO
@@ -9,6 +10,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from facekp.compare.grouping import Row
 from facekp.compare.reading import RunResult
@@ -21,6 +23,7 @@ STROKES = (("-", "o", ""), ("--", "s", "////"))
 MOST = len(COLOURS) * len(STROKES)
 """Rows that a plot holds."""
 INK = "#010203"  # becomes the page's text colour, so nothing else is drawn in it
+ASTRAY = 50  # losses this much higher than others would press those flat, so the axis is logarithmic
 METADATA = ("Creator", "Date", "Format", "Type")  # left out
 CURVES = {"train_loss": "training loss", "loss": "validation loss", "miou": "mIoU", "mean_f1": "mean F1"}
 STYLE: dict[Any, Any] = {
@@ -84,11 +87,15 @@ def _curves(rows: Sequence[tuple[Row, Look]], axis: str, unit: str, scale: float
         if not any(len(line.get_xdata()) for line in panel.lines):
             panel.text(0.5, 0.5, "not known", transform=panel.transAxes, ha="center")
             panel.set_yticks([])
+        low, high = panel.dataLim.intervaly
+        if "loss" in title and high > ASTRAY * low > 0:
+            panel.set_yscale("log")
         panel.set_title(title, fontsize=10)
         panel.grid(alpha=0.15, color=INK)
     for panel in panels[1]:
         panel.set_xlabel(unit)
         panel.set_xlim(left=0)
+        panel.xaxis.set_major_locator(MaxNLocator(8, integer=axis == "step"))
     _legend(figure, panels[1, 0])
     return figure
 
@@ -119,7 +126,7 @@ def _bars(rows: Sequence[tuple[Row, Look]]) -> Figure:
     for place, (row, look) in enumerate(rows):
         spreads = [row.spread(f"best.f1.{name}") for name in CLASSES]
         x = [c + (place - (len(rows) - 1) / 2) * width for c in range(len(CLASSES))]
-        y = [spread.mean if spread else 0.0 for spread in spreads]
+        y = [spread.mean if spread else math.nan for spread in spreads]  # an absent class has no bar
         bars = panel.bar(x, y, width * 0.92, color=look.colour, label=row.label)
         for bar in bars:
             bar.set(hatch=look.hatch, edgecolor=INK if look.hatch else look.colour, linewidth=0)

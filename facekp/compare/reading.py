@@ -3,18 +3,18 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from facekp.compare.jobs import COMPOSED, ERROR, job_folders, job_number, planned_jobs
-from facekp.config import MONITORS, CallbacksConfig, Config
+from facekp.config import MONITORS, CallbacksConfig, Config, as_plain
 from facekp.errors import DataError
 from facekp.runlog import FILE, read_rows
 from facekp.summary import SUMMARY, measured_cost, score_rows
+from facekp.sweep import COMPOSED, ERROR, job_folders, job_number, planned_jobs
 
 Status = Literal["finished", "unfinished", "failed", "missing"]
 TOP: dict[str, Callable[[Sequence[float]], float]] = {"train_loss": min, "loss": min, "miou": max, "mean_f1": max}
@@ -110,8 +110,7 @@ def fold(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _complete(settings: dict[str, Any]) -> dict[str, Any]:
     """Fold settings, and add those that the run's version of facekp did not have yet, at their defaults."""
-    groups = {group.name: asdict(group.type()) for group in fields(Config) if is_dataclass(group.type)}
-    return fold(groups) | fold(settings) if settings else {}
+    return fold(as_plain(Config(model={"name": ""}))) | fold(settings) if settings else {}
 
 
 def _read(path: Path) -> Iterator[RunResult]:

@@ -105,22 +105,26 @@ def _digits(digits: int, unit: float = 1.0) -> Callable[[float], str]:
     return lambda value: f"{value / unit:,.{digits}f}"
 
 
+def _score(value: float) -> str:
+    """Return three decimals, or of a loss that has gone astray its size."""
+    return f"{value:.3f}" if abs(value) < 1e4 else f"{value:.1e}"
+
+
 def _scores(which: str) -> list[Column]:
     """Return the columns of the "best", "equal" or "test" scores."""
-    score = _digits(3)
     columns = [
         Column("step", f"{which}.step", _digits(0)),
-        Column("mIoU", f"{which}.miou", score),
-        Column("mean F1", f"{which}.mean_f1", score),
-        Column("pixel accuracy", f"{which}.pixel_accuracy", score),
-        Column("loss", f"{which}.loss", score),
-        Column("training loss", f"{which}.train_loss", score),
+        Column("mIoU", f"{which}.miou", _score),
+        Column("mean F1", f"{which}.mean_f1", _score),
+        Column("pixel accuracy", f"{which}.pixel_accuracy", _score),
+        Column("loss", f"{which}.loss", _score),
+        Column("training loss", f"{which}.train_loss", _score),
     ]
     return columns[:-1] if which == "test" else columns
 
 
 _CURVES = [
-    Column(f"{name}, {when}", f"{which}.{figure}", _digits(3))
+    Column(f"{name}, {when}", f"{which}.{figure}", _score)
     for name, figure in (
         ("training loss", "train_loss"), ("validation loss", "loss"), ("mIoU", "miou"), ("mean F1", "mean_f1")
     )
@@ -171,7 +175,7 @@ def _settings(rows: Sequence[Row]) -> Table:
 
 def _classes(rows: Sequence[Row]) -> Table:
     scored = [row for row in rows if row.spread("best.miou")]
-    cells = [[name, *(_cell(row, Column(name, f"best.f1.{name}", _digits(3))) for row in scored)] for name in CLASSES]
+    cells = [[name, *(_cell(row, Column(name, f"best.f1.{name}", _score)) for row in scored)] for name in CLASSES]
     note = "Validation scores of the best checkpoint."
     return Table("F1 by class", note, ["class", *(row.label for row in scored)], cells if scored else [])
 
@@ -184,6 +188,7 @@ def _runs(rows: Sequence[Row]) -> Table:
             known = [run.name, row.label, show_value(run.settings.get("seed", NONE)), run.status_text]
             score, time = NONE if miou is None else f"{miou:.4f}", NONE if seconds is None else show_duration(seconds)
             cells.append([*known, score, time, run.error])
-    note = "Unfinished: stopped before the end, or still running. Missing: not started, or no such folder."
+    note = "Unfinished: stopped before the end, as a search does with bad trials, or still running. "
+    note += "Missing: not started, or no such folder."
     header = ["folder or file", "run", "seed", "status", "best mIoU", "wall time", "error of its last start"]
     return Table("Every run", note, header, cells)
