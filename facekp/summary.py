@@ -54,6 +54,12 @@ def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
     return summary
 
 
+def mean_loss(rows: list[Row], step: int) -> float | None:
+    """Return the mean training loss of the `TRAIN_LOSS_STEPS` steps up to `step`; None where none was logged."""
+    losses = [r["train/loss"] for r in rows if "train/loss" in r and step - TRAIN_LOSS_STEPS < r["step"] <= step]
+    return statistics.fmean(losses) if losses else None
+
+
 def score_rows(rows: list[Row], callbacks: CallbacksConfig) -> dict[str, Any]:
     """Return a summary's `steps`, `seconds`, `train` and `val` from what a run has logged up to now.
 
@@ -75,12 +81,6 @@ def score_rows(rows: list[Row], callbacks: CallbacksConfig) -> dict[str, Any]:
             "curve": [_point(rows, row) for row in validated],
         }
     return scores
-
-
-def mean_loss(rows: list[Row], step: int) -> float | None:
-    """Return the mean training loss of the `TRAIN_LOSS_STEPS` steps up to `step`; None where none was logged."""
-    losses = [r["train/loss"] for r in rows if "train/loss" in r and step - TRAIN_LOSS_STEPS < r["step"] <= step]
-    return statistics.fmean(losses) if losses else None
 
 
 def _point(rows: list[Row], row: Row) -> dict[str, float | None]:
