@@ -1,7 +1,6 @@
 """The data set of a run, as Lightning wants it."""
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import pytorch_lightning as pl
@@ -51,10 +50,6 @@ class FaceDataModule(pl.LightningDataModule):
             # Without a validation there would be no checkpoint.
             for split in ("train", "val") if stage == "fit" else (stage.replace("validate", "val"),):
                 self._require(split, root)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what the training stream depends on; it is kept in checkpoints."""
-        return stream_settings(self.config, self.seed)
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the rest of the training stream, in batches."""
@@ -106,12 +101,6 @@ class FaceDataModule(pl.LightningDataModule):
     def _require(self, split: str, root: Path) -> None:
         if not self.samples[split]:
             raise DataError(f"data.root is '{root}', whose index.csv has no '{split}' image; take another data set")
-
-
-def stream_settings(config: DataConfig, seed: int) -> dict[str, Any]:
-    """Return the settings that the training stream depends on, by their names, as plain data."""
-    names = ("size", "crop", "scales", "jitter", "flip", "batch_size")
-    return {"seed": seed, **{f"data.{name}": getattr(config, name) for name in names}}
 
 
 def _one_thread(worker: int) -> None:
