@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from facekp.attributes import IGNORE_INDEX
-from facekp.processes import add_up, count_processes, share_of_largest
+from facekp.processes import add_up, add_up_largest, count_processes
 
 # Upsampled scores are held a piece at a time: 4 MB on a CPU, so that it stays in cache between the passes over it;
 # more on a GPU, where a larger piece means fewer kernel launches.
@@ -28,8 +28,8 @@ class OhemCrossEntropy(nn.Module):
 
     Where several processes train together (`torch.distributed`), a batch is what all of them hold: in training mode the
     value is that of the whole batch, on each process, and the gradients' mean over the processes, which
-    DistributedDataParallel takes, is the whole batch's gradient. All must call it then. In evaluation mode each
-    process scores its own images.
+    DistributedDataParallel takes, is the whole batch's gradient. All must call it then, with labels of one shape. In
+    evaluation mode each process scores its own images.
 
     Shape:
         scores: (N, C, h, w) float, any resolution; half precision is computed in float32.
@@ -107,7 +107,7 @@ def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: boo
     losses, total, hard, grad = _sweep(work, targets, valid, cut, want_grad)
     counts = torch.stack([total, hard, valid.sum().to(total)])
     processes = count_processes() if rule.training else 1
-    total, *numbers = add_up(counts) if processes > 1 else counts
+    total, *numbers = (add_up(counts) if processes > 1 else counts).unbind()
     n_hard, n_valid = (int(number) for number in numbers)
     if n_valid == 0:
         return losses.new_zeros(()), grad
@@ -116,9 +116,9 @@ def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: boo
         kept = n_hard
     else:
         largest = losses.flatten().topk(min(kept, losses.numel()))
-        share = share_of_largest(largest.values, kept) if processes > 1 else kept
-        total = largest.values[:share].sum(dtype=total.dtype)
-        total = add_up(total) if processes > 1 else total
+        total, share = largest.values.sum(), kept
+        if processes > 1:
+            total, share = add_up_largest(largest.values, kept)
         if want_grad:
             chosen = torch.zeros_like(valid).flatten().index_fill_(0, largest.indices[:share], True).view_as(valid)
             grad = _sweep(work, targets, chosen, -math.inf, want_grad)[3]

@@ -1,6 +1,6 @@
 """A trial of an Optuna search: where its study is kept, and stopping the trial when others do better.
 
-`hydra/sweeper=search` makes the trials (hydra_plugins/facekp_optuna.py). Each is a job that finds its trial by its own
+`hydra/sweeper=optuna` makes the trials (hydra_plugins/facekp_optuna.py). Each is a job that finds its trial by its own
 number in the study, so that it may run in another process or on another machine.
 """
 
@@ -36,7 +36,7 @@ def open_study(settings: Any, sampler: Any = None, pruner: Any = None, direction
         import optuna
         from optuna.storages.journal import JournalFileBackend, JournalStorage
     except ImportError as error:
-        raise ConfigError("hydra/sweeper=search needs Optuna: pip install -e '.[sweep]'") from error
+        raise ConfigError("hydra/sweeper=optuna needs Optuna: pip install -e '.[sweep]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # A file of one line an event bears several writers on the file system of a cluster, where SQLite does not.
     url = settings.storage

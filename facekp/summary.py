@@ -59,7 +59,7 @@ def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
     validated = [row for row in rows if monitor in row]
     if not validated:
         raise ConfigError(
-            f"resume is '{config.resume}', a finished run that kept no metrics.csv: nothing is left to do"
+            f"'{config.resume or config.output_dir}' is a finished run that kept no metrics.csv: nothing is left to do"
         )
     best = (max if config.callbacks.mode == "max" else min)(validated, key=lambda row: row[monitor])
     steps = int(rows[-1]["step"])

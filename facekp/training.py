@@ -75,7 +75,7 @@ def build_trainer(config: Config, loggers: list[Logger], resume: Resume | None =
         ConfigError: hardware or a precision that this machine does not have, or several processes in a sweep's one.
     """
     t = config.trainer
-    _require_gpu(t)
+    gpu = _has_gpu(t)
     try:
         trainer = pl.Trainer(
             accelerator=t.accelerator,
@@ -90,7 +90,7 @@ def build_trainer(config: Config, loggers: list[Logger], resume: Resume | None =
             limit_val_batches=t.limit_val_batches,
             num_sanity_val_steps=0,
             gradient_clip_val=t.gradient_clip,
-            sync_batchnorm=t.sync_batchnorm,
+            sync_batchnorm=gpu if t.sync_batchnorm is None else t.sync_batchnorm,
             deterministic=t.deterministic,
             # The stream shares itself out among processes.
             use_distributed_sampler=False,
@@ -109,12 +109,13 @@ def build_trainer(config: Config, loggers: list[Logger], resume: Resume | None =
     return trainer
 
 
-def _require_gpu(t: TrainerConfig) -> None:
-    """Raise ConfigError for what torch only does on a GPU; Lightning would silently take something else."""
+def _has_gpu(t: TrainerConfig) -> bool:
+    """Return whether a GPU is used; without one, raise ConfigError for what Lightning would silently replace."""
     gpu = t.accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
     half, sync = t.precision == "16-mixed", t.sync_batchnorm
     require("trainer.precision", t.precision, gpu or not half, "without a GPU give bf16-mixed or 32-true")
-    require("trainer.sync_batchnorm", sync, gpu or not sync, "without a GPU leave it false")
+    require("trainer.sync_batchnorm", sync, gpu or not sync, "without a GPU leave it null")
+    return gpu
 
 
 def _refuse_children_of_a_sweep(trainer: pl.Trainer) -> None:

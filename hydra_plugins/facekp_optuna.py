@@ -1,9 +1,11 @@
-"""`hydra/sweeper=search`: a search whose trials are jobs of a sweep, stopped early where others do better.
+"""`hydra/sweeper=optuna`: a search whose trials are jobs of a sweep, stopped early where others do better.
 
-Hydra takes plugins from a package of this name only. hydra-optuna-sweeper, which is older, does not prune, does not go
-on with a search that was stopped, and needs Optuna 2.
+Hydra takes plugins from a package of this name only. hydra-optuna-sweeper 1.3, which would be the sweeper otherwise, has
+no pruner, numbers the jobs of a search that goes on from 0 again, and needs Optuna 2, whose SQLite storage, through which
+a job would report its scores, does not work with SQLAlchemy 2.
 """
 
+import copy
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 if TYPE_CHECKING:  # every Hydra program in this environment loads this file
     from facekp.config import Config
@@ -124,7 +126,9 @@ def _settings(composed: DictConfig) -> "Config":
     """Return the sweep's own settings, checked before any trial is made."""
     from facekp.config import read_config
 
-    task = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    task = copy.deepcopy(composed)
+    with open_dict(task):
+        del task["hydra"]
     task.output_dir = ""  # only jobs have one
     return read_config(task)
 

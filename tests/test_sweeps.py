@@ -46,7 +46,7 @@ class TestSearch:
     """Four trials of a good and a much too high learning rate, by validation loss, pruned from the second on."""
 
     ARGUMENTS = (
-        "hydra/sweeper=search", "hydra.sweep.dir=search", "hydra.sweeper.pruner.n_startup_trials=1",
+        "hydra/sweeper=optuna", "hydra.sweep.dir=search", "hydra.sweeper.pruner.n_startup_trials=1",
         "hydra.sweeper.pruner.n_warmup_steps=0", "callbacks.monitor=val/loss", "trainer.max_steps=4",
         "optim.warmup_steps=0", "optim.lr=choice(0.01,3.0)", "data.scales=[1]", "optim.head_lr_mult=1",
     )  # fmt: skip
