@@ -100,6 +100,13 @@ def require_same(config: Config, then: dict[str, Any], source: Path, *, free: se
             raise OtherSettingsError(message, source, then)
 
 
+def sweep_job() -> Any | None:
+    """Return Hydra's own settings where this is a job of a sweep, else None."""
+    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+        return None
+    return HydraConfig.get()
+
+
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn nested settings into `{"optim.lr": ...}`."""
     flat: dict[str, Any] = {}
@@ -109,7 +116,7 @@ def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _newest_beside(run: Path) -> Path | None:
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+    if sweep_job() is not None:
         return None
     found = list(run.parent.glob(f"*/{CHECKPOINTS}/{LAST}.ckpt"))
     if not found:

@@ -8,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from hydra.utils import instantiate
 from pytorch_lightning.callbacks import Callback
 
 from facekp.config import Config, as_plain
 from facekp.errors import ConfigError
-from facekp.resume import ANY_TIME, SETTINGS, require_same
+from facekp.resume import ANY_TIME, SETTINGS, require_same, sweep_job
 
 SWEEPER = "hydra_plugins.facekp_optuna.OptunaSweeper"
 
@@ -66,13 +64,11 @@ def trial_reports(monitor: str) -> list[Callback]:
     Args:
         monitor: the logged score that the search is for.
     """
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+    hydra = sweep_job()
+    if hydra is None or hydra.sweeper.get("_target_") != SWEEPER:
         return []
-    job, sweeper = HydraConfig.get().job, HydraConfig.get().sweeper
-    if sweeper.get("_target_") != SWEEPER:
-        return []
-    study = open_study(sweeper, pruner=instantiate(sweeper.pruner))
-    return [TrialReports(study, job.num, monitor)]
+    study = open_study(hydra.sweeper, pruner=instantiate(hydra.sweeper.pruner))
+    return [TrialReports(study, hydra.job.num, monitor)]
 
 
 def pruned_score(trainer: pl.Trainer) -> float | None:

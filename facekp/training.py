@@ -8,7 +8,6 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers.logger import Logger
@@ -19,7 +18,7 @@ from facekp.config import Config, TrainerConfig, as_plain, require
 from facekp.data.datamodule import FaceDataModule
 from facekp.errors import ConfigError, FacekpError
 from facekp.module import FaceParsing
-from facekp.resume import OtherSettingsError, Resume
+from facekp.resume import OtherSettingsError, Resume, sweep_job
 from facekp.runlog import RunLog
 
 
@@ -120,9 +119,8 @@ def _has_gpu(t: TrainerConfig) -> bool:
 
 def _refuse_children_of_a_sweep(trainer: pl.Trainer) -> None:
     """Raise ConfigError where Lightning would start processes of its own: each would start the whole sweep again."""
-    sweep = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
     environment = getattr(trainer.strategy, "cluster_environment", None)
-    if sweep and trainer.world_size > 1 and environment and not environment.creates_processes_externally:
+    if sweep_job() and trainer.world_size > 1 and environment and not environment.creates_processes_externally:
         raise ConfigError(
             f"trainer.devices makes {trainer.world_size} processes, but a job of a sweep is one: take "
             "trainer.devices=1, or on a cluster hydra/launcher=submitit_slurm (docs/scale.md)"
@@ -147,7 +145,9 @@ def keyboard_interrupts(trainer: pl.Trainer) -> Iterator[None]:
     except SystemExit:
         if trainer.interrupted:
             last = Path(trainer.default_root_dir) / CHECKPOINTS / f"{LAST}.ckpt"
-            if last.is_file():
+            if (hydra := sweep_job()) is not None:
+                print(f"the same command with hydra.sweep.dir={hydra.sweep.dir} continues this sweep", file=sys.stderr)
+            elif last.is_file():
                 print(f"resume={last} continues this run", file=sys.stderr)
             raise KeyboardInterrupt from None
         raise

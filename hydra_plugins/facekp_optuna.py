@@ -1,8 +1,8 @@
 """`hydra/sweeper=optuna`: a search whose trials are jobs of a sweep, stopped early where others do better.
 
-Hydra takes plugins from a package of this name only. hydra-optuna-sweeper 1.3, which would be the sweeper otherwise, has
-no pruner, numbers the jobs of a search that goes on from 0 again, and needs Optuna 2, whose SQLite storage, through which
-a job would report its scores, does not work with SQLAlchemy 2.
+Hydra takes plugins from a package of this name only. hydra-optuna-sweeper 1.3, which it would be otherwise, has no
+pruner, numbers a continued search's jobs from 0 again, and needs Optuna 2, whose SQLite storage, through which a job
+would report its scores, fails with SQLAlchemy 2.
 """
 
 import copy

@@ -1,30 +1,36 @@
-"""Searches with Optuna, jobs in processes of their own, and what the experiments compose to."""
+"""Sweeps: what the experiments compose to, going on after a stop, searches with Optuna, jobs in other processes."""
 
 import json
 import os
+import runpy
 import statistics
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import yaml
 from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from pytorch_lightning.callbacks import Callback
 
+import facekp.training
 from facekp.config import Config, read_config, register_schema
+from facekp.resume import Resume
 from facekp.runlog import read_rows
+from facekp.training import build_trainer
 
-SMALL = [
+SMALL = (
     "data.size=64", "data.crop=64", "data.batch_size=4", "data.workers=0", "callbacks.progress=false", "logger=csv",
-    "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.val_every=2", "trainer.log_every=1",
-]  # fmt: skip
-
-
-def train(*arguments: str, cwd: Path, root: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, REPOSITORY / "train.py", "-m", *SMALL, f"data.root={root}", *arguments]
-    return subprocess.run(command, cwd=cwd, env=os.environ, capture_output=True, text=True, timeout=300, check=False)
+    "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_steps=4", "trainer.val_every=2",
+    "trainer.log_every=1",
+)  # fmt: skip
 
 
 def composed(*overrides: str) -> Config:
@@ -42,21 +48,113 @@ def test_table1_is_the_papers(model: str) -> None:
     assert (config.optim.lr, config.optim.momentum, config.optim.weight_decay) == (1e-2, 0.9, 5e-4)
 
 
+@pytest.fixture(scope="module")
+def sweep(tiny_root: Path) -> Iterator[Callable[..., None]]:
+    """Return a function that runs `train.py -m` in a folder, in this process: starting Python takes seconds."""
+
+    def run(*arguments: str, cwd: Path) -> None:
+        quiet = ("hydra/job_logging=none", "hydra/hydra_logging=none")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", ["train.py", "-m", *SMALL, f"data.root={tiny_root}", *quiet, *arguments])
+            runpy.run_path(str(REPOSITORY / "train.py"), run_name="__main__")
+
+    yield run
+    HydraConfig.instance().cfg = None
+
+
+def written(folder: Path) -> dict[Path, int]:
+    """Return when each file was written that a run leaves in its folder."""
+    files = [*folder.glob("metrics.*"), *folder.glob("checkpoints/*")]
+    return {path: path.stat().st_mtime_ns for path in files}
+
+
+class CtrlC(Callback):
+    """Interrupt before the fourth step."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.global_step == 3:
+            raise KeyboardInterrupt
+
+
+class TestTable1:
+    ARGUMENTS = ("experiment=table1", "model=resnet18,residual_attention", "hydra.sweep.dir=table1")
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def folder(cls, sweep: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """Interrupt the sweep in its second job."""
+        cwd = tmp_path_factory.mktemp("sweep")
+
+        def interrupted(config: Config, *args: Any) -> pl.Trainer:
+            trainer = build_trainer(config, *args)
+            if config.model["name"] == "residual_attention":
+                trainer.callbacks.append(CtrlC())
+            return trainer
+
+        with pytest.MonkeyPatch.context() as patch, redirect_stderr(StringIO()) as said:
+            patch.setattr(facekp.training, "build_trainer", interrupted)
+            with pytest.raises(SystemExit) as end:
+                sweep(*cls.ARGUMENTS, cwd=cwd)
+        assert end.value.code == 130
+        assert "the same command with hydra.sweep.dir=table1 continues this sweep" in said.getvalue()
+        return cwd / "table1"
+
+    def test_started_again_it_goes_on_with_the_job_that_was_stopped_and_runs_no_other(
+        self, folder: Path, sweep: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        done, stopped = folder / "0-resnet18", folder / "1-residual_attention"
+        before = written(done)
+        assert not (stopped / "metrics.json").exists()
+        rows = read_rows(stopped / "metrics.csv")
+        assert [row["step"] for row in rows] == [1, 2, 3]
+        built: list[tuple[str, Resume]] = []
+
+        def noted(config: Config, loggers: Any, resume: Resume) -> pl.Trainer:
+            built.append((config.output_dir, resume))
+            return build_trainer(config, loggers, resume)
+
+        monkeypatch.setattr(facekp.training, "build_trainer", noted)
+        sweep(*self.ARGUMENTS, cwd=folder.parent)
+        assert [(Path(run).name, resume.step) for run, resume in built] == [(stopped.name, 2)]
+        assert written(done) == before
+        after = read_rows(stopped / "metrics.csv")
+        assert [row["step"] for row in after] == [1, 2, 3, 4]
+        for name in ("seconds", "train/loss", "train/images_per_second"):  # what a clock measured would differ
+            assert [row[name] for row in after[:2]] == [row[name] for row in rows[:2]]
+        assert json.loads((stopped / "metrics.json").read_text())["steps"] == 4
+        sweep(*self.ARGUMENTS, cwd=folder.parent)  # now all has finished
+        assert len(built) == 1
+
+    def test_other_settings_are_refused_in_a_jobs_folder(
+        self, folder: Path, sweep: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        before = written(folder / "0-resnet18")
+        with pytest.raises(SystemExit):
+            sweep("experiment=table1", "model=resnet18", "optim.lr=0.5", "hydra.sweep.dir=table1", cwd=folder.parent)
+        (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+        summary = folder / "0-resnet18" / "metrics.json"
+        assert line.startswith(f"error: optim.lr is 0.5, but '{summary}' was trained with 0.01: take the same, or")
+        assert written(folder / "0-resnet18") == before
+        composed = yaml.safe_load((folder / "0-resnet18" / ".hydra" / "config.yaml").read_text())
+        assert composed["optim"]["lr"] == 0.01  # Hydra had put the new one there
+
+
 class TestSearch:
     """Four trials of a good and a much too high learning rate, by validation loss, pruned from the second on."""
 
     ARGUMENTS = (
         "hydra/sweeper=optuna", "hydra.sweep.dir=search", "hydra.sweeper.pruner.n_startup_trials=1",
-        "hydra.sweeper.pruner.n_warmup_steps=0", "callbacks.monitor=val/loss", "trainer.max_steps=4",
-        "optim.warmup_steps=0", "optim.lr=choice(0.01,3.0)", "data.scales=[1]", "optim.head_lr_mult=1",
+        "hydra.sweeper.pruner.n_warmup_steps=0", "callbacks.monitor=val/loss", "optim.warmup_steps=0",
+        "optim.lr=choice(0.01,3.0)", "data.scales=[1]", "optim.head_lr_mult=1",
     )  # fmt: skip
 
     @pytest.fixture(scope="class")
-    def folder(self, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @classmethod
+    def folder(cls, sweep: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.importorskip("optuna")
         cwd = tmp_path_factory.mktemp("search")
-        done = train(*self.ARGUMENTS, "hydra.sweeper.n_trials=4", cwd=cwd, root=tiny_root)
-        assert done.returncode == 0, done.stderr
+        sweep(*cls.ARGUMENTS, "hydra.sweeper.n_trials=4", cwd=cwd)
         return cwd / "search"
 
     def results(self, folder: Path) -> dict[str, Any]:
@@ -93,11 +191,11 @@ class TestSearch:
         assert results["best_trial"] == best["number"]
         assert results["best_params"] == best["params"]
 
-    def test_it_goes_on_with_the_trial_that_was_stopped(self, folder: Path, tiny_root: Path) -> None:
+    def test_it_goes_on_with_the_trial_that_was_stopped(self, folder: Path, sweep: Callable[..., None]) -> None:
         import optuna
         from optuna.storages.journal import JournalFileBackend, JournalStorage
 
-        before = {path: path.stat().st_mtime_ns for path in folder.glob("*/metrics.*")}
+        before = written(folder / "0-resnet18")
         states = [trial["state"] for trial in self.results(folder)["trials"]]
         study = optuna.load_study(
             study_name="search", storage=JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
@@ -105,9 +203,7 @@ class TestSearch:
         study.enqueue_trial({"optim.lr": "0.01", "data.jitter": 0.25})
         left = study.ask({name: study.trials[0].distributions[name] for name in ("optim.lr", "data.jitter")})
         assert left.number == 4  # and is never told
-        arguments = [*self.ARGUMENTS, "hydra.sweeper.n_trials=6"]
-        done = train(*arguments, cwd=folder.parent, root=tiny_root)
-        assert done.returncode == 0, done.stderr
+        sweep(*self.ARGUMENTS, "hydra.sweeper.n_trials=6", cwd=folder.parent)
         trials = self.results(folder)["trials"]
         assert len(trials) == 6
         assert [trial["state"] for trial in trials[:4]] == states
@@ -115,24 +211,27 @@ class TestSearch:
         assert {trial["state"] for trial in trials[4:]} <= {"complete", "pruned"}
         jitters = [trial["params"]["data.jitter"] for trial in trials]
         assert len(set(jitters)) == 6  # the sampler did not draw its first trials again
-        assert {path: path.stat().st_mtime_ns for path in before} == before
+        assert written(folder / "0-resnet18") == before
 
-    def test_other_settings_are_refused(self, folder: Path, tiny_root: Path) -> None:
-        done = train(*self.ARGUMENTS, "seed=1", "hydra.sweeper.n_trials=9", cwd=folder.parent, root=tiny_root)
-        assert done.returncode == 2
-        assert "error: seed is 1, but 'search' was trained with 0" in done.stderr
-        assert "Traceback" not in done.stderr
+    def test_other_settings_are_refused(
+        self, folder: Path, sweep: Callable[..., None], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit):
+            sweep(*self.ARGUMENTS, "seed=1", "hydra.sweeper.n_trials=9", cwd=folder.parent)
+        assert "error: seed is 1, but 'search' was trained with 0" in capsys.readouterr().err
 
 
 def test_jobs_in_processes_of_their_own(tiny_root: Path, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    jobs = ["seed=0,1", "hydra/launcher=submitit_local", "hydra.sweep.dir=sweep", "trainer.max_steps=2"]
-    done = train(*jobs, cwd=tmp_path, root=tiny_root)
+    jobs = ["seed=0,1", "hydra/launcher=submitit_local", "hydra.sweep.dir=sweep"]
+    command = [sys.executable, REPOSITORY / "train.py", "-m", *SMALL, f"data.root={tiny_root}", *jobs]
+    path = os.environ | {"PYTHONPATH": str(REPOSITORY)}  # not another checkout's, whichever is installed
+    done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     for seed in (0, 1):
         assert json.loads((tmp_path / "sweep" / f"{seed}-resnet18" / "metrics.json").read_text())["seed"] == seed
-    logs = sorted(path.read_text() for path in tmp_path.glob("sweep/.submitit/*/*_log.out"))
+    logs = [path.read_text() for path in tmp_path.glob("sweep/.submitit/*/*_log.out")]
+    assert sorted(line for log in logs for line in log.splitlines() if line.startswith("run folder: ")) == [
+        f"run folder: {tmp_path}/sweep/{seed}-resnet18" for seed in (0, 1)
+    ]
     assert len(logs) == 2
-    for log, seed in zip(sorted(logs, key=lambda log: "/1-resnet18" in log), (0, 1), strict=True):
-        assert log.count("run folder: ") == 1
-        assert f"run folder: {tmp_path}/sweep/{seed}-resnet18" in log
