@@ -235,3 +235,22 @@ def test_jobs_in_processes_of_their_own(tiny_root: Path, tmp_path: Path) -> None
         f"run folder: {tmp_path}/sweep/{seed}-resnet18" for seed in (0, 1)
     ]
     assert len(logs) == 2
+
+
+def test_what_slurm_is_asked_for(sweep: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # SLURM itself is not here: its commands are stand-ins, of which sbatch refuses what it is given.
+    submitit = pytest.importorskip("submitit")
+    for name in ("sbatch", "srun", "sacct"):
+        (tmp_path / name).write_text("#!/bin/sh\nexit 1\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    asked = ("partition=gpu", "timeout_min=720", "max_num_timeout=3", "gpus_per_node=4", "tasks_per_node=4")
+    launcher = ("hydra/launcher=submitit_slurm", *(f"hydra.launcher.{setting}" for setting in asked))
+    with pytest.raises(submitit.core.utils.FailedJobError):
+        sweep("seed=0,1,2", "trainer=ddp", "trainer.devices=4", *launcher, "hydra.sweep.dir=sweep", cwd=tmp_path)
+    (script,) = tmp_path.glob("sweep/.submitit/**/*.sh")
+    lines = script.read_text().splitlines()
+    for option in ("array=0-2%3", "partition=gpu", "time=720", "nodes=1", "ntasks-per-node=4", "gpus-per-node=4"):
+        assert f"#SBATCH --{option}" in lines
+    (command,) = [line for line in lines if line.startswith("srun ")]
+    assert f"{sys.executable} -u -m submitit.core._submit" in command
