@@ -33,15 +33,14 @@ ELSEWHERE = {
 class OtherSettingsError(ConfigError):
     """A run that would go on with other settings than it was trained with.
 
-    Args:
-        message: the setting, both its values and the remedy.
+    Attributes:
         source: the file that holds the run's settings.
         settings: those settings, nested.
     """
 
-    def __init__(self, message: str, source: Path, settings: dict[str, Any]) -> None:
-        super().__init__(message)
-        self.source, self.settings = source, settings
+    # No arguments of a constructor: a job in another process sends its error pickled, which those would not survive.
+    source: Path
+    settings: dict[str, Any]
 
 
 class Resume(NamedTuple):
@@ -96,8 +95,11 @@ def require_same(config: Config, then: dict[str, Any], source: Path, *, free: se
         # A network that is not the same has settings of its own; its name differs.
         if name not in free and name in before and now[name] != before[name]:
             remedy = "take the same, or another run folder (hydra.run.dir=; hydra.sweep.dir= of a sweep)"
-            message = f"{name} is {now[name]!r}, but '{source}' was trained with {before[name]!r}: {remedy}"
-            raise OtherSettingsError(message, source, then)
+            error = OtherSettingsError(
+                f"{name} is {now[name]!r}, but '{source}' was trained with {before[name]!r}: {remedy}"
+            )
+            error.source, error.settings = source, then
+            raise error
 
 
 def sweep_job() -> Any | None:

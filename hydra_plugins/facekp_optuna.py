@@ -65,7 +65,8 @@ class OptunaSweeper(Sweeper):
         """Search until `n_trials` have finished, and write `optimization_results.yaml` into the sweep's folder.
 
         Raises:
-            Exception: that of the first trial that failed, after all others have run.
+            FacekpError: a setting or data set that cannot be used; it ends the search.
+            Exception: that of the first trial that failed otherwise, after all others have run.
         """
         from facekp.search import open_study, require_same_search
 
@@ -107,15 +108,19 @@ class OptunaSweeper(Sweeper):
         """Launch trials, tell the study how they ended, and return what failed."""
         from optuna.trial import TrialState
 
+        from facekp.errors import FacekpError
+
         failures = []
         jobs = [[*fixed, *(f"{name}={value}" for name, value in trial.params.items())] for trial in trials]
         returned = self.launcher.launch(jobs, initial_job_idx=trials[0].number)
         for trial, job in zip(trials, returned, strict=True):
             try:
                 score = float(job.return_value)
-            except Exception as error:  # whatever it is, it must not end the other trials
+            except Exception as error:  # whatever it is, such as too little memory, it must not end the other trials
                 log.error("trial %d failed: %s", trial.number, error)
                 study.tell(trial.number, state=TrialState.FAIL)
+                if isinstance(error, FacekpError):  # but all would meet a user's error
+                    raise
                 failures.append(error)
             else:
                 study.tell(trial.number, score, skip_if_finished=True)  # a pruned one has finished

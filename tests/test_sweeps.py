@@ -203,14 +203,18 @@ class TestSearch:
         study.enqueue_trial({"optim.lr": "0.01", "data.jitter": 0.25})
         left = study.ask({name: study.trials[0].distributions[name] for name in ("optim.lr", "data.jitter")})
         assert left.number == 4  # and is never told
-        sweep(*self.ARGUMENTS, "hydra.sweeper.n_trials=6", cwd=folder.parent)
+        # That one alone, then two that are drawn and launched together.
+        sweep(*self.ARGUMENTS, "hydra.sweeper.n_trials=7", "hydra.sweeper.n_jobs=2", cwd=folder.parent)
         trials = self.results(folder)["trials"]
-        assert len(trials) == 6
+        assert [trial["number"] for trial in trials] == list(range(7))
         assert [trial["state"] for trial in trials[:4]] == states
         assert trials[4]["params"] == {"optim.lr": "0.01", "data.jitter": 0.25}
-        assert {trial["state"] for trial in trials[4:]} <= {"complete", "pruned"}
+        for trial in trials[4:]:
+            record = folder / f"{trial['number']}-resnet18" / ".hydra" / "config.yaml"
+            assert yaml.safe_load(record.read_text())["data"]["jitter"] == trial["params"]["data.jitter"]
+            assert trial["state"] in ("complete", "pruned")
         jitters = [trial["params"]["data.jitter"] for trial in trials]
-        assert len(set(jitters)) == 6  # the sampler did not draw its first trials again
+        assert len(set(jitters)) == 7  # the sampler did not draw its first trials again
         assert written(folder / "0-resnet18") == before
 
     def test_other_settings_are_refused(
@@ -219,6 +223,16 @@ class TestSearch:
         with pytest.raises(SystemExit):
             sweep(*self.ARGUMENTS, "seed=1", "hydra.sweeper.n_trials=9", cwd=folder.parent)
         assert "error: seed is 1, but 'search' was trained with 0" in capsys.readouterr().err
+
+    def test_a_users_error_ends_it(
+        self, sweep: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit):
+            sweep(*self.ARGUMENTS, "data.root=nowhere", cwd=tmp_path)
+        assert "data.root is 'nowhere'" in capsys.readouterr().err
+        study = (tmp_path / "search" / "optuna.journal").read_text()
+        assert '"trial_id":0,' in study
+        assert '"trial_id":1,' not in study
 
 
 def test_jobs_in_processes_of_their_own(tiny_root: Path, tmp_path: Path) -> None:

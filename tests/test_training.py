@@ -299,6 +299,8 @@ class TestResume:
         with pytest.raises(ConfigError, match=message) as caught:  # the folder's run has finished
             train(config)
         assert f"'{checkpoint.parents[1] / 'metrics.json'}'" in str(caught.value)
+        sent = pickle.loads(pickle.dumps(caught.value))  # as a job in another process does
+        assert (str(sent), sent.source) == (str(caught.value), checkpoint.parents[1] / "metrics.json")
 
     @pytest.mark.parametrize(
         "change",
