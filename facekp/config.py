@@ -130,6 +130,7 @@ class TrainerConfig:
     log_every: int = 10  # steps
     limit_val_batches: Any = 1.0  # a share (float) or a number (int) of validation batches
     gradient_clip: float | None = None
+    sync_batchnorm: bool | None = None  # batch-norm over all processes, which torch has on GPUs only; null: there
     compile: bool = False
     deterministic: bool = False
 

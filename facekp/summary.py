@@ -10,10 +10,12 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 
 from facekp.config import CallbacksConfig, Config, as_plain
 from facekp.errors import ConfigError
+from facekp.folder import replacing
 from facekp.machine import describe_machine, list_versions
 from facekp.metrics import nest_scores
 from facekp.models import build_without_weights
 from facekp.models.cost import count_parameters, multiply_adds
+from facekp.resume import require_same
 from facekp.runlog import Row, RunLog
 from facekp.training import resolve_precision
 
@@ -21,6 +23,29 @@ SUMMARY = "metrics.json"
 CURVE = ("loss", "miou", "mean_f1", "pixel_accuracy")
 TRAIN_LOSS_STEPS = 100
 """A training loss is the mean of what was logged in this many steps."""
+
+
+def finished_score(config: Config) -> float | None:
+    """Return the best score of the run that the run folder holds, or None where none has finished there.
+
+    Raises:
+        ConfigError: it was trained with other settings, or its `metrics.json` is not a run's.
+    """
+    path = Path(config.output_dir) / SUMMARY
+    if not path.is_file():
+        return None
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        settings, best = summary["settings"], summary["val"]["best"]
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"'{path}' is no summary of a run: remove it, or give another hydra.run.dir") from None
+    require_same(config, settings, path)
+    return score_of(config, best)
+
+
+def score_of(config: Config, scores: dict[str, Any]) -> float:
+    """Return the score that `callbacks.monitor` names out of a summary's scores."""
+    return float(scores[config.callbacks.monitor.removeprefix("val/")])
 
 
 def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
@@ -33,7 +58,7 @@ def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
     scores = score_rows(rows, config.callbacks)
     if not scores["val"]:
         raise ConfigError(
-            f"resume is '{config.resume}', a finished run that kept no metrics.csv: nothing is left to do"
+            f"'{config.resume or config.output_dir}' is a finished run that kept no metrics.csv: nothing is left to do"
         )
     summary: dict[str, Any] = {"model": config.model, "seed": config.seed, **scores}
     tested = [row for row in rows if "test/miou" in row]
@@ -50,8 +75,13 @@ def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
         "versions": list_versions(),
     }
     text = json.dumps(summary, indent=2) + "\n"
-    rank_zero_only((Path(config.output_dir) / SUMMARY).write_text)(text, encoding="utf-8")
+    rank_zero_only(_write)(Path(config.output_dir) / SUMMARY, text)
     return summary
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as part:  # its being there says that the run has finished
+        part.write_text(text, encoding="utf-8")
 
 
 def mean_loss(rows: list[Row], step: int) -> float | None:

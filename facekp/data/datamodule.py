@@ -16,6 +16,9 @@ from facekp.data.stream import EvaluationOrder, TrainingStream
 from facekp.data.transforms import evaluation_transform, training_transform
 from facekp.errors import DataError
 
+EXCLUDED = "excluded"
+"""Key of the datamodule's state in a checkpoint."""
+
 
 class FaceDataModule(pl.LightningDataModule):
     """Training, validation and test loaders over a prepared, an official or a synthetic data set.
@@ -56,8 +59,8 @@ class FaceDataModule(pl.LightningDataModule):
                 self._require(split, root)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the training stream depends on; it is kept in checkpoints."""
-        return stream_settings(self.config, self.seed)
+        """Return what is kept in checkpoints beside the settings: whom `data.exclude` leaves out."""
+        return {EXCLUDED: describe_excluded(self.config)}
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the rest of the training stream, in batches."""
@@ -113,15 +116,6 @@ class FaceDataModule(pl.LightningDataModule):
             raise DataError(f"data.root is '{root}', whose index.csv has no '{split}' image; take another data set")
 
 
-def stream_settings(config: DataConfig, seed: int) -> dict[str, Any]:
-    """Return the settings that the training stream depends on, by their names, as plain data."""
-    names = ("size", "crop", "scales", "jitter", "flip", "batch_size")
-    settings = {"seed": seed, **{f"data.{name}": getattr(config, name) for name in names}}
-    excluded = excluded_ids(config)
-    # Who is left out, not where that is written: the file may move.
-    return {**settings, "data.exclude": describe_exclusions(excluded) if excluded else None}
-
-
 def excluded_ids(config: DataConfig) -> frozenset[str]:
     """Return the ids of the training images that `data.exclude` leaves out.
 
@@ -129,6 +123,12 @@ def excluded_ids(config: DataConfig) -> frozenset[str]:
         DataError: a file that is missing or no such table.
     """
     return read_exclusions(expand(config.exclude)) if config.exclude else frozenset()
+
+
+def describe_excluded(config: DataConfig) -> str | None:
+    """Return who is left out, not where that is written, as the file may move; None where nobody is."""
+    excluded = excluded_ids(config)
+    return describe_exclusions(excluded) if excluded else None
 
 
 def _one_thread(worker: int) -> None:
