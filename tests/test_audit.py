@@ -107,8 +107,8 @@ class TestSides:
         assert "reversed" in flaws(mirror_table()[turned])
 
     def test_stray_pixels_say_nothing(self) -> None:
-        label = draw_label()
-        label[100:102, 60:65] = 4  # 10 pixels of the left eye at the right temple
+        label = draw_label(without=(8,))
+        label[100:102, 60:65] = 8  # 10 pixels of the left ear at the right temple, and it is all there is of it
         assert flaws(label) == {}
 
 
