@@ -1,5 +1,6 @@
 """Reading pictures and label maps, and writing label maps as palette PNGs."""
 
+from io import BytesIO
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from facekp.attributes import IGNORE_INDEX, NUM_CLASSES, PALETTE
+from facekp.decode import decode_jpeg, decode_png
 from facekp.errors import DataError
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -23,8 +25,12 @@ def read_image(path: str | Path) -> UInt8Array:
         DataError: the file is missing, truncated or no picture.
     """
     try:
-        with Image.open(path) as picture:
-            return to_rgb(picture)
+        data = Path(path).read_bytes()
+        pixels = decode_jpeg(data)
+        if pixels is None:
+            with Image.open(BytesIO(data)) as picture:
+                pixels = to_rgb(picture)
+        return pixels
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
         raise DataError(f"image {path}: cannot be read ({_reason(error)}); replace or remove it") from error
 
@@ -58,8 +64,11 @@ def read_label(path: str | Path) -> UInt8Array:
         DataError: the file is missing, truncated, not one channel, or holds another value.
     """
     try:
-        with Image.open(path) as picture:
-            label = np.array(picture)
+        data = Path(path).read_bytes()
+        label = decode_png(data)
+        if label is None:
+            with Image.open(BytesIO(data)) as picture:
+                label = np.array(picture)
     except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
         raise DataError(f"label {path}: cannot be read ({_reason(error)}); make it again") from error
     if label.ndim != 2 or label.dtype != np.uint8:

@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from facekp.checkpoint import CHECKPOINTS, KEY, LAST, read_checkpoint
-from facekp.config import Config, expand
+from facekp.config import Config, DataConfig, expand
 from facekp.data.datamodule import FaceDataModule, stream_settings
 from facekp.errors import CheckpointError, ConfigError
 
@@ -48,6 +48,8 @@ def find_resume(config: Config) -> Resume | None:
         "loss": content["hyper_parameters"]["loss"],
         "optim": content["hyper_parameters"]["optim"],
         "trainer.max_steps": content["hyper_parameters"]["total_steps"],
+        # Defaults first: an older checkpoint does not name what came later.
+        **stream_settings(DataConfig(), config.seed),
         **content[FaceDataModule.__name__],
     }
     now = {

@@ -5,6 +5,8 @@ Official: `CelebA-HQ-img/`, `CelebAMask-HQ-mask-anno/`, `CelebA-HQ-to-CelebA-map
 """
 
 import csv
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -87,6 +89,16 @@ def read_index(root: str | Path) -> dict[str, list[Sample]]:
     if not any(samples.values()):
         raise DataError(f"{root / INDEX}: lists no image; prepare the data set again")
     return samples
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """Return 16 digits that change when a sample is added, removed, moved or written anew."""
+    digest = hashlib.sha256()
+    for sample in samples:
+        for path in (sample.image, sample.label):
+            state = path.stat()
+            digest.update(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _stems(folder: Path, suffix: str) -> set[str]:
