@@ -11,7 +11,8 @@ from zlib_ng import zlib_ng
 UInt8Array = npt.NDArray[np.uint8]
 
 TURNED = (b"Exif", b"tiff:Orientation")
-"""What a JPEG that may have to be turned upright contains."""
+"""What a JPEG that may have to be turned upright contains, ahead of its pixels."""
+PIXELS = b"\xff\xda"
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 CHUNK, HEADER = struct.Struct(">I4s"), struct.Struct(">IIBBBBB")
 GREY, INDEXED = 0, 3  # colour types
@@ -22,7 +23,8 @@ def decode_jpeg(data: bytes) -> UInt8Array | None:
 
     None means that Pillow has to look: the file is damaged, of another colour space, huge or may have to be turned.
     """
-    if any(mark in data for mark in TURNED):
+    about = data[: data.find(PIXELS)]
+    if any(mark in about for mark in TURNED):
         return None
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data)

@@ -11,7 +11,7 @@ UInt8Array = npt.NDArray[np.uint8]
 
 Kind = Literal["brightness", "contrast", "saturation"]
 KINDS: tuple[Kind, ...] = ("brightness", "contrast", "saturation")
-GREY = np.array([0.299, 0.587, 0.114])
+RED, GREEN, BLUE = 0.299, 0.587, 0.114
 """Weights of red, green and blue in the grey level: ITU-R BT.601."""
 THINNING = 4
 """The mean that contrast needs is taken over every fourth pixel of every fourth row."""
@@ -47,9 +47,8 @@ class Shade(NamedTuple):
         """Return (H, W, 3) uint8, rounded and clipped."""
         if not self.grey:  # cv2.transform takes 20 times as long for such a matrix
             return np.asarray(cv2.addWeighted(pixels, self.own, pixels, 0, self.level), np.uint8)
-        matrix = np.empty((3, 4))
-        matrix[:, :3], matrix[:, 3] = self.grey * GREY, self.level
-        matrix[(0, 1, 2), (0, 1, 2)] += self.own
+        own, level, r, g, b = self.own, self.level, self.grey * RED, self.grey * GREEN, self.grey * BLUE
+        matrix = np.array([[own + r, g, b, level], [r, own + g, b, level], [r, g, own + b, level]])
         return np.asarray(cv2.transform(pixels, matrix), np.uint8)
 
 
@@ -70,10 +69,14 @@ def jitter(pixels: UInt8Array, steps: Sequence[tuple[Kind, float]], whole: UInt8
     sample = np.asarray(cv2.resize(whole, few, interpolation=cv2.INTER_NEAREST), np.uint8)
     shade = Shade()
     for place, (kind, factor) in enumerate(steps, start=1):
-        mean = float(GREY @ cv2.mean(sample)[:3]) if kind == "contrast" else 0.0
-        shade = shade.then(kind, factor, mean)
+        shade = shade.then(kind, factor, _mean_grey(sample) if kind == "contrast" else 0.0)
         if place == len(steps):
             return shade.apply(pixels)
         if factor > 1:
             pixels, sample, shade = shade.apply(pixels), shade.apply(sample), Shade()
     return pixels
+
+
+def _mean_grey(pixels: UInt8Array) -> float:
+    red, green, blue, _ = cv2.mean(pixels)
+    return RED * red + GREEN * green + BLUE * blue
