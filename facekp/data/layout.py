@@ -92,11 +92,18 @@ def read_index(root: str | Path) -> dict[str, list[Sample]]:
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
-    """Return 16 digits that change when a sample is added, removed, moved or written anew."""
+    """Return 16 digits that change when a sample is added, removed, moved or written anew.
+
+    Raises:
+        DataError: a file that is gone.
+    """
     digest = hashlib.sha256()
     for sample in samples:
         for path in (sample.image, sample.label):
-            state = path.stat()
+            try:
+                state = path.stat()
+            except OSError as error:
+                raise DataError(f"'{path}': listed in {INDEX} and not there; restore it or remove its row") from error
             digest.update(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 
