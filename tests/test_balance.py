@@ -48,11 +48,9 @@ class TestFactors:
         assert found[[0, 50, 95, 145, 500]].tolist() == pytest.approx([3.1623, 3.3333, 3.1623, 1.3868, 1], abs=1e-4)
 
 
-def passes(repeats: np.ndarray, count: int, **settings: int) -> list[Counter]:
+def passes(repeats: np.ndarray, count: int) -> list[Counter]:
     length = round(repeats.sum())
-    draws = list(
-        TrainingStream(len(repeats), repeats=repeats, seed=5, length=count * length, global_batch=1, **settings)
-    )
+    draws = list(TrainingStream(len(repeats), repeats=repeats, seed=5, length=count * length, global_batch=1))
     return [Counter(index for index, _ in draws[i * length : (i + 1) * length]) for i in range(count)]
 
 

@@ -223,12 +223,10 @@ def one_by_one(image: np.ndarray, label: np.ndarray, crop: int, params: dict) ->
     if params["mirror"]:
         image, label = image[:, ::-1].copy(), mirror_table()[label[:, ::-1]]
     scale = A.RandomScale((params["scale"] - 1,) * 2, p=1, mask_interpolation=cv2.INTER_NEAREST_EXACT)
-    cut = A.RandomCrop(crop, crop, pad_if_needed=True, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=255)
     scaled = scale(image=image, mask=label)
     side = max(crop, scaled["image"].shape[0])
     top, left = (int((side - crop + 1) * place) for place in params["place"])
     padded = A.PadIfNeeded(crop, crop, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=255, p=1)(**scaled)
-    assert cut.pad_if_needed  # its own crop is random; this one is at the place that was drawn
     return tuple(padded[key][top : top + crop, left : left + crop] for key in ("image", "mask"))
 
 
@@ -277,7 +275,7 @@ def summarise(
         found["mean"].append(pixels.mean(0))
         found["deviation"].append(pixels.std(0))
         found["classes"].append(np.bincount(out["mask"].ravel(), minlength=256)[:19] / out["mask"].size)
-        # The same draw again on a mask that says where it came from: left half 1, with a line a scale's width apart.
+        # The same draw again on a mask that says where it came from: stripes of two pixels, numbered.
         transform.set_random_seed(base + i)
         grid = np.repeat(np.arange(48, dtype=np.uint8), 2)[None].repeat(96, 0) + 19  # no class with a side
         row = transform(image=image, mask=grid)["mask"][32].astype(int)
