@@ -120,3 +120,51 @@ class TestTwoProcesses:
         for key in ("loss", "miou", "mean_f1", "pixel_accuracy"):
             assert written[key] == pytest.approx(scores[key], rel=1e-4), key
         assert written["classes"] == scores["classes"]
+
+
+PROBE = """
+import hashlib, json, sys
+import pytorch_lightning as pl, torch
+from facekp.config import DataConfig
+from facekp.data.datamodule import FaceDataModule
+
+root, processes, workers, out = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
+
+class Probe(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.weight, self.seen = torch.nn.Parameter(torch.zeros(1)), []
+
+    def training_step(self, batch, batch_idx):
+        assert batch["image"].dtype == torch.float32 and batch["label"].dtype == torch.int64
+        pairs = zip(batch["image"], batch["label"])
+        self.seen.append([hashlib.sha256(x.numpy().tobytes() + y.numpy().tobytes()).hexdigest() for x, y in pairs])
+        return self.weight.sum()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+    def on_train_end(self):
+        open(f"{out}.{self.global_rank}", "w").write(json.dumps(self.seen))
+
+config = DataConfig(root=root, size=64, crop=64, batch_size=4, workers=workers)
+trainer = pl.Trainer(accelerator="cpu", devices=processes, strategy="ddp" if processes > 1 else "auto", max_steps=5,
+                     limit_val_batches=0, use_distributed_sampler=False, logger=False, enable_checkpointing=False,
+                     enable_progress_bar=False, enable_model_summary=False)
+trainer.fit(Probe(), datamodule=FaceDataModule(config, seed=3, total_steps=5))
+"""
+"""Trains on nothing, and writes down a digest of every normalised image and label that each process was given."""
+
+
+def test_two_processes_are_given_the_tensors_of_one(tiny_root: Path, tmp_path: Path) -> None:
+    script = tmp_path / "probe.py"
+    script.write_text(PROBE, encoding="utf-8")
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    for processes, workers in ((1, 0), (2, 1)):
+        command = [sys.executable, script, tiny_root, str(processes), str(workers), tmp_path / f"seen{processes}"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+    alone, *shares = (json.loads((tmp_path / name).read_text()) for name in ("seen1.0", "seen2.0", "seen2.1"))
+    assert [len(step) for step in alone] == [4] * 5
+    assert len({digest for step in alone for digest in step}) == 20
+    assert [first + second for first, second in zip(*shares, strict=True)] == alone

@@ -25,6 +25,7 @@ from facekp.attributes import ATTRIBUTES
 from facekp.callbacks import BestCheckpoint
 from facekp.checkpoint import load_network, read_checkpoint
 from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
+from facekp.data.dataset import to_batch
 from facekp.errors import CheckpointError, ConfigError, DataError
 from facekp.metrics import ParsingMetrics
 from facekp.models import build_model, fuse
@@ -136,7 +137,7 @@ class TestRun:
         # Warm-up 1e-5 * 1000^(i/2) for two steps, then 1e-2 * (1 - i/8)^0.9.
         rates = [1e-5, 1e-5 * math.sqrt(1000), *(1e-2 * (1 - i / 8) ** 0.9 for i in range(2, 8))]
         rows = logged(straight)[:STEPS]
-        for row, batch, rate in zip(rows, data.train_dataloader(), rates, strict=True):
+        for row, batch, rate in zip(rows, map(to_batch, data.train_dataloader()), rates, strict=True):
             net.zero_grad()
             parts = [reference(s, batch["label"]) for s in net(batch["image"])]
             sum(parts).backward()
@@ -158,7 +159,7 @@ class TestRun:
         data.setup("fit")
         metrics, losses, count = ParsingMetrics(), 0.0, 0
         with torch.inference_mode():
-            for batch in data.val_dataloader():
+            for batch in map(to_batch, data.val_dataloader()):
                 scores, labels = net(batch["image"]), batch["label"]
                 metrics.update(fuse(scores, (64, 64)).argmax(1), labels)
                 losses += len(labels) * sum(reference(s, labels) for s in scores).item()

@@ -8,7 +8,9 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from facekp.config import DataConfig, expand
-from facekp.data.dataset import Batch, FaceDataset
+from facekp.data.balance import find_classes, repeat_factors
+from facekp.data.dataset import Batch, FaceDataset, Pixels, to_batch
+from facekp.data.decoded import decode_all
 from facekp.data.findings import describe_exclusions, read_exclusions
 from facekp.data.layout import Sample, read_index
 from facekp.data.sources import check_source, prepared_root
@@ -58,18 +60,26 @@ class FaceDataModule(pl.LightningDataModule):
             for split in ("train", "val") if stage == "fit" else (stage.replace("validate", "val"),):
                 self._require(split, root)
 
+    def on_after_batch_transfer(self, batch: Pixels, dataloader_idx: int) -> Batch:
+        """Normalise a batch on the device of the step."""
+        return to_batch(batch)
+
     def state_dict(self) -> dict[str, Any]:
         """Return what is kept in checkpoints beside the settings: whom `data.exclude` leaves out."""
         return {EXCLUDED: describe_excluded(self.config)}
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Pixels]:
         """Return the rest of the training stream, in batches."""
         c = self.config
         world = self.trainer.world_size if self.trainer else 1
         if c.batch_size % world:
             raise DataError(f"data.batch_size is {c.batch_size}: give a multiple of the {world} processes")
+        samples, repeats = self.samples["train"], None
+        if c.balance != "none":
+            repeats = repeat_factors(find_classes(samples, expand(c.cache)), c.balance, c.balance_below)
         stream = TrainingStream(
-            len(self.samples["train"]),
+            len(samples),
+            repeats=repeats,
             seed=self.seed,
             length=self.total_steps * c.batch_size,
             global_batch=c.batch_size,
@@ -78,18 +88,18 @@ class FaceDataModule(pl.LightningDataModule):
             world_size=world,
         )
         transform = training_transform(c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip)
-        dataset = FaceDataset(self.samples["train"], transform)
+        dataset = FaceDataset(samples, transform, decode_all(samples, c))
         return self._loader(dataset, stream, c.batch_size // world)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Pixels]:
         """Return the validation images, whole."""
         return self.evaluation_loader("val")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Pixels]:
         """Return the test images, whole."""
         return self.evaluation_loader("test")
 
-    def evaluation_loader(self, split: str) -> DataLoader[Batch]:
+    def evaluation_loader(self, split: str) -> DataLoader[Pixels]:
         """Return the images of a split, whole, each once."""
         dataset = FaceDataset(self.samples[split], evaluation_transform(self.config.size))
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -97,7 +107,7 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _loader(
         self, dataset: FaceDataset, sampler: TrainingStream | EvaluationOrder, batch_size: int
-    ) -> DataLoader[Batch]:
+    ) -> DataLoader[Pixels]:
         workers = self.config.loader_workers
         return DataLoader(
             dataset,

@@ -5,6 +5,8 @@ Official: `CelebA-HQ-img/`, `CelebAMask-HQ-mask-anno/`, `CelebA-HQ-to-CelebA-map
 """
 
 import csv
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
@@ -122,6 +124,23 @@ def read_index(root: str | Path, exclude: frozenset[str] = frozenset()) -> dict[
             raise DataError(f"label {sample.label}: image {sample.id} has no label; restore it or remove its row")
         samples[split].append(sample)
     return samples
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """Return 16 digits that change when a sample is added, removed, moved or written anew.
+
+    Raises:
+        DataError: a file that is gone.
+    """
+    digest = hashlib.sha256()
+    for sample in samples:
+        for path in (sample.image, sample.label):
+            try:
+                state = path.stat()
+            except OSError as error:
+                raise DataError(f"'{path}': listed in {INDEX} and not there; restore it or remove its row") from error
+            digest.update(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:16]
 
 
 def _stems(folder: Path, suffix: str) -> set[str]:
