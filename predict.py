@@ -1,12 +1,13 @@
 """Masks and key points of photos and videos: `python predict.py ckpt=RUN/checkpoints/best.ckpt source=FILE out=DIR`."""
 
 import sys
+from typing import cast
 
 from facekp.cli import parse_cli
 from facekp.config import expand
 from facekp.errors import one_line_errors
 from facekp.machine import keep_freed_memory
-from facekp.parser import FaceParser
+from facekp.parser import Align, FaceParser
 from facekp.pipeline import list_jobs, parse_files
 from facekp.prediction import PredictConfig, find_images, is_video, require_pyav
 from facekp.results import Results
@@ -18,7 +19,8 @@ def main(argv: list[str]) -> int:
     config = parse_cli(PredictConfig, argv, program="python predict.py", about=__doc__ or "")
     files = find_images(config.source)
     require_pyav(files)
-    parser = FaceParser.from_checkpoint(config.ckpt, config.device, config.backend, config.keypoints)
+    parser = FaceParser.from_checkpoint(config.ckpt, config.device, config.backend, config.keypoints, config.detector)
+    align = cast(Align, config.align)
     results = Results(expand(config.out), config.export)
     jobs = list_jobs(files, results.out)
     photos = [job for job in jobs if not is_video(job.path)]
@@ -32,7 +34,7 @@ def main(argv: list[str]) -> int:
         if not tells:
             return 0  # a child that ends otherwise would have Lightning kill the process that tells
     elif photos:
-        failures = parse_files(parser, photos, results)
+        failures = parse_files(parser, photos, results, align)
     if photos:
         results.finish([job.stem for job in photos])
     if len(photos) < len(jobs):
@@ -40,7 +42,7 @@ def main(argv: list[str]) -> int:
 
         videos = [job for job in jobs if is_video(job.path)]
         smoothing = config.one_euro if config.smooth else None
-        failures += parse_videos(parser, videos, smoothing, overlay="overlay" in config.export)
+        failures += parse_videos(parser, videos, smoothing, align, overlay="overlay" in config.export)
     print(f"{len(files) - len(failures)} of {len(files)} parsed; results in {config.out}")
     if failures:
         print(f"error: {len(failures)} skipped, the first: {failures[0]}", file=sys.stderr)

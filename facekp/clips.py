@@ -18,25 +18,25 @@ from facekp.folder import replacing
 from facekp.images import UInt8Array
 from facekp.inputs import MIN_SIDE
 from facekp.overlay import draw_overlay
-from facekp.parser import FaceParser
-from facekp.pipeline import LOOK_AHEAD, Job, ahead, in_batches, one_thread_each, run_batch
+from facekp.parser import Align, FaceParser
+from facekp.pipeline import LOOK_AHEAD, Job, Opened, ahead, one_thread_each, parsed
 from facekp.prediction import CLIP, LINES
 from facekp.smoothing import FaceTracks, OneEuroConfig, TrackedFace
-from facekp.upsample import Scores
 from facekp.video import Frame, VideoReader, VideoWriter
+from facekp.views import Scene
 
-NOTHING: Final = np.empty(0, np.uint8)
+NOTHING: Final = Scene(np.empty((0, 0, 3), np.uint8))
+"""What is seen of a broken frame."""
 TOLD: Final = 10
 """Broken frames that are told by their numbers."""
 TIME_DECIMALS: Final = 6
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """A frame as it is, and as the network sees it: `NOTHING` where it is broken, so that it is batched apart."""
+class _Opened(Opened):
+    """A frame that was read, or is broken."""
 
     frame: Frame
-    prepared: UInt8Array
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,12 @@ class _Result:
 
 
 def parse_videos(
-    parser: FaceParser, jobs: Sequence[Job], smoothing: OneEuroConfig | None, *, overlay: bool = True
+    parser: FaceParser,
+    jobs: Sequence[Job],
+    smoothing: OneEuroConfig | None,
+    align: Align = "none",
+    *,
+    overlay: bool = True,
 ) -> list[str]:
     """Parse videos one after the other and write their results; one that cannot be read is told and skipped.
 
@@ -57,6 +62,7 @@ def parse_videos(
         parser: what parses.
         jobs: what is parsed.
         smoothing: how key points are smoothed over time; None: not.
+        align: whether faces are looked for in each frame, see `FaceParser`.
         overlay: whether the annotated clip is written.
 
     Returns:
@@ -65,14 +71,14 @@ def parse_videos(
     failures = []
     for job in jobs:
         try:
-            _parse_video(parser, job, FaceTracks(smoothing), overlay=overlay)
+            _parse_video(parser, job, FaceTracks(smoothing), align, overlay=overlay)
         except DataError as error:
             failures.append(str(error))
             print(f"skipped: {error}", file=sys.stderr)
     return failures
 
 
-def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, *, overlay: bool) -> None:
+def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align, *, overlay: bool) -> None:
     """Write `STEM.overlay.mp4` and `STEM.jsonl`, both whole or, if this is stopped, neither."""
     broken: list[Frame] = []
     frames = 0
@@ -85,7 +91,7 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, *, overlay: b
         if overlay:
             part = stack.enter_context(replacing(job.stem.with_name(job.stem.name + CLIP)))
             clip = stack.enter_context(VideoWriter(part, video.rate))
-        results = stack.enter_context(closing(_results(parser, job, video, tracks, overlay=overlay)))
+        results = stack.enter_context(closing(_results(parser, job, video, tracks, align, overlay=overlay)))
         picture = None
         for result in tqdm(results, total=video.count, unit="frame", desc=job.path.name):
             frames += 1
@@ -103,42 +109,43 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, *, overlay: b
 
 
 def _results(
-    parser: FaceParser, job: Job, video: VideoReader, tracks: FaceTracks, *, overlay: bool
+    parser: FaceParser, job: Job, video: VideoReader, tracks: FaceTracks, align: Align, *, overlay: bool
 ) -> Generator[_Result, None, None]:
     """Yield what is to be written, in order; a few frames are in each stage at a time."""
     frames = iter(video)
 
-    def read(_: None) -> list[_Opened]:
-        return [_open(parser, job, frame) for frame in islice(frames, 1)]
+    def read(_: None) -> list[Frame]:
+        return list(islice(frames, 1))
 
-    def run(batch: Sequence[_Opened]) -> list[tuple[_Opened, list[Scores]]]:
-        return run_batch(parser, batch) if batch[0].prepared.size else [(one, []) for one in batch]
+    def look(frame: Frame) -> _Opened:
+        return _open(parser, job, frame, align)
 
-    def trace(scored: tuple[_Opened, list[Scores]]) -> tuple[Frame, list[Face]]:
-        image = scored[0].frame.image
-        return scored[0].frame, [] if image is None else [parser.face(scored[1], (image.shape[0], image.shape[1]))]
+    def trace(opened: _Opened) -> tuple[Frame, list[Face]]:
+        return opened.frame, parser.faces(opened.scene)
 
     def finish(followed: tuple[Frame, list[TrackedFace]]) -> _Result:
         return _finish(*followed, overlay=overlay)
 
     streams = parser.backend.streams
     with one_thread_each(streams), ExitStack() as stack:
-        pools = (stack.enter_context(ThreadPoolExecutor(n)) for n in (1, streams, LOOK_AHEAD, LOOK_AHEAD))
-        readers, runners, tracers, painters = pools
+        sizes = (1, LOOK_AHEAD, streams, LOOK_AHEAD, LOOK_AHEAD, LOOK_AHEAD)
+        readers, lookers, runners, refiners, tracers, painters = (
+            stack.enter_context(ThreadPoolExecutor(n)) for n in sizes
+        )
         # Frames come from one thread, one by one, until there is none.
-        opened = chain.from_iterable(takewhile(bool, ahead(readers, read, repeat(None))))
-        batches = in_batches(opened, parser.backend.batch)
-        parsed = ahead(tracers, trace, chain.from_iterable(ahead(runners, run, batches)))
-        yield from ahead(painters, finish, _follow(tracks, parsed))
+        read_frames = chain.from_iterable(takewhile(bool, ahead(readers, read, repeat(None))))
+        seen = parsed(parser, ahead(lookers, look, read_frames), align, runners, refiners)
+        traced = ahead(tracers, trace, seen)
+        yield from ahead(painters, finish, _follow(tracks, traced))
 
 
-def _open(parser: FaceParser, job: Job, frame: Frame) -> _Opened:
+def _open(parser: FaceParser, job: Job, frame: Frame, align: Align) -> _Opened:
     if frame.image is None:
-        return _Opened(frame, NOTHING)
+        return _Opened(NOTHING, frame)
     height, width = frame.image.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise DataError(f"video {job.path}: {width} x {height} pixels, need at least {MIN_SIDE} x {MIN_SIDE}")
-    return _Opened(frame, parser.prepare(frame.image))
+    return _Opened(parser.look(frame.image, align), frame)
 
 
 def _follow(

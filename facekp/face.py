@@ -65,7 +65,8 @@ class Face:
     Attributes:
         mask: (H, W) uint8, official class ids, at the source image's size; 0 is background.
         attributes: what is in the picture, by name, in the order of the ids; background is left out.
-        box: x0, y0, x1, y1 in source-image pixels: the part of the image that was parsed.
+        box: x0, y0, x1, y1 in source-image pixels: the part of the image that was parsed; of a turned face the upright
+            rectangle around that.
 
     Example:
         >>> mask = np.zeros((100, 80), np.uint8)

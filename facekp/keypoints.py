@@ -18,7 +18,7 @@ class KeypointConfig:
 
     method: str = "contour"  # contour: lines where an attribute's score overtakes all others; canny: edges of the masks
     n: int = 32  # key points of each attribute
-    min_area: float = 1e-4  # parts and holes smaller than this share of the image are dropped
+    min_area: float = 1e-4  # parts and holes smaller than this share of what was parsed are dropped
 
     def __post_init__(self) -> None:
         """Check ranges."""

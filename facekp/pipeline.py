@@ -6,37 +6,26 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import cv2
-import numpy as np
 import torch
 from tqdm import tqdm
 
 from facekp.errors import DataError
 from facekp.formats import Photo
-from facekp.images import UInt8Array
 from facekp.inputs import to_array
-from facekp.parser import FaceParser
+from facekp.parser import Align, FaceParser
 from facekp.prediction import output_names
 from facekp.results import Results
-from facekp.upsample import Scores
-
-
-class Prepared(Protocol):
-    """Something with an image as the network sees it."""
-
-    @property
-    def prepared(self) -> UInt8Array:
-        """Return the image, (H, W, 3) uint8 RGB."""
-
+from facekp.views import Scene
 
 T = TypeVar("T")
 R = TypeVar("R")
-P = TypeVar("P", bound=Prepared)
+P = TypeVar("P", bound="Opened")
 
 LOOK_AHEAD = 4
 """Images that are being read, and images that are being written, at a time."""
@@ -53,11 +42,16 @@ class Job:
 
 @dataclass(frozen=True)
 class Opened:
-    """An image that was read, (H, W, 3) uint8 RGB: as it is, and as the network sees it."""
+    """Something that was read, as the network sees it."""
+
+    scene: Scene
+
+
+@dataclass(frozen=True)
+class OpenedPhoto(Opened):
+    """A photo that was read."""
 
     job: Job
-    image: UInt8Array
-    prepared: UInt8Array
 
 
 def list_jobs(images: Sequence[Path], out: Path) -> list[Job]:
@@ -69,8 +63,8 @@ def list_jobs(images: Sequence[Path], out: Path) -> list[Job]:
     ]
 
 
-def parse_files(parser: FaceParser, jobs: Sequence[Job], results: Results) -> list[str]:
-    """Parse every image and write its results; a file that cannot be read is told and skipped.
+def parse_files(parser: FaceParser, jobs: Sequence[Job], results: Results, align: Align = "none") -> list[str]:
+    """Parse every image and write its results; a file that cannot be read is told and skipped, one without faces told.
 
     A few images are under way at a time, so memory does not grow with their number.
 
@@ -78,6 +72,7 @@ def parse_files(parser: FaceParser, jobs: Sequence[Job], results: Results) -> li
         parser: what parses.
         jobs: what is parsed.
         results: what writes the faces; it is left to the caller to finish it.
+        align: whether faces are looked for, see `FaceParser`.
 
     Returns:
         One message for each image that was skipped.
@@ -85,30 +80,27 @@ def parse_files(parser: FaceParser, jobs: Sequence[Job], results: Results) -> li
     failures: list[str] = []
     bar = tqdm(total=len(jobs), unit="image", desc="parsing", disable=len(jobs) == 1)
 
-    def read(job: Job) -> Opened | DataError:
-        return open_image(parser, job)
+    def read(job: Job) -> OpenedPhoto | DataError:
+        return open_image(parser, job, align)
 
-    def readable(images: Iterable[Opened | DataError]) -> Iterator[Opened]:
+    def readable(images: Iterable[OpenedPhoto | DataError]) -> Iterator[OpenedPhoto]:
         for one in images:
-            if isinstance(one, Opened):
+            if isinstance(one, OpenedPhoto):
                 yield one
             else:
                 failures.append(str(one))
                 tqdm.write(f"skipped: {one}", file=sys.stderr)
                 bar.update()
 
-    def run(batch: Sequence[Opened]) -> list[tuple[Opened, list[Scores]]]:
-        return run_batch(parser, batch)
-
-    def finish(parsed: tuple[Opened, list[Scores]]) -> None:
-        finish_image(parser, *parsed, results)
+    def finish(photo: OpenedPhoto) -> None:
+        finish_image(parser, photo, results)
 
     streams = min(parser.backend.streams, len(jobs))
-    pools = (ThreadPoolExecutor(n) for n in (LOOK_AHEAD, streams, LOOK_AHEAD))
+    pools = (ThreadPoolExecutor(n) for n in (LOOK_AHEAD, streams, LOOK_AHEAD, LOOK_AHEAD))
     with bar, one_thread_each(streams), ExitStack() as stack:
-        readers, runners, writers = (stack.enter_context(pool) for pool in pools)
-        batches = in_batches(readable(ahead(readers, read, jobs)), parser.backend.batch)
-        for _ in ahead(writers, finish, chain.from_iterable(ahead(runners, run, batches))):
+        readers, runners, refiners, writers = (stack.enter_context(pool) for pool in pools)
+        images = readable(ahead(readers, read, jobs))
+        for _ in ahead(writers, finish, parsed(parser, images, align, runners, refiners)):
             bar.update()
     return failures
 
@@ -127,32 +119,56 @@ def one_thread_each(streams: int) -> Iterator[None]:
         cv2.setNumThreads(before[1])
 
 
-def open_image(parser: FaceParser, job: Job) -> Opened | DataError:
-    """Read one image and bring it to the network's size, or return why it cannot be read."""
+def open_image(parser: FaceParser, job: Job, align: Align) -> OpenedPhoto | DataError:
+    """Read one image and bring what may be faces to the network's size, or return why it cannot be read."""
     try:
         image = to_array(job.path)
     except DataError as error:
         return error
-    return Opened(job, image, parser.prepare(image))
+    return OpenedPhoto(parser.look(image, align), job)
+
+
+def parsed(parser: FaceParser, images: Iterable[P], align: Align, runners: Executor, refiners: Executor) -> Iterator[P]:
+    """Yield images with the scores of their faces, in order; a few are in each stage at a time.
+
+    Args:
+        parser: what parses.
+        images: with the views that `FaceParser.look` gave.
+        align: the same as for `look`.
+        runners: where the network runs.
+        refiners: where faces are framed anew between its two runs.
+    """
+
+    def run(batch: Sequence[P]) -> list[P]:
+        return with_scenes(batch, parser.score([one.scene for one in batch]))
+
+    def refine(one: P) -> P:
+        return replace(one, scene=parser.refine(one.scene))
+
+    def seen(these: Iterable[P]) -> Iterator[P]:
+        return chain.from_iterable(ahead(runners, run, in_batches(these, parser.backend.batch)))
+
+    return seen(images) if align == "none" else seen(ahead(refiners, refine, seen(images)))
 
 
 def in_batches(images: Iterable[P], size: int) -> Iterator[list[P]]:
     """Yield up to `size` images at a time that follow each other and are as large as one another for the network."""
-    for _, alike in groupby(images, key=lambda one: one.prepared.shape):
+    for _, alike in groupby(images, key=lambda one: one.scene.shape):
         while batch := list(islice(alike, size)):
             yield batch
 
 
-def run_batch(parser: FaceParser, batch: Sequence[P]) -> list[tuple[P, list[Scores]]]:
-    """Return each image with its score maps (h, w, 19)."""
-    maps = parser.backend(np.stack([one.prepared for one in batch]))
-    return [(one, [m[i] for m in maps]) for i, one in enumerate(batch)]
+def with_scenes(batch: Sequence[P], scenes: Sequence[Scene]) -> list[P]:
+    """Return the images of a batch with these scenes."""
+    return [replace(one, scene=scene) for one, scene in zip(batch, scenes, strict=True)]
 
 
-def finish_image(parser: FaceParser, opened: Opened, scores: Sequence[Scores], results: Results) -> None:
-    """Turn an image's score maps into a face and write it."""
-    face = parser.face(scores, (opened.image.shape[0], opened.image.shape[1]))
-    results.write(Photo(opened.job.path, opened.job.file, opened.job.stem, opened.image), [face])
+def finish_image(parser: FaceParser, photo: OpenedPhoto, results: Results) -> None:
+    """Turn a photo's scores into faces and write them; none is told."""
+    job, faces = photo.job, parser.faces(photo.scene)
+    if not faces:
+        tqdm.write(f"no face: {job.path}", file=sys.stderr)
+    results.write(Photo(job.path, job.file, job.stem, photo.scene.image), faces)
 
 
 def ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:

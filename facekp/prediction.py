@@ -13,6 +13,7 @@ from omegaconf import MISSING
 
 from facekp.backends import BACKENDS
 from facekp.config import expand, require
+from facekp.detect import HAAR
 from facekp.errors import ConfigError, DataError
 from facekp.formats import PHOTO_FORMATS, RUN_FORMATS
 from facekp.formats.pictures import MASK, OVERLAY
@@ -20,6 +21,7 @@ from facekp.formats.plain import JSON
 from facekp.formats.svg import SVG
 from facekp.formats.table import CSV
 from facekp.keypoints import KeypointConfig
+from facekp.parser import ALIGNS
 from facekp.smoothing import OneEuroConfig
 
 EXPORTS = (*PHOTO_FORMATS, *RUN_FORMATS)
@@ -49,6 +51,10 @@ class PredictConfig:
         default_factory=lambda: ["mask", "overlay", "json"],
         metadata={"help": f"what is written: any of {', '.join(EXPORTS)}"},
     )
+    align: str = field(
+        default="auto", metadata={"help": "auto: find the faces; none: each photo is one, framed as in CelebA-HQ"}
+    )
+    detector: str = field(default=HAAR, metadata={"help": "what finds them: haar, or the path of a YuNet .onnx file"})
     keypoints: KeypointConfig = field(default_factory=KeypointConfig)
     smooth: bool = field(default=True, metadata={"help": "smooth the key points of videos over time"})
     one_euro: OneEuroConfig = field(default_factory=OneEuroConfig)
@@ -56,6 +62,7 @@ class PredictConfig:
     def __post_init__(self) -> None:
         """Check values."""
         require("backend", self.backend, self.backend in BACKENDS, f"choose one of {', '.join(BACKENDS)}")
+        require("align", self.align, self.align in ALIGNS, f"choose one of {', '.join(ALIGNS)}")
         require("devices", self.devices, self.devices >= 1, "give at least 1")
         for name in self.export or ["nothing"]:
             require("export", name, name in EXPORTS, f"choose from {', '.join(EXPORTS)}, as in export=[json,coco]")

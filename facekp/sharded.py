@@ -13,13 +13,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from facekp.backends import is_onnx
 from facekp.errors import ConfigError, DataError
-from facekp.parser import FaceParser
-from facekp.pipeline import LOOK_AHEAD, Job, Opened, finish_image, in_batches, open_image, run_batch
+from facekp.parser import Align, FaceParser
+from facekp.pipeline import LOOK_AHEAD, Job, OpenedPhoto, finish_image, in_batches, open_image, with_scenes
 from facekp.prediction import PredictConfig
 from facekp.results import Results
-from facekp.upsample import Scores
-
-Parsed = list[tuple[Opened, list[Scores]]]
 
 
 def parse_files_sharded(
@@ -72,23 +69,29 @@ class _Share(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Load the network on this process's own device."""
         c = self.config
-        self.parser = FaceParser.from_checkpoint(c.ckpt, str(self.device), c.backend, c.keypoints)
+        self.parser = FaceParser.from_checkpoint(c.ckpt, str(self.device), c.backend, c.keypoints, c.detector)
 
     def predict_dataloader(self) -> "DataLoader[Any]":
         """Return this process's images, read in other processes while the network runs."""
         own = self.jobs[self.global_rank :: self.trainer.world_size]
         # By keyword: Lightning makes the loader anew from its arguments.
         return DataLoader(
-            dataset=_Photos(self.parser, own), batch_size=self.parser.backend.batch, collate_fn=list, num_workers=1
+            dataset=_Photos(self.parser, own, cast(Align, self.config.align)),
+            batch_size=self.parser.backend.batch,
+            collate_fn=list,
+            num_workers=1,
         )
 
-    def predict_step(self, batch: list[Opened | DataError]) -> Parsed:
-        """Return the score maps of a batch's images."""
+    def predict_step(self, batch: list[OpenedPhoto | DataError]) -> list[OpenedPhoto]:
+        """Return a batch's images with the scores of their faces."""
         for failure in (str(one) for one in batch if isinstance(one, DataError)):
             self.failures.append(failure)
             print(f"skipped: {failure}", file=sys.stderr)
-        readable = [one for one in batch if isinstance(one, Opened)]
-        return [one for alike in in_batches(readable, len(batch)) for one in run_batch(self.parser, alike)]
+        readable = [one for one in batch if isinstance(one, OpenedPhoto)]
+        return [one for alike in in_batches(readable, len(batch)) for one in self._parse(alike)]
+
+    def _parse(self, alike: list[OpenedPhoto]) -> list[OpenedPhoto]:
+        return with_scenes(alike, self.parser.parse([one.scene for one in alike]))
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Leave pixels where they are: the backend takes them to its device."""
@@ -101,16 +104,17 @@ class _Share(pl.LightningModule):
         self.failures = [failure for own in everyones for failure in own]
 
 
-class _Photos(Dataset[Opened | DataError]):
-    def __init__(self, parser: FaceParser, jobs: Sequence[Job]) -> None:
+class _Photos(Dataset[OpenedPhoto | DataError]):
+    def __init__(self, parser: FaceParser, jobs: Sequence[Job], align: Align) -> None:
         self.parser = parser
         self.jobs = jobs
+        self.align = align
 
     def __len__(self) -> int:
         return len(self.jobs)
 
-    def __getitem__(self, index: int) -> Opened | DataError:
-        return open_image(self.parser, self.jobs[index])
+    def __getitem__(self, index: int) -> OpenedPhoto | DataError:
+        return open_image(self.parser, self.jobs[index], self.align)
 
 
 class _Writer(BasePredictionWriter):
@@ -123,14 +127,14 @@ class _Writer(BasePredictionWriter):
         self.pending: list[Future[None]] = []
 
     def write_on_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, prediction: Parsed, *_: Any
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, prediction: list[OpenedPhoto], *_: Any
     ) -> None:
         """Hand a batch's images to the writing threads."""
         parser = cast(_Share, pl_module).parser
-        for opened, scores in prediction:
+        for photo in prediction:
             while len(self.pending) > LOOK_AHEAD:
                 self.pending.pop(0).result()
-            self.pending.append(self.pool.submit(finish_image, parser, opened, scores, self.results))
+            self.pending.append(self.pool.submit(finish_image, parser, photo, self.results))
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Wait for the last."""

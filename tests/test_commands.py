@@ -50,7 +50,8 @@ def test_predict_writes_every_photo_and_reports_the_broken_one(checkpoint: Path,
     noise = np.random.default_rng(0).integers(0, 256, (80, 100, 3), dtype=np.uint8)
     Image.fromarray(noise).save(photos / "good.jpg")
     (photos / "truncated.jpg").write_bytes((photos / "good.jpg").read_bytes()[:600])
-    done = run("predict.py", f"ckpt={checkpoint}", f"source={photos}", f"out={out}", "keypoints.n=7", "device=cpu")
+    settings = ("keypoints.n=7", "device=cpu", "align=none")
+    done = run("predict.py", f"ckpt={checkpoint}", f"source={photos}", f"out={out}", *settings)
     assert done.returncode == 1
     assert "truncated.jpg" in done.stderr
     assert "Traceback" not in done.stderr
@@ -119,7 +120,7 @@ def test_two_processes_parse_every_photo_once_and_as_one_does(checkpoint: Path, 
         (photos / f"{i}.jpg").write_bytes(b"no picture")
     for out, devices in (("one", 1), ("two", 2)):
         arguments = (f"ckpt={checkpoint}", f"source={photos}", f"out={tmp_path / out}", f"devices={devices}")
-        arguments += ("export=[mask,overlay,json,svg,labelme,coco,csv]",)
+        arguments += ("export=[mask,overlay,json,svg,labelme,coco,csv]", "align=none")
         done = run("predict.py", *arguments, "device=cpu")
         assert done.returncode == 1, done.stderr
         assert done.stdout.count("5 of 7 parsed") == 1

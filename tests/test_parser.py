@@ -113,8 +113,8 @@ def test_confidence_is_the_mean_softmax_over_the_mask():
 
 
 def test_unknown_alignment_and_device_are_named(parser):
-    with pytest.raises(ConfigError, match="align is 'auto'"):
-        parser(picture(64, 64, 0, 0, 8), align="auto")
+    with pytest.raises(ConfigError, match="align is 'eyes': choose one of none, auto"):
+        parser(picture(64, 64, 0, 0, 8), align="eyes")
     for device in ("cuda:99", "meta"):  # the second is one of torch's, without values
         with pytest.raises(ConfigError, match=f"device is '{device}'"):
             resolve_device(device)

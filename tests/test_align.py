@@ -1,0 +1,545 @@
+"""Faces anywhere in a photo: crops by hand, and drawn faces found, parsed by their labels and put back."""
+
+import json
+import pickle
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+from matplotlib.cbook import get_sample_data
+from PIL import Image
+
+from benchmarks.align import Case, measure
+from benchmarks.labels import LabelParser, Labels
+from facekp.align import PLACES, distinct, fit, locate, refine
+from facekp.attributes import ATTRIBUTES
+from facekp.contours import trace
+from facekp.crops import Crop, cut, within
+from facekp.data.layout import read_index
+from facekp.data.synthetic import draw_face
+from facekp.detect import BOX_MIDDLE, BOX_SIDE, HaarDetector, YuNetDetector, open_detector
+from facekp.errors import ConfigError
+from facekp.images import read_label
+from facekp.pipeline import list_jobs, parse_files
+from facekp.placing import give_way
+from facekp.prediction import PredictConfig
+from facekp.results import Results
+from facekp.sharded import _Share
+
+SKIN, NOSE, L_EYE, R_EYE, U_LIP = (ATTRIBUTES.index(name) for name in ("skin", "nose", "l_eye", "r_eye", "u_lip"))
+
+
+def near(crop, frame, within=0.05):
+    return crop.away(frame) < within
+
+
+# Crops
+
+
+def test_matrix_takes_the_centres_of_pixels_to_the_photo():
+    # A square of 8 pixels at (10, 20), seen at 4 x 4: a pixel is 2 wide, the first one's centre is (11, 21) from the
+    # photo's corner, so (10.5, 20.5) where the centre of the first pixel is (0, 0).
+    np.testing.assert_allclose(Crop(10 + 20j, 8).matrix(4), [[2, 0, 10.5], [0, 2, 20.5]])
+    # Turned by a quarter, clockwise as seen: one pixel to the right in it is two pixels down in the photo.
+    np.testing.assert_allclose(Crop(10 + 20j, 8j).matrix(4), [[0, -2, 8.5], [2, 0, 20.5]])
+
+
+def test_box_and_distance():
+    crop = Crop.around(50 + 40j, 20)
+    assert crop.origin == 40 + 30j
+    assert crop.box((100, 55)) == (40, 30, 55, 50)  # the photo ends at 55
+    assert Crop.around(50 + 40j, 20 * np.exp(1j * np.pi / 4)).box((100, 100)) == pytest.approx(
+        (50 - 200**0.5, 40 - 200**0.5, 50 + 200**0.5, 40 + 200**0.5)
+    )
+    assert crop.away(Crop(43 + 34j, 20)) == pytest.approx(5 / 20)  # all corners move by 3 and 4
+    assert Crop.central((60, 100)) == Crop(20, 60)
+
+
+@pytest.mark.parametrize("turn", [1, 1j, -1, -1j])
+def test_cut_takes_the_pixels_themselves_where_nothing_is_enlarged(turn):
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    crop = Crop.around(30 + 22j, 16 * turn)
+    quarters = {1: 0, 1j: 1, -1: 2, -1j: 3}[turn]
+    np.testing.assert_array_equal(cut(image, crop, 16), np.rot90(image[14:30, 22:38], quarters))
+
+
+def test_cut_averages_what_shrinks():
+    # Columns of 0 and 255 by turns: at an eighth of the size every pixel is their mean, whatever the turn.
+    image = np.zeros((400, 400, 3), np.uint8)
+    image[:, ::2] = 255
+    for angle in (0, 0.4):
+        small = cut(image, Crop.around(200 + 200j, 240 * np.exp(1j * angle)), 30)
+        np.testing.assert_allclose(small, 127.5, atol=2)
+
+
+def test_beyond_the_border_the_photo_is_mirrored_and_known_to_be_beyond():
+    image = np.arange(20, dtype=np.uint8)[None, :, None].repeat(20, 0).repeat(3, 2)
+    crop = Crop(-4 + 0j, 16)
+    assert cut(image, crop, 16)[0, :8, 0].tolist() == [4, 3, 2, 1, 0, 1, 2, 3]
+    inside = within(crop, 16, (20, 20))
+    assert inside[:, 4:].all()
+    assert not inside[:, :4].any()
+
+
+# Frames
+
+
+@pytest.mark.parametrize("edge", [300 + 0j, 20 * np.exp(0.5j), 4000 * np.exp(-0.7j)])
+def test_fit_finds_the_frame_that_faces_were_put_in(edge):
+    frame = Crop(123 - 45j, edge)
+    crop, residual = fit({name: frame.at(PLACES[name]) for name in ("l_eye", "r_eye", "nose", "mouth")})
+    assert near(crop, frame, 1e-9)
+    assert residual < 1e-9
+
+
+def test_residual_is_the_distance_in_sides():
+    # Between two points a square fits always. Of four at (+-0.5, +-0.5), one pair moved out and one in by 0.1 cancel.
+    crop, residual = fit({"l_eye": Crop(0, 100).at(PLACES["l_eye"]), "r_eye": Crop(0, 100).at(PLACES["r_eye"])})
+    assert near(crop, Crop(0, 100), 1e-9)
+    assert residual < 1e-9
+    points = {name: Crop(0, 100).at(PLACES[name]) for name in ("l_eye", "r_eye", "nose", "mouth")}
+    _, residual = fit(points | {"nose": points["nose"] + 10j})
+    # The frame gives way a little: 0.1 / 2 is what is left with three others fixed at their mean.
+    assert 0.03 < residual < 0.05
+
+
+def face_mask(side=200, **moved):
+    """Return a mask with a disc at each part's place, moved by so much of the side."""
+    mask = np.full((side, side), SKIN, np.uint8)
+    for name, class_id in (("l_eye", L_EYE), ("r_eye", R_EYE), ("nose", NOSE), ("mouth", U_LIP)):
+        place = (PLACES[name] + moved.get(name, 0)) * side
+        if name not in moved or moved[name] is not None:
+            cv2.circle(mask, (round(place.real - 0.5), round(place.imag - 0.5)), 8, class_id, cv2.FILLED)
+    return mask
+
+
+def test_parts_are_located_and_the_nearest_of_several_is_taken():
+    mask = face_mask()
+    assert locate(mask, "nose") == pytest.approx(PLACES["nose"], abs=0.003)
+    cv2.circle(mask, (20, 20), 8, NOSE, cv2.FILLED)  # a neighbour's
+    assert locate(mask, "nose") == pytest.approx(PLACES["nose"], abs=0.003)
+    assert locate(mask, "eye_g") is None
+    mask[0, 0] = ATTRIBUTES.index("eye_g")  # a pixel is no part
+    assert locate(mask, "eye_g") is None
+
+
+def test_refining_moves_the_frame_to_the_face():
+    crop = Crop.around(500 + 400j, 200 * np.exp(0.3j))
+    assert near(refine(crop, face_mask()), crop, 0.02)  # the discs' middles are rounded to pixels
+    # Everything lies a tenth of the side further right in it.
+    shifted = face_mask(l_eye=0.1, r_eye=0.1, nose=0.1, mouth=0.1)
+    assert near(refine(crop, shifted), Crop(crop.at(0.1), crop.edge), 0.02)
+
+
+def test_what_is_no_face():
+    crop = Crop(0, 200)
+    assert refine(crop, np.zeros((200, 200), np.uint8)) is None
+    assert refine(crop, np.where(face_mask() == SKIN, np.uint8(0), face_mask())) is None  # parts without skin
+    assert refine(crop, face_mask(mouth=-0.5j)) is None  # a mouth above the eyes
+    assert refine(crop, cv2.rotate(face_mask(), cv2.ROTATE_180)) is None
+    only_nose = np.where(np.isin(face_mask(), (L_EYE, R_EYE, U_LIP)), np.uint8(SKIN), face_mask())
+    assert refine(crop, only_nose) is None
+    hidden = np.where(np.isin(face_mask(), (L_EYE, R_EYE)), np.uint8(SKIN), face_mask())
+    assert refine(crop, hidden) == crop  # hair over the eyes
+
+
+def test_one_of_each_face_is_kept():
+    first, again, beside, larger = (Crop.around(m, e) for m, e in ((100, 100), (110, 90), (150, 100), (100, 300)))
+    assert distinct([first, again, beside, larger]) == [first, beside, larger]
+
+
+# Outlines
+
+
+def test_outlines_are_cut_at_the_photos_border():
+    mask = np.zeros((20, 20), bool)
+    mask[5:15, 5:15] = True
+    (outline,) = trace(mask, method="contour")
+    # The crop's first pixel is (-10, 50) in the photo: of the square, x from -0.5 to 4.5 is left.
+    part = outline.moved(np.array([[1.0, 0, -10], [0, 1, 50]]), (100, 200))
+    np.testing.assert_allclose([*part.points.min(0), *part.points.max(0)], [-0.5, 54.5, 4.5, 64.5], atol=0.05)
+    assert part.area == pytest.approx(50, abs=1)
+    on_border = part.points[:, 0] == -0.5
+    np.testing.assert_array_equal(part.cut, on_border & np.roll(on_border, -1))
+    assert not part.cut[0]
+    assert part.cut.any()
+    assert outline.moved(np.array([[1.0, 0, -50], [0, 1, 50]]), (100, 200)).area == 0
+
+
+def test_background_wins_nearer_to_another_face():
+    grid = np.zeros((129, 129, 19), np.float32)
+    grid[..., SKIN] = 10
+    own, other = Crop(0, 100), Crop(60, 100)  # the line between them is x = 80 of 100
+    winner = give_way(grid, own, [other]).argmax(2)
+    x = np.linspace(0, 1, 129)
+    np.testing.assert_array_equal(winner, np.broadcast_to(np.where(x < 0.8, SKIN, 0), winner.shape))
+    assert (grid.argmax(2) == SKIN).all()
+    # Half as large and its middle 50 away: nearer where d(other) < d(own) / 2, a disc around it
+    small = Crop.around(50 + 100j, 50)
+    winner = give_way(grid, own, [small]).argmax(2)
+    y = np.linspace(0, 100, 129)
+    # On the vertical through both middles, at 50 and 100: |y - 100| < |y - 50| / 2 from y = 83.3 on.
+    np.testing.assert_array_equal(winner[:, 64], np.where(y < 250 / 3, SKIN, 0))
+
+
+# Photos
+
+
+def drawn(seed):
+    face = draw_face(seed)
+    label = np.zeros(face.image.shape[:2], np.uint8)
+    for name, mask in face.masks.items():
+        label[mask] = ATTRIBUTES.index(name)
+    return face.image, label
+
+
+def paste(size, *faces):
+    """Return a photo of `size` (H, W) with drawn faces, each a seed and a frame, and its label."""
+    height, width = size
+    ramp = np.linspace(60, 200, width).astype(np.uint8)
+    photo, label = np.broadcast_to(ramp[:, None], (height, width, 3)).copy(), np.zeros(size, np.uint8)
+    for seed, frame in faces:
+        face, own = drawn(seed)
+        pixels = min(512, round(frame.side))
+        small = cv2.resize(face, (pixels, pixels), interpolation=cv2.INTER_AREA)
+        turned = cv2.warpAffine(small, frame.matrix(pixels), (width, height), borderMode=cv2.BORDER_REFLECT_101)
+        inside = put_back(np.ones_like(own), frame, size) == 1
+        photo[inside], label[inside] = turned[inside], put_back(own, frame, size)[inside]
+    return photo, label
+
+
+def put_back(mask, frame, size):
+    return cv2.warpAffine(mask, frame.matrix(len(mask)), size[::-1], flags=cv2.INTER_NEAREST)
+
+
+def mean_iou(truth, guess):
+    classes = np.union1d(truth, guess)[1:]
+    return np.mean([((truth == i) & (guess == i)).sum() / ((truth == i) | (guess == i)).sum() for i in classes])
+
+
+def parse(photo, label, align="auto", detector=None):
+    parser = LabelParser(detector)
+    parser.label = label
+    return parser(photo, align)
+
+
+def aligned_iou(seed, frame, label):
+    """Return the IoU of a face's parse, framed as it is, in the photo that it is put into."""
+    face, own = drawn(seed)
+    return mean_iou(label, put_back(parse(face, own, "none")[0].mask, frame, label.shape))
+
+
+def turned(middle, side, degrees):
+    return Crop.around(middle, side * np.exp(1j * np.radians(degrees)))
+
+
+@pytest.mark.parametrize(
+    ("size", "frame"),
+    [
+        ((600, 900), turned(300 + 250j, 120, 0)),
+        ((600, 900), turned(500 + 300j, 300, 30)),
+        ((600, 900), turned(400 + 300j, 300, -30)),
+        ((4000, 4400), turned(2100 + 1950j, 3800, 12)),
+    ],
+)
+def test_a_face_is_found_and_parsed_nearly_as_if_it_were_framed(size, frame):
+    photo, label = paste(size, (0, frame))
+    (face,) = parse(photo, label)
+    assert face.mask.shape == size
+    assert mean_iou(label, face.mask) >= 0.9 * aligned_iou(0, frame, label)
+    # The same point of the nose, from its upright frame: key points turn with the face.
+    alone, own = drawn(0)
+    (upright,) = parse(alone, own, "none")
+    matrix = frame.matrix(512)
+    want = upright.keypoints["nose"] @ matrix[:, :2].T + matrix[:, 2]
+    np.testing.assert_allclose(face.keypoints["nose"], want, atol=0.02 * frame.side)
+    assert face.attributes["nose"].area == np.count_nonzero(face.mask == NOSE)
+    assert face.attributes["nose"].contours[0].area == pytest.approx(face.attributes["nose"].area, rel=0.05)
+
+
+def test_several_faces_come_largest_first_and_keep_to_themselves():
+    frames = [turned(180 + 200j, 200, 20), turned(640 + 300j, 420, -10), turned(395 + 420j, 230, 0)]
+    photo, label = paste((600, 900), *enumerate(frames))
+    faces = parse(photo, label)
+    assert len(faces) == 3
+    for face, number in zip(faces, (1, 2, 0), strict=True):
+        frame = frames[number]
+        eye = face.keypoints["l_eye"].astype(float) @ (1, 1j)
+        assert abs(eye.mean() - frame.at(PLACES["l_eye"])) < 0.06 * frame.side
+        assert face.box[0] < frame.middle.real < face.box[2]
+        # Nothing of another's middle is this one's.
+        for other in (frames[i] for i in range(3) if i != number):
+            assert face.mask[round(other.middle.imag), round(other.middle.real)] == 0
+
+
+def test_a_face_that_the_border_cuts():
+    size = (500, 700)
+    frame = turned(100 + 240j, 320, 8)  # a fifth of it lies beyond
+    photo, label = paste(size, (0, frame))
+    (face,) = parse(photo, label)
+    assert mean_iou(label, face.mask) >= 0.9 * aligned_iou(0, frame, label)
+    assert face.box[0] == 0
+    points = np.concatenate([c.points for a in face.attributes.values() for c in a.contours])
+    assert points.min() >= -0.5
+    hair = face.attributes["hair"].contours[0]
+    assert hair.cut.any()
+    assert (face.keypoints["hair"][:, 0] > 0.5).mean() > 0.9
+
+
+@pytest.mark.parametrize("method", ["canny", "contour"])
+def test_a_photo_framed_as_in_celeba_hq_is_taken_as_it_is(method):
+    image, label = drawn(0)
+    parser = LabelParser()
+    parser.keypoints.method = method
+    parser.label = label
+    (aligned,), (whole,) = parser(image, "auto"), parser(image, "none")
+    np.testing.assert_array_equal(aligned.mask, whole.mask)
+    assert aligned.to_dict() == whole.to_dict()
+
+
+def test_level_lines_are_put_back_too():
+    frame = turned(300 + 250j, 280, 20)
+    photo, label = paste((500, 600), (0, frame))
+    parser = LabelParser()
+    parser.keypoints.method = "contour"
+    parser.label = label
+    (face,) = parser(photo, "auto")
+    nose = face.attributes["nose"].contours[0]
+    assert nose.area == pytest.approx(np.count_nonzero(label == NOSE), rel=0.05)
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 400), (300, 300)])
+def test_no_face_is_an_empty_list(size):
+    photo, label = paste(size)
+    assert parse(photo, label) == []
+    # Boxes without a face in them are dropped.
+    assert parse(photo, label, detector=lambda image: [Crop(2 + 3j, 20), Crop(0, 500)]) == []
+
+
+def test_photos_without_faces_have_files_that_say_so(tmp_path, capsys):
+    photo, label = paste((120, 160))
+    Image.fromarray(photo).save(tmp_path / "none.png")
+    parser = LabelParser()
+    parser.label = label
+    out = tmp_path / "out"
+    results = Results(out, ["mask", "overlay", "json", "svg", "coco", "csv", "labelme"])
+    jobs = list_jobs([tmp_path / "none.png"], out)
+    assert parse_files(parser, jobs, results, "auto") == []
+    results.finish([job.stem for job in jobs])
+    assert f"no face: {tmp_path / 'none.png'}" in capsys.readouterr().err
+    assert json.loads((out / "none.json").read_text())["faces"] == []
+    with Image.open(out / "none.mask.png") as mask:
+        assert not np.array(mask).any()
+    assert json.loads((out / "annotations.json").read_text())["annotations"] == []
+
+
+def test_files_hold_what_the_parser_returns(tmp_path):
+    photo, label = paste((400, 600), (0, turned(180 + 200j, 220, 15)), (1, turned(440 + 200j, 200, 0)))
+    parser = LabelParser()
+    parser.label = label
+    for name in "abc":
+        Image.fromarray(photo).save(tmp_path / f"{name}.png")
+    out = tmp_path / "out"
+    assert parse_files(parser, list_jobs(sorted(tmp_path.glob("*.png")), out), Results(out, ["json"]), "auto") == []
+    want = [face.to_dict() for face in parser(photo, "auto")]
+    assert len(want) == 2
+    for name in "abc":
+        assert json.loads((out / f"{name}.json").read_text())["faces"] == json.loads(json.dumps(want))
+
+
+def test_processes_that_share_photos_find_the_same_faces(tmp_path):
+    photo, label = paste((400, 600), (0, turned(180 + 200j, 220, 15)), (1, turned(440 + 200j, 200, 0)))
+    Image.fromarray(photo).save(tmp_path / "a.png")
+    jobs = list_jobs([tmp_path / "a.png"], tmp_path)
+    share = _Share(PredictConfig(ckpt="x", source="x", out="x"), jobs)
+    share.parser = LabelParser()
+    share.parser.label = label
+    share._trainer = SimpleNamespace(global_rank=0, world_size=1)
+    batch = [share.predict_dataloader().dataset[0]]
+    (parsed,) = share.predict_step(batch)
+    faces = share.parser.faces(parsed.scene)
+    assert [face.to_dict() for face in faces] == [face.to_dict() for face in share.parser(photo, "auto")]
+    assert len(faces) == 2
+
+
+def test_faces_of_videos_are_followed(tmp_path):
+    pytest.importorskip("av")
+    from fractions import Fraction
+
+    from facekp.clips import parse_videos
+    from facekp.video import VideoWriter
+
+    photo, label = paste((400, 600), (0, turned(180 + 200j, 220, 15)), (1, turned(440 + 200j, 180, 0)))
+    with VideoWriter(tmp_path / "clip.mp4", Fraction(25)) as clip:
+        for number in range(3):
+            clip.write(photo, number / 25)
+    parser = LabelParser()
+    parser.label = label
+    out = tmp_path / "out"
+    out.mkdir()
+    assert parse_videos(parser, list_jobs([tmp_path / "clip.mp4"], out), None, "auto", overlay=False) == []
+    frames = [json.loads(line) for line in (out / "clip.jsonl").read_text().splitlines()]
+    assert [[face["track"] for face in frame["faces"]] for frame in frames] == [[0, 1]] * 3
+    assert all(frame["faces"][0]["box"][0] < 180 < frame["faces"][0]["box"][2] for frame in frames)
+
+
+def test_what_cannot_be_asked_for_is_named():
+    photo, label = paste((64, 64))
+    with pytest.raises(ConfigError, match="align is 'all': choose one of none, auto"):
+        parse(photo, label, "all")
+    with pytest.raises(ConfigError, match="2 images are given: give one a call"):
+        parse([photo, photo], label)
+    with pytest.raises(ConfigError, match="align is 'yes': choose one of none, auto"):
+        PredictConfig(ckpt="a", source="b", out="c", align="yes")
+
+
+def test_the_network_sees_only_what_may_be_a_face_and_each_once():
+    class Counting(Labels):
+        batch = 2
+        calls = ()
+
+        def __call__(self, images):
+            self.calls += (len(images),)
+            return super().__call__(images)
+
+    frame = turned(300 + 250j, 280, 20)
+    photo, label = paste((500, 600), (0, frame))
+    parser = LabelParser(lambda image: [Crop.around(290 + 250j, 300), Crop(0, 40), Crop(500, 40)])
+    parser.backend, parser.label = Counting(), label
+    assert len(parser(photo, "auto")) == 1
+    # Three boxes, two at a time, the middle of the photo being that of the first; then the one face, framed anew.
+    assert parser.backend.calls == (2, 1, 1)
+
+
+def test_what_is_a_face_only_at_the_first_look_is_none():
+    class Dreaming(Labels):
+        looks = 0
+
+        def __call__(self, images):
+            self.looks += 1
+            return super().__call__(images if self.looks == 1 else np.zeros_like(images))
+
+    frame = turned(300 + 250j, 280, 20)
+    photo, label = paste((500, 600), (0, frame))
+    parser = LabelParser(lambda image: [Crop.around(290 + 250j, 300)])
+    parser.backend, parser.label = Dreaming(), label
+    assert parser(photo, "auto") == []
+    assert parser.backend.looks == 2
+
+
+# Detectors
+
+
+def test_the_cascade_finds_drawn_faces_where_they_are():
+    frames = [turned(200 + 200j, 240, 0), turned(600 + 220j, 260, 30), turned(400 + 520j, 250, -30)]
+    photo, _ = paste((760, 900), *enumerate(frames))
+    crops = HaarDetector()(photo)
+    for frame in frames:
+        assert min(crop.away(frame) for crop in crops) < 0.2
+
+
+def test_the_cascade_finds_a_real_face():
+    # Of Rear Admiral Grace Hopper, a work of the US Navy and in the public domain; matplotlib brings it along.
+    with Image.open(get_sample_data("grace_hopper.jpg", asfileobj=False)) as portrait:
+        photo = np.array(portrait.convert("RGB"))
+    crops = HaarDetector()(photo)
+    # Between her eyes and her mouth, by a ruler; her face is about 170 pixels wide.
+    assert any(abs(crop.middle - (262 + 215j)) < 35 and 280 < crop.side < 460 for crop in crops)
+
+
+def test_a_box_is_put_into_the_frame_of_a_face(monkeypatch):
+    # The cascade is told to see one box of the turned copy; the crop must hold the box's middle and side.
+    detector = HaarDetector()
+    seen = []
+
+    class Cascade:
+        def detectMultiScale3(self, picture, *_, **__):  # noqa: N802  # OpenCV's name
+            seen.append(picture.shape)
+            return [(100, 60, 50, 50)], [3], [1.0]
+
+    monkeypatch.setattr(detector, "_cascade", Cascade)
+    # A photo of 480 x 960, not shrunk for the upright look, halved for both turned ones.
+    crops = detector(np.zeros((480, 960, 3), np.uint8))
+    assert seen[0] == (480, 960)
+    upright = next(crop for crop in crops if abs(crop.edge.imag) < 1e-9)
+    assert upright.side == pytest.approx(50 / BOX_SIDE)
+    assert upright.at(BOX_MIDDLE) == pytest.approx(125 + 85j)
+    # Turned: 480 x 240 by 30 degrees needs 480 cos + 240 sin = 535.7 by 480 sin + 240 cos = 447.8 pixels.
+    assert seen[1] == seen[2] == (448, 536)
+    for crop in (crop for crop in crops if crop is not upright):
+        angle = np.angle(crop.edge)
+        assert abs(np.degrees(angle)) == pytest.approx(30)
+        assert crop.side == pytest.approx(2 * 50 / BOX_SIDE)
+        # From the copy's middle, turned, to the photo's: (240, 120) + (125 - 267.85, 85 - 223.9) e^ia, doubled.
+        want = 2 * (240 + 120j + (125 - 267.85 + (85 - 223.9) * 1j) * np.exp(1j * angle))
+        assert abs(crop.at(BOX_MIDDLE) - want) < 1
+
+
+def test_detectors_that_cannot_be_opened_are_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"detector is '.*none.onnx', which is no file: give haar, or OpenCV's"):
+        open_detector(str(tmp_path / "none.onnx"))
+    (tmp_path / "bad.onnx").write_bytes(b"no network")
+    with pytest.raises(ConfigError, match=r"detector is '.*bad.onnx', which OpenCV cannot load: give haar"):
+        open_detector(str(tmp_path / "bad.onnx"))
+
+
+def test_detectors_go_to_other_processes():
+    photo, _ = paste((400, 500), (0, turned(240 + 200j, 260, 0)))
+    detector = HaarDetector()
+    assert pickle.loads(pickle.dumps(detector))(photo) == detector(photo) != []
+
+
+def test_yunets_points_are_read_in_their_order(tmp_path, monkeypatch):
+    """A network of YuNet's outputs that sees, whatever the picture, one face at one cell of stride 16."""
+    onnx = pytest.importorskip("onnx")
+    side, (row, column) = 320, (9, 10)
+    frame = turned(336 + 316j, 280, 10)  # in the photo, which is twice as large
+    places = [frame.at(PLACES[n]) / 2 for n in ("r_eye", "l_eye", "nose")] + [frame.at(PLACES["mouth"]) / 2] * 2
+    outputs = {}
+    for stride in (8, 16, 32):
+        cells = (side // stride) ** 2
+        for name, width in (("cls", 1), ("obj", 1), ("bbox", 4), ("kps", 10)):
+            outputs[f"{name}_{stride}"] = np.zeros((1, cells, width), np.float32)
+    cell = row * (side // 16) + column
+    outputs["cls_16"][0, cell] = outputs["obj_16"][0, cell] = 0.9
+    outputs["bbox_16"][0, cell] = 0, 0, np.log(5), np.log(5)
+    # OpenCV: point = (offset + cell) * stride
+    outputs["kps_16"][0, cell] = [v for p in places for v in (p.real / 16 - column, p.imag / 16 - row)]
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    nodes = [helper.make_node("ReduceSum", ["input"], ["sum"], keepdims=0)]
+    nodes += [helper.make_node("Mul", ["sum", "zero"], ["nothing"])]
+    nodes += [helper.make_node("Add", [f"{name}_value", "nothing"], [name]) for name in outputs]
+    values = [onnx.numpy_helper.from_array(value, f"{name}_value") for name, value in outputs.items()]
+    values += [onnx.numpy_helper.from_array(np.zeros((), np.float32), "zero")]
+    graph = helper.make_graph(
+        nodes,
+        "yunet",
+        [helper.make_tensor_value_info("input", floats, [1, 3, side, side])],
+        [helper.make_tensor_value_info(name, floats, value.shape) for name, value in outputs.items()],
+        values,
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), tmp_path / "yunet.onnx")
+    detector = YuNetDetector(tmp_path / "yunet.onnx")
+    # The photo is looked at in half its size only where it is larger than that; so the longest side is lowered.
+    monkeypatch.setattr("facekp.detect.YUNET_LONGEST", side)
+    (crop,) = detector(np.zeros((2 * side, 2 * side, 3), np.uint8))
+    assert near(crop, frame, 0.01)
+
+
+# Real faces
+
+
+def test_real_faces_in_pictures_are_parsed_nearly_as_if_they_were_framed(real_root):
+    samples = read_index(real_root)["val"][:3]
+    row = measure(LabelParser(), samples, Case(scale=0.5, angle=30), seed=0)
+    assert row.found == 1
+    assert row.ratio >= 0.9
+
+
+def test_a_real_face_as_it_comes_is_taken_as_it_is(real_root):
+    sample = read_index(real_root)["val"][0]
+    parser = LabelParser()
+    parser.label = read_label(sample.label)
+    (aligned,), (whole,) = parser(sample.image, "auto"), parser(sample.image)
+    np.testing.assert_array_equal(aligned.mask, whole.mask)
