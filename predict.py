@@ -1,35 +1,47 @@
-"""Masks and key points of photos: `python predict.py ckpt=RUN/checkpoints/best.ckpt source=PHOTO out=DIR`."""
+"""Masks and key points of photos and videos: `python predict.py ckpt=RUN/checkpoints/best.ckpt source=FILE out=DIR`."""
 
 import sys
 
 from facekp.cli import parse_cli
 from facekp.config import expand
 from facekp.errors import one_line_errors
-from facekp.folder import make_folder
 from facekp.machine import keep_freed_memory
 from facekp.parser import FaceParser
 from facekp.pipeline import list_jobs, parse_files
-from facekp.prediction import PredictConfig, find_images
+from facekp.prediction import PredictConfig, find_images, is_video, require_pyav
+from facekp.results import Results
 
 
 def main(argv: list[str]) -> int:
     """Parse what `argv` names; return 1 if any file was skipped."""
     keep_freed_memory()
     config = parse_cli(PredictConfig, argv, program="python predict.py", about=__doc__ or "")
-    images = find_images(config.source)
+    files = find_images(config.source)
+    require_pyav(files)
     parser = FaceParser.from_checkpoint(config.ckpt, config.device, config.backend, config.keypoints)
-    jobs = list_jobs(images, make_folder(expand(config.out)))
+    results = Results(expand(config.out), config.export)
+    jobs = list_jobs(files, results.out)
+    photos = [job for job in jobs if not is_video(job.path)]
+    failures: list[str] = []
     # Each process needs an image of its own.
-    devices = min(config.devices, len(jobs))
-    if devices == 1:
-        failures = parse_files(parser, jobs, overlay=config.overlay)
-    else:
+    devices = min(config.devices, len(photos))
+    if devices > 1:
         from facekp.sharded import parse_files_sharded  # Lightning takes seconds to import
 
-        failures, tells = parse_files_sharded(config, jobs, devices)
+        failures, tells = parse_files_sharded(config, photos, devices, results)
         if not tells:
             return 0  # a child that ends otherwise would have Lightning kill the process that tells
-    print(f"{len(images) - len(failures)} of {len(images)} parsed; results in {config.out}")
+    elif photos:
+        failures = parse_files(parser, photos, results)
+    if photos:
+        results.finish([job.stem for job in photos])
+    if len(photos) < len(jobs):
+        from facekp.clips import parse_videos  # PyAV is an extra
+
+        videos = [job for job in jobs if is_video(job.path)]
+        smoothing = config.one_euro if config.smooth else None
+        failures += parse_videos(parser, videos, smoothing, overlay="overlay" in config.export)
+    print(f"{len(files) - len(failures)} of {len(files)} parsed; results in {config.out}")
     if failures:
         print(f"error: {len(failures)} skipped, the first: {failures[0]}", file=sys.stderr)
     return 1 if failures else 0

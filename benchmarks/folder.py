@@ -16,6 +16,7 @@ from facekp.images import UInt8Array
 from facekp.models import build_model
 from facekp.parser import FaceParser
 from facekp.pipeline import list_jobs, parse_files
+from facekp.results import Results
 
 PHOTOS = 24
 PHOTO_SIZE = 512
@@ -34,8 +35,8 @@ def rows(bench: Bench) -> Iterator[Row]:
         for i, photo in enumerate(photos):
             Image.fromarray(faces[i % len(faces)]).save(photo, quality=95)
         jobs = list_jobs(photos, folder)
-        for case, overlay in (("files", False), ("overlays", True)):
-            whole = partial(parse_files, parser, jobs, overlay=overlay)
+        for case, export in (("files", ["mask", "json"]), ("overlays", ["mask", "overlay", "json"])):
+            whole = partial(parse_files, parser, jobs, Results(folder, export))
             ours, bare = alternate(whole, partial(_run, backend, prepared), bench)
             yield make_row(
                 f"folder/{case}",

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, fields, is_dataclass
+from keyword import iskeyword
 from typing import Any, TypeVar, get_origin, get_type_hints
 
 from omegaconf import MISSING, OmegaConf
@@ -78,11 +79,12 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str)
             )
         setting = _find(key, settings)
         try:
-            OmegaConf.update(config, key, _value(setting, text))
+            OmegaConf.update(config, _field(key), _value(setting, text))
         except (OmegaConfBaseException, YAMLError):
             # `from None`: one_line_errors would show OmegaConf's message instead of ours.
             raise ConfigError(f"{key} is '{text}': give {setting.type_name}{setting.remark}") from None
-    for key in sorted(OmegaConf.missing_keys(config), key=list(settings).index):
+    missing = {key.removesuffix("_") for key in OmegaConf.missing_keys(config)}
+    for key in sorted(missing, key=list(settings).index):
         raise ConfigError(f"{key} is not set: give {key}=...{settings[key].remark}")
     filled = OmegaConf.to_object(config)
     if not isinstance(filled, schema):
@@ -93,13 +95,18 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str)
 def _walk(schema: Any, prefix: str = "") -> Iterator[_Setting]:
     hints = get_type_hints(schema)
     for field in fields(schema):
-        key, hint = prefix + field.name, hints[field.name]
+        key, hint = prefix + field.name.removesuffix("_"), hints[field.name]
         if is_dataclass(hint):
             yield from _walk(hint, key + ".")
             continue
         default = field.default if field.default_factory is NO_DEFAULT else field.default_factory()
         required = default is NO_DEFAULT or default == MISSING
         yield _Setting(key, hint, MISSING if required else default, field.metadata.get("help", ""))
+
+
+def _field(key: str) -> str:
+    """Return what a setting's field is called: `class` cannot be one's name, so it is `class_`."""
+    return f"{key}_" if iskeyword(key.rpartition(".")[2]) else key
 
 
 def _find(key: str, settings: dict[str, _Setting]) -> _Setting:

@@ -47,6 +47,7 @@ class DataConfig:
     source: str = "celebamask_hq"
     root: str | None = None  # official or prepared layout; recognised
     cache: str = "~/.cache/facekp"  # where an official or synthetic data set is prepared
+    exclude: str | None = None  # audit.csv; training images whose rows say exclude=yes are left out
     size: int = 512  # pixels; images are brought to this side
     crop: int = 448  # pixels; side of a training crop
     scales: list[float] = field(default_factory=lambda: [0.75, 1, 1.25, 1.5, 1.75, 2])
@@ -138,6 +139,7 @@ class TrainerConfig:
     log_every: int = 10  # steps
     limit_val_batches: Any = 1.0  # a share (float) or a number (int) of validation batches
     gradient_clip: float | None = None
+    sync_batchnorm: bool | None = None  # batch-norm over all processes, which torch has on GPUs only; null: there
     compile: bool = False
     deterministic: bool = False
 

@@ -1,39 +1,22 @@
-"""From a mask to ordered outlines: Canny's edges of every attribute, as closed curves.
+"""From a mask, or the scores behind it, to ordered outlines of every attribute: closed curves, by either method."""
 
-The paper's way: Canny on the mask of one attribute; its edge pixels are the key points. Here they are also put in
-order and brought to sub-pixel precision.
-
-Coordinates are (x, y) in pixels; the centre of the top left pixel is (0, 0).
-"""
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from typing import Final
 
-import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import correlate1d, gaussian_filter1d
 
 from facekp.attributes import NUM_CLASSES
+from facekp.curves import Curve, Flags, Loop, Points, anchored, on_border, signed_area
+from facekp.edges import edge_loops
 from facekp.images import UInt8Array
+from facekp.levels import level_loops, mask_loops
+from facekp.upsample import Scores
 
-Points = npt.NDArray[np.float32]
-"""(n, 2) float32: x, y in pixels."""
-Curve = npt.NDArray[np.float64]
-"""(m, 2) float64, closed: the last point is followed by the first."""
+__all__ = ["METHODS", "Contour", "Points", "trace", "trace_all"]
 
-# A mask is 0 or 255, so that every step's Sobel response is far above both thresholds.
-CANNY_LOW, CANNY_HIGH = 100, 200
-# Of the two pixels beside a vertical or horizontal step Canny keeps the upper left one, so the step itself lies half a
-# pixel to the lower right. Enlarged masks have no other steps.
-CANNY_OFFSET = 0.5
-# Small attributes are enlarged twofold, so that a line of one pixel (a brow's end, a frame of glasses) has an inside.
-ENLARGED_BELOW = 128
-# Standard deviation along the curve, in pixels of the mask, of the Gaussian that turns pixel stairs into a line.
-SMOOTHING = 0.8
-# Of a smooth curve every second point of an enlarged mask says as much as all; short loops keep theirs.
-SHORT_LOOP = 32
+METHODS: Final = ("canny", "contour")
 
 
 @dataclass(frozen=True)
@@ -42,158 +25,96 @@ class Contour:
 
     Attributes:
         points: (m, 2) float32 pixels, in order; the last is followed by the first. Clockwise as seen in the image,
-            counter-clockwise for a hole. It starts at the anchor, see `anchored`.
+            counter-clockwise for a hole. It starts at the anchor, see `facekp.curves.anchored`; where that lies on the
+            image's border, at the next point clockwise that does not.
         area: pixels enclosed.
         hole: whether it bounds a hole.
+        cut: (m,) bool: whether the piece from each point to the next runs along the image's border. There the picture
+            ends, not the attribute.
     """
 
     points: Points
     area: float
     hole: bool
+    cut: Flags
+
+    def moved(self, matrix: npt.NDArray[np.floating], size: tuple[int, int]) -> "Contour":
+        """Return the outline in the photo that its image is a crop of; what lies beyond the photo's border is cut off.
+
+        It keeps its start, so a face that is tilted has its key points where one that is upright has them.
+
+        Args:
+            matrix: (2, 3) float, from pixels of the crop to those of the photo: turned, enlarged and shifted, but not
+                mirrored.
+            size: (H, W) of the photo.
+
+        Returns:
+            An outline in pixels of the photo. Its area is 0 where all of it lies beyond.
+
+        Example:
+            A crop whose first pixel is (x, y) = (-10, 50) in the photo, half of it beyond the photo's left border.
+
+            >>> mask = np.zeros((20, 20), bool)
+            >>> mask[5:15, 5:15] = True
+            >>> (outline,) = trace(mask, method="contour")
+            >>> part = outline.moved(np.array([[1, 0, -10], [0, 1, 50]]), (100, 200))
+            >>> part.points.min(0).tolist(), part.points.max(0).tolist(), round(part.area / outline.area, 2)
+            ([-0.5, 54.5], [4.5, 64.5], 0.5)
+        """
+        height, width = size
+        points = (self.points @ matrix[:, :2].T + matrix[:, 2]).clip(-0.5, (width - 0.5, height - 0.5))
+        points, cut = _opened(points, self.cut | on_border(points, size))
+        return Contour(points.astype(np.float32), abs(signed_area(points)), self.hole, cut)
 
 
-@dataclass(frozen=True)
-class _Loop:
-    """An outline as Canny leaves it, in pixels of the enlarged mask."""
-
-    class_id: int
-    factor: int  # how many times the mask was enlarged
-    chain: npt.NDArray[np.int32]
-    box: tuple[int, int, int, int]  # x, y, width and height of the class, in pixels of the mask
-    hole: bool
-
-
-def trace(mask: npt.NDArray[np.bool_], min_area: float = 0.0) -> list[Contour]:
+def trace(mask: npt.NDArray[np.bool_], min_area: float = 0.0, method: str = "canny") -> list[Contour]:
     """Return the outlines of one mask (H, W) bool; see `trace_all`."""
-    return trace_all(mask.view(np.uint8), min_area).get(1, [])
+    return trace_all(mask.view(np.uint8), min_area, method).get(1, [])
 
 
-def trace_all(mask: UInt8Array, min_area: float = 0.0) -> dict[int, list[Contour]]:
-    """Return the outlines of every class but background, in order, by Canny: parts before holes, each large to small.
+def trace_all(
+    mask: UInt8Array, min_area: float = 0.0, method: str = "canny", grid: Scores | None = None
+) -> dict[int, list[Contour]]:
+    """Return the outlines of every class but background, in order: parts before holes, each large to small.
 
     Args:
         mask: (H, W) uint8, class ids below 19.
         min_area: parts (without their holes) and holes with fewer pixels than this are dropped.
+        method: "canny", the paper's: the edges of the mask. "contour": the lines where the class's score overtakes all
+            others; of a mask without scores, the lines between its pixels and others.
+        grid: (2h + 1, 2w + 1, 19) float32, the scores whose argmax the mask is (`facekp.upsample.sum_on_grid`); it
+            covers the image from border to border. Canny does not look at it.
 
-    Reference: Canny 1986; the edges are those of OpenCV's `Canny` (Sobel, non-maximum suppression, hysteresis).
+    Raises:
+        ValueError: another method.
     """
-    # One array for all classes: getting a new one from the system costs ten times the comparison.
-    own = np.empty(mask.shape, bool)
-    loops = [loop for i in range(1, NUM_CLASSES) for loop in _loops(np.equal(mask, i, out=own), i, min_area)]
     contours: dict[int, list[Contour]] = {}
-    for loop, smooth in _smoothed(loops):
-        factor = loop.factor
-        curve = smooth[:: factor if len(smooth) >= SHORT_LOOP else 1]
-        # From the enlarged frame, one pixel wide, to borders of pixels; smoothing may overshoot sharp corners there.
-        curve = ((curve + CANNY_OFFSET + 0.5) / factor - 1).clip(0, loop.box[2:]) - 0.5 + loop.box[:2]
-        points, area = anchored(curve)
-        if loop.hole:  # the other way round, from the same anchor
-            points = np.concatenate([points[:1], points[:0:-1]])
-        contours.setdefault(loop.class_id, []).append(Contour(points.astype(np.float32), area, loop.hole))
+    for loop in _loops(mask, min_area, method, grid):
+        contours.setdefault(loop.class_id, []).append(_finished(loop, (mask.shape[0], mask.shape[1])))
     return {i: sorted(contours[i], key=lambda c: (c.hole, -c.area)) for i in sorted(contours)}
 
 
-def anchored(points: Curve) -> tuple[Curve, float]:
-    """Turn a closed curve clockwise and start it at its anchor.
-
-    The anchor is where the curve crosses the vertical through its centroid for the topmost time. It moves smoothly
-    with the shape, whereas the topmost point of a flat brow jumps from end to end.
-
-    Args:
-        points: (m, 2) float, a closed curve.
-
-    Returns:
-        points: (m + 1, 2) float: the anchor, then the curve's own points in clockwise order.
-        area: what it encloses.
-    """
-    area = _signed_area(points)
-    if area < 0:
-        points = points[::-1]
-    following = np.concatenate([points[1:], points[:1]])
-    centre = _centroid(points, following)
-    right = points[:, 0] >= centre
-    (crossing,) = (right != np.concatenate([right[1:], right[:1]])).nonzero()
-    if len(crossing) == 0:
-        return np.concatenate([points[:1], points]), abs(area)
-    here, there = points[crossing], following[crossing]
-    share = (centre - here[:, 0]) / (there[:, 0] - here[:, 0])
-    heights = here[:, 1] + share * (there[:, 1] - here[:, 1])
-    first = int(heights.argmin())
-    after = int(crossing[first]) + 1
-    anchor = np.array([[centre, heights[first]]])
-    return np.concatenate([anchor, points[after:], points[:after]]), abs(area)
+def _loops(mask: UInt8Array, min_area: float, method: str, grid: Scores | None) -> Iterator[Loop]:
+    if method not in METHODS:
+        raise ValueError(f"method is '{method}': choose one of {', '.join(METHODS)}")
+    classes = range(1, NUM_CLASSES)
+    if method == "canny":
+        return edge_loops(mask, classes, min_area)
+    return mask_loops(mask, classes, min_area) if grid is None else level_loops(grid, mask, classes, min_area)
 
 
-def _loops(mask: npt.NDArray[np.bool_], class_id: int, min_area: float) -> Iterator[_Loop]:
-    """Yield the outlines of the parts of one class's mask (H, W), and those of their holes."""
-    own = mask.view(np.uint8)
-    x, y, width, height = cv2.boundingRect(own)
-    if not width:
-        return
-    framed = cv2.copyMakeBorder(own[y : y + height, x : x + width] * np.uint8(255), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
-    factor = 2 if max(width, height) < ENLARGED_BELOW else 1
-    large = cv2.resize(framed, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST) if factor == 2 else framed
-    edges = cv2.Canny(large, CANNY_LOW, CANNY_HIGH)
-    if factor == 1:
-        # Beside lines of one pixel and at some corners Canny marks a pixel to the lower right as well.
-        edges = cv2.bitwise_and(edges, cv2.dilate(large, np.ones((2, 2), np.uint8), anchor=(0, 0)))
-    # Non-maximum suppression leaves gaps at sharp corners, so that the edge alone is no closed curve. The edge with the
-    # mask inside it has the same outline and no gap.
-    chains, tree = cv2.findContours(cv2.bitwise_or(edges, large), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    parents = tree[0, :, 3]
-    enclosed = np.array([cv2.contourArea(chain) for chain in chains]) / factor**2
-    holes = parents >= 0
-    area = enclosed - np.bincount(parents[holes], enclosed[holes], minlength=len(chains))
-    kept = area >= min_area
-    kept[holes] &= kept[parents[holes]]
-    for i in np.flatnonzero(kept):
-        yield _Loop(class_id, factor, np.asarray(chains[int(i)][:, 0], np.int32), (x, y, width, height), bool(holes[i]))
+def _finished(loop: Loop, size: tuple[int, int]) -> Contour:
+    """Return a loop in an image of `size` (H, W) in its direction, from its start."""
+    points, area = anchored(loop.curve)
+    if loop.hole:  # the other way round, from the same anchor
+        points = np.concatenate([points[:1], points[:0:-1]])
+    points, cut = _opened(points, on_border(points, size))
+    return Contour(points.astype(np.float32), area, loop.hole, cut)
 
 
-def _smoothed(loops: Sequence[_Loop]) -> Iterator[tuple[_Loop, Curve]]:
-    """Yield each loop with its chain smoothed; they are filtered together, as a call costs more than a chain."""
-    for factor in (1, 2):
-        own = [loop for loop in loops if loop.factor == factor]
-        if not own:
-            continue
-        kernel = _kernel(SMOOTHING * factor)
-        reach = len(kernel) // 2
-        around = [piece for loop in own for piece in _wrapped(loop.chain, reach)]
-        smooth = correlate1d(np.concatenate(around).T.astype(np.float64), kernel).T
-        start = reach
-        for loop in own:
-            yield loop, smooth[start : start + len(loop.chain)]
-            start += len(loop.chain) + 2 * reach
-
-
-def _wrapped(chain: npt.NDArray[np.int32], reach: int) -> tuple[npt.NDArray[np.int32], ...]:
-    """Return the pieces of a closed chain that goes on for `reach` points at both ends."""
-    if len(chain) >= reach:
-        return chain[len(chain) - reach :], chain, chain[:reach]
-    return (chain.take(range(-reach, len(chain) + reach), axis=0, mode="wrap"),)
-
-
-@lru_cache
-def _kernel(sigma: float) -> npt.NDArray[np.float64]:
-    """Return a Gaussian's weights with what it takes away, smoothed in turn, added back (Tukey's twicing).
-
-    A Gaussian alone would shrink a circle of radius r by sigma^2 / 2r; so the error is of fourth order in sigma / r.
-    """
-    reach = int(4 * sigma)
-    once = gaussian_filter1d(np.eye(1, 2 * reach + 1, reach)[0], sigma, mode="constant")
-    twicing: npt.NDArray[np.float64] = 2 * np.pad(once, reach) - np.convolve(once, once)
-    return twicing
-
-
-def _signed_area(points: Curve) -> float:
-    """Return the area enclosed, positive when the curve runs clockwise in an image (y down)."""
-    x, y = points[:, 0], points[:, 1]
-    return float(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1]) / 2
-
-
-def _centroid(points: Curve, following: Curve) -> float:
-    """Return the x of the curve's centroid, each piece weighted by its length."""
-    step = following - points
-    weights = np.hypot(step[:, 0], step[:, 1])
-    total = weights.sum()
-    return float((points[:, 0] + following[:, 0]) @ weights / (2 * total)) if total else float(points[:, 0].mean())
+def _opened(points: Curve, cut: Flags) -> tuple[Curve, Flags]:
+    """Return a curve that starts where it leaves the border, if it started on it."""
+    if not cut[0] or cut.all():
+        return points, cut
+    start = int(cut.argmin())
+    return np.roll(points, -start, 0), np.roll(cut, -start)

@@ -1,5 +1,7 @@
 """Reading pictures and label maps, and writing label maps as palette PNGs."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from facekp.attributes import IGNORE_INDEX, NUM_CLASSES, PALETTE
 from facekp.decode import decode_jpeg, decode_png
@@ -16,33 +19,50 @@ UInt8Array = npt.NDArray[np.uint8]
 
 
 def read_image(path: str | Path) -> UInt8Array:
-    """Read a picture of any mode, turned upright by its EXIF tag.
+    """Read a picture of any mode; of an animation, the first frame. See `to_rgb`.
 
     Returns:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        DataError: the file is missing, truncated or no picture.
+        DataError: the file is missing, may not be read, is damaged, no picture, or has more than 178 million pixels
+            (twice `PIL.Image.MAX_IMAGE_PIXELS`).
     """
-    try:
+    with decoding(f"image {path}", "replace or remove it"):
         data = Path(path).read_bytes()
         pixels = decode_jpeg(data)
-        if pixels is None:
-            with Image.open(BytesIO(data)) as picture:
-                pixels = to_rgb(picture)
-        return pixels
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError, Image.DecompressionBombError) as error:
-        raise DataError(f"image {path}: cannot be read ({_reason(error)}); replace or remove it") from error
+        if pixels is not None:
+            return pixels
+        with Image.open(BytesIO(data)) as picture:
+            return to_rgb(picture)
 
 
 def to_rgb(picture: Image.Image) -> UInt8Array:
-    """Return a picture of any mode as (H, W, 3) uint8 RGB, turned upright by its EXIF tag."""
+    """Return a picture of any mode as (H, W, 3) uint8 RGB, turned upright by its EXIF tag.
+
+    What is transparent is laid over white, as viewers do. 16 bits become the upper 8.
+    """
     upright = ImageOps.exif_transpose(picture)
+    if upright.mode == "F":
+        raise ValueError("pixels are floats of an unknown range; save it with 8 or 16 bits")
     if upright.mode.startswith("I"):
         # 16 bits a pixel (or 32 that hold as many): Pillow would turn all but the darkest into white.
         grey = np.clip(np.array(upright, dtype=np.int64) >> 8, 0, 255).astype(np.uint8)
         upright = Image.fromarray(grey)
+    if upright.has_transparency_data:
+        upright = upright.convert("RGBA")
+        upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
     return np.array(upright.convert("RGB"))
+
+
+@contextmanager
+def decoding(name: str, remedy: str) -> Iterator[None]:
+    """Turn whatever goes wrong while Pillow reads `name` into a DataError."""
+    try:
+        yield
+    except Exception as error:
+        # Damaged bytes lead its decoders to raise nearly anything: struct.error, IndexError, EOFError, zlib.error, ...
+        raise DataError(f"{name}: cannot be read ({_reason(error)}); {remedy}") from error
 
 
 def resize(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:
@@ -63,14 +83,12 @@ def read_label(path: str | Path) -> UInt8Array:
     Raises:
         DataError: the file is missing, truncated, not one channel, or holds another value.
     """
-    try:
+    with decoding(f"label {path}", "make it again"):
         data = Path(path).read_bytes()
         label = decode_png(data)
         if label is None:
             with Image.open(BytesIO(data)) as picture:
                 label = np.array(picture)
-    except (OSError, ValueError, SyntaxError, UnidentifiedImageError) as error:
-        raise DataError(f"label {path}: cannot be read ({_reason(error)}); make it again") from error
     if label.ndim != 2 or label.dtype != np.uint8:
         raise DataError(f"label {path}: {label.dtype} of shape {label.shape}, need one channel of 8 bits")
     # Two fast passes: the largest value, and only where that is 255 the largest below it.
@@ -89,15 +107,25 @@ def palette_image(mask: UInt8Array) -> Image.Image:
     return picture
 
 
-def write_label(path: str | Path, mask: UInt8Array) -> None:
-    """Write `mask` (H, W) uint8, class ids, as a palette PNG."""
-    palette_image(mask).save(path, format="PNG")
+def write_label(path: str | Path, mask: UInt8Array, notes: Mapping[str, str] | None = None) -> None:
+    """Write `mask` (H, W) uint8, class ids, as a palette PNG; `notes` go with it as its text chunks."""
+    info = PngInfo()
+    for key, text in (notes or {}).items():
+        info.add_text(key, text)
+    palette_image(mask).save(path, format="PNG", pnginfo=info)
 
 
 def _reason(error: Exception) -> str:
     """Return the reason without the path, which the message names already."""
-    if isinstance(error, FileNotFoundError):
-        return "no such file"
-    if isinstance(error, UnidentifiedImageError):
-        return "not a picture"
+    for kind, reason in _REASONS.items():
+        if isinstance(error, kind):
+            return reason
     return str(error) or type(error).__name__
+
+
+_REASONS: dict[type[Exception], str] = {
+    FileNotFoundError: "no such file",
+    IsADirectoryError: "a folder, not a picture",
+    PermissionError: "no permission",
+    UnidentifiedImageError: "not a picture",
+}

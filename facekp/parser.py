@@ -5,19 +5,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from facekp.backends import Backend, open_backend
-from facekp.errors import ConfigError, DataError
+from facekp.errors import ConfigError
 from facekp.face import Face, face_from_mask
-from facekp.images import UInt8Array, read_image, resize, to_rgb
+from facekp.images import UInt8Array, resize
+from facekp.inputs import ImageLike, as_images, to_array
 from facekp.keypoints import KeypointConfig
 from facekp.models.heads import STRIDE
 from facekp.upsample import Scores, argmax_at, sum_on_grid
-
-ImageLike = str | Path | Image.Image | UInt8Array
-MIN_SIDE = 32
-"""Images with a side below this many pixels are refused."""
 
 
 class FaceParser:
@@ -29,6 +25,22 @@ class FaceParser:
 
     Attributes:
         size: pixels that the longer side of a photo is brought to; the shorter side follows, to a multiple of 32.
+
+    Example:
+        With random weights, on a drawn face; `FaceParser.from_checkpoint("best.ckpt")` loads what was trained.
+
+        >>> import torch
+        >>> from facekp.backends import TorchBackend
+        >>> from facekp.data.synthetic import draw_face
+        >>> from facekp.models import build_model
+        >>> parser = FaceParser(TorchBackend(build_model("resnet18"), 64, torch.device("cpu")))
+        >>> (face,) = parser(draw_face(0, 96).image)
+        >>> face.mask.shape, face.mask.dtype
+        ((96, 96), dtype('uint8'))
+        >>> all(points.shape == (32, 2) for points in face.keypoints.values())
+        True
+        >>> len(parser(torch.rand(5, 3, 64, 48)))  # a batch gives a face for each of its images
+        5
     """
 
     def __init__(self, backend: Backend, keypoints: KeypointConfig | None = None) -> None:
@@ -56,20 +68,20 @@ class FaceParser:
         """Parse one image or several.
 
         Args:
-            image: a path, a PIL image, an (H, W, 3) uint8 RGB array, or a list of them.
+            image: a path, a PIL image, an array (H, W, 3), a tensor (3, H, W), or several: a list of them, an array
+                (N, H, W, 3) or a tensor (N, 3, H, W). `facekp.inputs.to_array` says what else, and which numbers.
             align: "none": the whole image is taken as one face, framed as in CelebA-HQ.
 
         Returns:
             One face for each image, in their order, in the pixels of its image.
 
         Raises:
-            DataError: an image that cannot be read, is smaller than 32 pixels or is no RGB array.
+            DataError: an image that cannot be read, is smaller than 32 pixels, or has another shape or other numbers.
             ConfigError: another `align`.
         """
         if align != "none":
             raise ConfigError(f"align is {align!r}: this version knows none, so crop the photo to the face")
-        images = image if isinstance(image, Sequence) and not isinstance(image, str) else [image]
-        return [self._parse(to_array(one)) for one in images]
+        return [self._parse(to_array(one)) for one in as_images(image)]
 
     def _parse(self, image: UInt8Array) -> Face:
         return self.face([s[0] for s in self.backend(self.prepare(image)[None])], image.shape[:2])
@@ -85,27 +97,7 @@ class FaceParser:
         """Turn the score maps of one image, (h, w, 19) float32 each, into a face in an image of `size` (H, W)."""
         grid = sum_on_grid(scores)
         # Every second point is the centre of a pixel of the finest map.
-        return face_from_mask(argmax_at(grid, size), _confidence(grid[1::2, 1::2]), self.keypoints)
-
-
-def to_array(image: ImageLike) -> UInt8Array:
-    """Return `image` as an (H, W, 3) uint8 RGB array.
-
-    Raises:
-        DataError: see `FaceParser.__call__`.
-    """
-    if isinstance(image, str | Path):
-        array, name = read_image(image), f"image {image}"
-    elif isinstance(image, Image.Image):
-        array, name = to_rgb(image), "image"
-    else:
-        array, name = np.asarray(image), "image"
-    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8:
-        raise DataError(f"{name}: {array.dtype} array of shape {array.shape}, need (H, W, 3) uint8 RGB")
-    height, width = array.shape[:2]
-    if min(height, width) < MIN_SIDE:
-        raise DataError(f"{name}: {width} x {height} pixels, need at least {MIN_SIDE} x {MIN_SIDE}")
-    return array
+        return face_from_mask(argmax_at(grid, size), _confidence(grid[1::2, 1::2]), self.keypoints, grid)
 
 
 def _confidence(scores: Scores) -> dict[int, float]:

@@ -1,5 +1,6 @@
 """Parsing many files: reading, the network, and tracing and writing go on at the same time."""
 
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -8,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import chain, groupby, islice
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import cv2
 import numpy as np
@@ -16,13 +17,26 @@ import torch
 from tqdm import tqdm
 
 from facekp.errors import DataError
+from facekp.formats import Photo
 from facekp.images import UInt8Array
-from facekp.parser import FaceParser, to_array
-from facekp.prediction import output_names, write_face
+from facekp.inputs import to_array
+from facekp.parser import FaceParser
+from facekp.prediction import output_names
+from facekp.results import Results
 from facekp.upsample import Scores
+
+
+class Prepared(Protocol):
+    """Something with an image as the network sees it."""
+
+    @property
+    def prepared(self) -> UInt8Array:
+        """Return the image, (H, W, 3) uint8 RGB."""
+
 
 T = TypeVar("T")
 R = TypeVar("R")
+P = TypeVar("P", bound=Prepared)
 
 LOOK_AHEAD = 4
 """Images that are being read, and images that are being written, at a time."""
@@ -30,9 +44,10 @@ LOOK_AHEAD = 4
 
 @dataclass(frozen=True)
 class Job:
-    """One image to parse, and where its results go: folder and name."""
+    """One image to parse; see `facekp.formats.Photo`."""
 
     path: Path
+    file: str
     stem: Path
 
 
@@ -47,10 +62,14 @@ class Opened:
 
 def list_jobs(images: Sequence[Path], out: Path) -> list[Job]:
     """Return what is to be done for `images`, with the results in `out`."""
-    return [Job(path, out / name) for path, name in zip(images, output_names(images), strict=True)]
+    root = os.path.commonpath([path.parent for path in images])
+    return [
+        Job(path, path.relative_to(root).as_posix(), out / name)
+        for path, name in zip(images, output_names(images), strict=True)
+    ]
 
 
-def parse_files(parser: FaceParser, jobs: Sequence[Job], *, overlay: bool = True) -> list[str]:
+def parse_files(parser: FaceParser, jobs: Sequence[Job], results: Results) -> list[str]:
     """Parse every image and write its results; a file that cannot be read is told and skipped.
 
     A few images are under way at a time, so memory does not grow with their number.
@@ -58,7 +77,7 @@ def parse_files(parser: FaceParser, jobs: Sequence[Job], *, overlay: bool = True
     Args:
         parser: what parses.
         jobs: what is parsed.
-        overlay: whether the overlay is written.
+        results: what writes the faces; it is left to the caller to finish it.
 
     Returns:
         One message for each image that was skipped.
@@ -82,20 +101,20 @@ def parse_files(parser: FaceParser, jobs: Sequence[Job], *, overlay: bool = True
         return run_batch(parser, batch)
 
     def finish(parsed: tuple[Opened, list[Scores]]) -> None:
-        finish_image(parser, *parsed, overlay=overlay)
+        finish_image(parser, *parsed, results)
 
     streams = min(parser.backend.streams, len(jobs))
     pools = (ThreadPoolExecutor(n) for n in (LOOK_AHEAD, streams, LOOK_AHEAD))
-    with bar, _one_thread_each(streams), ExitStack() as stack:
+    with bar, one_thread_each(streams), ExitStack() as stack:
         readers, runners, writers = (stack.enter_context(pool) for pool in pools)
-        batches = in_batches(readable(_ahead(readers, read, jobs)), parser.backend.batch)
-        for _ in _ahead(writers, finish, chain.from_iterable(_ahead(runners, run, batches))):
+        batches = in_batches(readable(ahead(readers, read, jobs)), parser.backend.batch)
+        for _ in ahead(writers, finish, chain.from_iterable(ahead(runners, run, batches))):
             bar.update()
     return failures
 
 
 @contextmanager
-def _one_thread_each(streams: int) -> Iterator[None]:
+def one_thread_each(streams: int) -> Iterator[None]:
     """Let torch and OpenCV work on one thread a call meanwhile, where several calls go on at a time."""
     before = torch.get_num_threads(), cv2.getNumThreads()
     if streams > 1:
@@ -117,26 +136,26 @@ def open_image(parser: FaceParser, job: Job) -> Opened | DataError:
     return Opened(job, image, parser.prepare(image))
 
 
-def in_batches(images: Iterable[Opened], size: int) -> Iterator[list[Opened]]:
+def in_batches(images: Iterable[P], size: int) -> Iterator[list[P]]:
     """Yield up to `size` images at a time that follow each other and are as large as one another for the network."""
     for _, alike in groupby(images, key=lambda one: one.prepared.shape):
         while batch := list(islice(alike, size)):
             yield batch
 
 
-def run_batch(parser: FaceParser, batch: Sequence[Opened]) -> list[tuple[Opened, list[Scores]]]:
+def run_batch(parser: FaceParser, batch: Sequence[P]) -> list[tuple[P, list[Scores]]]:
     """Return each image with its score maps (h, w, 19)."""
     maps = parser.backend(np.stack([one.prepared for one in batch]))
     return [(one, [m[i] for m in maps]) for i, one in enumerate(batch)]
 
 
-def finish_image(parser: FaceParser, opened: Opened, scores: Sequence[Scores], *, overlay: bool) -> None:
+def finish_image(parser: FaceParser, opened: Opened, scores: Sequence[Scores], results: Results) -> None:
     """Turn an image's score maps into a face and write it."""
     face = parser.face(scores, (opened.image.shape[0], opened.image.shape[1]))
-    write_face(opened.job.stem, opened.image, face, opened.job.path, overlay=overlay)
+    results.write(Photo(opened.job.path, opened.job.file, opened.job.stem, opened.image), [face])
 
 
-def _ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+def ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
     """Yield `function` of each item in order, with a few of them under way in `pool`."""
     pending: deque[Future[R]] = deque()
     for item in items:

@@ -16,18 +16,22 @@ from facekp.errors import ConfigError, DataError
 from facekp.parser import FaceParser
 from facekp.pipeline import LOOK_AHEAD, Job, Opened, finish_image, in_batches, open_image, run_batch
 from facekp.prediction import PredictConfig
+from facekp.results import Results
 from facekp.upsample import Scores
 
 Parsed = list[tuple[Opened, list[Scores]]]
 
 
-def parse_files_sharded(config: PredictConfig, jobs: Sequence[Job], devices: int) -> tuple[list[str], bool]:
+def parse_files_sharded(
+    config: PredictConfig, jobs: Sequence[Job], devices: int, results: Results
+) -> tuple[list[str], bool]:
     """Parse every image once, on several GPUs or CPU processes, each of which writes what it parsed.
 
     Args:
         config: what parses, and how.
         jobs: what is parsed, the same on all processes.
         devices: how many share them, at most as many as there are jobs.
+        results: what writes the faces, with the same settings on all processes.
 
     Returns:
         failures: one message for each image that was skipped, whichever process met it.
@@ -45,7 +49,7 @@ def parse_files_sharded(config: PredictConfig, jobs: Sequence[Job], devices: int
             devices=devices,
             strategy="ddp",
             use_distributed_sampler=False,  # it would repeat images until all processes have as many
-            callbacks=[_Writer(overlay=config.overlay)],
+            callbacks=[_Writer(results)],
             logger=False,
             enable_checkpointing=False,
             enable_model_summary=False,
@@ -112,9 +116,9 @@ class _Photos(Dataset[Opened | DataError]):
 class _Writer(BasePredictionWriter):
     """Trace and write while the network goes on; a few images at a time, so that memory does not grow."""
 
-    def __init__(self, *, overlay: bool) -> None:
+    def __init__(self, results: Results) -> None:
         super().__init__(write_interval="batch")
-        self.overlay = overlay
+        self.results = results
         self.pool = ThreadPoolExecutor(LOOK_AHEAD)
         self.pending: list[Future[None]] = []
 
@@ -126,7 +130,7 @@ class _Writer(BasePredictionWriter):
         for opened, scores in prediction:
             while len(self.pending) > LOOK_AHEAD:
                 self.pending.pop(0).result()
-            self.pending.append(self.pool.submit(finish_image, parser, opened, scores, overlay=self.overlay))
+            self.pending.append(self.pool.submit(finish_image, parser, opened, scores, self.results))
 
     def on_predict_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Wait for the last."""

@@ -34,7 +34,7 @@ def sum_on_grid(maps: Sequence[Scores]) -> Scores:
     total: Scores | None = None
     for scores in reversed(maps):
         if total is not None and total.shape[0] == scores.shape[0] + 1:  # of half the size
-            total = _between(_between(total, 0), 1)
+            total = halfway(halfway(total, 0), 1)
         own = _to_corners(_to_corners(scores, 0), 1)
         if total is not None and total.shape != own.shape:
             raise ValueError(f"score maps of shapes {[m.shape for m in maps]}: each must be half of the one before")
@@ -65,6 +65,15 @@ def argmax_at(grid: Scores, size: tuple[int, int]) -> UInt8Array:
     for k in range(0, len(i), step):
         _fill(mask, grid, rows, columns, i[k : k + step], j[k : k + step])
     return mask
+
+
+def halfway(grid: Scores, axis: int) -> Scores:
+    """Put a point halfway between neighbouring points along `axis`: n becomes 2n - 1."""
+    values = np.moveaxis(grid, axis, 0)
+    out = np.empty((2 * len(values) - 1, *values.shape[1:]), np.float32)
+    out[::2] = values
+    _mean(values, out[1::2])
+    return np.moveaxis(out, 0, axis)
 
 
 class _Axis:
@@ -108,15 +117,6 @@ def _to_corners(scores: Scores, axis: int) -> Scores:
     out[1::2] = values
     out[0], out[-1] = values[0], values[-1]
     _mean(values, out[2:-1:2])
-    return np.moveaxis(out, 0, axis)
-
-
-def _between(grid: Scores, axis: int) -> Scores:
-    """Put a point halfway between neighbouring points along `axis`: n becomes 2n - 1."""
-    values = np.moveaxis(grid, axis, 0)
-    out = np.empty((2 * len(values) - 1, *values.shape[1:]), np.float32)
-    out[::2] = values
-    _mean(values, out[1::2])
     return np.moveaxis(out, 0, axis)
 
 

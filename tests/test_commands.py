@@ -57,7 +57,7 @@ def test_predict_writes_every_photo_and_reports_the_broken_one(checkpoint: Path,
     assert sorted(p.name for p in out.iterdir()) == ["good.json", "good.mask.png", "good.overlay.jpg"]
     content = json.loads((out / "good.json").read_text())
     assert (content["width"], content["height"]) == (100, 80)
-    assert {len(a["keypoints"]) for a in content["attributes"]} == {7}
+    assert {len(a["keypoints"]) for a in content["faces"][0]["attributes"]} == {7}
 
 
 def test_results_beside_the_photos_are_not_parsed(checkpoint: Path, tmp_path: Path) -> None:
@@ -119,13 +119,15 @@ def test_two_processes_parse_every_photo_once_and_as_one_does(checkpoint: Path, 
         (photos / f"{i}.jpg").write_bytes(b"no picture")
     for out, devices in (("one", 1), ("two", 2)):
         arguments = (f"ckpt={checkpoint}", f"source={photos}", f"out={tmp_path / out}", f"devices={devices}")
+        arguments += ("export=[mask,overlay,json,svg,labelme,coco,csv]",)
         done = run("predict.py", *arguments, "device=cpu")
         assert done.returncode == 1, done.stderr
         assert done.stdout.count("5 of 7 parsed") == 1
         assert "error: 2 skipped" in done.stderr
-    names = sorted(path.name for path in (tmp_path / "one").iterdir())
-    assert len(names) == 15
-    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == names
+    names = sorted(str(path.relative_to(tmp_path / "one")) for path in (tmp_path / "one").rglob("*.*"))
+    assert len(names) == 5 * 5 + 2
+    assert sorted(str(path.relative_to(tmp_path / "two")) for path in (tmp_path / "two").rglob("*.*")) == names
+    assert len(json.loads((tmp_path / "one" / "annotations.json").read_text())["images"]) == 5
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
 
@@ -139,7 +141,7 @@ def test_a_single_photo_needs_no_second_process(checkpoint: Path, tmp_path: Path
 
 
 def test_processes_share_the_photos_out() -> None:
-    jobs = [Job(Path(str(i)), Path(str(i))) for i in range(7)]
+    jobs = [Job(Path(str(i)), str(i), Path(str(i))) for i in range(7)]
     shares = []
     for rank in range(3):
         share = _Share(PredictConfig(ckpt="x", source="x", out="x"), jobs)

@@ -4,7 +4,8 @@ import cv2
 import numpy as np
 import pytest
 
-from facekp.contours import anchored, trace, trace_all
+from facekp.contours import trace, trace_all
+from facekp.curves import anchored
 from facekp.errors import ConfigError
 from facekp.keypoints import KeypointConfig, resample
 

@@ -11,11 +11,15 @@ from facekp.config import DataConfig, expand
 from facekp.data.balance import find_classes, repeat_factors
 from facekp.data.dataset import Batch, FaceDataset, Pixels, to_batch
 from facekp.data.decoded import decode_all
+from facekp.data.findings import describe_exclusions, read_exclusions
 from facekp.data.layout import Sample, read_index
 from facekp.data.sources import check_source, prepared_root
 from facekp.data.stream import EvaluationOrder, TrainingStream
 from facekp.data.transforms import evaluation_transform, training_transform
 from facekp.errors import DataError
+
+EXCLUDED = "excluded"
+"""Key of the datamodule's state in a checkpoint."""
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -30,12 +34,14 @@ class FaceDataModule(pl.LightningDataModule):
         total_steps: steps of the whole run.
 
     Raises:
-        DataError: the data set is missing or cannot be used; its folder is checked here, before any data is read.
+        DataError: the data set or `data.exclude` is missing or cannot be used; both are checked here, before any data
+            is read.
     """
 
     def __init__(self, config: DataConfig, *, seed: int, total_steps: int) -> None:
         super().__init__()
         check_source(config)
+        excluded_ids(config)
         self.config = config
         self.seed = seed
         self.total_steps = total_steps
@@ -49,7 +55,7 @@ class FaceDataModule(pl.LightningDataModule):
         """List the samples of every split."""
         if not self.samples:
             root = prepared_root(self.config)
-            self.samples = read_index(root)
+            self.samples = read_index(root, excluded_ids(self.config))
             # Without a validation there would be no checkpoint.
             for split in ("train", "val") if stage == "fit" else (stage.replace("validate", "val"),):
                 self._require(split, root)
@@ -59,8 +65,8 @@ class FaceDataModule(pl.LightningDataModule):
         return to_batch(batch)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what the training stream depends on; it is kept in checkpoints."""
-        return stream_settings(self.config, self.seed)
+        """Return what is kept in checkpoints beside the settings: whom `data.exclude` leaves out."""
+        return {EXCLUDED: describe_excluded(self.config)}
 
     def train_dataloader(self) -> DataLoader[Pixels]:
         """Return the rest of the training stream, in batches."""
@@ -114,14 +120,25 @@ class FaceDataModule(pl.LightningDataModule):
         )
 
     def _require(self, split: str, root: Path) -> None:
+        if not self.samples[split] and self.config.exclude and split == "train":
+            raise DataError(f"data.exclude is '{self.config.exclude}', which leaves out all training images; keep some")
         if not self.samples[split]:
             raise DataError(f"data.root is '{root}', whose index.csv has no '{split}' image; take another data set")
 
 
-def stream_settings(config: DataConfig, seed: int) -> dict[str, Any]:
-    """Return the settings that the training stream depends on, by their names, as plain data."""
-    names = ("size", "crop", "scales", "jitter", "flip", "balance", "balance_below", "batch_size")
-    return {"seed": seed, **{f"data.{name}": getattr(config, name) for name in names}}
+def excluded_ids(config: DataConfig) -> frozenset[str]:
+    """Return the ids of the training images that `data.exclude` leaves out.
+
+    Raises:
+        DataError: a file that is missing or no such table.
+    """
+    return read_exclusions(expand(config.exclude)) if config.exclude else frozenset()
+
+
+def describe_excluded(config: DataConfig) -> str | None:
+    """Return who is left out, not where that is written, as the file may move; None where nobody is."""
+    excluded = excluded_ids(config)
+    return describe_exclusions(excluded) if excluded else None
 
 
 def _one_thread(worker: int) -> None:

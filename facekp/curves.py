@@ -1,0 +1,149 @@
+"""Closed curves: smoothed, turned clockwise, started at their anchor, and where the image's border cuts them.
+
+Coordinates are (x, y) in pixels; the centre of the top left pixel is (0, 0), so an image begins at -0.5.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.ndimage import correlate1d, gaussian_filter1d
+
+Points = npt.NDArray[np.float32]
+"""(n, 2) float32: x, y in pixels."""
+Curve = npt.NDArray[np.float64]
+"""(m, 2) float64, closed: the last point is followed by the first."""
+Flags = npt.NDArray[np.bool_]
+
+# Standard deviation along the curve, in pixels of the mask, of the Gaussian that turns pixel stairs into a line.
+SMOOTHING = 0.8
+# A part that touches the image's border goes on so many pixels beyond until it has been smoothed, so that no corner is
+# rounded where the border cuts it.
+OVERHANG = 3
+# Pixels; a piece this near to the image's border lies on it, but for rounding.
+ON_BORDER = 0.01
+
+
+class Loop(NamedTuple):
+    """An outline as a method finds it: in either direction, from anywhere."""
+
+    class_id: int
+    curve: Curve
+    hole: bool
+
+
+def smoothed(chains: Sequence[npt.NDArray[np.generic]], sigma: float) -> Iterator[Curve]:
+    """Yield each closed chain (m, 2) smoothed along itself; `sigma` counts points.
+
+    Those shorter than the filter stay as they are, or nothing would be left of them. The others are filtered together,
+    as a call costs more than a chain.
+    """
+    if not chains:
+        return
+    kernel = _kernel(sigma)
+    reach = len(kernel) // 2
+    around = [piece for chain in chains for piece in _wrapped(chain, reach)]
+    smooth = correlate1d(np.concatenate(around).T.astype(np.float64), kernel).T
+    start = reach
+    for chain in chains:
+        yield smooth[start : start + len(chain)] if len(chain) > reach else chain.astype(np.float64)
+        start += len(chain) + 2 * reach
+
+
+def anchored(points: Curve) -> tuple[Curve, float]:
+    """Turn a closed curve clockwise and start it at its anchor.
+
+    The anchor is where the curve crosses the vertical through its centroid for the topmost time. It moves smoothly
+    with the shape, whereas the topmost point of a flat brow jumps from end to end.
+
+    Args:
+        points: (m, 2) float, a closed curve.
+
+    Returns:
+        points: (m + 1, 2) float: the anchor, then the curve's own points in clockwise order.
+        area: what it encloses.
+    """
+    area = signed_area(points)
+    if area < 0:
+        points = points[::-1]
+    following = np.concatenate([points[1:], points[:1]])
+    centre = _centroid(points, following)
+    right = points[:, 0] >= centre
+    (crossing,) = (right != np.concatenate([right[1:], right[:1]])).nonzero()
+    if len(crossing) == 0:
+        return np.concatenate([points[:1], points]), abs(area)
+    here, there = points[crossing], following[crossing]
+    share = (centre - here[:, 0]) / (there[:, 0] - here[:, 0])
+    heights = here[:, 1] + share * (there[:, 1] - here[:, 1])
+    first = int(heights.argmin())
+    after = int(crossing[first]) + 1
+    anchor = np.array([[centre, heights[first]]])
+    return np.concatenate([anchor, points[after:], points[:after]]), abs(area)
+
+
+def overhang(box: tuple[int, int, int, int], size: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Return how many pixels a part goes on beyond the image's border: above, below, to the left and to the right.
+
+    Args:
+        box: the part's left, top, width and height.
+        size: (H, W) of the image.
+
+    Example:
+        >>> overhang((0, 5, 10, 95), (100, 80))  # at the left border and the lower one
+        (0, 3, 3, 0)
+    """
+    x, y, width, height = box
+    touched = (y == 0, y + height == size[0], x == 0, x + width == size[1])
+    above, below, left, right = (OVERHANG * side for side in touched)
+    return above, below, left, right
+
+
+def on_border(points: Curve, size: tuple[int, int]) -> Flags:
+    """Tell which pieces of a closed curve run along the border of an image of `size` (H, W).
+
+    Args:
+        points: (m, 2) float.
+        size: height and width.
+
+    Returns:
+        (m,) bool: for each point, whether the piece from it to the next one does.
+    """
+    # How far each point is from the left, top, right and bottom border. Both ends of a piece must lie on one side.
+    away = np.concatenate([points, np.array([[size[1] - 1, size[0] - 1]]) - points], axis=1) + 0.5
+    near = away < ON_BORDER
+    return np.asarray((near & np.concatenate([near[1:], near[:1]])).any(1), np.bool_)
+
+
+def signed_area(points: Curve) -> float:
+    """Return the area enclosed, positive when the curve runs clockwise in an image (y down)."""
+    x, y = points[:, 0], points[:, 1]
+    return float(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1]) / 2
+
+
+def _centroid(points: Curve, following: Curve) -> float:
+    """Return the x of the curve's centroid, each piece weighted by its length."""
+    step = following - points
+    weights = np.hypot(step[:, 0], step[:, 1])
+    total = weights.sum()
+    return float((points[:, 0] + following[:, 0]) @ weights / (2 * total)) if total else float(points[:, 0].mean())
+
+
+def _wrapped(chain: npt.NDArray[np.generic], reach: int) -> tuple[npt.NDArray[np.generic], ...]:
+    """Return the pieces of a closed chain that goes on for `reach` points at both ends."""
+    if len(chain) >= reach:
+        return chain[len(chain) - reach :], chain, chain[:reach]
+    return (chain.take(range(-reach, len(chain) + reach), axis=0, mode="wrap"),)
+
+
+@lru_cache
+def _kernel(sigma: float) -> npt.NDArray[np.float64]:
+    """Return a Gaussian's weights with what it takes away, smoothed in turn, added back (Tukey's twicing).
+
+    A Gaussian alone would shrink a circle of radius r by sigma^2 / 2r; so the error is of fourth order in sigma / r.
+    """
+    reach = int(4 * sigma)
+    once = gaussian_filter1d(np.eye(1, 2 * reach + 1, reach)[0], sigma, mode="constant")
+    twicing: npt.NDArray[np.float64] = 2 * np.pad(once, reach) - np.convolve(once, once)
+    return twicing

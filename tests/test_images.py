@@ -1,0 +1,300 @@
+"""What is given as an image: every kind that can be read is read alike, and all others are refused by name."""
+
+import io
+import os
+import struct
+import zlib
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_parser import BrightIsNose
+
+from facekp import FaceParser
+from facekp.data.synthetic import draw_face
+from facekp.errors import DataError
+from facekp.images import read_image, read_label
+from facekp.inputs import to_array
+from facekp.pipeline import list_jobs, parse_files
+from facekp.prediction import find_images
+from facekp.results import Results
+
+FACE = draw_face(0, 96).image
+PICTURE = Image.fromarray(FACE)
+
+
+def encoded(picture, form, **settings):
+    buffer = io.BytesIO()
+    picture.save(buffer, format=form, **settings)
+    return buffer.getvalue()
+
+
+def originals():
+    """Return one file of every kind that photos come in."""
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    sixteen = Image.fromarray(FACE[..., 1].astype(np.uint16) * 257)
+    moving = {"save_all": True, "append_images": [PICTURE.rotate(9)]}
+    return [
+        encoded(PICTURE, "JPEG", exif=turned),
+        encoded(PICTURE, "JPEG", progressive=True),
+        encoded(PICTURE.convert("CMYK"), "JPEG"),
+        encoded(PICTURE, "PNG", exif=turned),
+        encoded(PICTURE.convert("P"), "PNG", transparency=3),
+        encoded(PICTURE.convert("RGBA"), "PNG"),
+        encoded(sixteen, "PNG"),
+        encoded(PICTURE, "PNG", **moving),
+        *(encoded(PICTURE, "TIFF", compression=how) for how in ("raw", "tiff_lzw", "tiff_adobe_deflate", "jpeg")),
+        encoded(sixteen, "TIFF"),
+        encoded(PICTURE, "WEBP", exif=turned),
+        encoded(PICTURE.convert("RGBA"), "WEBP", lossless=True),
+        encoded(PICTURE, "GIF", **moving),
+        encoded(PICTURE, "BMP"),
+    ]
+
+
+def damaged(content, rng):
+    """Return a file with up to five changes: a byte, a bit, bytes put in or taken out, or the rest cut off."""
+    changed = bytearray(content)
+    for _ in range(rng.integers(1, 6)):
+        # Half of them near the start, where the headers are.
+        at = int(rng.integers(len(changed)) if rng.random() < 0.5 else min(rng.exponential(60), len(changed) - 1))
+        match rng.integers(5):
+            case 0:
+                changed[at] = int(rng.integers(256))
+            case 1:
+                changed[at] ^= 1 << int(rng.integers(8))
+            case 2:
+                changed[at:at] = rng.bytes(4)
+            case 3:
+                del changed[at + 1 : at + 5]
+            case _:
+                del changed[at + 1 :]
+    return bytes(changed)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's, about metadata and sizes
+def test_500_damaged_files_are_read_or_refused_by_name(tmp_path):
+    files, rng, refusals = originals(), np.random.default_rng(0), []
+    path = tmp_path / "photo"
+    for i in range(500):
+        path.write_bytes(damaged(files[i % len(files)], rng))
+        try:
+            pixels = read_image(path)
+        except DataError as error:
+            refusals.append(str(error))
+        else:
+            assert pixels.ndim == 3
+            assert pixels.dtype == np.uint8
+    assert 100 < len(refusals) < 480  # or it would not show much
+    assert all(message.startswith(f"image {path}: cannot be read (") for message in refusals)
+
+
+@pytest.mark.parametrize("kind", [struct.error, IndexError, zlib.error, OverflowError, EOFError, TypeError])
+def test_whatever_a_decoder_raises_is_the_files_fault(monkeypatch, tmp_path, kind):
+    def fail(*_):
+        raise kind("bad offset")
+
+    PICTURE.save(tmp_path / "a.png")
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    for reader, what in ((read_image, "image"), (to_array, "image")):
+        with pytest.raises(DataError, match=rf"{what} .*a.png: cannot be read \(bad offset\)"):
+            reader(tmp_path / "a.png")
+    with pytest.raises(DataError, match="image: cannot be read"):
+        to_array(PICTURE)
+
+
+def test_a_picture_that_was_opened_and_never_read_is_refused_by_name(tmp_path):
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(encoded(PICTURE, "JPEG")[:900])
+    with Image.open(path) as lazy, pytest.raises(DataError, match=r"cut.jpg: cannot be read \(.*truncated"):
+        to_array(lazy)
+
+
+def test_a_damaged_label_is_refused_by_name(tmp_path):
+    content = bytearray(encoded(Image.fromarray(np.eye(40, dtype=np.uint8)), "PNG"))
+    content[45:60] = bytes(15)
+    (tmp_path / "a.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"label .*a.png: cannot be read .*; make it again"):
+        read_label(tmp_path / "a.png")
+
+
+def test_what_is_transparent_is_white(tmp_path):
+    clear = np.dstack([FACE, np.full((96, 96), 255, np.uint8)])
+    clear[:48, :, 3], clear[48:60, :, 3] = 0, 51
+    palette = Image.new("P", (40, 40), 7)
+    palette.putpalette([10, 20, 30] * 256)
+    palette.save(tmp_path / "p.png", transparency=7)
+    Image.new("L", (40, 40), 90).save(tmp_path / "l.png", transparency=90)
+    Image.fromarray(clear).save(tmp_path / "a.png")
+    Image.fromarray(clear).save(tmp_path / "a.webp", lossless=True, exact=True)
+    for name in ("p.png", "l.png"):
+        assert (read_image(tmp_path / name) == 255).all(), name
+    for name in ("a.png", "a.webp"):
+        pixels = read_image(tmp_path / name)
+        assert (pixels[:48] == 255).all()
+        np.testing.assert_allclose(pixels[48:60], 0.2 * FACE[48:60] + 0.8 * 255, atol=1)
+        np.testing.assert_array_equal(pixels[60:], FACE[60:])
+    np.testing.assert_array_equal(to_array(clear), read_image(tmp_path / "a.png"))
+
+
+def test_colour_of_16_bits_keeps_the_upper_8(tmp_path):
+    # A PNG's rows, written by hand: Pillow writes none of 16-bit colour.
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in FACE.astype(np.uint16) * 256 + 200)
+
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 96, 96, 16, 2, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(content)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), FACE)
+
+
+def test_of_an_animation_the_first_frame_is_read(tmp_path):
+    other = Image.new("RGB", PICTURE.size)
+    for name in ("a.gif", "a.png", "a.webp"):
+        settings = {"lossless": True} if name == "a.webp" else {}
+        PICTURE.quantize(64).convert("RGB").save(tmp_path / name, save_all=True, append_images=[other], **settings)
+        first = np.array(PICTURE.quantize(64).convert("RGB")).astype(int)
+        np.testing.assert_allclose(read_image(tmp_path / name), first, atol=1, err_msg=name)
+
+
+def bomb(path):
+    """Write a PNG that says it has 30,000 x 30,000 pixels."""
+    content = bytearray(encoded(Image.new("1", (30, 30)), "PNG"))
+    content[16:24] = (30000).to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
+    path.write_bytes(content)
+
+
+@contextmanager
+def as_nobody():
+    """Be a user without rights, as root may read everything."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_what_is_no_photo_is_skipped_by_name_and_the_others_are_parsed(tmp_path, capsys):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    PICTURE.save(photos / "good.png")
+    PICTURE.convert("CMYK").save(photos / "cmyk.jpg")
+    Image.new("RGB", (20000, 32)).save(photos / "wide.png")
+    (photos / "folder.jpg").mkdir()
+    (photos / "broken.jpg").symlink_to(photos / "nowhere")
+    (photos / "empty.jpg").touch()
+    (photos / "text.jpg").write_text("no picture")
+    (photos / "cut.png").write_bytes(encoded(PICTURE, "PNG")[:3000])
+    Image.new("RGB", (1, 1)).save(photos / "one.png")
+    Image.new("RGB", (20000, 10)).save(photos / "thin.png")
+    Image.fromarray(np.zeros((40, 40), np.float32)).save(photos / "float.tif")
+    bomb(photos / "bomb.png")
+    reasons = {
+        "folder.jpg": "a folder, not a picture",
+        "broken.jpg": "no such file",
+        "empty.jpg": "not a picture",
+        "text.jpg": "not a picture",
+        "cut.png": "truncated",
+        "one.png": "1 x 1 pixels, need at least 32 x 32",
+        "thin.png": "20000 x 10 pixels, need at least 32 x 32",
+        "float.tif": "save it with 8 or 16 bits",
+        "bomb.png": "900000000 pixels",
+    }
+    for source, found in ((photos, reasons), (photos / "*", reasons)):
+        out = tmp_path / "out"
+        jobs = list_jobs(find_images(str(source)), out)
+        failures = parse_files(FaceParser(BrightIsNose(size=64)), jobs, Results(out, ["mask"]))
+        assert len(failures) == len(found)
+        for name, reason in found.items():
+            (message,) = (message for message in failures if name in message)
+            assert reason in message
+        assert sorted(p.name for p in out.iterdir()) == ["cmyk.mask.png", "good.mask.png", "wide.mask.png"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions")
+def test_files_and_folders_that_may_not_be_read_are_named(tmp_path):
+    photo = tmp_path / "a.png"
+    PICTURE.save(photo)
+    (tmp_path / "closed").mkdir()
+    for path in (photo, tmp_path / "closed"):
+        path.chmod(0)
+    with as_nobody():
+        with pytest.raises(DataError, match=r"a.png: cannot be read \(no permission\)"):
+            read_image(photo)
+        for source in (tmp_path / "closed", tmp_path / "closed" / "a.png"):
+            with pytest.raises(DataError, match=f"source '{source}': .*permission"):
+                find_images(str(source))
+
+
+def test_every_kind_of_image_gives_what_its_file_gives(tmp_path):
+    PICTURE.save(tmp_path / "a.png")
+    want = read_image(tmp_path / "a.png")
+    tensor = torch.from_numpy(FACE).permute(2, 0, 1)
+    alike = {
+        "text": str(tmp_path / "a.png"),
+        "path": tmp_path / "a.png",
+        "PIL": PICTURE,
+        "PIL with alpha": PICTURE.convert("RGBA"),
+        "array": FACE,
+        "array turned round": FACE[::-1][::-1],
+        "array with alpha": np.dstack([FACE, np.full((96, 96), 255, np.uint8)]),
+        "uint16": FACE.astype(np.uint16) * 257,
+        "float32": (FACE / 255).astype(np.float32),
+        "float64": FACE / 255,
+        "tensor": tensor,
+        "tensor of floats": tensor / 255,
+        "tensor of doubles with a gradient": (tensor / 255).double().requires_grad_(),
+    }
+    for name, image in alike.items():
+        np.testing.assert_array_equal(to_array(image), want, err_msg=name)
+    half = to_array((tensor / 255).half())
+    np.testing.assert_allclose(half.astype(int), want, atol=1)
+
+    grey = FACE[..., 1]
+    Image.fromarray(grey).save(tmp_path / "grey.png")
+    want = read_image(tmp_path / "grey.png")
+    for one in (grey, grey[..., None], torch.from_numpy(grey), torch.from_numpy(grey)[None], grey / 255.0):
+        np.testing.assert_array_equal(to_array(one), want)
+
+
+def test_batches_are_lists_of_images():
+    parser = FaceParser(BrightIsNose(size=64))
+    batch = np.stack([FACE, FACE[::-1], FACE[:, ::-1]])
+    want = [parser(one)[0].mask for one in batch]
+    assert not np.array_equal(want[0], want[1])
+    tensor = torch.from_numpy(batch.copy()).permute(0, 3, 1, 2)
+    for given in (batch, list(batch), tuple(batch), tensor, tensor / 255, [Image.fromarray(one) for one in batch]):
+        faces = parser(given)
+        assert len(faces) == 3
+        for face, mask in zip(faces, want, strict=True):
+            np.testing.assert_array_equal(face.mask, mask)
+    assert parser([]) == parser(np.zeros((0, 64, 64, 3), np.uint8)) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (np.zeros((3, 64, 65), np.uint8), r"ndarray of shape \(3, 64, 65\), need \(H, W\)"),
+        (torch.zeros(64, 64, 3), r"Tensor of shape \(64, 64, 3\), .* a tensor \(1, H, W\), \(3, H, W\)"),
+        (np.zeros(64, np.uint8), r"shape \(64,\)"),
+        (np.zeros((64, 64, 3), np.int64), "numbers are int64, need uint8 0..255"),
+        (np.full((64, 64, 3), 200.0), r"float64 values 0..200, need 0..1"),
+        (np.full((64, 64), -0.5), "float64 values -0.5..0, need 0..1"),
+        (np.full((64, 64), np.nan), "nan"),
+        (torch.zeros(3, 10, 64), "64 x 10 pixels, need at least 32 x 32"),
+        (None, "NoneType"),
+        ("nowhere/photo.jpg", r"image nowhere/photo.jpg: cannot be read \(no such file\)"),
+    ],
+)
+def test_what_is_no_image_is_refused_by_name(image, message):
+    with pytest.raises(DataError, match=message):
+        to_array(image)

@@ -1,0 +1,422 @@
+"""Video files: from a clip to an annotated one and a line a frame, with a network whose scores are known."""
+
+import json
+import struct
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import predict
+from facekp import FaceParser
+from facekp.errors import ConfigError, DataError
+from facekp.keypoints import KeypointConfig
+from facekp.pipeline import LOOK_AHEAD, list_jobs
+from facekp.prediction import find_images, require_pyav
+from facekp.smoothing import OneEuroConfig
+
+av = pytest.importorskip("av", reason="needs the extra video")
+from facekp.clips import parse_videos  # noqa: E402  # needs PyAV
+from facekp.video import VideoReader, VideoWriter  # noqa: E402
+
+SIZE = (160, 256)
+SKIN, NOSE = 1, 2
+CLOCK = Fraction(1, 90_000)
+DRIFT = 3  # pixels a frame that the drawn face moves to the right
+INTRA = {"g": "1", "bf": "0"}  # every frame by itself
+LOSSLESS = {"crf": "0"}
+
+
+class GreyIsFace:
+    """Scores by brightness: background is dark, skin grey, the nose bright; edges lie halfway."""
+
+    size, batch, streams = 256, 1, 1
+
+    def __init__(self, batch=1):
+        self.batch = batch
+        self.calls = []
+
+    def __call__(self, images):
+        n, height, width, _ = images.shape
+        self.calls.append(n)
+        grey = images.mean(3).reshape(n, height // 8, 8, width // 8, 8).mean((2, 4))
+        scores = np.zeros((n, height // 8, width // 8, 19), np.float32)
+        scores[..., SKIN] = (grey - 85) / 5
+        scores[..., NOSE] = scores[..., SKIN] + (grey - 185) / 5
+        return [scores, np.zeros_like(scores[:, ::2, ::2]), np.zeros_like(scores[:, ::4, ::4])]
+
+
+@pytest.fixture
+def parser():
+    return FaceParser(GreyIsFace(), KeypointConfig(n=16))
+
+
+def picture(left=20, size=SIZE):
+    """Return a dark picture with a grey square, 80 wide, and a bright one of 40 in its middle."""
+    image = np.full((*size, 3), 30, np.uint8)
+    image[40:120, left : left + 80] = 140
+    image[60:100, left + 20 : left + 60] = 230
+    return image
+
+
+def write(path, images, times=None, codec="libx264", pixels="yuv444p", options=None, sound=False):
+    """Write a clip with PyAV, 30 frames/s where no times are given."""
+    with av.open(path, "w") as container:
+        stream = container.add_stream(codec, rate=30, options=options or {})
+        stream.height, stream.width = images[0].shape[:2]
+        stream.pix_fmt = pixels
+        stream.codec_context.time_base = CLOCK
+        if sound:
+            add_silence(container)
+        for i, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = round((i / 30 if times is None else times[i]) / CLOCK), CLOCK
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+def add_silence(container):
+    stream = container.add_stream("aac", rate=44100)
+    silence = av.AudioFrame(format="fltp", layout="mono", samples=1024)
+    silence.sample_rate, silence.pts = 44100, 0
+    for plane in silence.planes:
+        plane.update(bytes(plane.buffer_size))
+    container.mux(stream.encode(silence))
+    container.mux(stream.encode())
+
+
+def damage(path, numbers):
+    """Overwrite what the file has of these frames."""
+    with av.open(path) as container:
+        packets = [p for p in container.demux(container.streams.video[0]) if p.size]
+        packets.sort(key=lambda p: p.pts)
+        spans = [(packets[i].pos, packets[i].size) for i in numbers]
+    content = bytearray(path.read_bytes())
+    for start, size in spans:
+        content[start : start + size] = b"\xff" * size
+    path.write_bytes(content)
+
+
+def parse(parser, path, out, smoothing=None, overlay=True):
+    """Parse one clip; return its lines."""
+    out.mkdir(exist_ok=True)
+    assert parse_videos(parser, list_jobs([path], out), smoothing, overlay=overlay) == []
+    return [json.loads(line) for line in (out / f"{path.stem}.jsonl").read_text().splitlines()]
+
+
+def nose(line):
+    """Return the mean of the nose's key points in the one face of a line."""
+    (face,) = line["faces"]
+    (points,) = [a["keypoints"] for a in face["attributes"] if a["name"] == "nose"]
+    return np.mean(points, axis=0)
+
+
+def frames(path):
+    with VideoReader(path) as video:
+        return list(video)
+
+
+def opencv_frames(path):
+    """Return OpenCV's pictures and times: it has its own ffmpeg."""
+    video, found = cv2.VideoCapture(str(path)), []
+    while (read := video.read())[0]:
+        found.append((cv2.cvtColor(read[1], cv2.COLOR_BGR2RGB), video.get(cv2.CAP_PROP_POS_MSEC) / 1000))
+    return found
+
+
+def test_points_follow_the_face(parser, tmp_path):
+    clip = write(tmp_path / "clip.mp4", [picture(20 + DRIFT * i) for i in range(24)])
+    lines = parse(parser, clip, tmp_path / "out")
+    assert [line["frame"] for line in lines] == list(range(24))
+    assert [line["time"] for line in lines] == pytest.approx([i / 30 for i in range(24)], abs=1e-6)
+    # The nose's middle is 40 pixels right of the square's left edge, and at half of the picture's height.
+    want = np.array([[20 + DRIFT * i + 39.5, 79.5] for i in range(24)])
+    np.testing.assert_allclose([nose(line) for line in lines], want, atol=1.0)
+    assert {line["faces"][0]["track"] for line in lines} == {0}
+    assert (lines[0]["width"], lines[0]["height"]) == (256, 160)
+    # 90 pixels, or 1.1 face widths, a second; smoothed, a point trails by less than 1.3 pixels of 80.
+    smoothed = np.array([nose(line) for line in parse(parser, clip, tmp_path / "smooth", OneEuroConfig())])
+    behind = (np.array([nose(line) for line in lines]) - smoothed)[:, 0]
+    assert 0.3 < behind[5:].mean() < 80 / (2 * np.pi * OneEuroConfig().beta)
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_the_annotated_clip_plays_like_the_first(tmp_path, batch):
+    parser = FaceParser(GreyIsFace(batch), KeypointConfig(n=16))
+    clip = write(tmp_path / "clip.mp4", [picture(20 + DRIFT * i) for i in range(10)])
+    parse(parser, clip, tmp_path / "out")
+    annotated = tmp_path / "out" / "clip.overlay.mp4"
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["clip.jsonl", "clip.overlay.mp4"]
+    with av.open(annotated) as container:
+        context = container.streams.video[0].codec_context
+        assert (context.name, context.pix_fmt) == ("h264", "yuv420p")  # what every browser plays
+    content = annotated.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")  # and begins to before all of it is there
+    seen = opencv_frames(annotated)
+    assert [time for _, time in seen] == pytest.approx([i / 30 for i in range(10)], abs=1e-3)
+    for i, (image, _) in enumerate(seen):
+        # Enlarged threefold; what is bright in the photo is half nose's colour, and moves.
+        middle = image[225:255, 3 * (20 + DRIFT * i + 40) - 15 :][:, :30].mean((0, 1))
+        corner = image[:30, :30].mean((0, 1))
+        assert np.abs(corner - 30).max() < 6
+        assert middle.max() > 140
+    assert sum(parser.backend.calls) == 10
+    assert max(parser.backend.calls) == batch
+
+
+def test_uneven_times_are_kept(parser, tmp_path):
+    times = [0, 0.033, 0.1, 0.4, 0.41, 1.0, 1.5]
+    clip = write(tmp_path / "clip.mp4", [picture(20 + 4 * i) for i in range(7)], times)
+    lines = parse(parser, clip, tmp_path / "out")
+    assert [line["time"] for line in lines] == pytest.approx(times, abs=1e-4)
+    assert [f.time for f in frames(tmp_path / "out" / "clip.overlay.mp4")] == pytest.approx(times, abs=1e-4)
+
+
+@pytest.mark.parametrize(("quarters", "matrix"), [(1, (0, -1, 1, 0)), (2, (-1, 0, 0, -1)), (3, (0, 1, -1, 0))])
+def test_the_camera_was_turned(tmp_path, quarters, matrix):
+    image = picture(20)
+    image[:40, :60] = (200, 40, 40)
+    clip = write(tmp_path / "clip.mp4", [image] * 2, options=LOSSLESS, pixels="yuv420p")
+    content = bytearray(clip.read_bytes())
+    # ISO/IEC 14496-12, 8.3.2: the matrix of the track header lies 40 bytes behind its version (which is 0).
+    at = content.index(b"tkhd") + 4 + 40
+    assert struct.unpack(">9i", content[at : at + 36]) == (65536, 0, 0, 0, 65536, 0, 0, 0, 1 << 30)
+    a, b, c, d = (65536 * v for v in matrix)
+    content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    clip.write_bytes(content)
+    upright = frames(clip)[0].image
+    np.testing.assert_allclose(upright.astype(int), np.rot90(image, quarters), atol=60)
+    assert np.abs(upright.astype(int) - np.rot90(image, quarters)).mean() < 2
+    peer = opencv_frames(clip)[0][0]
+    assert np.abs(upright.astype(int) - peer).mean() < 2
+
+
+@pytest.mark.parametrize("size", [(65, 97), (64, 97), (65, 96)])
+def test_odd_sizes(parser, tmp_path, size):
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 256, (5, 7, 1), dtype=np.uint8)  # grey: colours are kept at half the resolution
+    image = cv2.resize(np.repeat(small, 3, 2), size[::-1], interpolation=cv2.INTER_CUBIC)
+    source = write(tmp_path / "odd.mkv", [image] * 3, codec="ffv1", pixels="bgr0")
+    assert all(np.array_equal(f.image, image) for f in frames(source))
+    with VideoWriter(tmp_path / "odd.mp4", Fraction(30)) as video:
+        for i in range(3):
+            video.write(image, i / 30)
+    seen = [f.image for f in frames(tmp_path / "odd.mp4")]
+    assert {s.shape for s in seen} == {(size[0] + size[0] % 2, size[1] + size[1] % 2, 3)}
+    assert np.abs(seen[1][: size[0], : size[1]].astype(int) - image).mean() < 2
+    assert np.abs(image[:, 1:].astype(int) - image[:, :-1]).mean() > 2  # so a shift by one pixel would be seen
+    assert len(parse(parser, source, tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize("colour", [(210, 40, 40), (40, 190, 60), (30, 40, 200)])
+def test_colours_are_kept(tmp_path, colour):
+    with VideoWriter(tmp_path / "colour.mp4", Fraction(30)) as video:
+        video.write(np.full((64, 64, 3), colour, np.uint8), 0.0)
+    for image in (frames(tmp_path / "colour.mp4")[0].image, opencv_frames(tmp_path / "colour.mp4")[0][0]):
+        assert np.abs(image.mean((0, 1)) - colour).max() < 4
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_broken_frames_are_told_and_keep_their_time(tmp_path, capsys, batch):
+    parser = FaceParser(GreyIsFace(batch), KeypointConfig(n=16))
+    clip = write(tmp_path / "clip.mp4", [picture(20 + DRIFT * i) for i in range(20)], options=INTRA)
+    damage(clip, [7, 8, 13])
+    lines = parse(parser, clip, tmp_path / "out")
+    assert [i for i, line in enumerate(lines) if "error" in line] == [7, 8, 13]
+    assert all((lines[i]["faces"], lines[i]["error"][:12]) == ([], "Invalid data") for i in (7, 8, 13))
+    assert [line["time"] for line in lines] == pytest.approx([i / 30 for i in range(20)], abs=1e-6)
+    good = [i for i in range(20) if "error" not in lines[i]]
+    np.testing.assert_allclose([nose(lines[i])[0] for i in good], [20 + DRIFT * i + 39.5 for i in good], atol=1.0)
+    assert "3 of 20 frames cannot be decoded (Invalid data" in (told := capsys.readouterr().err)
+    assert ": 7, 8, 13\n" in told
+    annotated = [f.image.astype(int) for f in frames(tmp_path / "out" / "clip.overlay.mp4")]
+    assert len(annotated) == 20
+    change = [np.abs(b - a).mean() for a, b in pairwise(annotated)]
+    assert max(change[6:8]) < 0.3 * min(change[8:12])  # 7 and 8 are 6 again, nearly: it is encoded anew
+
+
+def test_a_broken_frame_among_reordered_ones(tmp_path):
+    # With B frames, what is shown earlier is decoded later: 29 comes before 27.
+    clip = write(tmp_path / "clip.mp4", [picture(20 + DRIFT * i) for i in range(30)], options={"bf": "3"})
+    assert [f.number for f in frames(clip) if f.error] == []
+    for lost in (11, 29):
+        damage(write(clip, [picture(20 + DRIFT * i) for i in range(30)], options={"bf": "3"}), [lost])
+        seen = frames(clip)
+        assert [f.number for f in seen if f.image is None] == [lost]
+        assert [f.time for f in seen] == pytest.approx([i / 30 for i in range(30)], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "pixels"),
+    [
+        ("a.mkv", "libx264", "yuv420p"),
+        ("a.mov", "libx265", "yuv420p10le"),
+        ("a.webm", "libvpx-vp9", "yuv420p"),
+        ("a.avi", "mjpeg", "yuvj420p"),
+        ("a.avi", "mpeg4", "yuv420p"),
+        ("a.mts", "libx264", "yuv420p"),
+    ],
+)
+def test_other_containers_and_codecs(tmp_path, name, codec, pixels):
+    if codec not in av.codecs_available:
+        pytest.skip(f"this PyAV has no {codec}")
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+    clip = tmp_path / name
+    if name == "a.avi":  # no other clock than the frames' own
+        with av.open(clip, "w") as container:
+            stream = container.add_stream(codec, rate=30)
+            stream.height, stream.width, stream.pix_fmt = *SIZE, pixels
+            for i in range(12):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(20 + DRIFT * i), format="rgb24")))
+            container.mux(stream.encode())
+    else:
+        write(clip, [picture(20 + DRIFT * i) for i in range(12)], codec=codec, pixels=pixels, options=options)
+    seen = frames(clip)
+    assert [f.error for f in seen] == [""] * 12
+    assert [f.time for f in seen] == pytest.approx([i / 30 for i in range(12)], abs=1e-3)
+    for i, frame in enumerate(seen):
+        assert np.abs(frame.image.astype(int) - picture(20 + DRIFT * i)).mean() < 6
+
+
+def test_frames_of_vp8_that_are_never_shown_are_not_missed(tmp_path):
+    clip = write(tmp_path / "a.webm", [picture(20 + i * i) for i in range(9)], codec="libvpx", pixels="yuv420p")
+    with av.open(clip) as container:
+        (packet,) = [bytes(p) for p in container.demux(container.streams.video[0]) if p.pts == 133]
+    content = clip.read_bytes()
+    assert packet[0] & 0b10000
+    assert content.count(packet) == 1
+    clip.write_bytes(content.replace(packet, bytes([packet[0] & ~0b10000]) + packet[1:]))
+    seen = frames(clip)
+    assert [f.error for f in seen] == [""] * 8
+    assert [f.time for f in seen] == pytest.approx([i / 30 for i in range(9) if i != 4], abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["cut.mkv", "cut.mp4"])
+def test_a_clip_that_was_cut_off_gives_what_it_has(parser, tmp_path, capsys, name):
+    whole = tmp_path / f"whole{name[3:]}"
+    images = [picture(20 + DRIFT * i) for i in range(30)]
+    if name == "cut.mp4":
+        with VideoWriter(whole, Fraction(30)) as video:  # its index comes first
+            for i, image in enumerate(images):
+                video.write(image, i / 30)
+    else:
+        write(whole, images, options=INTRA)
+    clip = tmp_path / name
+    clip.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
+    lines = parse(parser, clip, tmp_path / "out")
+    good = [line for line in lines if "error" not in line]
+    assert 5 < len(good) < 30
+    np.testing.assert_allclose([nose(g)[0] for g in good], [20 + DRIFT * g["frame"] + 39.5 for g in good], atol=1.5)
+    assert len(frames(tmp_path / "out" / "cut.overlay.mp4")) == len(lines)
+    if name == "cut.mp4":
+        assert f"the file ends {30 - len(lines)} frames early" in capsys.readouterr().err
+
+
+def test_files_that_are_no_video_are_told_in_one_line(parser, tmp_path, capsys):
+    words, empty, tiny, silent = (tmp_path / name for name in ("words.mp4", "empty.mov", "tiny.mp4", "silent.mp4"))
+    words.write_text("no video " * 100)
+    empty.write_bytes(b"")
+    write(tiny, [picture(0, (16, 16))] * 2)
+    with av.open(silent, "w") as container:
+        add_silence(container)
+    hopeless = write(tmp_path / "hopeless.mp4", [picture()] * 4, options=INTRA)
+    damage(hopeless, range(4))
+    good = write(tmp_path / "good.mp4", [picture()] * 2)
+    (out := tmp_path / "out").mkdir()
+    missing = tmp_path / "gone.mp4"
+    jobs = list_jobs([words, empty, tiny, silent, hopeless, missing, good], out)
+    failures = parse_videos(parser, jobs, None)
+    assert [f.split(":")[0] for f in failures] == [f"video {job.path}" for job in jobs[:-1]]
+    reasons = [
+        "Invalid data",
+        "Invalid data",
+        "16 x 16 pixels",
+        "no pictures",
+        "no frame can be decoded",
+        "No such file",
+    ]
+    assert all(reason in failure for reason, failure in zip(reasons, failures, strict=True))
+    assert [line for line in capsys.readouterr().err.splitlines() if "skipped" in line] == [
+        f"skipped: {failure}" for failure in failures
+    ]
+    assert sorted(p.name for p in out.iterdir()) == ["good.jsonl", "good.overlay.mp4"]
+
+
+def test_a_stop_leaves_nothing_half_done(parser, tmp_path):
+    clip = write(tmp_path / "clip.mp4", [picture()] * 20)
+    (out := tmp_path / "out").mkdir()
+
+    def stop(images):
+        if len(parser.backend.calls) == 9:
+            raise KeyboardInterrupt
+        return GreyIsFace.__call__(parser.backend, images)
+
+    parser.backend = type("Stops", (GreyIsFace,), {"__call__": lambda self, images: stop(images)})()
+    with pytest.raises(KeyboardInterrupt):
+        parse_videos(parser, list_jobs([clip], out), None)
+    assert list(out.iterdir()) == []
+
+
+def test_memory_does_not_grow_with_the_clip(parser, tmp_path, monkeypatch):
+    clip = write(tmp_path / "clip.mp4", [picture(0, (40, 40))] * 60)
+    read, ahead = [], []
+    prepare, put = parser.prepare, VideoWriter.write
+    monkeypatch.setattr(parser, "prepare", lambda image: read.append(1) or prepare(image))
+    monkeypatch.setattr(VideoWriter, "write", lambda self, *a: ahead.append(len(read) - len(ahead)) or put(self, *a))
+    parse(parser, clip, tmp_path / "out")
+    assert len(ahead) == 60
+    # Reading, the network, tracing and drawing have each as many under way, and one in hand.
+    assert max(ahead) <= 4 * (LOOK_AHEAD + 1)
+
+
+def test_sound_is_said_to_be_left_out(parser, tmp_path, capsys):
+    clip = write(tmp_path / "clip.mp4", [picture()] * 3, sound=True)
+    parse(parser, clip, tmp_path / "out")
+    assert "clip.mp4: the sound is not kept" in capsys.readouterr().err
+    with av.open(tmp_path / "out" / "clip.overlay.mp4") as container:
+        assert not container.streams.audio
+    parse(parser, clip, tmp_path / "lines", overlay=False)
+    assert [p.name for p in (tmp_path / "lines").iterdir()] == ["clip.jsonl"]
+    assert "sound" not in capsys.readouterr().err
+
+
+def test_predict_takes_photos_and_videos(parser, tmp_path, monkeypatch, capsys):
+    source, out = tmp_path / "source", tmp_path / "out"
+    source.mkdir()
+    cv2.imwrite(str(source / "a.png"), picture())
+    write(source / "a.mp4", [picture(20 + DRIFT * i) for i in range(4)])
+    write(source / "B.MOV", [picture()] * 3)
+    (source / "words.mp4").write_text("no video")
+    (source / "notes.txt").write_text("left alone")
+    monkeypatch.setattr(predict.FaceParser, "from_checkpoint", lambda *_: parser)
+    arguments = ["ckpt=none", f"source={source}", f"out={out}", "smooth=false"]
+    assert predict.main(arguments) == 1
+    told = capsys.readouterr()
+    assert "3 of 4 parsed" in told.out
+    assert "1 skipped, the first: video" in told.err
+    photo = ["a.png.json", "a.png.mask.png", "a.png.overlay.jpg"]
+    clips = ["B.jsonl", "B.overlay.mp4", "a.mp4.jsonl", "a.mp4.overlay.mp4"]
+    assert sorted(p.name for p in out.iterdir()) == sorted(photo + clips)
+    with pytest.raises(DataError, match="without pictures or videos"):
+        find_images(str(out))  # results are not taken for sources
+    assert predict.main([*arguments[:1], f"source={source / 'B.MOV'}", f"out={out}", "devices=2"]) == 0
+
+
+def test_without_pyav_the_remedy_is_named(monkeypatch):
+    monkeypatch.setattr("facekp.prediction.find_spec", lambda name: None)
+    require_pyav([Path("a.jpg")])
+    with pytest.raises(ConfigError, match=r"video b\.mp4: needs PyAV: pip install 'facekp\[video\]'"):
+        require_pyav([Path("a.jpg"), Path("b.mp4")])
+
+
+def test_progress_shows_how_long_it_takes(parser, tmp_path, capsys):
+    parse(parser, write(tmp_path / "known.mp4", [picture()] * 3), tmp_path / "out")
+    assert "3/3" in capsys.readouterr().err
+    parse(parser, write(tmp_path / "unknown.mkv", [picture()] * 3), tmp_path / "out")
+    told = capsys.readouterr().err
+    assert "unknown.mkv: 3frame [" in told
+    assert "%" not in told
