@@ -31,10 +31,10 @@ def read_image(path: str | Path) -> UInt8Array:
     with decoding(f"image {path}", "replace or remove it"):
         data = Path(path).read_bytes()
         pixels = decode_jpeg(data)
-        if pixels is None:
-            with Image.open(BytesIO(data)) as picture:
-                pixels = to_rgb(picture)
-        return pixels
+        if pixels is not None:
+            return pixels
+        with Image.open(BytesIO(data)) as picture:
+            return to_rgb(picture)
 
 
 def to_rgb(picture: Image.Image) -> UInt8Array:

@@ -18,11 +18,10 @@ from facekp.errors import CheckpointError, ConfigError
 SETTINGS = "settings"
 """Key of a checkpoint's record of the settings that it was trained with."""
 ANY_TIME = {
-    "output_dir", "resume", "data.cache", "data.decoded", "data.exclude", "data.workers",
-    "callbacks.progress", "trainer.accelerator",
-    "trainer.devices", "trainer.strategy", "trainer.num_nodes", "trainer.log_every", "trainer.compile",
-    "trainer.deterministic", "logger.name", "logger.project", "logger.entity", "logger.group", "logger.run_name",
-    "logger.offline", "logger.images",
+    "output_dir", "resume", "data.cache", "data.decoded", "data.exclude", "data.workers", "callbacks.progress",
+    "trainer.accelerator", "trainer.devices", "trainer.strategy", "trainer.num_nodes", "trainer.log_every",
+    "trainer.compile", "trainer.deterministic", "logger.name", "logger.project", "logger.entity", "logger.group",
+    "logger.run_name", "logger.offline", "logger.images",
 }  # fmt: skip
 """Settings that a run may change when it goes on: where and how it runs, not what it learns.
 
