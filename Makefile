@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit bench bench-gpu bench-scaling format clean
+.PHONY: help install demo test lint types unit bench bench-gpu bench-data bench-scaling format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -41,6 +41,9 @@ bench: $(INSTALLED) ## ours beside its peers on the CPU: a table, and benchmarks
 
 bench-gpu: $(INSTALLED) ## the same on a CUDA GPU: benchmarks/results-cuda.json
 	$(BIN)/python -m benchmarks device=cuda
+
+bench-data: $(INSTALLED) ## loading of images beside others' loaders, on $$FACEKP_DATA or drawn faces: benchmarks/results-data.json
+	$(BIN)/python -m benchmarks only=loader device=cpu out=benchmarks/results-data.json $(if $(FACEKP_DATA),root='$(FACEKP_DATA)')
 
 bench-scaling: $(INSTALLED) ## time and memory by batch and size: benchmarks/scaling.json, docs/scaling.png
 	$(BIN)/python -m benchmarks.scaling

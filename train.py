@@ -16,7 +16,8 @@ from facekp.errors import one_line_errors
 from facekp.loggers import build_loggers, closing_wandb
 from facekp.machine import keep_freed_memory
 from facekp.resume import find_resume
-from facekp.summary import write_summary
+from facekp.search import pruned_score
+from facekp.summary import finished_score, score_of, write_summary
 from facekp.training import (
     build_data,
     build_module,
@@ -29,7 +30,10 @@ register_schema()
 
 
 def train(config: Config) -> float:
-    """Run one job and return its best validation score."""
+    """Run one job, or what is left of it, and return its best validation score."""
+    if (score := finished_score(config)) is not None:
+        print(f"finished before, {config.callbacks.monitor} {score:.3f}: {config.output_dir}")
+        return score
     keep_freed_memory()
     pl.seed_everything(config.seed, verbose=False)
     module = build_module(config)
@@ -40,13 +44,15 @@ def train(config: Config) -> float:
         trainer = build_trainer(config, loggers, resume)
         with keyboard_interrupts(trainer):
             trainer.fit(module, data, ckpt_path=resume.checkpoint if resume else None, weights_only=True)
+            if (score := pruned_score(trainer)) is not None:
+                return score  # the search stopped it: its folder stays that of an unfinished run
             if data.samples["test"]:
                 trainer.test(module, data, ckpt_path=best_checkpoint(config), weights_only=True, verbose=False)
     best = write_summary(config, log)["val"]["best"]
     if trainer.is_global_zero:
         scores = f"val mIoU {best['miou']:.3f}, mean F1 {best['mean_f1']:.3f}, loss {best['loss']:.3f}"
         print(f"{scores} (step {best['step']})\nrun folder: {config.output_dir}")
-    return float(best[config.callbacks.monitor.removeprefix("val/")])
+    return score_of(config, best)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config")
@@ -58,6 +64,7 @@ def main(composed: DictConfig) -> float:
     warnings.filterwarnings("ignore", ".*LeafSpec")
     warnings.filterwarnings("ignore", "The dirpath has changed")  # a run may be resumed in another folder
     warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # or in its own
+    warnings.filterwarnings("ignore", ".*sync_dist=True")  # torchmetrics has added the processes up
     # A job of a sweep that fails must not end the others, so only a single run ends here.
     single = HydraConfig.get().mode == RunMode.RUN
     with one_line_errors() if single else nullcontext(), discard_unused(composed.output_dir):

@@ -8,6 +8,7 @@ import torch
 from benchmarks.harness import Bench, Row, alternate, make_row
 from benchmarks.predict import drawn_scores
 from facekp.attributes import NUM_CLASSES
+from facekp.contours import METHODS
 from facekp.face import face_from_mask
 from facekp.keypoints import KeypointConfig
 from facekp.models import fuse
@@ -15,15 +16,21 @@ from facekp.upsample import argmax_at, sum_on_grid
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield `keypoints/ms`, which no peer does, and `keypoints/argmax`."""
+    """Yield `keypoints/ms`, which no peer does, the same by the other method, and `keypoints/argmax`."""
     scores = drawn_scores(bench.size)
     size = (bench.size, bench.size)
-    mask = argmax_at(sum_on_grid(scores), size)
+    grid = sum_on_grid(scores)
+    mask = argmax_at(grid, size)
     confidence = dict.fromkeys(range(NUM_CLASSES), 1.0)
-    face = face_from_mask(mask, confidence, KeypointConfig())
-    runs, _ = alternate(partial(face_from_mask, mask, confidence, KeypointConfig()), None, bench)
-    note = f"{len(face.attributes)} attributes, {sum(len(a.contours) for a in face.attributes.values())} outlines"
-    yield make_row("keypoints/ms", "ms", [1000 * t for t in runs], note=note)
+    default = KeypointConfig().method
+    for method in sorted(METHODS, key=lambda method: method != default):
+        run = partial(face_from_mask, mask, confidence, KeypointConfig(method=method), grid)
+        face = run()
+        runs, _ = alternate(run, None, bench)
+        outlines = sum(len(attribute.contours) for attribute in face.attributes.values())
+        note = f"{method}: {len(face.attributes)} attributes, {outlines} outlines"
+        name = "keypoints/ms" if method == default else f"keypoints/{method}"
+        yield make_row(name, "ms", [1000 * t for t in runs], note=note)
 
     maps = [torch.from_numpy(s).permute(2, 0, 1)[None] for s in scores]
 

@@ -2,14 +2,19 @@
 
 Without `ckpt`, the scores are the true masks themselves, averaged over squares of `stride` pixels: what a network
 without errors could give.
+
+Distances are from places on a found outline, a quarter of a pixel apart, to the nearest of the true one, and back; an
+outline is left out where the image's border cuts it. The true outline runs midway between pixels inside and outside.
 """
 
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,13 +32,14 @@ from facekp.data.sources import prepared_root
 from facekp.errors import one_line_errors
 from facekp.folder import make_folder, replacing
 from facekp.images import UInt8Array, read_image, read_label
-from facekp.machine import keep_freed_memory
+from facekp.machine import describe_machine, keep_freed_memory, list_versions
 from facekp.parser import FaceParser
 from facekp.upsample import Scores, argmax_at, sum_on_grid
 
 SPACING = 0.25
 """Pixels between the places on an outline whose distances are taken."""
 Places = npt.NDArray[np.float64]
+GridOf = Callable[[Sample, UInt8Array], Scores]
 
 
 @dataclass
@@ -91,7 +97,7 @@ def distances(ours: Places, true: Places) -> Places:
     return np.concatenate([cKDTree(true).query(ours)[0], cKDTree(ours).query(true)[0]])
 
 
-def compare(samples: Sequence[Sample], grid_of: Any) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
+def compare(samples: Sequence[Sample], grid_of: GridOf) -> Iterator[tuple[str, dict[str, tuple[float, float]]]]:
     """Yield each attribute that is in both a true and a found mask, with each method's mean and 95th percentile."""
     for sample in tqdm(samples, unit="face"):
         label = read_label(sample.label)
@@ -121,6 +127,33 @@ def summarise(rows: Iterator[tuple[str, dict[str, tuple[float, float]]]]) -> dic
     return {"attributes": table, "mean": everything}
 
 
+def describe(settings: Settings, results: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures with what they were measured on and with."""
+    scores = Path(settings.ckpt).name if settings.ckpt else f"true masks, averaged over squares of {settings.stride}"
+    return {
+        "machine": describe_machine(),
+        "versions": list_versions(),
+        "date": datetime.now(UTC).date().isoformat(),
+        "scores": scores,
+        "split": settings.split,
+        "unit": "pixels of the labels: mean and 95th percentile",
+        **results,
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the figures as a table."""
+    lines = [
+        f"pixels of the labels {'canny':>14} {'contour':>15}",
+        "attribute    images     mean    95 %     mean    95 %  contour nearer",
+    ]
+    for name, row in results["attributes"].items():
+        figures = " ".join(f"{value:>7.2f}" for value in (*row["canny"], *row["contour"]))
+        lines.append(f"{name:<12} {row['images']:>6} {figures} {row['contour_nearer']:>15.0%}")
+    means = " ".join(f"{value:>7.2f}" for method in METHODS for value in results["mean"][method])
+    return "\n".join([*lines, f"{'mean':<19} {means}"])
+
+
 def main(argv: Sequence[str]) -> None:
     """Print the figures, and write them."""
     keep_freed_memory()
@@ -128,13 +161,8 @@ def main(argv: Sequence[str]) -> None:
     samples = read_index(prepared_root(settings.data))[settings.split][: settings.images]
     ckpt = settings.ckpt
     grid_of = partial(network_grid, FaceParser.from_checkpoint(ckpt)) if ckpt else partial(true_grid, settings.stride)
-    results = summarise(compare(samples, grid_of))
-    print(f"pixels of the labels         {'canny':>14} {'contour':>15}")
-    print("attribute    images     mean    95 %     mean    95 %  nearer")
-    for name, row in results["attributes"].items():
-        figures = " ".join(f"{value:>7.2f}" for value in (*row["canny"], *row["contour"]))
-        print(f"{name:<12} {row['images']:>6} {figures} {row['contour_nearer']:>7.2f}")
-    print(f"{'mean':<19} " + " ".join(f"{value:>7.2f}" for m in METHODS for value in results["mean"][m]))
+    results = describe(settings, summarise(compare(samples, grid_of)))
+    print(table(results))
     if settings.out:
         out = expand(settings.out)
         make_folder(out.parent)

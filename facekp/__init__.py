@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facekp.face import Attribute, Face
+    from facekp.landmarks import Landmark
     from facekp.parser import FaceParser
 
 # Otherwise albumentations asks PyPI for a newer release at every import, and warns where there is no network.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 __version__ = "0.1.0"
-__all__ = ["Attribute", "Face", "FaceParser"]
+__all__ = ["Attribute", "Face", "FaceParser", "Landmark"]
 
 
 def __getattr__(name: str) -> Any:
@@ -25,6 +26,10 @@ def __getattr__(name: str) -> Any:
         from facekp.parser import FaceParser
 
         return FaceParser
+    if name == "Landmark":
+        from facekp.landmarks import Landmark
+
+        return Landmark
     if name in ("Attribute", "Face"):
         from facekp import face
 

@@ -11,11 +11,12 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 
 from facekp.checkpoint import BEST, CHECKPOINTS, LAST
-from facekp.config import Config
+from facekp.config import Config, as_plain
 from facekp.data.dataset import Batch
 from facekp.loggers import MaskPictures
 from facekp.machine import peak_memory, reset_peak_memory
-from facekp.resume import Resume
+from facekp.resume import SETTINGS, Resume
+from facekp.search import trial_reports
 
 
 def best_checkpoint(config: Config) -> Path:
@@ -35,12 +36,14 @@ def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
     callbacks: list[Callback] = [
         Cost(config.data.batch_size),
         LastValidation(),
+        SettingsRecord(config),
         # Two, because Lightning's `save_last` only follows when a new best is saved.
         BestCheckpoint(folder, c.monitor, c.mode, resume),
         ModelCheckpoint(folder, LAST, save_on_train_epoch_end=False, enable_version_counter=False),
     ]
     if config.logger.name == "wandb" and config.logger.images:
         callbacks.append(MaskPictures(config.logger.images))
+    callbacks += trial_reports(c.monitor)
     if c.patience is not None:
         callbacks.append(EarlyStopping(c.monitor, mode=c.mode, patience=c.patience))
     if c.progress:
@@ -55,6 +58,24 @@ class LastValidation(Callback):
         """Put the next validation behind the last step."""
         if trainer.global_step == trainer.max_steps - 1:
             trainer.val_check_batch = trainer.max_steps
+
+
+class SettingsRecord(Callback):
+    """Keep the settings of the run in its checkpoints, so that it is only continued with the same.
+
+    Args:
+        config: the run's settings.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.settings = as_plain(config)
+        del self.settings["output_dir"]  # a checkpoint may be moved
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add them, as plain data."""
+        checkpoint[SETTINGS] = self.settings
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -17,6 +17,8 @@ from facekp.errors import ConfigError
 
 DataSource = Literal["celebamask_hq", "synthetic"]
 LoggerName = Literal["wandb", "csv", "none"]
+DecodedPlace = Literal["none", "ram", "disk"]
+Balance = Literal["none", "sqrt", "linear"]
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
 MONITORS = ("val/miou", "val/mean_f1", "val/pixel_accuracy", "val/loss")
 LARGEST_SEED = 2**32 - 1  # numpy's
@@ -45,11 +47,15 @@ class DataConfig:
     source: str = "celebamask_hq"
     root: str | None = None  # official or prepared layout; recognised
     cache: str = "~/.cache/facekp"  # where an official or synthetic data set is prepared
+    exclude: str | None = None  # audit.csv; training images whose rows say exclude=yes are left out
     size: int = 512  # pixels; images are brought to this side
     crop: int = 448  # pixels; side of a training crop
     scales: list[float] = field(default_factory=lambda: [0.75, 1, 1.25, 1.5, 1.75, 2])
     jitter: float = 0.5
     flip: float = 0.5
+    balance: str = "none"  # "sqrt", "linear": images with rare classes come more often (facekp/data/balance.py)
+    balance_below: float = 0.5  # rare is what a smaller share of the images has
+    decoded: str = "none"  # "ram", "disk": decode the training images once, beforehand
     batch_size: int = 16  # images a step, over all processes
     eval_batch_size: int = 16
     workers: int | None = None  # loader processes; None: one less than the cores, at most 8
@@ -61,12 +67,16 @@ class DataConfig:
     def __post_init__(self) -> None:
         """Check values and ranges."""
         _require_choice("data.source", self.source, DataSource)
+        _require_choice("data.balance", self.balance, Balance)
+        _require_choice("data.decoded", self.decoded, DecodedPlace)
         for name in ("size", "crop"):
             value = getattr(self, name)
             require(f"data.{name}", value, value >= 32 and value % 32 == 0, "give a multiple of 32, such as 448")
         require("data.scales", self.scales, len(self.scales) > 0 and all(0.1 <= s <= 10 for s in self.scales),
                 "give factors between 0.1 and 10, such as [0.75,1,1.5]")  # fmt: skip
-        shares = {f"data.{name}": (v := getattr(self, name), 0 <= v <= 1) for name in ("jitter", "flip")}
+        shares = {
+            f"data.{name}": (v := getattr(self, name), 0 <= v <= 1) for name in ("jitter", "flip", "balance_below")
+        }
         _require_all(shares, "give a number from 0 to 1")
         counts = ("batch_size", "eval_batch_size", "synthetic_train", "synthetic_val", "synthetic_test")
         positive = {f"data.{name}": (v := getattr(self, name), v >= 1) for name in counts}
@@ -129,6 +139,7 @@ class TrainerConfig:
     log_every: int = 10  # steps
     limit_val_batches: Any = 1.0  # a share (float) or a number (int) of validation batches
     gradient_clip: float | None = None
+    sync_batchnorm: bool | None = None  # batch-norm over all processes, which torch has on GPUs only; null: there
     compile: bool = False
     deterministic: bool = False
 

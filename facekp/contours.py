@@ -50,6 +50,16 @@ class Contour:
 
         Returns:
             An outline in pixels of the photo. Its area is 0 where all of it lies beyond.
+
+        Example:
+            A crop whose first pixel is (x, y) = (-10, 50) in the photo, half of it beyond the photo's left border.
+
+            >>> mask = np.zeros((20, 20), bool)
+            >>> mask[5:15, 5:15] = True
+            >>> (outline,) = trace(mask, method="contour")
+            >>> part = outline.moved(np.array([[1, 0, -10], [0, 1, 50]]), (100, 200))
+            >>> part.points.min(0).tolist(), part.points.max(0).tolist(), round(part.area / outline.area, 2)
+            ([-0.5, 54.5], [4.5, 64.5], 0.5)
         """
         height, width = size
         points = (self.points @ matrix[:, :2].T + matrix[:, 2]).clip(-0.5, (width - 0.5, height - 0.5))

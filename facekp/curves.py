@@ -19,8 +19,11 @@ Flags = npt.NDArray[np.bool_]
 
 # Standard deviation along the curve, in pixels of the mask, of the Gaussian that turns pixel stairs into a line.
 SMOOTHING = 0.8
-# A piece this near to the image's border lies on it: nothing of the image is between them.
-ON_BORDER = 0.5
+# A part that touches the image's border goes on so many pixels beyond until it has been smoothed, so that no corner is
+# rounded where the border cuts it.
+OVERHANG = 3
+# Pixels; a piece this near to the image's border lies on it, but for rounding.
+ON_BORDER = 0.01
 
 
 class Loop(NamedTuple):
@@ -34,7 +37,8 @@ class Loop(NamedTuple):
 def smoothed(chains: Sequence[npt.NDArray[np.generic]], sigma: float) -> Iterator[Curve]:
     """Yield each closed chain (m, 2) smoothed along itself; `sigma` counts points.
 
-    They are filtered together, as a call costs more than a chain.
+    Those shorter than the filter stay as they are, or nothing would be left of them. The others are filtered together,
+    as a call costs more than a chain.
     """
     if not chains:
         return
@@ -44,7 +48,7 @@ def smoothed(chains: Sequence[npt.NDArray[np.generic]], sigma: float) -> Iterato
     smooth = correlate1d(np.concatenate(around).T.astype(np.float64), kernel).T
     start = reach
     for chain in chains:
-        yield smooth[start : start + len(chain)]
+        yield smooth[start : start + len(chain)] if len(chain) > reach else chain.astype(np.float64)
         start += len(chain) + 2 * reach
 
 
@@ -77,6 +81,23 @@ def anchored(points: Curve) -> tuple[Curve, float]:
     after = int(crossing[first]) + 1
     anchor = np.array([[centre, heights[first]]])
     return np.concatenate([anchor, points[after:], points[:after]]), abs(area)
+
+
+def overhang(box: tuple[int, int, int, int], size: tuple[int, ...]) -> tuple[int, int, int, int]:
+    """Return how many pixels a part goes on beyond the image's border: above, below, to the left and to the right.
+
+    Args:
+        box: the part's left, top, width and height.
+        size: (H, W) of the image.
+
+    Example:
+        >>> overhang((0, 5, 10, 95), (100, 80))  # at the left border and the lower one
+        (0, 3, 3, 0)
+    """
+    x, y, width, height = box
+    touched = (y == 0, y + height == size[0], x == 0, x + width == size[1])
+    above, below, left, right = (OVERHANG * side for side in touched)
+    return above, below, left, right
 
 
 def on_border(points: Curve, size: tuple[int, int]) -> Flags:

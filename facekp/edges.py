@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facekp.curves import SMOOTHING, Loop, smoothed
+from facekp.curves import SMOOTHING, Loop, overhang, smoothed
 from facekp.images import UInt8Array
 
 # A mask is 0 or 255, so that every step's Sobel response is far above both thresholds.
@@ -29,6 +29,7 @@ class _Chain:
     factor: int  # how many times the mask was enlarged
     pixels: npt.NDArray[np.int32]
     box: tuple[int, int, int, int]  # x, y, width and height of the class, in pixels of the mask
+    start: tuple[int, int]  # x and y of the first pixel, in pixels of the mask, from those of the box
     hole: bool
 
 
@@ -50,8 +51,8 @@ def edge_loops(mask: UInt8Array, classes: range, min_area: float) -> Iterator[Lo
         curves = smoothed([chain.pixels for chain in alike], SMOOTHING * factor)
         for chain, smooth in zip(alike, curves, strict=True):
             curve = smooth[:: factor if len(smooth) >= SHORT_LOOP else 1]
-            # From the frame, one pixel wide, to borders of pixels; smoothing may overshoot sharp corners there.
-            curve = ((curve + CANNY_OFFSET + 0.5) / factor - 1).clip(0, chain.box[2:]) - 0.5 + chain.box[:2]
+            # To borders of pixels; smoothing may overshoot sharp corners there.
+            curve = ((curve + CANNY_OFFSET + 0.5) / factor + chain.start).clip(0, chain.box[2:]) - 0.5 + chain.box[:2]
             yield Loop(chain.class_id, curve, chain.hole)
 
 
@@ -61,7 +62,9 @@ def _chains(mask: npt.NDArray[np.bool_], class_id: int, min_area: float) -> Iter
     x, y, width, height = cv2.boundingRect(own)
     if not width:
         return
-    framed = cv2.copyMakeBorder(own[y : y + height, x : x + width] * np.uint8(255), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
+    above, below, left, right = overhang((x, y, width, height), mask.shape)
+    whole = cv2.copyMakeBorder(own[y : y + height, x : x + width], above, below, left, right, cv2.BORDER_REPLICATE)
+    framed = cv2.copyMakeBorder(whole * np.uint8(255), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     factor = 2 if max(width, height) < ENLARGED_BELOW else 1
     large = cv2.resize(framed, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST) if factor == 2 else framed
     edges = cv2.Canny(large, CANNY_LOW, CANNY_HIGH)
@@ -79,4 +82,4 @@ def _chains(mask: npt.NDArray[np.bool_], class_id: int, min_area: float) -> Iter
     kept[holes] &= kept[parents[holes]]
     for i in np.flatnonzero(kept):
         pixels = np.asarray(found[int(i)][:, 0], np.int32)
-        yield _Chain(class_id, factor, pixels, (x, y, width, height), bool(holes[i]))
+        yield _Chain(class_id, factor, pixels, (x, y, width, height), (-1 - left, -1 - above), bool(holes[i]))

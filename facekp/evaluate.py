@@ -18,7 +18,7 @@ from facekp.checkpoint import load_network
 from facekp.cli import parse_cli
 from facekp.config import DataConfig, expand, require
 from facekp.data.datamodule import FaceDataModule
-from facekp.data.dataset import Batch
+from facekp.data.dataset import Pixels, to_batch
 from facekp.data.layout import SPLITS
 from facekp.data.transforms import denormalise
 from facekp.errors import one_line_errors
@@ -52,7 +52,7 @@ class EvaluateConfig:
 
 @torch.inference_mode()
 def evaluate(
-    net: Callable[[Tensor], Sequence[Tensor]], loader: DataLoader[Batch], device: torch.device
+    net: Callable[[Tensor], Sequence[Tensor]], loader: DataLoader[Pixels], device: torch.device
 ) -> dict[str, Any]:
     """Score a network.
 
@@ -67,9 +67,9 @@ def evaluate(
         `pixel_accuracy`, `classes`, and `iou` and `f1` by class; None for a class that is in no image.
     """
     evaluation = Evaluation(OhemCrossEntropy()).to(device)
-    for batch in tqdm(loader, unit="batch", desc="evaluating"):
-        images = batch["image"].to(device, memory_format=torch.channels_last)
-        evaluation.update(net(images), batch["label"].to(device))
+    for pixels in tqdm(loader, unit="batch", desc="evaluating"):
+        batch = to_batch({"image": pixels["image"].to(device), "label": pixels["label"].to(device)})
+        evaluation.update(net(batch["image"]), batch["label"])
     return nest_scores({f"val/{name}": float(value) for name, value in evaluation.compute().items()}, "val")
 
 

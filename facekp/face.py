@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Final
 
 import cv2
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from facekp.attributes import ATTRIBUTES
 from facekp.contours import Contour, Points, trace_all
 from facekp.keypoints import KeypointConfig, resample
+from facekp.landmarks import Landmark, find_landmarks
 from facekp.upsample import Scores
 
 SCHEMA: Final = "facekp/2"
@@ -85,11 +87,18 @@ class Face:
         """Return the key points, (n, 2) float32 source-image pixels, of every attribute in the picture."""
         return {name: attribute.keypoints for name, attribute in self.attributes.items()}
 
+    @cached_property
+    def landmarks(self) -> dict[str, Landmark]:
+        """Return every landmark of `facekp.landmarks.NUMBERS` by name; what is absent or hidden says so."""
+        contours = {name: attribute.contours for name, attribute in self.attributes.items()}
+        return find_landmarks(self.mask, contours, {name: a.confidence for name, a in self.attributes.items()})
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the mask as plain data for JSON; docs/output.md describes it."""
         return {
             "box": [round(v, DECIMALS) for v in self.box],
             "attributes": [_attribute_to_dict(a) for a in self.attributes.values()],
+            "landmarks": [_landmark_to_dict(landmark) for landmark in self.landmarks.values()],
         }
 
 
@@ -140,6 +149,16 @@ def _contour_to_dict(contour: Contour) -> dict[str, Any]:
         turns = np.flatnonzero(np.diff(contour.cut, prepend=False, append=False))
         plain["cut"] = turns.reshape(-1, 2).tolist()
     return plain
+
+
+def _landmark_to_dict(landmark: Landmark) -> dict[str, Any]:
+    return {
+        "name": landmark.name,
+        "number": landmark.number,
+        "xy": None if landmark.xy is None else _plain(landmark.xy[None])[0],
+        "visible": landmark.visible,
+        "confidence": round(landmark.confidence, 4),
+    }
 
 
 def _plain(points: Points) -> list[list[float]]:

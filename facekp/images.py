@@ -1,15 +1,18 @@
 """Reading pictures and label maps, and writing label maps as palette PNGs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
 
 from facekp.attributes import IGNORE_INDEX, NUM_CLASSES, PALETTE
+from facekp.decode import decode_jpeg, decode_png
 from facekp.errors import DataError
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -25,8 +28,13 @@ def read_image(path: str | Path) -> UInt8Array:
         DataError: the file is missing, may not be read, is damaged, no picture, or has more than 178 million pixels
             (twice `PIL.Image.MAX_IMAGE_PIXELS`).
     """
-    with decoding(f"image {path}", "replace or remove it"), Image.open(path) as picture:
-        return to_rgb(picture)
+    with decoding(f"image {path}", "replace or remove it"):
+        data = Path(path).read_bytes()
+        pixels = decode_jpeg(data)
+        if pixels is not None:
+            return pixels
+        with Image.open(BytesIO(data)) as picture:
+            return to_rgb(picture)
 
 
 def to_rgb(picture: Image.Image) -> UInt8Array:
@@ -75,8 +83,12 @@ def read_label(path: str | Path) -> UInt8Array:
     Raises:
         DataError: the file is missing, truncated, not one channel, or holds another value.
     """
-    with decoding(f"label {path}", "make it again"), Image.open(path) as picture:
-        label = np.array(picture)
+    with decoding(f"label {path}", "make it again"):
+        data = Path(path).read_bytes()
+        label = decode_png(data)
+        if label is None:
+            with Image.open(BytesIO(data)) as picture:
+                label = np.array(picture)
     if label.ndim != 2 or label.dtype != np.uint8:
         raise DataError(f"label {path}: {label.dtype} of shape {label.shape}, need one channel of 8 bits")
     # Two fast passes: the largest value, and only where that is 255 the largest below it.
@@ -95,9 +107,12 @@ def palette_image(mask: UInt8Array) -> Image.Image:
     return picture
 
 
-def write_label(path: str | Path, mask: UInt8Array) -> None:
-    """Write `mask` (H, W) uint8, class ids, as a palette PNG."""
-    palette_image(mask).save(path, format="PNG")
+def write_label(path: str | Path, mask: UInt8Array, notes: Mapping[str, str] | None = None) -> None:
+    """Write `mask` (H, W) uint8, class ids, as a palette PNG; `notes` go with it as its text chunks."""
+    info = PngInfo()
+    for key, text in (notes or {}).items():
+        info.add_text(key, text)
+    palette_image(mask).save(path, format="PNG", pnginfo=info)
 
 
 def _reason(error: Exception) -> str:

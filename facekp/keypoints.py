@@ -9,12 +9,14 @@ from facekp.contours import METHODS, Points
 from facekp.curves import Flags
 from facekp.errors import ConfigError
 
+TINY = 1e-12  # pixels; a curve without length has all its key points at its start
+
 
 @dataclass
 class KeypointConfig:
     """How outlines and key points are found."""
 
-    method: str = "canny"  # canny: edges of the masks; contour: lines where an attribute's score overtakes all others
+    method: str = "contour"  # contour: lines where an attribute's score overtakes all others; canny: edges of the masks
     n: int = 32  # key points of each attribute
     min_area: float = 1e-4  # parts and holes smaller than this share of what was parsed are dropped
 
@@ -31,31 +33,29 @@ class KeypointConfig:
 def resample(points: npt.NDArray[np.floating], n: int, cut: Flags | None = None) -> Points:
     """Return `n` points spaced evenly by arc length along a closed curve, the first at its start.
 
+    Pieces that the image's border cuts have no length: the n spaces are those of the rest, one after the other. So no
+    point lies on the border, and none leaps when a part that moves begins to be cut. One that falls on a cut lies where
+    the outline goes on after it.
+
     Args:
         points: (m, 2) float, a closed curve, m >= 1.
         n: number of points.
-        cut: (m,) bool, the pieces that are passed over, as `Contour.cut` gives them: their length does not count. If
-            the last one is, the curve is open there, and the n-th point lies where it begins. If all are, none is.
+        cut: (m,) bool, the pieces that are cut, as `Contour.cut` gives them. If all are, none is.
 
     Example:
         >>> square = np.array([[0, 0], [2, 0], [2, 2], [0, 2]], dtype=float)
         >>> resample(square, 8)[:4].tolist()
         [[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [2.0, 1.0]]
-        >>> resample(square, 4, np.array([False, False, False, True])).tolist()
-        [[0.0, 0.0], [2.0, 0.0], [2.0, 2.0], [0.0, 2.0]]
+        >>> resample(square, 4, np.array([False, False, True, False])).tolist()  # without its lower side
+        [[0.0, 0.0], [1.5, 0.0], [2.0, 1.0], [0.0, 1.5]]
     """
-    x, y = np.concatenate([points, points[:1]]).T.astype(np.float64)
-    steps = np.hypot(x[1:] - x[:-1], y[1:] - y[:-1])
-    spaces = n
+    steps = np.concatenate([points[1:], points[:1]]) - points
+    lengths = np.hypot(steps[:, 0], steps[:, 1], dtype=np.float64)
     if cut is not None and not cut.all():
-        steps[cut] = 0
-        if cut[-1]:
-            spaces = n - 1
-            steps = steps[: len(cut) - int(cut[::-1].argmin())]
-    length = np.zeros(len(steps) + 1)
-    steps.cumsum(out=length[1:])
-    at = np.arange(n) * (length[-1] / spaces)
-    x, y = x[: len(length)], y[: len(length)]
-    resampled = np.empty((n, 2), np.float32)
-    resampled[:, 0], resampled[:, 1] = np.interp(at, length, x), np.interp(at, length, y)
-    return resampled
+        lengths[cut] = 0
+    ends = lengths.cumsum()
+    at = np.arange(n) * (ends[-1] / n)
+    # The first piece that ends beyond; rounding must not put a point beyond the last.
+    piece = np.minimum(ends.searchsorted(at, side="right"), len(ends) - 1)
+    share = (at - ends[piece]) / np.maximum(lengths[piece], TINY) + 1
+    return np.asarray(points[piece] + share[:, None] * steps[piece], np.float32)

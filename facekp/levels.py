@@ -5,6 +5,7 @@ found by marching squares, is the outline. A mask has no scores: there the margi
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
 
 import cv2
@@ -12,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from contourpy import FillType, contour_generator
 
-from facekp.attributes import NUM_CLASSES
-from facekp.curves import SMOOTHING, Curve, Loop, signed_area, smoothed
+from facekp.curves import Curve, Loop, overhang, signed_area, smoothed
 from facekp.images import UInt8Array
-from facekp.upsample import Scores, halfway
+from facekp.upsample import Scores
 
 # The margin beyond the image's border: so low that the zero level between it and any score lies on the border.
 BEYOND = -1e9
@@ -23,6 +23,9 @@ BEYOND = -1e9
 # halved as long as the longer side of their box has at most so many samples, and at most three times.
 SAMPLES = 128
 MOST_HALVINGS = 3
+# Of the Gaussian along the level lines of a mask, in pixels: from here on they keep within half a pixel of ellipses, as
+# far as a mask itself may be off. More of it rounds corners.
+MASK_SMOOTHING = 1.2
 
 
 def level_loops(grid: Scores, mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
@@ -34,58 +37,86 @@ def level_loops(grid: Scores, mask: UInt8Array, classes: range, min_area: float)
         classes: ids that are traced.
         min_area: parts (without their holes) and holes of fewer pixels than this are dropped.
     """
+    ids, boxes = _boxes(mask, classes)
     cells = np.array(grid.shape[1::-1]) - 1
     per_cell = np.array(mask.shape[::-1]) / cells
-    own = np.empty(mask.shape, bool)
-    for i in classes:
-        x, y, width, height = cv2.boundingRect(np.equal(mask, i, out=own).view(np.uint8))
-        if width:
-            # One cell more on every side, where other classes win.
-            first = np.maximum(np.floor((x, y) / per_cell).astype(int) - 1, 0)
-            last = np.minimum(np.ceil((x + width, y + height) / per_cell).astype(int) + 1, cells)
-            halvings = int(np.log2(SAMPLES / max(last - first)).clip(0, MOST_HALVINGS))
-            box = np.s_[first[1] : last[1] + 1, first[0] : last[0] + 1]
-            left, top = (first * per_cell).astype(int).tolist()
-            right, bottom = np.ceil(last * per_cell).astype(int).tolist()
-            shares = cv2.calcHist([mask[top:bottom, left:right]], [0], None, [NUM_CLASSES], [0, NUM_CLASSES])
-            rivals = np.flatnonzero(shares)
-            margin = _margin(grid[box], i, [k for k in rivals.tolist() if k != i], halvings)
-            for part in _parts(margin, BEYOND):
-                # A line to beyond the border ends a little outside of it.
-                inside = [(first + curve / 2**halvings).clip(0, cells) for curve in part]
-                yield from _large(i, [curve * per_cell - 0.5 for curve in inside], min_area)
+    # One cell more on every side, where other classes win.
+    first = np.maximum(np.floor(boxes[:, :2] / per_cell).astype(int) - 1, 0)
+    last = np.minimum(np.ceil(boxes[:, 2:] / per_cell).astype(int) + 1, cells)
+    finer = 2 ** np.log2(SAMPLES / (last - first).max(1, initial=1)).clip(0, MOST_HALVINGS).astype(int)
+    meets = ((first[:, None] < last) & (first < last[:, None])).all(2)  # only neighbours and background are rivals
+    planes = np.moveaxis(grid, 2, 0)[[0, *ids]]
+    margins: list[Scores] = []
+    for k, ((left, top), (right, bottom)) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+        others = np.flatnonzero(meets[k] & (np.arange(len(ids)) != k)) + 1
+        margins.append(_margin(planes[[k + 1, 0, *others], top : bottom + 1, left : right + 1], int(finer[k])))
+    for k, part in _parts(margins, BEYOND):
+        # A line to beyond the border ends a little outside of it.
+        curves = [(first[k] + curve / finer[k]).clip(0, cells) * per_cell - 0.5 for curve in part]
+        yield from _large(ids[k], curves, min_area)
 
 
 def mask_loops(mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
     """Yield the outlines of the parts of every class of a mask (H, W) uint8, and those of their holes."""
+    ids, boxes = _boxes(mask, classes)
+    margins, starts = [], []
+    for i, (left, top, right, bottom) in zip(ids, boxes.tolist(), strict=True):
+        more = overhang((left, top, right - left, bottom - top), mask.shape)
+        own = (mask[top:bottom, left:right] == i).view(np.uint8)
+        margins.append(cv2.copyMakeBorder(own, *more, cv2.BORDER_REPLICATE) * 2.0 - 1)
+        starts.append((left - more[2], top - more[0]))
     loops: list[Loop] = []
-    for i in classes:
-        own = (mask == i).view(np.uint8)
-        x, y, width, height = cv2.boundingRect(own)
-        if width:
-            margin = np.where(own[y : y + height, x : x + width], 1.0, -1.0)
-            for part in _parts(margin, -1.0):
-                loops.extend(_large(i, [curve + np.array([x, y]) for curve in part], min_area))
-    for loop, curve in zip(loops, smoothed([loop.curve for loop in loops], SMOOTHING), strict=True):
-        yield loop._replace(curve=curve)
+    for k, part in _parts(margins, -1.0):
+        loops.extend(_large(ids[k], [curve + starts[k] for curve in part], min_area))
+    limits = dict(zip(ids, boxes - 0.5, strict=True))
+    for loop, curve in zip(loops, smoothed([loop.curve for loop in loops], MASK_SMOOTHING), strict=True):
+        # Beyond the box are what goes on beyond the border, and sharp corners that smoothing overshoots.
+        yield loop._replace(curve=curve.clip(limits[loop.class_id][:2], limits[loop.class_id][2:]))
 
 
-def _margin(grid: Scores, own: int, rivals: Sequence[int], halvings: int) -> Scores:
-    """Return the score of class `own` less the highest of its rivals', on a grid whose cells are halved."""
-    scores = np.moveaxis(grid, 2, 0)[[own, *rivals]]
-    for _ in range(halvings):
-        scores = halfway(halfway(scores, 1), 2)
-    margin: Scores = np.subtract(scores[0], scores[1:].max(0, initial=BEYOND))
+def _boxes(mask: UInt8Array, classes: range) -> tuple[list[int], npt.NDArray[np.intp]]:
+    """Return which classes a mask has, k of them, and (k, 4) their left, top, right and bottom (both exclusive)."""
+    own = np.empty(mask.shape, bool)
+    found = {i: cv2.boundingRect(np.equal(mask, i, out=own).view(np.uint8)) for i in classes}
+    boxes = {i: (x, y, x + width, y + height) for i, (x, y, width, height) in found.items() if width}
+    return list(boxes), np.array(list(boxes.values()), np.intp).reshape(-1, 4)
+
+
+def _margin(scores: Scores, finer: int) -> Scores:
+    """Return the first of `scores` (n, h, w) less the highest of the others, with `finer` samples for each."""
+    if finer > 1:
+        rows, columns = (_between(samples, finer) for samples in scores.shape[1:])
+        scores = np.asarray(rows @ scores @ columns.T, np.float32)
+    margin: Scores = scores[0] - scores[1:].max(0)
     return margin
 
 
-def _parts(margin: npt.NDArray[np.floating], beyond: float) -> Iterator[list[Curve]]:
-    """Yield the zero levels around each part of a margin that is `beyond` all around: the outer, then its holes'."""
-    framed = np.pad(margin.astype(np.float64), 1, constant_values=beyond)
-    generator = contour_generator(z=framed, fill_type=FillType.OuterOffset)
-    for points, offsets in zip(*generator.filled(0, np.inf), strict=True):
-        # Each repeats its first point at its end. The frame has moved all by a sample.
-        yield [points[start : end - 1] - 1 for start, end in pairwise(offsets.tolist())]
+@lru_cache
+def _between(samples: int, finer: int) -> Scores:
+    """Return the matrix that interpolates linearly: from n samples to `finer` * (n - 1) + 1."""
+    at = np.arange(finer * (samples - 1) + 1)[:, None] / finer
+    return np.maximum(0, 1 - abs(at - np.arange(samples))).astype(np.float32)
+
+
+def _parts(margins: Sequence[npt.NDArray[np.generic]], beyond: float) -> Iterator[tuple[int, list[Curve]]]:
+    """Yield the zero levels around the parts of margins that are `beyond` all around.
+
+    Yields:
+        Which margin, and the curves around one of its parts: the outer one, then its holes'.
+    """
+    if not margins:
+        return
+    # All in one array, one below the other: a call costs more than its work.
+    rows = np.cumsum([0, *(len(margin) + 1 for margin in margins)])
+    framed = np.full((rows[-1] + 1, max(margin.shape[1] for margin in margins) + 2), beyond)
+    for row, margin in zip(rows.tolist(), margins, strict=False):
+        framed[row + 1 : row + 1 + len(margin), 1 : 1 + margin.shape[1]] = margin
+    levels = contour_generator(z=framed, fill_type=FillType.OuterOffset).filled(0, np.inf)
+    for points, offsets in zip(*levels, strict=True):
+        k = int(rows.searchsorted(points[0, 1])) - 1
+        points -= (1, rows[k] + 1)
+        # Each repeats its first point at its end.
+        yield k, [points[start : end - 1] for start, end in pairwise(offsets.tolist())]
 
 
 def _large(class_id: int, part: list[Curve], min_area: float) -> Iterator[Loop]:

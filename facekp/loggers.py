@@ -25,7 +25,16 @@ from facekp.models import fuse
 from facekp.module import FaceParsing
 from facekp.resume import Resume
 from facekp.runlog import RunLog
+from facekp.sweep import job_name
 
+BEST = {
+    "train/loss": "min",
+    "val/loss": "min",
+    "val/miou": "max",
+    "val/mean_f1": "max",
+    "val/pixel_accuracy": "max",
+}
+"""Which value of a curve is its best."""
 TIMEOUT = 20  # seconds that W&B gets to answer
 
 
@@ -176,8 +185,10 @@ def _describe_run(logger: WandbLogger, config: Config) -> None:
     run = logger.experiment
     run.config.update(as_plain(config), allow_val_change=True)
     # Summaries show the best of a run, not the last.
-    for name, best in (("loss", "min"), ("miou", "max"), ("mean_f1", "max"), ("pixel_accuracy", "max")):
-        run.define_metric(f"val/{name}", step_metric="trainer/global_step", summary=f"{best},last")
+    # What is logged once, test/*, keeps W&B's own summary: the value.
+    classes = {f"val/{kind}/{name}": "max" for kind in PER_CLASS for name in ATTRIBUTES}
+    for name, best in (BEST | classes).items():
+        run.define_metric(name, step_metric="trainer/global_step", summary=f"{best},last")
 
 
 def _sweep_names() -> tuple[str | None, str | None]:
@@ -185,4 +196,5 @@ def _sweep_names() -> tuple[str | None, str | None]:
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return None, None
     hydra = HydraConfig.get()
-    return Path(hydra.sweep.dir).name, hydra.job.override_dirname or str(hydra.job.num)
+    sweep = Path(hydra.sweep.dir)
+    return sweep.name, job_name(sweep, list(hydra.overrides.task)) or str(hydra.job.num)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from facekp.attributes import IGNORE_INDEX
+from facekp.processes import add_up, add_up_largest, count_processes
 
 # Upsampled scores are held a piece at a time: 4 MB on a CPU, so that it stays in cache between the passes over it;
 # more on a GPU, where a larger piece means fewer kernel launches.
@@ -24,6 +25,11 @@ class OhemCrossEntropy(nn.Module):
 
     The scores are upsampled bilinearly (`align_corners=False`) to the labels. Value and gradient come from one pass
     that holds a few rows of one image at a time, so neither memory nor time pays for a full-resolution graph.
+
+    Where several processes train together (`torch.distributed`), a batch is what all of them hold: in training mode the
+    value is that of the whole batch, on each process, and the gradients' mean over the processes, which
+    DistributedDataParallel takes, is the whole batch's gradient. All must call it then, with labels of one shape. In
+    evaluation mode each process scores its own images.
 
     Shape:
         scores: (N, C, h, w) float, any resolution; half precision is computed in float32.
@@ -98,25 +104,30 @@ def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: boo
     # An ignored pixel needs some class to look up; its loss is then set below every other.
     targets = torch.where(valid, labels, 0)
     cut = -math.log(rule.threshold)
-    losses, total, n_hard, grad = _sweep(work, targets, valid, cut, want_grad)
-    n_valid = int(valid.sum())
+    losses, total, hard, grad = _sweep(work, targets, valid, cut, want_grad)
+    counts = torch.stack([total, hard, valid.sum().to(total)])
+    processes = count_processes() if rule.training else 1
+    total, *numbers = (add_up(counts) if processes > 1 else counts).unbind()
+    n_hard, n_valid = (int(number) for number in numbers)
     if n_valid == 0:
         return losses.new_zeros(()), grad
     kept = max(1, int(n_valid * rule.min_kept))
     if n_hard >= kept:
         kept = n_hard
     else:
-        largest = losses.flatten().topk(kept)
-        total = largest.values.sum()
+        largest = losses.flatten().topk(min(kept, losses.numel()))
+        total, share = largest.values.sum(), kept
+        if processes > 1:
+            total, share = add_up_largest(largest.values, kept)
         if want_grad:
-            chosen = torch.zeros_like(valid).flatten().index_fill_(0, largest.indices, True).view_as(valid)
+            chosen = torch.zeros_like(valid).flatten().index_fill_(0, largest.indices[:share], True).view_as(valid)
             grad = _sweep(work, targets, chosen, -math.inf, want_grad)[3]
-    return (total / kept).to(work.dtype), None if grad is None else grad / kept
+    return (total / kept).to(work.dtype), None if grad is None else grad * (processes / kept)
 
 
 def _sweep(
     scores: Tensor, targets: Tensor, counted: Tensor, cut: float, want_grad: bool
-) -> tuple[Tensor, Tensor, int, Tensor | None]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Go once over all upsampled scores, a few rows of one image at a time.
 
     Args:
@@ -129,7 +140,7 @@ def _sweep(
     Returns:
         losses: (N, H, W), -1 where a pixel is not counted.
         total: scalar float64, the sum of the chosen losses.
-        chosen: how many those are.
+        chosen: scalar float64, how many those are.
         grad: (N, C, h, w), the gradient of `total`, or None.
     """
     n, classes, h, w = scores.shape
@@ -161,7 +172,7 @@ def _sweep(
         if grad is not None:
             grad[i] = wide_grad @ to_columns
     total_loss, n_chosen = torch.stack(sums).sum(0)
-    return losses, total_loss, int(n_chosen), grad
+    return losses, total_loss, n_chosen, grad
 
 
 def _bilinear_matrix(size_in: int, size_out: int, like: Tensor) -> Tensor:

@@ -43,7 +43,7 @@ class FaceParsing(pl.LightningModule):
         compile: bool = False,  # the setting's name, as in Lightning and torch
     ) -> None:
         super().__init__()
-        self.save_hyperparameters()
+        self.save_hyperparameters(logger=False)  # loggers are given the whole configuration
         # Convolutions are faster in channels_last, on CPUs and tensor cores alike.
         self.net: Network = build_model(**model).to(memory_format=torch.channels_last)
         self.criterion = OhemCrossEntropy(**loss)

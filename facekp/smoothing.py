@@ -28,7 +28,7 @@ MEMORY: Final = 1.0
 class OneEuroConfig:
     """How strongly key points are smoothed over time.
 
-    A point that moves steadily trails by at most 1 / (2 pi beta) face widths: 0.016 with the default, or 3 pixels of a
+    A point that moves steadily trails by at most 1 / (2 pi beta) face widths: 0.013 with the default, or 3 pixels of a
     face that is 200 wide.
     """
 
@@ -36,7 +36,7 @@ class OneEuroConfig:
         default=1.0, metadata={"help": "Hz; changes of a still point that are faster are noise, so less is calmer"}
     )
     beta: float = field(
-        default=10.0, metadata={"help": "Hz added per face width that a point moves in a second; more trails less"}
+        default=12.0, metadata={"help": "Hz added per face width that a point moves in a second; more trails less"}
     )
 
     def __post_init__(self) -> None:

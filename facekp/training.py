@@ -9,25 +9,31 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from omegaconf import OmegaConf
 from pytorch_lightning.loggers.logger import Logger
 
 from facekp.callbacks import build_callbacks
 from facekp.checkpoint import CHECKPOINTS, LAST
-from facekp.config import Config, as_plain
+from facekp.config import Config, TrainerConfig, as_plain, require
 from facekp.data.datamodule import FaceDataModule
 from facekp.errors import ConfigError, FacekpError
 from facekp.module import FaceParsing
-from facekp.resume import Resume
+from facekp.resume import OtherSettingsError, Resume, sweep_job
 from facekp.runlog import RunLog
 
 
 @contextmanager
 def discard_unused(folder: str) -> Iterator[None]:
-    """Remove a run folder that a user's error left with nothing but Hydra's own files in it."""
+    """Remove a run folder that a user's error left with nothing but Hydra's own files in it.
+
+    One that holds a run of other settings gets those back: Hydra has put the refused ones over them already.
+    """
     try:
         yield
-    except FacekpError:
+    except FacekpError as error:
         run = Path(folder)
+        if isinstance(error, OtherSettingsError) and error.source.is_relative_to(run):
+            OmegaConf.save({**error.settings, "output_dir": folder}, run / ".hydra" / "config.yaml")
         own = {*(run / ".hydra").glob("*.yaml"), run / f"{HydraConfig.get().job.name}.log"}
         if {path for path in run.rglob("*") if path.is_file()} <= own:
             for path in own:
@@ -65,9 +71,10 @@ def build_trainer(config: Config, loggers: list[Logger], resume: Resume | None =
         resume: where it continues, or None.
 
     Raises:
-        ConfigError: hardware or a precision that this machine does not have.
+        ConfigError: hardware or a precision that this machine does not have, or several processes in a sweep's one.
     """
     t = config.trainer
+    gpu = _has_gpu(t)
     try:
         trainer = pl.Trainer(
             accelerator=t.accelerator,
@@ -82,6 +89,7 @@ def build_trainer(config: Config, loggers: list[Logger], resume: Resume | None =
             limit_val_batches=t.limit_val_batches,
             num_sanity_val_steps=0,
             gradient_clip_val=t.gradient_clip,
+            sync_batchnorm=gpu if t.sync_batchnorm is None else t.sync_batchnorm,
             deterministic=t.deterministic,
             # The stream shares itself out among processes.
             use_distributed_sampler=False,
@@ -93,10 +101,30 @@ def build_trainer(config: Config, loggers: list[Logger], resume: Resume | None =
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(f"trainer cannot start ({error}): take trainer.accelerator=auto trainer.devices=1") from error
+    _refuse_children_of_a_sweep(trainer)
     for logger in loggers:
         if isinstance(logger, RunLog):
             logger.follow(trainer)
     return trainer
+
+
+def _has_gpu(t: TrainerConfig) -> bool:
+    """Return whether a GPU is used; without one, raise ConfigError for what Lightning would silently replace."""
+    gpu = t.accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
+    half, sync = t.precision == "16-mixed", t.sync_batchnorm
+    require("trainer.precision", t.precision, gpu or not half, "without a GPU give bf16-mixed or 32-true")
+    require("trainer.sync_batchnorm", sync, gpu or not sync, "without a GPU leave it null")
+    return gpu
+
+
+def _refuse_children_of_a_sweep(trainer: pl.Trainer) -> None:
+    """Raise ConfigError where Lightning would start processes of its own: each would start the whole sweep again."""
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if sweep_job() and trainer.world_size > 1 and environment and not environment.creates_processes_externally:
+        raise ConfigError(
+            f"trainer.devices makes {trainer.world_size} processes, but a job of a sweep is one: take "
+            "trainer.devices=1, or on a cluster hydra/launcher=submitit_slurm (docs/scale.md)"
+        )
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
@@ -117,7 +145,9 @@ def keyboard_interrupts(trainer: pl.Trainer) -> Iterator[None]:
     except SystemExit:
         if trainer.interrupted:
             last = Path(trainer.default_root_dir) / CHECKPOINTS / f"{LAST}.ckpt"
-            if last.is_file():
+            if (hydra := sweep_job()) is not None:
+                print(f"the same command with hydra.sweep.dir={hydra.sweep.dir} continues this sweep", file=sys.stderr)
+            elif last.is_file():
                 print(f"resume={last} continues this run", file=sys.stderr)
             raise KeyboardInterrupt from None
         raise

@@ -32,8 +32,8 @@ def trained_like(name):
 
 
 def plain(net, images):
-    """The network as training runs it, on images normalised by albumentations."""
-    batch = torch.from_numpy(np.stack([normalise(image) for image in images])).permute(0, 3, 1, 2)
+    """The network as training runs it."""
+    batch = normalise(torch.from_numpy(np.stack(images)))
     with torch.inference_mode():
         return [scores.permute(0, 2, 3, 1).numpy() for scores in net(batch)]
 

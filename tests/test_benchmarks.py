@@ -15,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from test_losses import random_case, value_and_gradient
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 
 import benchmarks.__main__
 import benchmarks.scaling
 import benchmarks.step
 import benchmarks.timing
-from benchmarks import limits, loader
+from benchmarks import limits, loader, loader_peers
 from benchmarks.__main__ import GROUPS, Settings, measure
 from benchmarks.harness import Bench, alternate, make_row
 from benchmarks.limits import Rates
@@ -32,7 +33,7 @@ from benchmarks.scaling import Point
 from benchmarks.scores import draw_labels, find_margin, make_scores
 from facekp.cli import parse_cli
 from facekp.config import DataConfig
-from facekp.data.dataset import FaceDataset
+from facekp.data.dataset import FaceDataset, to_batch
 from facekp.data.layout import read_index
 from facekp.data.transforms import training_transform
 from facekp.errors import ConfigError, DataError
@@ -296,21 +297,31 @@ def test_a_step_trains(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class TestLoader:
-    def test_both_give_the_same_where_nothing_is_random(self, tiny_root: Path) -> None:
+    def test_all_give_the_same_where_nothing_is_random(self, tiny_root: Path) -> None:
         samples = read_index(tiny_root)["train"]
         c = DataConfig(root=str(tiny_root), size=96, crop=96, scales=[1.0], jitter=0.0, flip=1.0)
         transform = training_transform(c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip)
-        ours, naive = FaceDataset(samples, transform), loader.NaiveDataset(samples, c)
+        ours = FaceDataset(samples, transform)
+        naive, plain = loader_peers.NaiveDataset(samples, c), loader_peers.PlainDataset(samples, c)
         for index in range(3):
-            want, got = ours[index, 0], naive[index]
-            assert torch.equal(got["label"], want["label"])
-            torch.testing.assert_close(got["image"], want["image"], rtol=1e-4, atol=1e-4)
+            want = to_batch(default_collate([ours[index, 0]]))
+            for got in (naive[index], plain[index, 0]):
+                assert torch.equal(got["label"], want["label"][0])
+                torch.testing.assert_close(got["image"], want["image"][0], rtol=1e-4, atol=1e-4)
 
-    def test_row(self, tiny_root: Path) -> None:
+    def test_rows(self, tiny_root: Path) -> None:
         torch.set_num_threads(2)
-        (row,) = loader.rows(tiny_bench(root=tiny_root))
-        assert (row.name, row.unit) == ("loader/naive", "ms/image")
-        assert "12 images, 512 to 448 pixels" in row.note
+        rows = list(loader.rows(tiny_bench(root=tiny_root)))
+        assert [row.name for row in rows] == [
+            *(f"loader/{case}" for case in ("naive", "albumentations", "bytes", "decoded", "workers_1", "workers_2")),
+            *(f"loader_stage/{s}" for s in ("decode", "jitter", "mirror_scale_crop", "collate", "normalise")),
+        ]
+        assert {(row.unit, row.peer_name) for row in rows if row.name != "loader/albumentations"} == {
+            ("ms/image", "PIL and torchvision")
+        }
+        assert "12 images, 512 to 448 pixels" in rows[0].note
+        # 24 draws in each timed run: images/s and ms/image say the same.
+        assert f"{1000 / rows[0].ours:.0f} images/s" in rows[0].note
         assert torch.get_num_threads() == 2
 
 

@@ -15,10 +15,10 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from facekp.checkpoint import KEY, describe
-from facekp.data.dataset import FaceDataset
+from facekp.data.dataset import FaceDataset, to_batch
 from facekp.data.layout import read_index
 from facekp.data.stream import EvaluationOrder
-from facekp.data.transforms import evaluation_transform
+from facekp.data.transforms import evaluation_transform, normalise
 from facekp.evaluate import evaluate
 from facekp.losses import OhemCrossEntropy
 from facekp.models import build_model, fuse
@@ -194,7 +194,7 @@ def test_evaluate_scores_as_computed_one_image_at_a_time(checkpoint: Path, tiny_
     for i in range(len(dataset)):
         sample = dataset[(i, 0)]
         with torch.inference_mode():
-            guess = fuse(net(sample["image"][None]), (64, 64)).argmax(1)[0].numpy()
+            guess = fuse(net(normalise(sample["image"][None])), (64, 64)).argmax(1)[0].numpy()
         truth = sample["label"].numpy()
         for c in range(19):
             hits[c] += np.sum((guess == c) & (truth == c))
@@ -211,9 +211,10 @@ def test_loss_of_an_evaluation_is_weighted_by_images(tiny_root: Path) -> None:
     net = build_model("resnet18").eval()
     dataset = FaceDataset(read_index(tiny_root)["val"], evaluation_transform(64))
 
-    batches = list(DataLoader(dataset, 2, sampler=EvaluationOrder(dataset)))  # three images: two and one
+    pixels = list(DataLoader(dataset, 2, sampler=EvaluationOrder(dataset)))  # three images: two and one
+    batches = [to_batch(p) for p in pixels]
     with torch.inference_mode():
         two, one = (sum(OhemCrossEntropy()(s, b["label"]).item() for s in net(b["image"])) for b in batches)
-    scores = evaluate(net, batches, torch.device("cpu"))
+    scores = evaluate(net, pixels, torch.device("cpu"))
     assert scores["loss"] == pytest.approx((2 * two + one) / 3, rel=1e-5)
     assert scores["loss"] != pytest.approx((two + one) / 2, rel=1e-5)

@@ -14,14 +14,25 @@ from PIL import Image
 from facekp import FaceParser
 from facekp.attributes import PALETTE
 from facekp.backends import ABOUT, describe_export
+from facekp.crops import Crop
 from facekp.errors import CheckpointError, ConfigError, DataError
 from facekp.face import face_from_mask
-from facekp.figures import ClassScores, class_scores, draw_heads, draw_key_points, draw_surface, read_landmarks
+from facekp.figures import (
+    ClassScores,
+    class_scores,
+    draw_heads,
+    draw_key_points,
+    draw_surface,
+    framing,
+    read_landmarks,
+)
 from facekp.figures.__main__ import main, save
+from facekp.figures.framing import frame_face, into_frame
 from facekp.figures.style import BLUE, RED
 from facekp.images import resize
 from facekp.keypoints import KeypointConfig
 from facekp.overlay import OPACITY, draw_overlay
+from facekp.views import Scene, View
 
 SKIN, NOSE, HAIR, CLOTH = 1, 2, 13, 18
 
@@ -228,7 +239,7 @@ def test_the_command_writes_three_figures_of_an_exported_network_too(exported, p
     Image.fromarray(photo).save(tmp_path / "7.png")
     (tmp_path / "points.csv").write_text("id,x0,y0\n00007,31.5,15.5\n")
     out = tmp_path / "out"
-    settings = [f"ckpt={ckpt}", f"source={tmp_path}/7.png", f"out={out}", "class=hair", "dpi=60"]
+    settings = [f"ckpt={ckpt}", f"source={tmp_path}/7.png", f"out={out}", "class=hair", "dpi=60", "align=none"]
     main([*settings, f"landmarks={tmp_path}/points.csv", "landmarks_size=64"])
     names = ["7.hair.heads.png", "7.hair.surface.png", "7.points.png"]
     assert sorted(path.name for path in out.iterdir()) == names
@@ -241,6 +252,28 @@ def test_the_command_writes_three_figures_of_an_exported_network_too(exported, p
     cells = resize(photo, (64, 64)).reshape(4, 16, 4, 16, 3).mean((1, 3))  # of the head at stride 16
     shown = list(images_of(saved["7.hair.heads.png"]).values())
     np.testing.assert_allclose(shown[2].get_array(), cells @ weights[HAIR], rtol=1e-4)
+
+
+def test_a_face_in_a_photo_is_drawn_in_its_frame_and_a_detectors_points_move_along(photo, monkeypatch):
+    monkeypatch.setattr(framing, "confirmed", lambda scene: scene)  # it looks at scores, and there are none
+    # A square of 40 pixels, turned by a quarter, clockwise as seen: its top left corner is the photo's (80, 20), and
+    # from there its upper edge goes down.
+    crop = Crop(80 + 20j, 40j)
+
+    class Finder:
+        def look(self, image, align):
+            return Scene(image, (View(crop, image),) if align == "auto" else ())
+
+        def parse(self, scenes):
+            return scenes
+
+    picture, found = frame_face(Finder(), photo, "photo.jpg")
+    assert found == crop
+    np.testing.assert_array_equal(picture, np.rot90(photo[20:60, 40:80]))
+    # The photo's pixel (x, y) = (79, 20) is the picture's first; (50, 55) lies 35 along its upper edge, 29 below it.
+    assert into_frame(np.array([[79, 20], [50, 55]], np.float32), crop).tolist() == [[0, 0], [35, 29]]
+    with pytest.raises(DataError, match=r"image blank.jpg: no face is found in it; align=none takes the whole photo"):
+        frame_face(type("Blind", (Finder,), {"look": lambda self, image, align: Scene(image)})(), photo, "blank.jpg")
 
 
 @pytest.mark.parametrize(("kind", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF")])

@@ -14,6 +14,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from facekp.checkpoint import load_network
 from facekp.config import Config
+from facekp.data.dataset import to_batch
 from facekp.errors import CheckpointError, ConfigError
 from facekp.models import BiSeNet, Network, build_model
 from facekp.models.__main__ import main, multiply_adds
@@ -314,6 +315,6 @@ def test_a_network_kept_in_evaluation_mode_logs_the_heads_that_it_has(tiny_root:
     module._learning_rate = lambda: 0.0
     data = build_data(config)
     data.setup("fit")
-    module.training_step(next(iter(data.train_dataloader())), 0)
+    module.training_step(to_batch(next(iter(data.train_dataloader()))), 0)
     assert [name for name in logged if name.startswith("train/loss_")] == ["train/loss_main"]
     assert torch.equal(logged["train/loss"], logged["train/loss_main"])

@@ -95,7 +95,7 @@ def test_a_still_face_is_at_least_twice_as_calm(drawn, fps):
     assert trembling(smoothed) < 0.25 * trembling(raw)
 
 
-@pytest.mark.parametrize("fps", [10, 24, 30, 60])
+@pytest.mark.parametrize("fps", [10, 24, 30, 60, 120])
 def test_a_face_that_walks_by_is_not_late(drawn, fps):
     # Still for a second, then off at once, for two seconds; with the noise of the still face.
     face, width = drawn
@@ -104,8 +104,8 @@ def test_a_face_that_walks_by_is_not_late(drawn, fps):
     frames = [moved(face, (x, 0), (rng, NOISE * width)) for x in path]
     behind = (points(face)[:, 0] + path[:, None] - smooth(frames, times)[:, :, 0]).mean(1)
     step = WALKING * width / fps
-    # The worst is the first step, at 60 frames/s: speed 8.75 * 0.095 = 0.83, cutoff 9.3 Hz, so 0.51 of a frame is left.
-    assert np.abs(behind).max() < 0.55 * step
+    # The worst at 60 frames/s is the first step: speed 8.75 * 0.095 = 0.83, cutoff 11 Hz, so 0.47 of a frame is left.
+    assert np.abs(behind).max() < (0.5 if fps <= 60 else 1) * step
     # In steady motion, what OneEuroConfig says.
     assert behind[2 * fps :].mean() < width / (2 * pi * OneEuroConfig().beta)
 

@@ -1,16 +1,22 @@
 """The training stream is one sequence, however it is shared out, interrupted or loaded."""
 
+import random
 from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
-from facekp.data.dataset import Batch, FaceDataset
+from facekp.config import DataConfig
+from facekp.data.datamodule import FaceDataModule
+from facekp.data.dataset import FaceDataset, Pixels
 from facekp.data.layout import read_index
 from facekp.data.stream import BLANK, Draw, EvaluationOrder, TrainingStream
-from facekp.data.transforms import evaluation_transform, training_transform
+from facekp.data.transforms import evaluation_transform
 
 SIZE, LENGTH, BATCH = 11, 48, 8
 
@@ -81,40 +87,92 @@ def test_evaluation_takes_every_image_once(world: int) -> None:
     assert [i for i, _ in EvaluationOrder(range(SIZE))] == list(range(SIZE))
 
 
-def load(root: Path, workers: int, start: int = 0) -> list[Batch]:
-    transform = training_transform(64, 64, scales=(0.75, 1, 1.5), jitter=0.5, flip=0.5)
-    samples = read_index(root)["train"]
-    draws = TrainingStream(len(samples), seed=1, length=24, global_batch=4, start=start)
-    return list(DataLoader(FaceDataset(samples, transform), batch_size=4, sampler=draws, num_workers=workers))
+def load(
+    root: Path, workers: int = 0, step: int = 0, rank: int = 0, world: int = 1, **settings: object
+) -> list[Pixels]:
+    """Return the rest of a run's batches, as its data module gives them: 6 steps of 4 over 12 images, so two passes."""
+    config = DataConfig(
+        root=str(root), size=64, crop=64, scales=[0.75, 1, 1.5], batch_size=4, workers=workers, **settings
+    )
+    data = FaceDataModule(config, seed=1, total_steps=6)
+    data.setup("fit")
+    here = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(world_size=world, global_rank=rank, global_step=step, strategy=here)
+    return list(data.train_dataloader())
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_workers_do_not_change_the_batches(tiny_root: Path, workers: int) -> None:
-    want = load(tiny_root, 0)
-    torch.manual_seed(123)  # what the global generators hold does not matter
-    got = load(tiny_root, workers)
-    assert len(got) == len(want) == 6
+def together(shares: list[list[Pixels]]) -> list[Pixels]:
+    """Join the processes' parts of each batch."""
+    return [{key: torch.cat([part[key] for part in parts]) for key in parts[0]} for parts in zip(*shares, strict=True)]
+
+
+def check_same(got: list[Pixels], want: list[Pixels]) -> None:
+    assert len(got) == len(want)
     for ours, theirs in zip(got, want, strict=True):
+        assert ours["image"].dtype == ours["label"].dtype == torch.uint8
         assert torch.equal(ours["image"], theirs["image"])
         assert torch.equal(ours["label"], theirs["label"])
 
 
-def test_a_resumed_loader_gives_the_rest(tiny_root: Path) -> None:
-    want, got = load(tiny_root, 0)[2:], load(tiny_root, 0, start=8)
-    assert len(got) == len(want) == 4
-    assert all(torch.equal(g["image"], w["image"]) for g, w in zip(got, want, strict=True))
+BALANCED = {"balance": "linear", "balance_below": 0.9}
+
+
+@pytest.fixture(scope="module", params=["evenly", "balanced"])
+def run(
+    request: pytest.FixtureRequest, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., list[Pixels]]:
+    cache = str(tmp_path_factory.mktemp("cache"))
+    return partial(load, tiny_root, cache=cache, **(BALANCED if request.param == "balanced" else {}))
+
+
+@pytest.fixture(scope="module")
+def whole(run: Callable[..., list[Pixels]]) -> list[Pixels]:
+    batches = run()
+    assert len(batches) == 6
+    return batches
+
+
+class TestTensors:
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_workers_do_not_change_them(
+        self, run: Callable[..., list[Pixels]], whole: list[Pixels], workers: int
+    ) -> None:
+        torch.manual_seed(123)  # what the global generators hold does not matter
+        np.random.seed(7)
+        random.seed(7)
+        check_same(run(workers=workers), whole)
+
+    @pytest.mark.parametrize("workers", [0, 1])
+    def test_two_processes_share_them_out(
+        self, run: Callable[..., list[Pixels]], whole: list[Pixels], workers: int
+    ) -> None:
+        shares = [run(rank=rank, world=2, workers=workers) for rank in (0, 1)]
+        assert {len(batch["image"]) for share in shares for batch in share} == {2}
+        check_same(together(shares), whole)
+
+    @pytest.mark.parametrize("step", range(7))
+    def test_a_resumed_run_gets_the_rest(
+        self, run: Callable[..., list[Pixels]], whole: list[Pixels], step: int
+    ) -> None:
+        check_same(run(step=step), whole[step:])
+
+    def test_all_at_once(self, run: Callable[..., list[Pixels]], whole: list[Pixels]) -> None:
+        check_same(together([run(step=3, rank=rank, world=2, workers=2) for rank in (0, 1)]), whole[3:])
+
+    def test_a_second_time(self, run: Callable[..., list[Pixels]], whole: list[Pixels]) -> None:
+        check_same(run(), whole)
 
 
 def test_the_second_look_at_an_image_differs(tiny_root: Path) -> None:
     # Two passes over 12 images: every image comes twice, and never twice the same.
-    images = torch.cat([batch["image"] for batch in load(tiny_root, 2)])
+    images = torch.cat([batch["image"] for batch in load(tiny_root)])
     assert len({image.numpy().tobytes() for image in images}) == len(images) == 24
 
 
 def test_a_blank_has_no_label(tiny_root: Path) -> None:
     dataset = FaceDataset(read_index(tiny_root)["val"], evaluation_transform(64))
     blank = dataset[BLANK, 0]
-    assert (blank["image"].shape, blank["label"].unique().tolist()) == ((3, 64, 64), [255])
+    assert (blank["image"].shape, blank["label"].unique().tolist()) == ((64, 64, 3), [255])
 
 
 def test_evaluation_does_not_depend_on_the_draw(tiny_root: Path) -> None:

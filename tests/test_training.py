@@ -17,6 +17,7 @@ import pytest
 import pytorch_lightning as pl
 import torch
 from conftest import REPOSITORY
+from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback
 from test_losses import reference
 
@@ -24,6 +25,7 @@ from facekp.attributes import ATTRIBUTES
 from facekp.callbacks import BestCheckpoint
 from facekp.checkpoint import load_network, read_checkpoint
 from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
+from facekp.data.dataset import to_batch
 from facekp.errors import CheckpointError, ConfigError, DataError
 from facekp.metrics import ParsingMetrics
 from facekp.models import build_model, fuse
@@ -49,6 +51,14 @@ def settings(root: Path, folder: Path, **trainer: Any) -> Config:
         callbacks=CallbacksConfig(progress=False),
         output_dir=str(folder),
     )
+
+
+def changed(config: Config, change: dict[str, Any]) -> Config:
+    """Return `config` with `{"optim.lr": ...}` changed."""
+    plain = OmegaConf.structured(config)
+    for name, value in change.items():
+        OmegaConf.update(plain, name, value)
+    return OmegaConf.to_object(plain)
 
 
 class PowerCutError(Exception):
@@ -127,7 +137,7 @@ class TestRun:
         # Warm-up 1e-5 * 1000^(i/2) for two steps, then 1e-2 * (1 - i/8)^0.9.
         rates = [1e-5, 1e-5 * math.sqrt(1000), *(1e-2 * (1 - i / 8) ** 0.9 for i in range(2, 8))]
         rows = logged(straight)[:STEPS]
-        for row, batch, rate in zip(rows, data.train_dataloader(), rates, strict=True):
+        for row, batch, rate in zip(rows, map(to_batch, data.train_dataloader()), rates, strict=True):
             net.zero_grad()
             parts = [reference(s, batch["label"]) for s in net(batch["image"])]
             sum(parts).backward()
@@ -149,7 +159,7 @@ class TestRun:
         data.setup("fit")
         metrics, losses, count = ParsingMetrics(), 0.0, 0
         with torch.inference_mode():
-            for batch in data.val_dataloader():
+            for batch in map(to_batch, data.val_dataloader()):
                 scores, labels = net(batch["image"]), batch["label"]
                 metrics.update(fuse(scores, (64, 64)).argmax(1), labels)
                 losses += len(labels) * sum(reference(s, labels) for s in scores).item()
@@ -231,7 +241,7 @@ class TestResume:
         before = read_rows(interrupted / "metrics.csv")
         assert [row["step"] for row in before] == [1, 2, 3, 4, 5, 6]
         new = train(replace(settings(tiny_root, tmp_path / "new"), resume=str(source)))
-        same = train(replace(settings(tiny_root, interrupted), resume="last"))
+        same = train(settings(tiny_root, interrupted))  # what is in a run folder is gone on with
         want = read_checkpoint(straight / "checkpoints" / "last.ckpt")
         for folder in (new, same):
             assert logged(folder) == logged(straight)
@@ -269,21 +279,67 @@ class TestResume:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"model": {"name": "residual_attention"}}, r"model is .*residual_attention.*was trained with .*resnet18"),
-            ({"data": DataConfig(size=96, crop=64, batch_size=4)}, r"data\.size is 96, but .* was trained with 64"),
-            ({"data": DataConfig(size=64, crop=64)}, r"data\.batch_size is 16, but .* was trained with 4"),
-            ({"optim": OptimConfig(warmup_steps=2, lr=0.1)}, r"optim is .*'lr': 0\.1.*was trained with .*'lr': 0\.01"),
-            ({"seed": 1}, r"seed is 1, but .* was trained with 0"),
-            ({"trainer": TrainerConfig(max_steps=9)}, r"trainer\.max_steps is 9, but .* was trained with 8"),
+            ({"model.name": "bisenet"}, "model.name is 'bisenet', but .* was trained with 'resnet18'"),
+            ({"data.root": "elsewhere"}, "data.root is 'elsewhere', but .* was trained with "),
+            ({"data.size": 96}, "data.size is 96, but .* was trained with 64"),
+            ({"data.batch_size": 16}, "data.batch_size is 16, but .* was trained with 4"),
+            ({"optim.lr": 0.1}, "optim.lr is 0.1, but .* was trained with 0.01"),
+            ({"seed": 1}, "seed is 1, but .* was trained with 0"),
+            ({"trainer.max_steps": 9}, "trainer.max_steps is 9, but .* was trained with 8"),
+            ({"trainer.gradient_clip": 1.0}, "trainer.gradient_clip is 1.0, but .* was trained with None"),
+            ({"trainer.precision": "bf16-mixed"}, "trainer.precision is 'bf16-mixed', but .* with '32-true'"),
         ],
     )
-    def test_other_settings_are_refused(
-        self, checkpoint: Path, tiny_root: Path, change: dict[str, Any], message: str
+    def test_other_settings_are_refused_in_a_runs_folder(
+        self, checkpoint: Path, tiny_root: Path, train: Callable[..., Path], change: dict[str, Any], message: str
     ) -> None:
-        config = replace(settings(tiny_root, checkpoint.parents[1]), resume="last", **change)
+        config = changed(settings(tiny_root, checkpoint.parents[1]), change)
         with pytest.raises(ConfigError, match=message) as caught:
             find_resume(config)
-        assert str(checkpoint) in str(caught.value)
+        assert f"'{checkpoint}'" in str(caught.value)
+        with pytest.raises(ConfigError, match=message) as caught:  # the folder's run has finished
+            train(config)
+        assert f"'{checkpoint.parents[1] / 'metrics.json'}'" in str(caught.value)
+        sent = pickle.loads(pickle.dumps(caught.value))  # as a job in another process does
+        assert (str(sent), sent.source) == (str(caught.value), checkpoint.parents[1] / "metrics.json")
+
+    @pytest.mark.parametrize(
+        "change",
+        [{"data.root": "elsewhere"}, {"trainer.precision": "bf16-mixed"}, {"trainer.val_every": 2}],
+    )
+    def test_a_checkpoint_may_go_on_with_moved_data_and_on_another_machine(
+        self, checkpoint: Path, tiny_root: Path, tmp_path: Path, change: dict[str, Any]
+    ) -> None:
+        config = changed(settings(tiny_root, tmp_path), change)
+        assert find_resume(replace(config, resume=str(checkpoint))).step == STEPS
+
+    def test_where_and_how_a_run_runs_may_change(self, checkpoint: Path, tiny_root: Path) -> None:
+        change = {"data.workers": 3, "trainer.devices": 2, "logger.name": "none", "resume": "last"}
+        assert find_resume(changed(settings(tiny_root, checkpoint.parents[1]), change)).checkpoint == checkpoint
+
+    def test_a_checkpoint_without_its_settings_is_refused(
+        self, checkpoint: Path, tiny_root: Path, tmp_path: Path
+    ) -> None:
+        content = torch.load(checkpoint, weights_only=True)
+        del content["settings"]
+        torch.save(content, tmp_path / "old.ckpt")
+        with pytest.raises(CheckpointError, match=r"old\.ckpt': has no record of its settings"):
+            find_resume(replace(settings(tiny_root, tmp_path), resume=str(tmp_path / "old.ckpt")))
+
+    def test_a_finished_run_is_not_trained_again(
+        self, straight: Path, tiny_root: Path, train: Callable[..., Path], script: ModuleType
+    ) -> None:
+        before = {path: path.stat().st_mtime_ns for path in straight.rglob("*")}
+        score = script.train(settings(tiny_root, straight))
+        assert score == json.loads((straight / "metrics.json").read_text())["val"]["best"]["miou"]
+        assert {path: path.stat().st_mtime_ns for path in straight.rglob("*")} == before
+
+    def test_a_metrics_json_of_something_else_is_refused(
+        self, tiny_root: Path, tmp_path: Path, script: ModuleType
+    ) -> None:
+        (tmp_path / "metrics.json").write_text('{"loss": 1.0}')
+        with pytest.raises(ConfigError, match=r"metrics\.json' is no summary of a run"):
+            script.train(settings(tiny_root, tmp_path))
 
     def test_last_takes_the_newest_run_beside(self, checkpoint: Path, tiny_root: Path) -> None:
         config = replace(settings(tiny_root, checkpoint.parents[2] / "another"), resume="last")

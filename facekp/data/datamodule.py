@@ -7,13 +7,19 @@ import cv2
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from facekp.config import DataConfig
-from facekp.data.dataset import Batch, FaceDataset
+from facekp.config import DataConfig, expand
+from facekp.data.balance import find_classes, repeat_factors
+from facekp.data.dataset import Batch, FaceDataset, Pixels, to_batch
+from facekp.data.decoded import decode_all
+from facekp.data.findings import describe_exclusions, read_exclusions
 from facekp.data.layout import Sample, read_index
 from facekp.data.sources import check_source, prepared_root
 from facekp.data.stream import EvaluationOrder, TrainingStream
 from facekp.data.transforms import evaluation_transform, training_transform
 from facekp.errors import DataError
+
+EXCLUDED = "excluded"
+"""Key of the datamodule's state in a checkpoint."""
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -28,12 +34,14 @@ class FaceDataModule(pl.LightningDataModule):
         total_steps: steps of the whole run.
 
     Raises:
-        DataError: the data set is missing or cannot be used; its folder is checked here, before any data is read.
+        DataError: the data set or `data.exclude` is missing or cannot be used; both are checked here, before any data
+            is read.
     """
 
     def __init__(self, config: DataConfig, *, seed: int, total_steps: int) -> None:
         super().__init__()
         check_source(config)
+        excluded_ids(config)
         self.config = config
         self.seed = seed
         self.total_steps = total_steps
@@ -47,23 +55,31 @@ class FaceDataModule(pl.LightningDataModule):
         """List the samples of every split."""
         if not self.samples:
             root = prepared_root(self.config)
-            self.samples = read_index(root)
+            self.samples = read_index(root, excluded_ids(self.config))
             # Without a validation there would be no checkpoint.
             for split in ("train", "val") if stage == "fit" else (stage.replace("validate", "val"),):
                 self._require(split, root)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return what the training stream depends on; it is kept in checkpoints."""
-        return stream_settings(self.config, self.seed)
+    def on_after_batch_transfer(self, batch: Pixels, dataloader_idx: int) -> Batch:
+        """Normalise a batch on the device of the step."""
+        return to_batch(batch)
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def state_dict(self) -> dict[str, Any]:
+        """Return what is kept in checkpoints beside the settings: whom `data.exclude` leaves out."""
+        return {EXCLUDED: describe_excluded(self.config)}
+
+    def train_dataloader(self) -> DataLoader[Pixels]:
         """Return the rest of the training stream, in batches."""
         c = self.config
         world = self.trainer.world_size if self.trainer else 1
         if c.batch_size % world:
             raise DataError(f"data.batch_size is {c.batch_size}: give a multiple of the {world} processes")
+        samples, repeats = self.samples["train"], None
+        if c.balance != "none":
+            repeats = repeat_factors(find_classes(samples, expand(c.cache)), c.balance, c.balance_below)
         stream = TrainingStream(
-            len(self.samples["train"]),
+            len(samples),
+            repeats=repeats,
             seed=self.seed,
             length=self.total_steps * c.batch_size,
             global_batch=c.batch_size,
@@ -72,18 +88,18 @@ class FaceDataModule(pl.LightningDataModule):
             world_size=world,
         )
         transform = training_transform(c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip)
-        dataset = FaceDataset(self.samples["train"], transform)
+        dataset = FaceDataset(samples, transform, decode_all(samples, c))
         return self._loader(dataset, stream, c.batch_size // world)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Pixels]:
         """Return the validation images, whole."""
         return self.evaluation_loader("val")
 
-    def test_dataloader(self) -> DataLoader[Batch]:
+    def test_dataloader(self) -> DataLoader[Pixels]:
         """Return the test images, whole."""
         return self.evaluation_loader("test")
 
-    def evaluation_loader(self, split: str) -> DataLoader[Batch]:
+    def evaluation_loader(self, split: str) -> DataLoader[Pixels]:
         """Return the images of a split, whole, each once."""
         dataset = FaceDataset(self.samples[split], evaluation_transform(self.config.size))
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
@@ -91,7 +107,7 @@ class FaceDataModule(pl.LightningDataModule):
 
     def _loader(
         self, dataset: FaceDataset, sampler: TrainingStream | EvaluationOrder, batch_size: int
-    ) -> DataLoader[Batch]:
+    ) -> DataLoader[Pixels]:
         workers = self.config.loader_workers
         return DataLoader(
             dataset,
@@ -104,14 +120,25 @@ class FaceDataModule(pl.LightningDataModule):
         )
 
     def _require(self, split: str, root: Path) -> None:
+        if not self.samples[split] and self.config.exclude and split == "train":
+            raise DataError(f"data.exclude is '{self.config.exclude}', which leaves out all training images; keep some")
         if not self.samples[split]:
             raise DataError(f"data.root is '{root}', whose index.csv has no '{split}' image; take another data set")
 
 
-def stream_settings(config: DataConfig, seed: int) -> dict[str, Any]:
-    """Return the settings that the training stream depends on, by their names, as plain data."""
-    names = ("size", "crop", "scales", "jitter", "flip", "batch_size")
-    return {"seed": seed, **{f"data.{name}": getattr(config, name) for name in names}}
+def excluded_ids(config: DataConfig) -> frozenset[str]:
+    """Return the ids of the training images that `data.exclude` leaves out.
+
+    Raises:
+        DataError: a file that is missing or no such table.
+    """
+    return read_exclusions(expand(config.exclude)) if config.exclude else frozenset()
+
+
+def describe_excluded(config: DataConfig) -> str | None:
+    """Return who is left out, not where that is written, as the file may move; None where nobody is."""
+    excluded = excluded_ids(config)
+    return describe_exclusions(excluded) if excluded else None
 
 
 def _one_thread(worker: int) -> None:

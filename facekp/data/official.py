@@ -3,6 +3,7 @@
 import os
 import re
 from collections import defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,7 @@ from PIL import Image
 
 from facekp.attributes import ATTRIBUTES
 from facekp.data.layout import OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS
+from facekp.data.problems import Kind, Problem
 from facekp.errors import DataError
 from facekp.images import UInt8Array, decoding, read_image
 
@@ -48,10 +50,12 @@ def read_mapping(path: Path) -> dict[int, str]:
         if not columns or (number == 1 and not columns[0].isdecimal()):
             continue
         try:
-            index, _, orig_file = columns
-            splits[int(index)] = split_of(orig_file)
+            name, _, orig_file = columns
+            index, split = int(name), split_of(orig_file)
         except ValueError as error:
             raise DataError(f"{path}, line {number}: '{line}', need idx orig_idx orig_file; restore it") from error
+        if splits.setdefault(index, split) != split:
+            raise DataError(f"{path}, line {number}: idx {index} is in {splits[index]} by an earlier line; restore it")
     if not splits:
         raise DataError(f"{path}: lists no image; restore it from the download")
     return splits
@@ -88,20 +92,31 @@ def list_images(raw: Path, splits: dict[int, str]) -> dict[int, Path]:
     return dict(sorted(images.items()))
 
 
-def list_masks(raw: Path) -> dict[int, dict[int, Path]]:
-    """Return every id's mask files by class id; files with other names are passed over."""
+def list_masks(raw: Path) -> tuple[dict[int, dict[int, Path]], list[Problem]]:
+    """Return every id's mask files by class id, and those that are passed over.
+
+    Files with names of another form (`Thumbs.db`, `._00000_hair.png`) are nothing to tell of.
+    """
     masks: dict[int, dict[int, Path]] = defaultdict(dict)
-    # 330,000 files: one walk, and no look-up a file.
-    for folder, _, names in os.walk(raw / OFFICIAL_MASKS):
-        for name in names:
+    problems: list[Problem] = []
+    # 330,000 files: one walk, and no look-up a file. In order, so that it is the same everywhere.
+    for folder, subfolders, names in os.walk(raw / OFFICIAL_MASKS):
+        subfolders.sort()
+        for name in sorted(names):
             match = _MASK_NAME.fullmatch(name)
-            if match and (class_id := _CLASS_IDS.get(match[2].lower())):
-                masks[int(match[1])][class_id] = Path(folder, name)
-    return dict(masks)
+            if not match:
+                continue
+            path, class_id = Path(folder, name), _CLASS_IDS.get(match[2].lower())
+            if class_id is None:
+                problems.append(Problem(Kind.UNKNOWN, path.relative_to(raw).as_posix(), match[2]))
+            elif (first := masks[int(match[1])].setdefault(class_id, path)) is not path:
+                kept = first.relative_to(raw).as_posix()
+                problems.append(Problem(Kind.SECOND, path.relative_to(raw).as_posix(), f"beside {kept}"))
+    return dict(masks), problems
 
 
-def load_image(path: Path, size: int) -> UInt8Array:
-    """Read an image and bring it to (size, size, 3) uint8, RGB.
+def load_image(path: Path) -> UInt8Array:
+    """Read an image: (H, W, 3) uint8, RGB.
 
     Raises:
         DataError: a file that cannot be read, or a side below 32 pixels.
@@ -110,29 +125,32 @@ def load_image(path: Path, size: int) -> UInt8Array:
     height, width = image.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise DataError(f"image {path}: {width} x {height} pixels, need at least {MIN_SIDE} x {MIN_SIDE}; replace it")
-    # Averaging areas is right for shrinking, and gives blocks where an image is enlarged.
-    method = cv2.INTER_AREA if min(height, width) > size else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (size, size), interpolation=method), dtype=np.uint8)
+    return image
 
 
-def composite(masks: dict[int, Path], size: int) -> UInt8Array:
-    """Lay an image's masks over one another: ids 1..18 in order, later over earlier, wherever a mask is above 0.
-
-    Returns:
-        (size, size) uint8, class ids; 0 where no mask is set.
+def load_mask(path: Path) -> UInt8Array:
+    """Read a mask of any mode, one channel or more: (H, W) uint8, above 0 where the attribute is.
 
     Raises:
         DataError: a file that cannot be read.
     """
+    with decoding(f"mask {path}", "unpack it again"), Image.open(path) as picture:
+        return np.array(picture.convert("L"))
+
+
+def composite(masks: Mapping[int, UInt8Array], size: int) -> UInt8Array:
+    """Lay an image's masks over one another: ids 1..18 in order, later over earlier, wherever a mask is above 0.
+
+    Args:
+        masks: (H, W) uint8 by class id, of any sizes.
+        size: pixels; side of the label.
+
+    Returns:
+        (size, size) uint8, class ids; 0 where no mask is set.
+    """
     label = np.zeros((size, size), dtype=np.uint8)
-    for class_id, path in sorted(masks.items()):
-        mask = _read_mask(path)
+    for class_id, mask in sorted(masks.items()):
         if mask.shape != label.shape:
             mask = np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)
         label[mask > 0] = class_id
     return label
-
-
-def _read_mask(path: Path) -> UInt8Array:
-    with decoding(f"mask {path}", "unpack it again"), Image.open(path) as picture:
-        return np.array(picture.convert("L"))

@@ -4,85 +4,80 @@ The result appears file by file, each complete when it appears, and `index.csv` 
 A run that was stopped goes on where it stood.
 """
 
-import hashlib
-import json
-import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 from omegaconf import MISSING
 from tqdm import tqdm
 
-from facekp.attributes import ATTRIBUTES, NUM_CLASSES
+from facekp.attributes import NUM_CLASSES
 from facekp.cli import parse_cli
 from facekp.config import expand, require
-from facekp.data.layout import IMAGES, INDEX, LABELS, OFFICIAL_MAPPING, SPLITS, recognise
-from facekp.data.official import MIN_SIDE, composite, list_images, list_masks, load_image, read_mapping
+from facekp.data.claim import claimed, find_pairs
+from facekp.data.conversion import Face, Prepared, convert, read_back
+from facekp.data.layout import IMAGES, INDEX, LABELS, OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS, recognise
+from facekp.data.official import MIN_SIDE, list_images, list_masks, read_mapping
+from facekp.data.pool import run_in_processes
+from facekp.data.problems import LEAVES_OUT, Kind, Problem, name_few
+from facekp.data.report import SUMMARY, DataSummary, summarise
 from facekp.errors import DataError, one_line_errors
-from facekp.folder import ANOTHER, only_one, replacing, require_space, writing
-from facekp.images import read_label, write_label
+from facekp.folder import ANOTHER, replacing, require_space, writing
 
-SOURCE = "source.json"
-"""Says what a prepared folder was made from."""
+T = TypeVar("T")
 
-JPEG_QUALITY = 95
 BYTES_PER_PIXEL = 0.35
-"""What an image and its label take on disk, generously: measured 0.25 on faces at 512 pixels."""
-
-Counts = npt.NDArray[np.int64]
+"""What an image and its label take on disk, generously: measured at 512 pixels 0.26 on real faces, 0.30 on drawn."""
+BYTES_PER_PAIR = 8192
+"""Two files end in the middle of a block of the disk."""
 
 
 @dataclass(frozen=True)
-class PreparationSummary:
-    """What a preparation did.
+class Preparation:
+    """What a call of `prepare` did.
 
     Attributes:
         out: the prepared folder.
-        splits: number of images of each split.
-        written: number of images that were not there before.
+        summary: what it holds; None where it was complete before and has no summary.json.
+        images: how many.
+        written: how many of them were not there before.
         seconds: time it took.
-        pixels: (images, 19) int64, pixels of each class in each image; no rows where all was there already.
     """
 
     out: Path
-    splits: dict[str, int]
+    summary: DataSummary | None
+    images: int
     written: int
     seconds: float
-    pixels: Counts
 
     @property
-    def headline(self) -> str:
-        """Images, splits and speed in one line."""
-        images = sum(self.splits.values())
-        splits = ", ".join(f"{name} {count}" for name, count in self.splits.items())
+    def text(self) -> str:
+        """Images, splits and speed in a line, and below it the summary."""
+        sizes = self.summary.splits.items() if self.summary else ()
+        splits = f" ({', '.join(f'{name} {count}' for name, count in sizes)})" if self.summary else ""
         speed = f"{self.written} written in {self.seconds:.1f} s, {self.written / self.seconds:.1f} images/s"
-        return f"{self.out} holds {images} images ({splits}): {speed if self.written else 'nothing was left to do'}"
-
-    def table(self) -> str:
-        """Each class's share of all pixels, and the share of images that have it."""
-        pixels = self.pixels.sum(axis=0) / self.pixels.sum()
-        images = (self.pixels > 0).mean(axis=0)
-        rows = zip(ATTRIBUTES, pixels, images, strict=True)
-        return "\n".join(["class        pixels   images", *(f"{n:<10} {p:>8.3%} {i:>8.2%}" for n, p, i in rows)])
+        done = speed if self.written else "nothing was left to do"
+        first = f"{self.out} holds {self.images} images{splits}: {done}"
+        return "\n".join([first, self.summary.text] if self.summary else [first])
 
 
-def prepare(raw: Path, out: Path, *, size: int = 512, workers: int | None = None) -> PreparationSummary:
+def prepare(
+    raw: Path, out: Path, *, size: int = 512, workers: int | None = None, skip_bad: bool = False
+) -> Preparation:
     """Write the prepared layout of the official folder `raw` to `out`; what is there already is kept.
 
     Args:
         raw: the official folder; a part of the images will do.
         out: the folder to write, made where it is not there.
         size: pixels; side of the prepared images and labels.
-        workers: threads; None takes one a core.
+        workers: processes; None takes one a core.
+        skip_bad: leave out images that cannot be prepared (see `facekp.data.problems`). Otherwise they are an error,
+            raised once all others are written.
 
     Raises:
         ConfigError: a size or a number of workers out of range.
@@ -96,56 +91,26 @@ def prepare(raw: Path, out: Path, *, size: int = 512, workers: int | None = None
         raise DataError(f"raw is '{raw}', which is prepared already ({INDEX} is there): train with data.root={raw}")
     known = read_mapping(raw / OFFICIAL_MAPPING)
     images = list_images(raw, known)
-    splits = {index: known[index] for index in images}
-    pixels, written = np.empty((0, NUM_CLASSES), dtype=np.int64), 0
-    with _claimed(out, _identify(raw, size)):
-        if not _is_complete(out, splits):
-            masks = _require_masks(images, list_masks(raw))
-            written = len(images.keys() - _finished(out))
-            require_space(out, written * size**2 * BYTES_PER_PIXEL)
-            pixels = _write_faces(images, masks, out, size, workers or os.cpu_count() or 1)
+    written = 0
+    with claimed(out, raw, size):
+        summary = DataSummary.read(out)
+        left_out = summary.left_out if summary else ()
+        if not _is_complete(out, _splits(images, known, left_out)):
+            faces, problems = _pair(raw, images, known, skip_bad=skip_bad)
+            prepared, written = _write_faces(faces, out, size, workers)
+            summary = _sum_up(prepared, images, known, problems)
+            summary.write(out)
+            _require_whole(summary, raw, out, skip_bad=skip_bad)
+            left_out = summary.left_out
+            _remove_leftovers(out)
             with replacing(out / INDEX) as part:
-                part.write_text(_index(splits), encoding="utf-8")
-    sizes = Counter(splits.values())
-    seconds = time.perf_counter() - started
-    return PreparationSummary(out, {split: sizes[split] for split in SPLITS}, written, seconds, pixels)
+                part.write_text(_index(_splits(images, known, left_out)), encoding="utf-8")
+    return Preparation(out, summary, len(images) - len(left_out), written, time.perf_counter() - started)
 
 
-def _identify(raw: Path, size: int) -> dict[str, str | int]:
-    """Tell a source from others by its place and its mapping.
-
-    Not by its images: whoever puts a damaged one right, or leaves it out, may go on with the same folder.
-    """
-    digest = hashlib.sha256((raw / OFFICIAL_MAPPING).read_bytes())
-    return {"raw": str(raw.resolve()), "size": size, "mapping": digest.hexdigest()}
-
-
-@contextmanager
-def _claimed(out: Path, source: dict[str, str | int]) -> Iterator[None]:
-    """Make `out` this source's own, with one process at a time in it."""
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    with only_one(out):
-        path = out / SOURCE
-        if (out / INDEX).exists() or _finished(out):
-            _require_same(path, source)
-        with replacing(path) as part:
-            part.write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
-        yield
-
-
-def _require_same(path: Path, source: dict[str, str | int]) -> None:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        before = f"'{found['raw']}' at {found['size']} pixels"
-    except FileNotFoundError:
-        raise DataError(f"folder '{path.parent}': holds images that prepare did not write; {ANOTHER}") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read; remove folder '{path.parent}', or {ANOTHER}") from error
-    if found != source:
-        now = f"'{source['raw']}' at {source['size']} pixels"
-        how = f"not from {now}" if before != now else "whose mapping has changed since"
-        raise DataError(f"folder '{path.parent}': was prepared from {before}, {how}; remove it, or {ANOTHER}")
+def _splits(images: dict[int, Path], known: dict[int, str], left_out: Sequence[int]) -> dict[int, str]:
+    without = set(left_out)
+    return {index: known[index] for index in images if index not in without}
 
 
 def _is_complete(out: Path, splits: dict[int, str]) -> bool:
@@ -164,55 +129,77 @@ def _index(splits: dict[int, str]) -> str:
     return "id,split\n" + "".join(f"{index:05d},{split}\n" for index, split in splits.items())
 
 
-def _finished(out: Path) -> set[int]:
-    """Return the ids whose image and label are both there."""
-    images, labels = ({path.stem for path in (out / name).glob("[0-9]*")} for name in (IMAGES, LABELS))
-    return {int(stem) for stem in images & labels if stem.isdecimal()}
+def _pair(
+    raw: Path, images: dict[int, Path], known: dict[int, str], *, skip_bad: bool
+) -> tuple[list[Face], list[Problem]]:
+    """Bring images and masks together; return the faces that have both, and what is wrong with the rest.
 
-
-def _require_masks(images: dict[int, Path], masks: dict[int, dict[int, Path]]) -> dict[int, dict[int, Path]]:
-    bare = [index for index in images if index not in masks]
-    if bare:
+    Raises:
+        DataError: images without masks, unless they may be left out; or no face at all.
+    """
+    masks, problems = list_masks(raw)
+    bare = [path for index, path in images.items() if index not in masks]
+    if bare and (not skip_bad or len(bare) == len(images)):
+        # At once, not after an hour: most often a folder of masks was not unpacked.
         raise DataError(
-            f"image {images[bare[0]]}: image without label (no mask file {bare[0]:05d}_*.png), as {len(bare)} of "
-            f"{len(images)} images are; unpack the masks again, or remove the images"
+            f"image {bare[0]}: image without label (no mask file {int(bare[0].stem):05d}_*.png), as {len(bare)} of "
+            f"{len(images)} images are; unpack the masks again, remove the images, or leave them out with skip_bad=true"
         )
-    return masks
+    problems += [Problem(Kind.NO_MASK, path.relative_to(raw).as_posix()) for path in bare]
+    problems += [Problem(Kind.NOT_THERE, f"{OFFICIAL_IMAGES}/{i}.jpg") for i in known if i not in images]
+    problems += [Problem(Kind.NO_IMAGE, f"{OFFICIAL_MASKS}/*/{i:05d}_*.png") for i in masks if i not in images]
+    return [Face(raw, i, path, masks[i]) for i, path in images.items() if i in masks], problems
 
 
-def _write_faces(
-    images: dict[int, Path], masks: dict[int, dict[int, Path]], out: Path, size: int, workers: int
-) -> Counts:
-    """Write every pair that is not there; return (images, 19) int64, the pixels of each class."""
+def _write_faces(faces: list[Face], out: Path, size: int, workers: int | None) -> tuple[list[Prepared], int]:
+    """Prepare every face that is not there yet; return all, and how many were not there."""
+    there = find_pairs(out)
+    again = [face for face in faces if face.id in there]
+    require_space(out, (len(faces) - len(again)) * (size**2 * BYTES_PER_PIXEL + BYTES_PER_PAIR))
     for name in (IMAGES, LABELS):
         with writing(out / name):
             (out / name).mkdir(exist_ok=True)
-    opencv_threads = cv2.getNumThreads()
-    cv2.setNumThreads(0)  # they would fight ours for the cores
-    # Threads, not processes: nearly all of the work is C code outside Python's lock. Processes would import train.py's
-    # torch (spawn) or copy it while it runs (fork), and stay behind when the run is killed.
-    pool = ThreadPoolExecutor(workers)
-    try:
-        counts = pool.map(lambda index: _write_face(images[index], masks[index], out, f"{index:05d}", size), images)
-        interval = 0.5 if sys.stderr.isatty() else 10
-        return np.stack(list(tqdm(counts, "preparing", len(images), unit=" images", mininterval=interval)))
-    finally:
-        pool.shutdown(cancel_futures=True)
-        cv2.setNumThreads(opencv_threads)
+    back = run_in_processes(partial(read_back, out=out), again, workers)
+    done = {face.id: face for face in _progress(back, "reading what is there", len(again)) if face}
+    left = [face for face in faces if face.id not in done]
+    new = run_in_processes(partial(convert, out=out, size=size), left, workers)
+    written = 0
+    for face in _progress(new, "preparing", len(faces), len(done)):
+        done[face.id] = face
+        written += face.pixels is not None
+    return [done[face.id] for face in faces], written
 
 
-def _write_face(image: Path, masks: dict[int, Path], out: Path, name: str, size: int) -> Counts:
-    to_image, to_label = out / IMAGES / f"{name}.jpg", out / LABELS / f"{name}.png"
-    if to_image.is_file() and to_label.is_file():
-        label = read_label(to_label)
-    else:
-        bgr, label = cv2.cvtColor(load_image(image, size), cv2.COLOR_RGB2BGR), composite(masks, size)
-        with replacing(to_image) as part:
-            part.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
-        with replacing(to_label) as part:
-            write_label(part, label)
-    counts: Counts = np.bincount(label.ravel(), minlength=NUM_CLASSES)[:NUM_CLASSES]
-    return counts
+def _progress(things: Iterator[T], what: str, total: int, done: int = 0) -> Iterator[T]:
+    """Show images/s and the time left, on a terminal twice a second and in a log every ten seconds."""
+    interval = 0.5 if sys.stderr.isatty() else 10
+    bar = tqdm(things, what, total, unit=" images", initial=done, mininterval=interval, disable=done == total)
+    yield from bar
+
+
+def _sum_up(
+    prepared: list[Prepared], images: dict[int, Path], known: dict[int, str], problems: list[Problem]
+) -> DataSummary:
+    whole = {face.id: face.pixels for face in prepared if face.pixels is not None}
+    pixels = np.array(list(whole.values()), dtype=np.int64).reshape(-1, NUM_CLASSES)
+    found = [problem for face in prepared for problem in face.problems]
+    return summarise((known[i] for i in whole), pixels, images.keys() - whole.keys(), problems + found)
+
+
+def _require_whole(summary: DataSummary, raw: Path, out: Path, *, skip_bad: bool) -> None:
+    bad = [problem for problem in summary.problems if problem.kind in LEAVES_OUT]
+    if bad and not (skip_bad and summary.classes):
+        raise DataError(
+            f"folder '{raw}': {len(bad)} of its images cannot be prepared, all others are: {name_few(bad)}; put these "
+            f"right or remove the images, and start again, or leave them out: python -m facekp.data.prepare raw={raw} "
+            f"out={out} skip_bad=true ({SUMMARY} names all)"
+        )
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what killed runs had begun."""
+    for part in (part for name in (IMAGES, LABELS) for part in (out / name).glob(".*.part")):
+        part.unlink(missing_ok=True)
 
 
 @dataclass
@@ -222,17 +209,17 @@ class PrepareSettings:
     raw: str = field(default=MISSING, metadata={"help": "official CelebAMask-HQ folder, as downloaded"})
     out: str = field(default=MISSING, metadata={"help": "folder to write: images/, labels/, index.csv"})
     size: int = field(default=512, metadata={"help": "side of the prepared images, pixels"})
-    workers: int | None = field(default=None, metadata={"help": "threads; null takes one a core"})
+    workers: int | None = field(default=None, metadata={"help": "processes; null takes one a core"})
+    skip_bad: bool = field(default=False, metadata={"help": "leave out images that are damaged or have no mask"})
 
 
 def main(argv: Sequence[str]) -> None:
     """Prepare a data set and print what it holds."""
     about = "Turns the official CelebAMask-HQ folder into the one that training reads. Goes on where it was stopped."
     settings = parse_cli(PrepareSettings, argv, program="python -m facekp.data.prepare", about=about)
-    summary = prepare(expand(settings.raw), expand(settings.out), size=settings.size, workers=settings.workers)
-    print(summary.headline)
-    if len(summary.pixels):
-        print(summary.table())
+    raw, out = expand(settings.raw), expand(settings.out)
+    done = prepare(raw, out, size=settings.size, workers=settings.workers, skip_bad=settings.skip_bad)
+    print(done.text)
 
 
 if __name__ == "__main__":

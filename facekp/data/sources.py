@@ -45,7 +45,9 @@ def prepared_root(config: DataConfig) -> Path:
     out = cache / f"celebamask-hq-{_digest(str(root.resolve()))}"
     if not (out / INDEX).is_file():
         print(f"data.root is '{root}', the official layout: preparing it into '{out}', once")
-    prepare(root, out)
+    done = prepare(root, out)
+    if done.written:
+        print(done.text)
     return out
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sized
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Sampler
 
 Draw = tuple[int, int]
@@ -16,6 +17,8 @@ class TrainingStream(Sampler[Draw]):
     """The k-th draw of training, for any number of workers and processes and after a resume.
 
     Pass p over the data is a permutation drawn from (seed, p); the augmentation of position k is seeded from (seed, k).
+    With repeat factors, a pass has as many draws as these add up to, rounded, and every image comes as often as its
+    factor says, rounded up or down at random such that the mean over passes is the factor.
     A process takes its share of every global batch, so that the union over processes is the single-process stream.
 
     `len()` is the length of the whole stream, also when iteration starts later: Lightning counts the batches that a
@@ -23,6 +26,7 @@ class TrainingStream(Sampler[Draw]):
 
     Args:
         size: number of images.
+        repeats: (size,) float, how often each image comes in a pass, on average; None: once.
         seed: non-negative.
         length: draws in the whole stream, over all processes; a multiple of `global_batch`.
         global_batch: draws a step, over all processes; a multiple of `world_size`.
@@ -40,6 +44,7 @@ class TrainingStream(Sampler[Draw]):
         self,
         size: int,
         *,
+        repeats: npt.NDArray[np.float64] | None = None,
         seed: int,
         length: int,
         global_batch: int,
@@ -47,7 +52,9 @@ class TrainingStream(Sampler[Draw]):
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
-        self.size, self.seed, self.length, self.start = size, seed, length, start
+        self.size, self.repeats = size, repeats
+        self.pass_length = size if repeats is None else round(float(repeats.sum()))
+        self.seed, self.length, self.start = seed, length, start
         self.global_batch, self.rank, self.world_size = global_batch, rank, world_size
 
     def __len__(self) -> int:
@@ -60,12 +67,24 @@ class TrainingStream(Sampler[Draw]):
         order, order_pass = np.empty(0, dtype=np.int64), -1
         for batch in range(self.start, self.length, self.global_batch):
             for position in range(batch + self.rank * share, batch + (self.rank + 1) * share):
-                in_pass, offset = divmod(position, self.size)
+                in_pass, offset = divmod(position, self.pass_length)
                 if in_pass != order_pass:
-                    order = np.random.default_rng((self.seed, in_pass)).permutation(self.size)
-                    order_pass = in_pass
+                    order, order_pass = self._order(in_pass), in_pass
                 augmentation = np.random.SeedSequence((self.seed, position)).generate_state(1)[0]
                 yield int(order[offset]), int(augmentation)
+
+    def _order(self, in_pass: int) -> npt.NDArray[np.int64]:
+        """Return the images of a pass, in the order in which they come."""
+        rng = np.random.default_rng((self.seed, in_pass))
+        order = rng.permutation(self.size)
+        if self.repeats is None:
+            return order
+        # Systematic sampling: the factors are laid end to end, in random order, and a comb with teeth one apart is put
+        # over them at random. As many teeth as fall on a factor are its image's copies.
+        ends = np.cumsum(self.repeats[order])
+        ends *= self.pass_length / ends[-1]
+        teeth = np.arange(self.pass_length) + rng.random()
+        return rng.permutation(order[np.searchsorted(ends, teeth, side="right").clip(max=self.size - 1)])
 
 
 class EvaluationOrder(Sampler[Draw]):

@@ -8,9 +8,11 @@ import albumentations as A
 import cv2
 import numpy as np
 import numpy.typing as npt
-from albumentations.pytorch import ToTensorV2
+import torch
+from torch import Tensor
 
-from facekp.attributes import IGNORE_INDEX, mirror_table
+from facekp.attributes import mirror_table
+from facekp.data.view import TrainingView
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -58,43 +60,38 @@ class Pipeline(A.Compose):  # type: ignore[misc]  # as above
 
 
 def training_transform(size: int, crop: int, *, scales: Sequence[float], jitter: float, flip: float) -> A.Compose:
-    """Return the training pipeline: resize, colour jitter, mirror, scale, crop, normalise.
-
-    Args:
-        size: side in pixels that images are brought to first.
-        crop: side in pixels of the result; where the scaled image is smaller, the label is padded with 255.
-        scales: scale factors, one of which is drawn.
-        jitter: brightness, contrast and saturation are each multiplied by a factor in [1 - jitter, 1 + jitter].
-        flip: probability of mirroring.
+    """Return the training pipeline: resize, colour jitter, mirror, scale, crop; see `TrainingView` for the settings.
 
     Returns:
-        A pipeline from `image` (H, W, 3) uint8 RGB and `mask` (H, W) uint8 to `image` (3, crop, crop) float32 tensor
-        and `mask` (crop, crop) uint8 tensor.
+        A pipeline from `image` (H, W, 3) uint8 RGB and `mask` (H, W) uint8 to `image` (crop, crop, 3) uint8 and `mask`
+        (crop, crop) uint8, 255 where nothing is known.
     """
-    return Pipeline(
-        [
-            _resize(size),
-            A.ColorJitter(brightness=jitter, contrast=jitter, saturation=jitter, hue=0, p=1 if jitter else 0),
-            MirrorFace(p=flip),
-            ChooseScale(scales),
-            A.RandomCrop(
-                crop, crop, pad_if_needed=True, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=IGNORE_INDEX
-            ),
-            A.Normalize(MEAN, STD),
-            ToTensorV2(),
-        ]
-    )
+    return Pipeline([_resize(size), TrainingView(crop, scales=scales, jitter=jitter, flip=flip)])
 
 
 def evaluation_transform(size: int) -> A.Compose:
-    """Return the evaluation pipeline: the whole image at `size` x `size`, normalised."""
-    return A.Compose([_resize(size), A.Normalize(MEAN, STD), ToTensorV2()])
+    """Return the evaluation pipeline: the whole image at `size` x `size`, uint8."""
+    return A.Compose([_resize(size)])
 
 
-def normalise(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Return `image` (H, W, 3) uint8 RGB as float32 with the training mean and deviation taken out."""
-    normalised: npt.NDArray[np.float32] = A.Normalize(MEAN, STD)(image=image)["image"]
-    return normalised
+def normalise(images: Tensor) -> Tensor:
+    """Return pixels as networks take them, on the device where they are.
+
+    Args:
+        images: (N, H, W, 3) uint8 RGB.
+
+    Returns:
+        (N, 3, H, W) float32 in channels_last, with the training mean and deviation taken out.
+    """
+    width = images.shape[2]
+    mean, std = (torch.tensor(v, device=images.device).repeat(width) for v in (MEAN, STD))
+    scale, shift = 1 / (255 * std), -mean / std
+    # Rows of W * 3 numbers: an innermost loop over three channels would take several times as long.
+    rows = images.flatten(2)
+    out = torch.empty(rows.shape, dtype=torch.float32, device=images.device)
+    for target, source in zip(out, rows, strict=True):  # one by one, which a processor's cache holds
+        torch.addcmul(shift, target.copy_(source), scale, out=target)
+    return out.view(images.shape).permute(0, 3, 1, 2)
 
 
 def denormalise(images: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:

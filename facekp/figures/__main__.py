@@ -13,12 +13,13 @@ from facekp.cli import parse_cli
 from facekp.config import expand, require
 from facekp.errors import one_line_errors
 from facekp.figures import class_scores, draw_heads, draw_key_points, draw_surface, read_landmarks
+from facekp.figures.framing import frame_face, into_frame
 from facekp.figures.scores import check_class
 from facekp.figures.style import STYLE
 from facekp.folder import make_folder, replacing
 from facekp.images import read_image
 from facekp.keypoints import KeypointConfig
-from facekp.parser import FaceParser
+from facekp.parser import ALIGNS, FaceParser
 
 FORMATS = ("png", "svg", "pdf")
 # Otherwise a file would say when it was made, and be another each time.
@@ -43,6 +44,9 @@ class FiguresConfig:
     landmarks_size: int | None = field(
         default=None, metadata={"help": "longer side in pixels of the picture that they are in; null: the photo's"}
     )
+    align: str = field(
+        default="auto", metadata={"help": "auto: the largest face in the photo; none: the whole photo is one"}
+    )
     format: str = field(default="png", metadata={"help": "png, svg or pdf"})
     dpi: int = field(default=300, metadata={"help": "dots an inch of png, and of photos in svg and pdf"})
     backend: str = field(default="auto", metadata={"help": "torch for .ckpt; onnx or openvino for .onnx; auto"})
@@ -52,6 +56,7 @@ class FiguresConfig:
     def __post_init__(self) -> None:
         """Check values."""
         check_class(self.class_)
+        require("align", self.align, self.align in ALIGNS, f"choose one of {', '.join(ALIGNS)}")
         require("format", self.format, self.format in FORMATS, f"choose one of {', '.join(FORMATS)}")
         require("dpi", self.dpi, 50 <= self.dpi <= 1200, "give 50 to 1200")
         require("backend", self.backend, self.backend in BACKENDS, f"choose one of {', '.join(BACKENDS)}")
@@ -76,6 +81,10 @@ def main(argv: list[str]) -> None:
         landmarks = (landmarks + 0.5) * (max(image.shape[:2]) / config.landmarks_size) - 0.5
     parser = FaceParser.from_checkpoint(config.ckpt, config.device, config.backend, config.keypoints)
     out = make_folder(expand(config.out))
+    if config.align == "auto":
+        image, crop = frame_face(parser, image, str(photo))
+        if landmarks is not None and crop:
+            landmarks = into_frame(landmarks, crop)
     (face,) = parser(image)
     scores = class_scores(parser, image, config.class_)
     figures = {

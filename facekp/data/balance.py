@@ -1,0 +1,78 @@
+"""Rare classes more often: how many times each image comes in one pass over the data.
+
+Reference: Gupta et al. 2019, LVIS, arXiv:1908.03195, appendix B.1 (repeat factor sampling).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from facekp.attributes import NUM_CLASSES
+from facekp.data.layout import Sample, fingerprint
+from facekp.folder import make_folder, only_one, replacing
+from facekp.images import read_label
+
+POWERS = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
+"""Of `data.balance`."""
+
+
+def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_]:
+    """Return which image has which class, from its label.
+
+    Labels are read once; the answer is kept in `cache`, and found again unless a label has changed.
+
+    Returns:
+        (N, 19) bool.
+
+    Raises:
+        DataError: a label that cannot be read, or a cache that cannot be written.
+    """
+    path = make_folder(cache) / f"classes-{fingerprint(samples)}.npy"
+    with only_one(cache):
+        if not path.is_file():
+            bar = tqdm(samples, unit="label", desc="looking for rare classes")
+            with replacing(path) as part, part.open("wb") as file:
+                np.save(file, np.array([_classes(sample) for sample in bar]))
+    found: npt.NDArray[np.bool_] = np.load(path)
+    return found
+
+
+def _classes(sample: Sample) -> npt.NDArray[np.bool_]:
+    pixels = cv2.calcHist([read_label(sample.label)], [0], None, [256], [0, 256])
+    return np.asarray(pixels[:NUM_CLASSES, 0] > 0)
+
+
+def repeat_factors(classes: npt.NDArray[np.bool_], balance: str, below: float) -> npt.NDArray[np.float64] | None:
+    """Return how often each image comes in one pass, on average.
+
+    A class that the share f of the images has is repeated `max(1, (below / f) ** power)` times, with a power of 1/2
+    ("sqrt", as in LVIS) or 1 ("linear"). An image is repeated as often as the class of it that is repeated most.
+
+    Args:
+        classes: (N, 19) bool, which image has which class.
+        balance: "none", "sqrt" or "linear".
+        below: classes in a smaller share of the images than this are repeated.
+
+    Returns:
+        (N,) float64, at least 1; None for "none".
+
+    Example:
+        One image in four wears a hat, all have skin:
+
+        >>> table = np.zeros((4, 19), bool)
+        >>> table[:, 1] = table[0, 14] = True
+        >>> repeat_factors(table, "linear", 0.5)
+        array([2., 1., 1., 1.])
+    """
+    power = POWERS[balance]
+    if not power:
+        return None
+    share = classes.mean(0)
+    # A class that is nowhere repeats nothing.
+    by_class = np.maximum(1, (below / np.where(share > 0, share, 1)) ** power)
+    factors: npt.NDArray[np.float64] = np.where(classes, by_class, 1).max(1)
+    return factors

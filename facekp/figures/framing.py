@@ -1,0 +1,40 @@
+"""The face of any photo, framed as in CelebA-HQ, for figures of it."""
+
+import cv2
+import numpy as np
+
+from facekp.contours import Points
+from facekp.crops import Crop, cut
+from facekp.errors import DataError
+from facekp.images import UInt8Array
+from facekp.parser import FaceParser
+from facekp.views import confirmed
+
+
+def frame_face(parser: FaceParser, image: UInt8Array, name: str) -> tuple[UInt8Array, Crop | None]:
+    """Return the largest face in a photo as a picture of its own, at the photo's resolution.
+
+    Args:
+        parser: finds it.
+        image: (H, W, 3) uint8 RGB.
+        name: of the photo, for the message.
+
+    Returns:
+        The picture, (s, s, 3) uint8 RGB, and the square of the photo that it shows; the photo and None where it is
+        framed so already.
+
+    Raises:
+        DataError: no face.
+    """
+    (scene,) = parser.parse([parser.look(image, "auto")])
+    views = confirmed(scene).views
+    if not views:
+        raise DataError(f"image {name}: no face is found in it; align=none takes the whole photo as one")
+    crop = views[0].crop
+    return (image, None) if crop is None else (cut(image, crop, round(crop.side)), crop)
+
+
+def into_frame(points: Points, crop: Crop) -> Points:
+    """Return points (n, 2), pixels of the photo, in pixels of the picture that `frame_face` made of `crop`."""
+    matrix = cv2.invertAffineTransform(crop.matrix(round(crop.side)))
+    return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], np.float32)

@@ -1,0 +1,472 @@
+"""The audit: a hand-made data set with each kind of flaw, and the real faces whose flaws are known."""
+
+import csv
+import html.parser
+import math
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from facekp.attributes import mirror_table
+from facekp.data.audit import parts
+from facekp.data.audit.__main__ import main
+from facekp.data.audit.duplicates import find_near_duplicates, thumbnail
+from facekp.data.audit.examine import check_face
+from facekp.data.audit.geometry import find_frame, find_patches
+from facekp.data.audit.search import audit
+from facekp.errors import ConfigError, DataError
+
+SIDE = 256
+# Class: (x, y) of the centre and half axes, pixels, painted in this order. The subject's left is on the right.
+FACE = {
+    13: (128, 110, 90, 100),  # hair
+    1: (128, 140, 70, 90),  # skin: pi * 70 * 90 = 19,800 pixels, so the face is about 141 wide
+    8: (203, 140, 7, 16),
+    9: (53, 140, 7, 16),
+    6: (158, 105, 16, 4),
+    7: (98, 105, 16, 4),
+    4: (158, 120, 11, 5),
+    5: (98, 120, 11, 5),
+    2: (128, 145, 10, 20),
+    11: (128, 183, 20, 5),
+    12: (128, 192, 18, 6),
+}
+
+
+def draw_label(without: tuple[int, ...] = (), **moved: tuple[int, int, int, int]) -> np.ndarray:
+    """Paint the ellipses of `FACE`, each with its class id; `moved` as c4=(x, y, rx, ry)."""
+    label = np.zeros((SIDE, SIDE), np.uint8)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    for class_id, place in FACE.items():
+        cx, cy, rx, ry = moved.get(f"c{class_id}", place)
+        if class_id not in without:
+            label[((x - cx) / rx) ** 2 + ((y - cy) / ry) ** 2 <= 1] = class_id
+    return label
+
+
+def draw_photo(seed: int) -> np.ndarray:
+    """Smooth noise: another photo for every seed, with detail of 8 pixels."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    fine = rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    up = [cv2.resize(part, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC) for part in (coarse, fine)]
+    return cv2.addWeighted(up[0], 0.6, up[1], 0.4, 0)
+
+
+def flaws(label: np.ndarray, photo: np.ndarray | None = None) -> dict[str, tuple[str, float]]:
+    photo = draw_photo(0) if photo is None else photo
+    return {flaw.kind: (flaw.detail, round(flaw.score, 3)) for flaw in check_face(photo, label)}
+
+
+def turn(label: np.ndarray, degrees: float) -> np.ndarray:
+    matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), degrees, 0.8)
+    return cv2.warpAffine(label, matrix, (SIDE, SIDE), flags=cv2.INTER_NEAREST)
+
+
+class TestSides:
+    def test_a_right_label_has_no_flaw(self) -> None:
+        assert flaws(draw_label()) == {}
+
+    @pytest.mark.parametrize("degrees", [0, 20, 90, 180, -135])
+    def test_reversed_is_found_however_the_head_is_rolled(self, degrees: float) -> None:
+        names = "l_eye, r_eye, l_brow, r_brow, l_ear, r_ear on the other side"
+        assert flaws(turn(draw_label(), degrees)) == {}
+        assert flaws(mirror_table()[turn(draw_label(), degrees)]) == {"reversed": (names, 1.0)}
+
+    def test_a_mirrored_image_without_the_class_swap_is_reversed(self) -> None:
+        assert "reversed" in flaws(np.ascontiguousarray(draw_label()[:, ::-1]))
+
+    def test_two_of_six_parts_are_reversed_in_part(self) -> None:
+        label = draw_label(c4=FACE[5], c5=FACE[4])
+        assert flaws(label) == {"partly_reversed": ("l_eye, r_eye on the other side", 0.333)}
+
+    def test_a_single_ear_on_the_other_side(self) -> None:
+        label = draw_label(without=(9,), c8=FACE[9])
+        assert flaws(label) == {"partly_reversed": ("l_ear on the other side", 0.2)}
+
+    def test_one_name_for_both_eyes(self) -> None:
+        label = draw_label()
+        label[label == 4] = 5
+        # Five classes are there, one of them on both sides: half a fault in five.
+        assert flaws(label) == {"partly_reversed": ("r_eye on both sides", 0.1)}
+
+    def test_a_profile_shows_one_side_only(self) -> None:
+        # It looks to the image's left: what is seen is the subject's left side, and the nose is in front of it.
+        profile = draw_label(without=(5, 7, 9), c2=(70, 145, 12, 20), c4=(95, 120, 9, 5), c6=(95, 105, 14, 4))
+        assert flaws(profile) == {}
+        assert flaws(mirror_table()[profile]) == {"reversed": ("r_eye, r_brow, r_ear on the other side", 1.0)}
+
+    def test_a_half_profile_has_its_far_eye_beyond_the_nose(self) -> None:
+        turned = draw_label(without=(9,), c2=(78, 145, 12, 20), c5=(82, 120, 6, 5), c7=(84, 105, 8, 4))
+        assert flaws(turned) == {}
+        assert "reversed" in flaws(mirror_table()[turned])
+
+    def test_stray_pixels_say_nothing(self) -> None:
+        label = draw_label(without=(8,))
+        label[100:102, 60:65] = 8  # 10 pixels of the left ear at the right temple, and it is all there is of it
+        assert flaws(label) == {}
+
+
+class TestFrame:
+    def test_axes_of_an_upright_face(self) -> None:
+        label = draw_label()
+        counts = np.bincount(label.ravel(), minlength=19)[:19]
+        frame = find_frame(label, counts, find_patches(label, counts))
+        assert frame.origin == pytest.approx([128, 145], abs=0.01)
+        assert frame.right == pytest.approx([1, 0], abs=1e-6)
+        # The ellipse of skin and what of the ears lies outside it, two half hidden strips: 3 % more.
+        assert frame.unit == pytest.approx(math.sqrt(math.pi * 70 * 90 * 1.03), rel=0.02)
+        assert frame.across(np.array([158.0, 120.0])) == pytest.approx(30 / frame.unit)
+
+
+class TestParts:
+    @pytest.mark.parametrize(
+        ("without", "detail"), [((2,), "no nose"), ((11, 12), "no lips"), ((2, 11, 12), "no nose, no lips")]
+    )
+    def test_no_nose_no_lips(self, without: tuple[int, ...], detail: str) -> None:
+        assert flaws(draw_label(without=without)) == {"missing": (detail, 1.0)}
+
+    def test_one_lip_will_do(self) -> None:
+        assert flaws(draw_label(without=(11,))) == {}
+
+    def test_nothing_labelled_and_no_skin(self) -> None:
+        assert flaws(np.zeros((SIDE, SIDE), np.uint8)) == {"empty": ("nothing is labelled", 1.0)}
+        assert flaws(draw_label(without=(1,))) == {"empty": ("no skin", 1.0)}
+
+    def test_fewer_than_16_pixels_of_512_x_512(self) -> None:
+        label = draw_label()
+        label[0, :3] = 16  # of 256 x 256 it is fewer than 4
+        label[250, :4] = 15
+        assert flaws(label) == {"tiny": ("neck_l 3 px", 1.0)}
+
+    def test_sizes_of_other_proportions_do_not_match(self) -> None:
+        assert flaws(draw_label(), draw_photo(0)[:200]) == {
+            "mismatch": ("image 256 x 200 pixels, label 256 x 256", 1.0)
+        }
+        assert flaws(draw_label(), cv2.resize(draw_photo(0), (64, 64))) == {}
+
+
+class TestOpenEyes:
+    """The cascade is replaced by one that sees an eye in bright squares; the real one is tried on real faces."""
+
+    @pytest.fixture(autouse=True)
+    def _bright_is_open(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class Bright:
+            def __init__(self, path: str) -> None:
+                assert Path(path).is_file()
+
+            def detectMultiScale(self, grey: np.ndarray, *args: object, **kwargs: object) -> list[int]:  # noqa: N802
+                return [1] if grey.mean() > 200 else []
+
+        monkeypatch.setattr(parts.cv2, "CascadeClassifier", Bright)
+
+    @staticmethod
+    def photo(*bright: int) -> np.ndarray:
+        """Grey, and white around the eyes of these classes."""
+        photo = np.full((SIDE, SIDE, 3), 90, np.uint8)
+        for class_id in bright:
+            x, y = FACE[class_id][:2]
+            photo[y - 30 : y + 30, x - 30 : x + 30] = 255
+        return photo
+
+    def test_an_open_eye_without_label(self) -> None:
+        assert flaws(draw_label(without=(4,)), self.photo(4)) == {"missing": ("no l_eye", 1.0)}
+
+    def test_a_closed_eye_has_no_label(self) -> None:
+        assert flaws(draw_label(without=(4,)), self.photo(5)) == {}
+
+    def test_an_eye_labelled_as_something_else(self) -> None:
+        label = draw_label()
+        label[label == 5] = 2
+        assert flaws(label, self.photo(5)) == {"missing": ("no r_eye (nose in its place)", 1.0)}
+
+    def test_of_two_unlabelled_eyes_both_must_be_open(self) -> None:
+        assert flaws(draw_label(without=(4, 5)), self.photo(4)) == {}
+        assert "no l_eye" in flaws(draw_label(without=(4, 5)), self.photo(4, 5))["missing"][0]
+
+    @pytest.mark.parametrize("cover", [0, 3, 13, 14, 18])
+    def test_a_hidden_eye_is_not_missing(self, cover: int) -> None:
+        label = draw_label(without=(4,))
+        label[108:140, 140:190] = cover
+        assert "missing" not in flaws(label, self.photo(4))
+
+
+def near(*photos: np.ndarray) -> list[tuple[int, int, bool]]:
+    with ThreadPoolExecutor(2) as pool:
+        return [(p.first, p.second, p.mirrored) for p in find_near_duplicates([thumbnail(p) for p in photos], pool)]
+
+
+def warp(photo: np.ndarray, zoom: float = 1, degrees: float = 0, x: float = 0) -> np.ndarray:
+    matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), degrees, zoom)
+    matrix[0, 2] += x
+    return cv2.warpAffine(photo, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
+
+
+class TestNearDuplicates:
+    @pytest.mark.parametrize(
+        "other",
+        [
+            pytest.param(lambda p: cv2.convertScaleAbs(p, alpha=0.6, beta=40), id="pale"),
+            pytest.param(lambda p: cv2.GaussianBlur(p, (0, 0), 1.5), id="blurred"),
+            pytest.param(lambda p: cv2.imdecode(cv2.imencode(".jpg", p, [1, 15])[1], 1), id="jpeg of quality 15"),
+            pytest.param(lambda p: cv2.resize(p, (100, 100), interpolation=cv2.INTER_AREA), id="small"),
+            pytest.param(lambda p: warp(p, x=4), id="shifted"),
+            pytest.param(lambda p: warp(p, zoom=1.03), id="zoomed"),
+            pytest.param(lambda p: warp(p, degrees=2), id="turned"),
+        ],
+    )
+    def test_the_same_photo_in_other_guises(self, other) -> None:
+        photo = draw_photo(1)
+        assert near(draw_photo(2), photo, draw_photo(3), other(photo)) == [(1, 3, False)]
+        assert near(photo, draw_photo(2), other(photo)[:, ::-1].copy()) == [(0, 2, True)]
+
+    def test_other_photos_and_flat_ones_are_not_alike(self) -> None:
+        flat = np.full((SIDE, SIDE, 3), 128, np.uint8)
+        assert near(*(draw_photo(seed) for seed in range(40)), flat, flat + 60) == []
+
+    def test_the_same_light_with_other_detail_is_another_photo(self) -> None:
+        light = cv2.GaussianBlur(draw_photo(1), (0, 0), 20).astype(np.int16)
+        rng = np.random.default_rng(0)
+        grain = [cv2.resize(rng.integers(-25, 26, (32, 32, 3), dtype=np.int16), (SIDE, SIDE)) for _ in range(2)]
+        assert near(*(np.clip(light + g, 0, 255).astype(np.uint8) for g in grain)) == []
+
+    def test_pairs_across_blocks_are_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("facekp.data.audit.duplicates.BLOCK", 3)
+        photos = [draw_photo(seed) for seed in (1, 2, 3, 4, 1, 5, 6, 2, 4)]
+        assert near(*photos) == [(0, 4, False), (1, 7, False), (3, 8, False)]
+
+
+def write_set(root: Path, images: dict[str, tuple[str, np.ndarray, np.ndarray]]) -> Path:
+    """Write a prepared data set: split, photo and label by id. Photos are PNGs by content, so equal to the pixel."""
+    (root / "images").mkdir(parents=True)
+    (root / "labels").mkdir()
+    for name, (_, photo, label) in images.items():
+        Image.fromarray(photo).save(root / "images" / f"{name}.jpg", format="PNG")
+        Image.fromarray(label).save(root / "labels" / f"{name}.png")
+    rows = "".join(f"{name},{split}\n" for name, (split, _, _) in images.items())
+    (root / "index.csv").write_text("id,split\n" + rows, encoding="utf-8")
+    return root
+
+
+@pytest.fixture
+def flawed_set(tmp_path: Path) -> Path:
+    """A data set with one of each kind of flaw; every image has its own label but c and d."""
+
+    def label(number: int) -> np.ndarray:
+        own = draw_label()
+        own[255, : number + 8] = 17  # a strip of neck as long as the number says
+        return own
+
+    photos = [draw_photo(seed) for seed in range(20)]
+    root = write_set(
+        tmp_path / "set",
+        {
+            "fine": ("train", photos[0], label(0)),
+            "reversed": ("train", photos[1], mirror_table()[label(1)]),
+            "first": ("train", photos[2], label(2)),
+            "copy": ("train", photos[2], label(3)),
+            "leak": ("train", photos[3], label(4)),
+            "judge": ("val", cv2.convertScaleAbs(photos[3], alpha=0.8, beta=10), label(5)),
+            "mirror": ("train", photos[0][:, ::-1].copy(), label(6)),
+            "c": ("train", photos[4], label(7)),
+            "d": ("test", photos[5], label(7)),
+            "noseless": ("train", photos[6], np.where(label(8) == 2, 1, label(8)).astype(np.uint8)),
+            "blank": ("val", photos[7], np.zeros((SIDE, SIDE), np.uint8)),
+            "narrow": ("train", photos[8][:, :200], label(9)),
+            "cut": ("train", photos[9], label(10)),
+            "lost": ("train", photos[10], label(11)),
+        },
+    )
+    cut = root / "images" / "cut.jpg"
+    cut.write_bytes(cut.read_bytes()[:3000])
+    (root / "labels" / "lost.png").unlink()
+    return root
+
+
+EXPECTED = [
+    # kind, id, other id, exclude; by kind, then as the index lists them
+    ("unreadable", "cut", "", "yes"),
+    ("unreadable", "lost", "", "yes"),
+    ("mismatch", "narrow", "", "yes"),
+    ("empty", "blank", "", "no"),  # of val: nothing is left out there
+    ("reversed", "reversed", "", "yes"),
+    ("duplicate", "copy", "first", "yes"),
+    ("near_duplicate", "leak", "judge", "yes"),  # the training one goes
+    ("near_duplicate", "mirror", "fine", "yes"),
+    ("same_label", "c", "d", "yes"),
+    ("same_label", "d", "c", "no"),
+    ("missing", "noseless", "", "no"),
+]
+
+
+def test_the_table_says_what_is_wrong_with_each(
+    flawed_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    main([f"root={flawed_set}", f"out={tmp_path / 'out'}", "workers=2"])
+    with (tmp_path / "out" / "audit.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["id", "split", "kind", "exclude", "detail", "score", "other_id", "other_split"]
+    assert [(row["kind"], row["id"], row["other_id"], row["exclude"]) for row in rows] == EXPECTED
+    by_id = {row["id"]: row for row in rows}
+    assert (by_id["leak"]["split"], by_id["leak"]["other_split"]) == ("train", "val")
+    assert float(by_id["leak"]["score"]) > 0.95
+    assert by_id["mirror"]["detail"] == "the same photo, mirrored"
+    assert "no such file" in by_id["lost"]["detail"]
+    printed = capsys.readouterr().out
+    assert "8 training images left out" in printed
+    assert "2 pairs cross the split" in printed or "3 pairs cross the split" in printed
+    assert f"data.exclude={tmp_path / 'out' / 'audit.csv'}" in printed
+
+
+def test_the_number_of_threads_changes_nothing(flawed_set: Path) -> None:
+    assert audit(flawed_set, workers=1) == audit(flawed_set, workers=4)
+
+
+class Page(html.parser.HTMLParser):
+    """Collects tags, and what they refer to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sources: list[str] = []
+        self.links: list[str] = []
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs) -> None:
+        attributes = dict(attrs)
+        assert tag not in ("script", "link", "iframe")
+        self.sources += [attributes["src"]] if "src" in attributes else []
+        self.links += [attributes["href"]] if "href" in attributes else []
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_the_sheet_holds_its_pictures_and_needs_no_network(flawed_set: Path, tmp_path: Path) -> None:
+    main([f"root={flawed_set}", f"out={tmp_path}"])
+    page = Page((tmp_path / "audit.html").read_text(encoding="utf-8"))
+    assert all(source.startswith("data:image/jpeg;base64,") for source in page.sources)
+    assert all(link.startswith("#") for link in page.links)
+    # Of `cut` there is the label, of `lost` the photo.
+    assert len(page.sources) == len(EXPECTED)
+    text = " ".join(page.text)
+    assert "url(" not in text
+    assert text.count("crosses the split") == 3  # leak, and both rows of c and d
+    assert text.count("left out") == 8 + 1  # the sentence on top
+
+
+def test_a_sheet_shows_no_more_of_a_kind_than_asked_for(flawed_set: Path, tmp_path: Path) -> None:
+    main([f"root={flawed_set}", f"out={tmp_path}", "pictures=1"])
+    page = Page((tmp_path / "audit.html").read_text(encoding="utf-8"))
+    assert len(page.sources) == len({kind for kind, *_ in EXPECTED})
+    assert ", the first 1 shown" in " ".join(page.text)
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    root = write_set(tmp_path / "<b>set", {"<i>": ("train", draw_photo(0), np.zeros((SIDE, SIDE), np.uint8))})
+    main([f"root={root}", f"out={tmp_path}"])
+    text = (tmp_path / "audit.html").read_text(encoding="utf-8")
+    assert "<i>" not in text.split("</style>")[1].replace("<i style", "")
+    assert "&lt;i&gt;" in text
+
+
+def test_nothing_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_set(tmp_path / "set", {"one": ("train", draw_photo(0), draw_label())})
+    main([f"root={root}", f"out={tmp_path}"])
+    assert ": 0 training images left out" in capsys.readouterr().out
+    assert "Nothing was found." in (tmp_path / "audit.html").read_text(encoding="utf-8")
+
+
+def test_the_data_set_is_only_read(flawed_set: Path, tmp_path: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in flawed_set.rglob("*")}
+    main([f"root={flawed_set}", f"out={tmp_path / 'out'}"])
+    assert {path: path.stat().st_mtime_ns for path in flawed_set.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ([], ConfigError, "root is not set"),
+        (["root=nowhere"], DataError, "root is 'nowhere', which is no folder"),
+        (["root=.", "workers=0"], ConfigError, "workers is 0: give at least 1"),
+        (["root=.", "pictures=-1"], ConfigError, "pictures is -1"),
+    ],
+)
+def test_settings_that_cannot_be_used(arguments: list[str], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        main(arguments)
+
+
+def test_an_official_folder_has_to_be_prepared(tmp_path: Path) -> None:
+    for name in ("CelebA-HQ-img", "CelebAMask-HQ-mask-anno", "CelebA-HQ-to-CelebA-mapping.txt"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(DataError, match=r"the official layout: prepare it \(python -m facekp.data.prepare raw="):
+        main([f"root={tmp_path}"])
+
+
+def test_an_id_listed_twice(flawed_set: Path) -> None:
+    with (flawed_set / "index.csv").open("a") as file:
+        file.write("fine,val\n")
+    with pytest.raises(DataError, match=r"index\.csv: lists id fine twice, as 1 ids in all"):
+        main([f"root={flawed_set}"])
+
+
+@pytest.fixture(scope="module")
+def known(real_root: Path) -> dict[str, dict[str, str]]:
+    """Return the rows of flaws.csv, by id, of 90 real faces whose flaws are known."""
+    table = real_root / "flawed" / "flaws.csv"
+    if not table.is_file():
+        pytest.skip(f"no faces with known flaws: {table} is not there")
+    with table.open(newline="") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def found(
+    real_root: Path, known: dict[str, dict[str, str]], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, set[tuple[str, str]]]:
+    """Return what the audit finds in them: id and other id by kind."""
+    root = tmp_path_factory.mktemp("flawed")
+    for name in ("images", "labels"):
+        (root / name).symlink_to(real_root / "flawed" / name)
+    (root / "index.csv").write_text("id,split\n" + "".join(f"{name},train\n" for name in known))
+    found = defaultdict(set)
+    for finding in audit(root):
+        found[finding.kind].add((finding.id, finding.other_id))
+    return found
+
+
+class TestRealFaces:
+    def test_at_least_95_percent_of_the_reversed_are_found(self, known, found) -> None:
+        true = {name for name, row in known.items() if row["flaw"] == "reversed"}
+        part = {name for name, row in known.items() if row["flaw"] == "partly_reversed"}
+        reversed_, partly = ({name for name, _ in found[kind]} for kind in ("reversed", "partly_reversed"))
+        assert len(true) == 68
+        assert len(true & reversed_) >= 0.95 * 68
+        assert true | part == reversed_ | partly  # each of them is found, and no duplicate is taken for one
+
+    def test_all_pairs_of_duplicates_are_found_and_no_others(self, known, found) -> None:
+        pairs = {(name, row["duplicate_of"]) for name, row in known.items() if row["duplicate_of"]}
+        assert len(pairs) == 7
+        assert found["near_duplicate"] | found["duplicate"] == pairs
+
+    def test_no_other_flaw_is_found_but_a_few_stray_pixels(self, found) -> None:
+        assert {kind for kind in found if found[kind]} == {"reversed", "partly_reversed", "near_duplicate", "tiny"}
+
+    def test_an_eye_whose_label_is_taken_away_is_missed(
+        self, real_root: Path, known: dict[str, dict[str, str]]
+    ) -> None:
+        names = [name for name, row in known.items() if row["flaw"] == "duplicate"]
+        noticed = 0
+        for name in names:
+            image = np.array(Image.open(real_root / "flawed" / "images" / f"{name}.jpg"))
+            label = np.array(Image.open(real_root / "flawed" / "labels" / f"{name}.png"))
+            assert not any(flaw.kind == "missing" for flaw in check_face(image, label))
+            label[label == 5] = 1
+            noticed += any(flaw.kind == "missing" for flaw in check_face(image, label))
+        assert noticed >= 10  # of the 12 that have one

@@ -1,0 +1,140 @@
+"""Rare classes come more often, as worked out by hand; the stream stays a function of seed and position."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facekp.data import balance
+from facekp.data.balance import find_classes, repeat_factors
+from facekp.data.layout import Sample, read_index
+from facekp.data.stream import TrainingStream
+from facekp.errors import DataError
+
+HAT, EARRING, SKIN = 14, 15, 1
+
+
+def sixteen() -> np.ndarray:
+    """Return 16 images: skin in all, a hat in one, earrings in that one and three others."""
+    table = np.zeros((16, 19), bool)
+    table[:, SKIN] = table[0, HAT] = table[:4, EARRING] = True
+    return table
+
+
+class TestFactors:
+    def test_by_hand(self) -> None:
+        # hat: 1/16, earring: 4/16. sqrt(t / f) at t = 1/4: 2 and 1; at t = 1: 4 and 2; t / f at 1/4: 4 and 1.
+        for how, below, hat, earring in (
+            ("sqrt", 0.25, 2, 1),
+            ("sqrt", 1, 4, 2),
+            ("linear", 0.25, 4, 1),
+            ("linear", 1, 16, 4),
+        ):
+            want = [hat, earring, earring, earring, *[1] * 12]
+            assert repeat_factors(sixteen(), how, below).tolist() == pytest.approx(want)
+
+    def test_none_repeats_nothing(self) -> None:
+        assert repeat_factors(sixteen(), "none", 1) is None
+        assert repeat_factors(sixteen(), "sqrt", 0).tolist() == [1] * 16
+
+    def test_with_the_shares_of_the_data_set(self) -> None:
+        # 1,000 images; glasses 50, hat 45, necklace 50, earring 260, no two on one image; sqrt(0.5 / f).
+        table = np.zeros((1000, 19), bool)
+        table[:50, 3] = table[50:95, HAT] = table[95:145, 16] = table[145:405, EARRING] = True
+        found = repeat_factors(table, "sqrt", 0.5)
+        assert found[[0, 50, 95, 145, 500]].tolist() == pytest.approx([3.1623, 3.3333, 3.1623, 1.3868, 1], abs=1e-4)
+
+
+def passes(repeats: np.ndarray, count: int) -> list[Counter]:
+    length = round(repeats.sum())
+    draws = list(TrainingStream(len(repeats), repeats=repeats, seed=5, length=count * length, global_batch=1))
+    return [Counter(index for index, _ in draws[i * length : (i + 1) * length]) for i in range(count)]
+
+
+class TestStream:
+    def test_whole_factors_are_met_in_every_pass(self) -> None:
+        repeats = repeat_factors(sixteen(), "linear", 1)  # 16, 4, 4, 4 and twelve ones: 40 draws
+        for found in passes(repeats, 5):
+            assert found == {0: 16, 1: 4, 2: 4, 3: 4, **{i: 1 for i in range(4, 16)}}
+
+    def test_broken_factors_are_rounded_up_as_often_as_they_say(self) -> None:
+        repeats = np.array([2.5, 1.25, 1.25, 1, 1, 1])  # 8 draws a pass
+        found = passes(repeats, 2000)
+        for image, share in ((0, 0.5), (1, 0.25), (2, 0.25)):
+            low = int(repeats[image])
+            counts = Counter(one[image] for one in found)
+            assert set(counts) == {low, low + 1}
+            assert counts[low + 1] / 2000 == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 2000))
+        assert all(one[image] == 1 for one in found for image in (3, 4, 5))
+
+    def test_a_pass_whose_length_is_broken_is_rounded(self) -> None:
+        repeats = np.array([1.7, 1, 1, 1])  # 4.7: 5 draws, so each comes 5 / 4.7 as often
+        means = np.mean([[one[i] for i in range(4)] for one in passes(repeats, 3000)], axis=0)
+        assert means == pytest.approx(repeats * 5 / 4.7, abs=0.04)
+
+    def test_copies_are_spread_over_the_pass(self) -> None:
+        repeats = repeat_factors(sixteen(), "linear", 1)
+        draws = [i for i, _ in TrainingStream(16, repeats=repeats, seed=0, length=40 * 500, global_batch=1)]
+        places = [k % 40 for k, index in enumerate(draws) if index == 0]
+        assert np.mean(places) == pytest.approx(19.5, abs=4 * 11.5 / np.sqrt(len(places)))
+        assert min(Counter(places).values()) > 100  # 200 at each on average
+
+    def test_processes_and_resumes_share_one_stream(self) -> None:
+        settings = {"repeats": np.array([2.5, 1.25, 1.25, 1, 1, 1]), "seed": 3, "length": 48, "global_batch": 4}
+        whole = list(TrainingStream(6, **settings))
+        for start in range(0, 48, 4):
+            shares = [list(TrainingStream(6, **settings, start=start, rank=rank, world_size=2)) for rank in (0, 1)]
+            joined = [d for i in range(0, len(shares[0]), 2) for share in shares for d in share[i : i + 2]]
+            assert joined == whole[start:]
+
+    def test_augmentations_are_those_of_the_position(self) -> None:
+        settings = {"seed": 3, "length": 40, "global_batch": 4}
+        even, balanced = (list(TrainingStream(6, repeats=r, **settings)) for r in (None, np.full(6, 1.5)))
+        assert [seed for _, seed in even] == [seed for _, seed in balanced]
+
+
+class TestClasses:
+    @pytest.fixture
+    def samples(self, tmp_path: Path) -> list[Sample]:
+        labels = ([0, 1, 255], [14], [15, 16])
+        found = [Sample(str(i), tmp_path / f"{i}.jpg", tmp_path / f"{i}.png") for i in range(len(labels))]
+        for sample, ids in zip(found, labels, strict=True):
+            sample.image.write_bytes(b"never read")
+            mask = np.zeros((40, 40), np.uint8)
+            mask[0, : len(ids)] = ids  # a pixel is enough
+            Image.fromarray(mask).save(sample.label)
+        return found
+
+    def test_they_are_read_off_the_labels(self, samples: list[Sample], tmp_path: Path) -> None:
+        found = find_classes(samples, tmp_path / "cache")
+        assert found.shape == (3, 19)
+        assert [np.flatnonzero(row).tolist() for row in found] == [[0, 1], [0, 14], [0, 15, 16]]
+
+    def test_once(self, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        first = find_classes(samples, tmp_path / "cache")
+        read = []
+        monkeypatch.setattr(balance, "_classes", lambda sample: read.append(sample.id) or np.ones(19, bool))
+        np.testing.assert_array_equal(find_classes(samples, tmp_path / "cache"), first)
+        assert read == []
+        # Another set of images, or a label that was made anew, is another question.
+        find_classes(samples[:2], tmp_path / "cache")
+        samples[1].label.write_bytes(samples[2].label.read_bytes())
+        find_classes(samples, tmp_path / "cache")
+        assert read == ["0", "1", "0", "1", "2"]
+
+    def test_a_label_that_is_gone_is_named(self, samples: list[Sample], tmp_path: Path) -> None:
+        gone = [replace(samples[0], label=tmp_path / "gone.png")]
+        with pytest.raises(DataError, match=r"gone\.png"):
+            find_classes(gone, tmp_path / "cache")
+
+    def test_the_rare_ones_of_the_real_faces(self, real_root: Path, tmp_path: Path) -> None:
+        samples = read_index(real_root)["val"][:200]
+        share = find_classes(samples, tmp_path).mean(0)
+        assert share[SKIN] == 1
+        for rare in (3, 14, 16):
+            assert share[rare] < 0.15
+        factors = repeat_factors(find_classes(samples, tmp_path), "sqrt", 0.5)
+        assert factors.max() == pytest.approx(np.sqrt(0.5 / share[share > 0].min()))

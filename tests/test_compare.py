@@ -1,0 +1,462 @@
+"""Comparisons of runs with hand-worked numbers, and a real multirun that ends in one."""
+
+import csv
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from conftest import REPOSITORY
+from matplotlib.figure import Figure
+from test_wandb import read_run
+
+from facekp.attributes import ATTRIBUTES
+from facekp.compare import plots, report
+from facekp.compare.__main__ import main
+from facekp.compare.report import compare
+from facekp.errors import ConfigError, DataError
+
+Point = tuple[int, float, float, float, float]
+"""Step, seconds, training loss, validation loss, mIoU."""
+Tables = dict[str, list[dict[str, str]]]
+
+
+def write_run(
+    folder: Path, curve: Sequence[Point], model: str = "resnet18", seed: int = 0, machine: str = "a", **settings: Any
+) -> Path:
+    """Write what a finished run leaves; `optim__lr=0.1` sets optim.lr."""
+    points = [
+        {"step": s, "seconds": t, "train_loss": train, "loss": loss, "miou": miou, "mean_f1": miou + 0.1,
+         "pixel_accuracy": 0.9} for s, t, train, loss, miou in curve
+    ]  # fmt: skip
+    scores = [p | {"f1": {name: p["miou"] for name in ATTRIBUTES}, "iou": {}} for p in points]
+    chosen: dict[str, Any] = {"model": {"name": model}, "seed": seed, "trainer": {"max_steps": 300}}
+    for name, value in settings.items():
+        group, _, key = name.partition("__")
+        chosen.setdefault(group, {})[key] = value
+    summary = {
+        "steps": points[-1]["step"],
+        "seconds": points[-1]["seconds"],
+        "train": {"loss": points[-1]["train_loss"]},
+        "val": {"best": max(scores, key=lambda p: p["miou"]), "last": scores[-1], "curve": points},
+        "cost": {"parameters": 12_000_000, "multiply_adds": 8e9, "images_per_second": 4.0, "peak_memory": 900.0},
+        "settings": chosen,
+        "machine": machine,
+        "precision": "32-true",
+        "versions": {"torch": "2", "facekp": "0"},
+    }
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps(summary), encoding="utf-8")
+    return folder
+
+
+def write_unfinished(folder: Path, text: str, error: str = "", model: str = "resnet18") -> Path:
+    """Write what a run leaves that has not finished: settings, a metrics.csv, and perhaps an error."""
+    (folder / ".hydra").mkdir(parents=True)
+    own = f"model: {{name: {model}}}\nseed: 0\ntrainer: {{max_steps: 300}}\noutput_dir: ${{hydra:runtime.output_dir}}\n"
+    (folder / ".hydra" / "config.yaml").write_text(own, encoding="utf-8")
+    (folder / "metrics.csv").write_text(text, encoding="utf-8")
+    if error:
+        (folder / "error.txt").write_text(error, encoding="utf-8")
+    return folder
+
+
+def read_tables(text: str) -> Tables:
+    """Read a comparison.md: by title, a dict for every line of the table."""
+    tables = {}
+    for part in text.split("\n## ")[1:]:
+        title, *rest = part.splitlines()
+        lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in rest if line.startswith("|")]
+        header, _, *rows = [[cell.strip() for cell in line] for line in lines]
+        tables[title] = [dict(zip(header, row, strict=True)) for row in rows]
+    return tables
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the plots out, which take seconds, where a test does not ask for them."""
+    if "drawn" not in request.fixturenames:
+        monkeypatch.setattr(report, "draw_plots", lambda rows: [])
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
+    """Return the figures that a comparison draws, by name; they are put on the page all the same."""
+    figures: dict[str, Figure] = {}
+    write = plots._svg
+
+    def keep(figure: Figure, name: str) -> str:
+        figures[name] = figure
+        return write(figure, name)
+
+    monkeypatch.setattr(plots, "_svg", keep)
+    return figures
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Callable[..., Tables]:
+    """Return a function that compares runs and returns the tables of comparison.md."""
+
+    def run(*paths: Path, target: float | None = None) -> Tables:
+        compare(paths, tmp_path / "out", target)
+        return read_tables((tmp_path / "out" / "comparison.md").read_text(encoding="utf-8"))
+
+    return run
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> Path:
+    """A sweep of two networks: three seeds of a quick one, and one of a slow one that ends behind."""
+    sweep = tmp_path / "sweep"
+    write_run(sweep / "0-resnet18", [(100, 60, 4.0, 3.0, 0.42), (200, 120, 3.0, 3.2, 0.50)], seed=0)
+    write_run(sweep / "1-resnet18", [(100, 70, 4.1, 3.3, 0.40), (200, 140, 3.3, 3.1, 0.53)], seed=1)
+    write_run(sweep / "2-resnet18", [(100, 80, 4.2, 3.4, 0.30), (200, 160, 3.6, 3.0, 0.56)], seed=2)
+    slow = [(50, 100, 5.0, 4.0, 0.20), (100, 200, 3.5, 3.6, 0.46), (200, 400, 3.7, 3.9, 0.44)]
+    write_run(sweep / "3-residual_attention", slow, "residual_attention")
+    return sweep
+
+
+def test_seeds_are_one_row_with_mean_and_sample_deviation(four: Path, tables: Callable[..., Tables]) -> None:
+    first, second = tables(four)["Best checkpoints"]
+    assert (first["#"], first["run"], first["status"], first["seeds"]) == ("1", "resnet18", "finished", "0, 1, 2")
+    # 0.50, 0.53, 0.56: mean 0.53, deviations -0.03, 0, 0.03: sqrt(0.0018 / 2) = 0.03. Losses 3.2, 3.1, 3.0.
+    assert (first["mIoU"], first["mean F1"], first["step"]) == ("0.530 ± 0.030", "0.630 ± 0.030", "200")
+    assert (first["loss"], first["training loss"]) == ("3.100 ± 0.100", "3.300 ± 0.300")
+    # The best checkpoint of the other is not its last.
+    assert (second["#"], second["run"], second["mIoU"]) == ("2", "residual_attention", "0.460")
+    assert (second["step"], second["loss"], second["training loss"]) == ("100", "3.600", "3.500")
+
+
+def test_best_and_last_of_every_curve(four: Path, tables: Callable[..., Tables]) -> None:
+    resnet, other = tables(four)["Best and last"]
+    assert other == {
+        "run": "residual_attention",
+        "training loss, best": "3.500", "training loss, last": "3.700",
+        "validation loss, best": "3.600", "validation loss, last": "3.900",
+        "mIoU, best": "0.460", "mIoU, last": "0.440", "mean F1, best": "0.560", "mean F1, last": "0.540",
+    }  # fmt: skip
+    # Lowest losses 3.0, 3.1, 3.0: mean 3.0333, deviation sqrt((2 * 0.0333^2 + 0.0667^2) / 2) = 0.0577.
+    assert resnet["validation loss, best"] == "3.033 ± 0.058"
+
+
+def test_time_and_steps_to_a_miou(four: Path, tables: Callable[..., Tables]) -> None:
+    resnet, other = tables(four, target=0.42)["Cost"]
+    # Reached at 60, 140 and 160 s: mean 120, deviations -60, 20, 40: sqrt(5600 / 2) = 52.9.
+    assert resnet["time to mIoU 0.42"] == "2 min 00 s ± 53 s"
+    # Steps 100, 200, 200: mean 166.7, deviation sqrt((66.7^2 + 2 * 33.3^2) / 2) = 57.7.
+    assert resnet["steps to mIoU 0.42"] == "167 ± 58"
+    assert (other["time to mIoU 0.42"], other["steps to mIoU 0.42"]) == ("3 min 20 s", "100")
+    assert (other["parameters, M"], other["multiply-adds, G"]) == ("12.00", "8.00")
+    assert (other["images/s"], other["peak memory, MiB"], other["wall time"]) == ("4.0", "900", "6 min 40 s")
+    # By default what all have reached, 0.46, rounded down to 0.05.
+    assert "time to mIoU 0.45" in tables(four)["Cost"][0]
+    # 0.51 is reached by two of the three seeds, and not by the other network.
+    assert [row["time to mIoU 0.51"] for row in tables(four, target=0.51)["Cost"]] == ["–", "–"]  # noqa: RUF001
+
+
+def test_equal_wall_time_is_that_of_the_shortest_finished_run(four: Path, tables: Callable[..., Tables]) -> None:
+    write_unfinished(four / "4-bisenet", "step,seconds,val/miou\n", model="bisenet")
+    resnet, other, stopped = tables(four)["At equal wall time"]
+    # Within 120 s: 0.50 at 200 steps, and of the two slower seeds only 100 steps, 0.40 and 0.30: mean 0.40.
+    assert (resnet["mIoU"], resnet["step"]) == ("0.400 ± 0.100", "133 ± 58")
+    assert (other["mIoU"], other["step"], other["loss"]) == ("0.200", "50", "4.000")
+    assert stopped["mIoU"] == "–"  # noqa: RUF001
+    text = compare([four], four)
+    assert "At equal wall time (2 min 00 s, that of the shortest run): resnet18 with 0.400 ± 0.100, 0.200 above" in text
+
+
+class TestVerdict:
+    def seeds(self, folder: Path, model: str, scores: Sequence[float], **settings: Any) -> None:
+        for seed, miou in enumerate(scores):
+            write_run(folder / f"{model}-{seed}", [(100, 60, 3.0, 3.0, miou)], model, seed, **settings)
+
+    # Deviations of 0.0141 each (values 0.02 apart), pooled 0.0141 with 2 degrees of freedom: Student's t is 4.303, and
+    # sqrt(1/2 + 1/2) = 1, so that a lead of less than 0.061 may be chance.
+    @pytest.mark.parametrize(
+        ("second", "lead", "said"), [((0.50, 0.52), "0.100", "larger."), ((0.55, 0.57), "0.050", "smaller, so")]
+    )
+    def test_a_lead_is_held_against_the_spread_over_seeds(
+        self, second: Sequence[float], lead: str, said: str, tmp_path: Path
+    ) -> None:
+        self.seeds(tmp_path, "a", (0.60, 0.62))
+        self.seeds(tmp_path, "b", second)
+        text = compare([tmp_path], tmp_path)
+        assert f"Best mIoU: a with 0.610 ± 0.014, {lead} above b (" in text
+        assert "standard deviation of mIoU is 0.0141, pooled over 4 runs: a lead of less than 0.061 may" in text
+        assert f"this one is {said}" in text
+
+    def test_one_seed_each_says_that_chance_is_not_known(self, tmp_path: Path) -> None:
+        self.seeds(tmp_path, "a", (0.60,))
+        self.seeds(tmp_path, "b", (0.50,))
+        assert "One seed each: how much of a difference is chance was not measured." in compare([tmp_path], tmp_path)
+
+    def test_a_tie_names_all_of_it(self, tmp_path: Path) -> None:
+        self.seeds(tmp_path, "a", (0.6001,))
+        self.seeds(tmp_path, "b", (0.6004,))
+        self.seeds(tmp_path, "c", (0.4,))
+        assert "Best mIoU: a tie at 0.600, b, a.\n" in compare([tmp_path], tmp_path)
+
+    def test_what_cannot_be_compared_is_said(self, tmp_path: Path) -> None:
+        self.seeds(tmp_path, "a", (0.6,), machine="one", trainer__max_steps=100)
+        self.seeds(tmp_path, "b", (0.5,), machine="two", trainer__max_steps=50)
+        compare([tmp_path], tmp_path)
+        warned = [s for s in (tmp_path / "comparison.md").read_text(encoding="utf-8").splitlines() if s[:2] == "> "]
+        assert warned == [
+            "> Different machine: do not compare speed, memory and times. one (a-0); two (b-0).",
+            "> Different trainer.max_steps: do not compare scores as if the budget were the same. 100 (a-0); 50 (b-0).",
+        ]
+
+
+class TestSettings:
+    CURVE = ((100, 60.0, 3.0, 3.0, 0.5),)
+
+    def test_only_those_that_differ_and_matter_are_shown(self, tmp_path: Path, tables: Callable[..., Tables]) -> None:
+        write_run(tmp_path / "0", self.CURVE, optim__lr=0.1, data__crop=64, logger__run_name="x", data__workers=1)
+        write_run(tmp_path / "1", self.CURVE, "smp", optim__lr=0.1, data__crop=64, data__workers=2, model__arch="Unet")
+        assert tables(tmp_path)["Settings that differ"] == [
+            {"folder or file": "0", "model.name": "resnet18", "model.arch": "–"},  # noqa: RUF001
+            {"folder or file": "1", "model.name": "smp", "model.arch": "Unet"},
+        ]
+
+    def test_a_setting_that_an_older_version_had_not_is_at_its_default(
+        self, tmp_path: Path, tables: Callable[..., Tables]
+    ) -> None:
+        write_run(tmp_path / "old", self.CURVE)
+        write_run(tmp_path / "new", self.CURVE, seed=1, optim__momentum=0.9, trainer__compile=False)
+        (row,) = tables(tmp_path / "old", tmp_path / "new")["Best checkpoints"]
+        assert (row["run"], row["seeds"]) == ("resnet18", "0, 1")
+
+    def test_rows_are_named_by_what_sets_them_apart(self, tmp_path: Path, tables: Callable[..., Tables]) -> None:
+        write_run(tmp_path / "0", self.CURVE, optim__lr=0.1)
+        write_run(tmp_path / "1", self.CURVE, "smp", optim__lr=0.1, model__arch="FPN")
+        write_run(tmp_path / "2", self.CURVE, optim__lr=10.0)
+        names = [row["run"] for row in tables(tmp_path)["Best checkpoints"]]
+        assert names == ["resnet18 lr=0.1", "smp FPN lr=0.1", "resnet18 lr=10"]
+
+    def test_the_same_seed_again_is_no_other_sample(self, tmp_path: Path, tables: Callable[..., Tables]) -> None:
+        for name in ("0", "1"):
+            write_run(tmp_path / name, self.CURVE)
+        rows = tables(tmp_path)["Best checkpoints"]
+        assert [(row["run"], row["seeds"]) for row in rows] == [("0", "0"), ("1", "0")]
+
+    def test_jobs_come_by_number(self, tmp_path: Path, tables: Callable[..., Tables]) -> None:
+        for number in (10, 9, 0):
+            write_run(tmp_path / f"{number}-x", self.CURVE, optim__lr=1.0 + number)
+        found = [row["folder or file"] for row in tables(tmp_path)["Every run"]]
+        assert found == ["0-x", "9-x", "10-x"]
+
+
+class TestUnfinished:
+    ROWS = (
+        "step,seconds,train/loss,val/loss,val/miou,val/mean_f1,val/pixel_accuracy,train/images_per_second\n"
+        "100,50,4.0,3.5,0.9,0.95,0.9,2.0\n150,75,3.0,,,,,4.0\n"
+    )
+
+    def test_they_are_shown_but_not_ranked_and_not_in_means(self, four: Path, tables: Callable[..., Tables]) -> None:
+        write_unfinished(four / "4-bisenet", self.ROWS, model="bisenet")
+        write_unfinished(four / "5-bisenet", self.ROWS, "RuntimeError: out of memory | at | once", model="smp")
+        write_unfinished(four / "6-bisenet", "", "optim.lr is -1: give a number above 0", model="wrong")
+        found = tables(four)
+        ranked = {row["run"]: (row["#"], row["status"], row["mIoU"]) for row in found["Best checkpoints"]}
+        assert ranked == {
+            "resnet18": ("1", "finished", "0.530 ± 0.030"),
+            "residual_attention": ("2", "finished", "0.460"),
+            "bisenet": ("–", "unfinished at step 150 of 300", "0.900"),  # noqa: RUF001
+            "smp": ("–", "failed at step 150 of 300", "0.900"),  # noqa: RUF001
+            "wrong": ("–", "failed at step 0 of 300", "–"),  # noqa: RUF001
+        }
+        errors = {row["folder or file"]: row["error of its last start"] for row in found["Every run"]}
+        assert errors["5-bisenet"] == "RuntimeError: out of memory \\| at \\| once"
+        assert errors["6-bisenet"] == "optim.lr is -1: give a number above 0"
+        assert errors["4-bisenet"] == errors["0-resnet18"] == ""
+        cost = {row["run"]: row for row in found["Cost"]}["bisenet"]
+        assert (cost["images/s"], cost["wall time"]) == ("3.0", "1 min 15 s")  # median of 2 and 4
+        # The mean of the two losses logged in the 100 steps up to step 150.
+        assert {row["run"]: row["training loss, last"] for row in found["Best and last"]}["bisenet"] == "3.500"
+
+    def test_a_seed_that_failed_is_left_out_of_its_rows_mean(
+        self, tmp_path: Path, tables: Callable[..., Tables]
+    ) -> None:
+        for seed, miou in enumerate((0.5, 0.6)):
+            write_run(tmp_path / str(seed), [(300, 60, 3.0, 3.0, miou)], seed=seed, trainer__max_steps=300)
+        third = write_unfinished(tmp_path / "2", self.ROWS, "killed")
+        text = (third / ".hydra" / "config.yaml").read_text(encoding="utf-8").replace("seed: 0", "seed: 2")
+        (third / ".hydra" / "config.yaml").write_text(text, encoding="utf-8")
+        (row,) = tables(tmp_path)["Best checkpoints"]
+        assert (row["status"], row["seeds"], row["mIoU"]) == ("2 finished, 1 failed", "0, 1", "0.550 ± 0.071")
+
+    def test_jobs_that_a_sweep_did_not_come_to_are_missing(self, tmp_path: Path, tables: Callable[..., Tables]) -> None:
+        write_run(tmp_path / "0-resnet18", TestSettings.CURVE)
+        sweep = "hydra:\n  sweeper: {_target_: hydra._internal.core_plugins.basic_sweeper.BasicSweeper, params: null}\n"
+        sweep += "  overrides: {task: ['data.root=/x', 'model=resnet18,bisenet', 'seed=0,1']}\n"
+        (tmp_path / "multirun.yaml").write_text(sweep, encoding="utf-8")
+        found = tables(tmp_path)["Every run"]
+        assert [(row["folder or file"], row["status"]) for row in found] == [
+            ("0-resnet18", "finished"),
+            ("1 (model=resnet18,seed=1)", "missing"),
+            ("2 (model=bisenet,seed=0)", "missing"),
+            ("3 (model=bisenet,seed=1)", "missing"),
+        ]
+
+    def test_a_run_that_diverged_is_compared_all_the_same(self, tmp_path: Path, tables: Callable[..., Tables]) -> None:
+        nan = float("nan")
+        write_run(tmp_path / "0", [(100, 60, 4.0, 4.0, 0.1), (200, 120, nan, nan, 0.05)], optim__lr=3.0)
+        write_run(tmp_path / "1", [(100, 60, 4.0, 4.0, 0.3), (200, 120, 3.0, 3.0, 0.4)], optim__lr=0.1)
+        _, other = tables(tmp_path)["Best and last"]
+        assert (other["run"], other["validation loss, best"], other["validation loss, last"]) == (
+            "lr=3",
+            "4.000",
+            "nan",
+        )
+
+
+class TestFiles:
+    def test_csv_has_a_line_for_every_run_in_full_precision(self, four: Path) -> None:
+        write_unfinished(four / "4-bisenet", TestUnfinished.ROWS, "boom", model="bisenet")
+        compare([four], four)
+        with (four / "comparison.csv").open(newline="", encoding="utf-8") as file:
+            lines = {line["run"]: line for line in csv.DictReader(file)}
+        assert list(lines) == ["0-resnet18", "1-resnet18", "2-resnet18", "3-residual_attention", "4-bisenet"]
+        assert [line["row"] for line in lines.values()].count("resnet18") == 3
+        second = lines["1-resnet18"]
+        assert (second["seed"], second["status"], second["steps"]) == ("1", "finished", "200")
+        assert {name: float(second[name]) for name in ("best.miou", "last.loss", "top.train_loss", "seconds")} == {
+            "best.miou": 0.53, "last.loss": 3.1, "top.train_loss": 3.3, "seconds": 140.0}  # fmt: skip
+        assert float(second["best.f1.nose"]) == 0.53
+        assert (lines["4-bisenet"]["error"], lines["4-bisenet"]["cost.parameters"]) == ("boom", "")
+
+    @pytest.mark.usefixtures("drawn")
+    def test_page_needs_nothing_else(self, four: Path) -> None:
+        write_run(four / "9-x", TestSettings.CURVE, "<b>", optim__lr=1.0)
+        compare([four], four)
+        page = (four / "comparison.html").read_text(encoding="utf-8")
+        assert not re.findall(r"<(?:script|link|img|iframe)\b|url\((?!#)|@import", page)
+        assert set(re.findall(r"https?://[^\s\"]+", page)) <= {
+            "http://www.w3.org/2000/svg",
+            "http://www.w3.org/1999/xlink",
+        }
+        assert "<b>" not in page
+        pictures = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
+        assert len(pictures) == 3
+        ids = [i for picture in pictures for i in re.findall(r'\bid="([^"]+)"', picture)]
+        assert len(ids) == len(set(ids))
+        for picture in pictures:
+            texts = [e.text for e in ElementTree.fromstring(picture).iter("{http://www.w3.org/2000/svg}text")]
+            assert {"resnet18", "residual_attention"} <= {text.partition(" lr")[0] for text in texts if text}
+            assert "currentColor" in picture  # the page's ink, on a dark page too
+            assert not re.search(r"(?:fill|stroke): ?#000000", picture)
+
+    @pytest.mark.usefixtures("drawn")
+    def test_the_same_runs_give_the_same_files(self, four: Path, tmp_path: Path) -> None:
+        written = []
+        for name in ("one", "two"):
+            compare([four], tmp_path / name)
+            written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+        assert sorted(written[0]) == ["comparison.csv", "comparison.html", "comparison.md"]
+        assert written[0] == written[1]
+
+
+def test_plots_show_means_of_seeds_and_every_class(four: Path, drawn: dict[str, Figure]) -> None:
+    compare([four], four)
+    for name, x in (
+        ("steps", ([100, 200], [50, 100, 200])),
+        ("time", ([70 / 60, 140 / 60], [100 / 60, 200 / 60, 400 / 60])),
+    ):
+        panel = next(axes for axes in drawn[name].axes if axes.get_title() == "mIoU")
+        lines = {line.get_label(): line for line in panel.lines if not line.get_label().startswith("_")}
+        assert list(lines["resnet18"].get_xdata()) == pytest.approx(x[0])
+        assert list(lines["resnet18"].get_ydata()) == pytest.approx([(0.42 + 0.40 + 0.30) / 3, 0.53])
+        assert list(lines["residual_attention"].get_xdata()) == pytest.approx(x[1])
+        assert len(panel.lines) == 5  # two thick, three thin
+    assert [axes.get_title() for axes in drawn["steps"].axes] == ["training loss", "validation loss", "mIoU", "mean F1"]
+    (panel,) = drawn["classes"].axes
+    assert [label.get_text() for label in panel.get_xticklabels()] == list(ATTRIBUTES[1:])
+    assert [[bar.get_height() for bar in group] for group in panel.containers[:3] if hasattr(group, "patches")] == [
+        pytest.approx([0.53] * 18), pytest.approx([0.46] * 18)]  # fmt: skip
+
+
+class TestCommand:
+    def test_files_go_to_the_folder_that_is_named(
+        self, four: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        main([str(four)])
+        assert (four / "comparison.html").is_file()
+        monkeypatch.chdir(tmp_path)
+        main([str(four / "0-resnet18"), str(four / "3-residual_attention" / "metrics.json")])
+        assert (tmp_path / "comparison" / "comparison.md").is_file()
+        main([str(four), f"out={tmp_path}/named", "target=0.3"])
+        text = (tmp_path / "named" / "comparison.md").read_text(encoding="utf-8")
+        assert "time to mIoU 0.3" in text
+        assert capsys.readouterr().out.rstrip().endswith(f"comparison: {tmp_path}/named/comparison.html")
+
+    def test_a_missing_run_beside_others_is_shown_as_such(self, four: Path, tables: Callable[..., Tables]) -> None:
+        found = tables(four / "0-resnet18", four / "nowhere")["Every run"]
+        assert [(row["folder or file"], row["status"]) for row in found] == [
+            ("0-resnet18", "finished"), ("nowhere", "missing")]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("arguments", "kind", "message"),
+        [
+            ([], ConfigError, "no run is given: name run folders"),
+            (["nowhere"], DataError, "no run in '.*nowhere': give run folders"),
+            (["scores.json"], DataError, "file '.*scores.json': no summary of a run; give the metrics.json that train"),
+            (["nowhere", "target=2"], ConfigError, "target is 2.0: give an mIoU"),
+            (["nowhere", "taget=0.2"], ConfigError, "taget"),
+        ],
+    )
+    def test_what_is_wrong_is_named(
+        self, arguments: list[str], kind: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "scores.json").write_text('{"loss": 1.0, "miou": 0.5}', encoding="utf-8")  # facekp.evaluate's
+        monkeypatch.chdir(tmp_path)
+        with pytest.raises(kind, match=message):
+            main(arguments)
+
+
+@pytest.fixture(scope="module")
+def done(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """Start two seeds of a good learning rate and of a bad one, logged to W&B offline."""
+    folder = tmp_path_factory.mktemp("multirun") / "a-sweep"
+    arguments = [
+        "model=resnet18", "optim.lr=0.01,-1", "seed=0,1", f"data.root={tiny_root}", "data.size=64", "data.crop=64",
+        "data.batch_size=4", "data.workers=0", "trainer.accelerator=cpu", "trainer.precision=32-true",
+        "trainer.max_steps=2", "trainer.val_every=1", "trainer.log_every=1", "callbacks.progress=false",
+        "logger.offline=true", "logger.images=0", f"hydra.sweep.dir={folder}",
+    ]  # fmt: skip
+    command = [sys.executable, str(REPOSITORY / "train.py"), "-m", *arguments]
+    return folder, subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=folder.parent)
+
+
+class TestMultirun:
+    def test_it_ends_in_the_three_files_and_a_table(self, done: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+        folder, process = done
+        assert {path.name for path in folder.glob("comparison.*")} == {f"comparison.{k}" for k in ("html", "md", "csv")}
+        best = [json.loads((folder / f"{i}-resnet18/metrics.json").read_text())["val"]["best"]["miou"] for i in (0, 1)]
+        found = read_tables((folder / "comparison.md").read_text(encoding="utf-8"))
+        good, bad = found["Best checkpoints"]
+        assert (good["run"], good["status"], good["seeds"]) == ("lr=0.01", "finished", "0, 1")
+        assert float(good["mIoU"].split()[0]) == pytest.approx(sum(best) / 2, abs=6e-4)
+        assert (bad["run"], bad["status"], bad["mIoU"]) == ("lr=-1", "2 failed", "–")  # noqa: RUF001
+        errors = {row["folder or file"]: row["error of its last start"] for row in found["Every run"]}
+        wrong = "optim.lr is -1.0: give a number above 0"
+        assert errors == {"0-resnet18": "", "1-resnet18": "", "2-resnet18": wrong, "3-resnet18": wrong}
+        assert "lr=0.01  finished" in process.stdout
+        assert f"comparison: {folder}/comparison.html" in process.stdout
+        # The sweep has failed all the same, in one line.
+        assert process.returncode == 2
+        assert process.stderr.count(wrong) == 1
+        assert "Traceback" not in process.stderr
+
+    def test_wandb_has_one_group_and_jobs_named_by_what_it_varies(
+        self, done: tuple[Path, subprocess.CompletedProcess[str]]
+    ) -> None:
+        files = sorted(done[0].glob("*/wandb/offline-run-*/*.wandb"))
+        started = [next(r.run for r in read_run(file) if r.HasField("run")) for file in files]
+        assert {run.run_group for run in started} == {"a-sweep"}
+        assert sorted(run.display_name for run in started) == [
+            f"optim.lr=0.01,seed={s}" for s in (0, 1)]  # fmt: skip

@@ -1,0 +1,227 @@
+"""Several processes train as one does: the mined loss and its gradient, twenty steps, and how they are started."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from conftest import REPOSITORY
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from test_losses import random_case, reference, value_and_gradient
+from torch import Tensor, nn
+
+from facekp.config import CallbacksConfig, Config, DataConfig, OptimConfig, TrainerConfig, register_schema
+from facekp.errors import ConfigError
+from facekp.losses import OhemCrossEntropy
+from facekp.models import build_model
+from facekp.runlog import Row, RunLog, read_rows
+from facekp.training import build_data, build_module, build_trainer
+
+PROCESSES = 2
+STEPS = 20
+
+
+def easy(scores: Tensor, labels: Tensor, right: float) -> Tensor:
+    """Add `right` to the score of each pixel's own class, at the labels' resolution."""
+    true = torch.nn.functional.one_hot(labels.where(labels != 255, 0), 19).movedim(-1, 1)
+    return scores + right * true
+
+
+def batch(kind: str) -> tuple[Tensor, Tensor]:
+    """Return scores (4, 19, 24, 16), float64, and labels; the first two images are the first process's."""
+    generator_state = torch.random.get_rng_state()
+    torch.manual_seed(7)
+    scores, labels = random_case(4, 24, 16, 24, 16)
+    torch.random.set_rng_state(generator_state)
+    if kind == "hard":  # all of the first process's pixels are hard, few of the second's
+        scores[2:] = easy(scores[2:], labels[2:], 9.0)
+    elif kind == "floor":  # so few are hard that the largest sixteenth counts, and most of it lies in one process
+        scores = easy(scores, labels, 14.0)
+        scores[0] -= easy(torch.zeros_like(scores[0:1]), labels[0:1], 3.0)[0]
+    elif kind == "ties":  # every pixel loses the same
+        scores, labels = easy(torch.zeros_like(scores), labels, 6.0), labels.where(labels != 255, 0)
+    elif kind == "blank":  # the second process has no valid pixel
+        labels[2:] = 255
+    return scores, labels
+
+
+KINDS = ("hard", "floor", "ties", "blank")
+
+
+def mine(rank: int) -> dict[str, Any]:
+    """Return this process's loss and gradient for every kind of batch, in training and in evaluation."""
+    found: dict[str, Any] = {}
+    for kind in KINDS:
+        scores, labels = batch(kind)
+        own = slice(2 * rank, 2 * rank + 2)
+        found[kind] = value_and_gradient(OhemCrossEntropy(), scores[own], labels[own])
+        found[f"{kind} eval"] = value_and_gradient(OhemCrossEntropy().eval(), scores[own], labels[own])
+    pixel = torch.tensor([[0.0, 0.0], [0.0, 20.0]][rank], dtype=torch.float64).reshape(1, 2, 1, 1)
+    found["pixel"] = value_and_gradient(OhemCrossEntropy(), pixel, torch.ones(1, 1, 1, dtype=torch.long))
+    found["diverged"] = value_and_gradient(OhemCrossEntropy(), pixel * -math.nan, torch.ones(1, 1, 1).long())[0]
+    return found
+
+
+def fit(processes: int, root: Path, folder: Path) -> list[Row]:
+    """Train for 20 steps in float64 and with fixed batch-norm statistics, and return the rows.
+
+    Everything else is as in train.py. Statistics of a share of the batch are others than those of the whole, and torch
+    takes those of the whole on GPUs only, so no two processes on a CPU could equal one with them.
+    """
+    config = Config(
+        data=DataConfig(root=str(root), size=64, crop=64, batch_size=4, eval_batch_size=1, workers=0),
+        model={"name": "resnet18"},
+        optim=OptimConfig(warmup_steps=0, lr=1e-3, head_lr_mult=1),
+        trainer=TrainerConfig(accelerator="cpu", devices=processes, max_steps=STEPS, val_every=STEPS, log_every=1),
+        callbacks=CallbacksConfig(progress=False),
+        output_dir=str(folder),
+    )
+    config.trainer.strategy = "ddp" if processes > 1 else "auto"
+    config.trainer.precision = "64-true"  # no setting: so that rounding stays far below what is tested
+    pl.seed_everything(0, verbose=False)
+    module, data = build_module(config), build_data(config)
+    norms = [m for m in module.net.modules() if isinstance(m, nn.BatchNorm2d)]
+    with torch.no_grad():
+        for norm in norms:
+            norm.momentum = None  # the mean over all batches: here one of noise
+        module.net(torch.randn(8, 3, 64, 64))
+    for norm in norms:
+        norm.eval()
+    log = RunLog(folder)
+    build_trainer(config, [log]).fit(module, data)
+    return [log.rows[step] for step in sorted(log.rows)]
+
+
+def work(rank: int, root: Path, folder: Path) -> None:
+    """Be one of two processes: what torchrun and SLURM say in their ways, then all that is tested in two."""
+    torch.set_num_threads(1)
+    os.environ |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": str(PROCESSES)}
+    dist.init_process_group("gloo", f"file://{folder}/join", rank=rank, world_size=PROCESSES)
+    found = mine(rank) | {"rows": fit(PROCESSES, root, folder)}
+    torch.save(found, folder / f"{rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def pair(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Return what each of two processes found."""
+    folder = tmp_path_factory.mktemp("pair")
+    mp.spawn(work, (tiny_root, folder), PROCESSES)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
+
+
+class TestLoss:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_it_is_the_whole_batchs_and_so_is_the_mean_gradient(self, pair: list[dict[str, Any]], kind: str) -> None:
+        scores, labels = batch(kind)
+        want, gradient = value_and_gradient(reference, scores, labels)
+        for process in pair:
+            assert process[kind][0].item() == pytest.approx(want.item(), rel=1e-12)
+        # What DDP does with the parameters' gradients: it sums over the images and takes the mean over the processes.
+        got = torch.cat([process[kind][1] for process in pair]) / PROCESSES
+        if kind == "ties":  # which of equal pixels are taken is free; how many is not
+            norms = [g.abs().amax(1).ne(0).sum() for g in (got, gradient)]
+            assert norms[0] == norms[1] == labels.numel() // 16
+            assert got.abs().sum().item() == pytest.approx(gradient.abs().sum().item(), rel=1e-12)
+        else:
+            torch.testing.assert_close(got, gradient, rtol=1e-9, atol=1e-15)
+
+    def test_by_hand(self, pair: list[dict[str, Any]]) -> None:
+        # One pixel each. The first loses ln 2, which is hard, the second e^-20: of the two, only the first counts.
+        # Each process for itself would have kept its own: half the loss, half the gradient.
+        (loss, gradient), (same, none) = (process["pixel"] for process in pair)
+        assert loss.item() == same.item() == pytest.approx(math.log(2), rel=1e-12)
+        assert (gradient / PROCESSES).flatten().tolist() == pytest.approx([0.5, -0.5], rel=1e-12)
+        assert none.flatten().tolist() == [0, 0]
+
+    def test_a_run_that_diverged_shows_it(self, pair: list[dict[str, Any]]) -> None:
+        assert all(process["diverged"].isnan() for process in pair)
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_in_evaluation_each_process_scores_its_own_images(self, pair: list[dict[str, Any]], kind: str) -> None:
+        scores, labels = batch(kind)
+        for process, own in zip(pair, (slice(2), slice(2, 4)), strict=True):
+            assert process[f"{kind} eval"][0].item() == pytest.approx(reference(scores[own], labels[own]).item())
+
+
+@pytest.fixture(scope="module")
+def single(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+    return fit(1, tiny_root, tmp_path_factory.mktemp("single"))
+
+
+class TestTraining:
+    def test_twenty_steps_lose_the_same(self, single: list[Row], pair: list[dict[str, Any]]) -> None:
+        for rows in (process["rows"] for process in pair):
+            assert len(rows) == len(single) == STEPS
+            for name in ("train/loss", "train/loss_8", "train/loss_16", "train/loss_32", "lr"):
+                assert [row[name] for row in rows] == pytest.approx([row[name] for row in single], rel=1e-9), name
+        assert single[-1]["train/loss"] < 0.8 * single[0]["train/loss"]  # it does train
+
+    def test_scores_are_the_same(self, single: list[Row], pair: list[dict[str, Any]]) -> None:
+        one, two = ({k: v for k, v in rows[-1].items() if k.startswith("val/")} for rows in (single, pair[0]["rows"]))
+        assert len(one) > 2 * 19
+        assert two == pytest.approx(one, rel=1e-6, nan_ok=True)  # torchmetrics' mean is a float32
+
+
+class TestStarting:
+    def test_torchrun(self, tiny_root: Path, tmp_path: Path) -> None:
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        settings = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "trainer.precision=32-true",
+                    "trainer.max_steps=2", "trainer.val_every=2", "trainer.log_every=1", "logger=csv", "data.size=64",
+                    "data.crop=64", "data.batch_size=4", "data.workers=0", "callbacks.progress=false"]  # fmt: skip
+        command = [*torchrun, str(REPOSITORY / "train.py"), *settings, f"data.root={tiny_root}", "hydra.run.dir=run"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("run folder: ") == 1
+        assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.csv")] == [1, 2]
+        assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 2
+
+    @pytest.fixture
+    def job_of_a_sweep(self) -> Iterator[None]:
+        """Make this process a job of a multirun."""
+        register_schema()
+        with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+            HydraConfig.instance().set_config(compose("config", ["hydra.mode=MULTIRUN"], return_hydra_config=True))
+        yield
+        HydraConfig.instance().cfg = None
+
+    @pytest.mark.usefixtures("job_of_a_sweep")
+    def test_a_sweep_does_not_start_processes_that_would_each_start_it_again(self) -> None:
+        trainer = TrainerConfig(accelerator="cpu", devices=2, strategy="ddp", precision="32-true")
+        config = Config(model={"name": "resnet18"}, trainer=trainer, output_dir="x")
+        with pytest.raises(ConfigError, match=r"makes 2 processes, but a job of a sweep is one: take trainer\.dev"):
+            build_trainer(config, [])
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+    @pytest.mark.parametrize(
+        ("setting", "message"),
+        [
+            ({"sync_batchnorm": True}, "sync_batchnorm is True: without a GPU leave it null"),
+            # Lightning would take bf16 and only warn; metrics.json would name the wrong precision.
+            ({"precision": "16-mixed"}, "precision is '16-mixed': without a GPU give bf16-mixed or 32-true"),
+        ],
+    )
+    def test_what_needs_a_gpu_says_so(self, setting: dict[str, Any], message: str) -> None:
+        config = Config(model={"name": "resnet18"}, trainer=TrainerConfig(**setting), output_dir="x")
+        with pytest.raises(ConfigError, match=message):
+            build_trainer(config, [])
+
+    @pytest.mark.parametrize("model", ["resnet18", "residual_attention", "bisenet"])
+    def test_every_batch_norm_can_be_taken_over_processes(self, model: str) -> None:
+        # What Lightning does on GPUs; a network whose batch-norms are called in ways of their own would go on alone.
+        net = build_model(model).eval()
+        images, norms = torch.randn(1, 3, 64, 64), sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())
+        want = net(images)
+        net = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+        assert sum(isinstance(m, nn.SyncBatchNorm) for m in net.modules()) == norms > 0
+        for got, scores in zip(net(images), want, strict=True):
+            assert torch.equal(got, scores)

@@ -1,0 +1,150 @@
+"""data.exclude: which images training leaves out, and every file that is no such table."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from facekp import resume as resume_module
+from facekp.config import Config, DataConfig, as_plain
+from facekp.data.datamodule import FaceDataModule
+from facekp.data.findings import Finding, describe_exclusions, read_exclusions, write_findings
+from facekp.data.layout import read_index
+from facekp.errors import ConfigError, DataError
+from facekp.resume import find_resume
+
+
+def table(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_kinds_that_leave_out_and_kinds_that_do_not(tmp_path: Path) -> None:
+    write_findings(
+        tmp_path / "audit.csv",
+        [
+            Finding("1", "train", "reversed", "all of it"),
+            Finding("2", "val", "reversed", "all of it"),
+            Finding("3", "train", "missing", "no nose"),
+            Finding("3", "train", "near_duplicate", "the same photo", 0.91234, "9", "val"),
+            Finding("4", "train", "tiny", 'neck_l 3 px, "4"'),
+        ],
+    )
+    assert (tmp_path / "audit.csv").read_text(encoding="utf-8") == (
+        "id,split,kind,exclude,detail,score,other_id,other_split\n"
+        "1,train,reversed,yes,all of it,1.000,,\n"
+        "2,val,reversed,no,all of it,1.000,,\n"
+        "3,train,missing,no,no nose,1.000,,\n"
+        "3,train,near_duplicate,yes,the same photo,0.912,9,val\n"
+        '4,train,tiny,no,"neck_l 3 px, ""4""",1.000,,\n'
+    )
+    assert read_exclusions(tmp_path / "audit.csv") == {"1", "3"}
+
+
+def test_what_a_user_edits_counts(tmp_path: Path) -> None:
+    # Two columns will do, in any order; a spreadsheet adds a byte order mark and spaces.
+    path = table(tmp_path / "mine.csv", "\ufeffexclude,id\nYES, 7\nno,8\n,9\n1,10\nFalse,11\n")
+    assert read_exclusions(path) == {"7", "10"}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("id,split\n1,train\n", r"a table without the column exclude: give the audit\.csv of python -m"),
+        ("", "a table without the column exclude and id"),
+        ("id,exclude\n1,yes\n2,perhaps\n", r"line 3: exclude is 'perhaps', need yes or no"),
+    ],
+)
+def test_a_file_that_is_no_such_table(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        read_exclusions(table(tmp_path / "wrong.csv", text))
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"^data\.exclude is '.*gone\.csv', which cannot be read \(No such file"):
+        read_exclusions(tmp_path / "gone.csv")
+    with pytest.raises(DataError, match="which cannot be read"):
+        read_exclusions(tmp_path)
+    (tmp_path / "picture.csv").write_bytes(bytes(range(256)))
+    with pytest.raises(DataError, match="which cannot be read"):
+        read_exclusions(tmp_path / "picture.csv")
+
+
+def test_only_training_images_are_left_out(tiny_root: Path) -> None:
+    # 00000 to 00011 are training images, 00012 to 00014 validation, the rest test.
+    samples = read_index(tiny_root, frozenset({"00001", "00004", "00012", "00016"}))
+    assert [s.id for s in samples["train"]] == [f"{i:05d}" for i in (0, 2, 3, 5, 6, 7, 8, 9, 10, 11)]
+    assert (len(samples["val"]), len(samples["test"])) == (3, 2)
+
+
+def test_a_table_of_another_data_set_is_refused(tiny_root: Path) -> None:
+    with pytest.raises(DataError, match=r"lists id '29999', which .*index\.csv does not \(1 such ids\)"):
+        read_index(tiny_root, frozenset({"00001", "29999"}))
+
+
+def test_an_image_that_is_left_out_need_not_be_there(tiny_root: Path, tmp_path: Path) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).symlink_to(tiny_root / name)
+    index = (tiny_root / "index.csv").read_text(encoding="utf-8")
+    table(tmp_path / "index.csv", index + "lost,train\n")
+    with pytest.raises(DataError, match=r"image .*lost\.jpg: listed in index\.csv and not there"):
+        read_index(tmp_path)
+    assert len(read_index(tmp_path, frozenset({"lost"}))["train"]) == 12
+
+
+@pytest.fixture
+def settings(tiny_root: Path, tmp_path: Path) -> DataConfig:
+    path = table(tmp_path / "audit.csv", "id,exclude\n00003,yes\n00005,no\n00007,yes\n")
+    return DataConfig(root=str(tiny_root), size=96, crop=64, batch_size=2, workers=0, exclude=str(path))
+
+
+def test_training_never_sees_them(settings: DataConfig) -> None:
+    data = FaceDataModule(settings, seed=0, total_steps=10)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    assert [sample.id for sample in loader.dataset.samples] == [f"{i:05d}" for i in (0, 1, 2, 4, 5, 6, 8, 9, 10, 11)]
+    # Two passes over the ten that are left.
+    assert sorted(index for index, _ in loader.sampler) == sorted(2 * list(range(10)))
+    assert len(data.val_dataloader().dataset) == 3
+
+
+def test_a_wrong_file_is_told_before_any_data_is_read(settings: DataConfig) -> None:
+    with pytest.raises(DataError, match=r"data\.exclude is 'nowhere\.csv'"):
+        FaceDataModule(replace(settings, exclude="nowhere.csv"), seed=0, total_steps=1)
+
+
+def test_something_must_be_left(settings: DataConfig, tmp_path: Path) -> None:
+    rows = "".join(f"{i:05d},yes\n" for i in range(12))
+    everything = replace(settings, exclude=str(table(tmp_path / "all.csv", "id,exclude\n" + rows)))
+    with pytest.raises(DataError, match=r"data\.exclude is '.*all\.csv', which leaves out all training images"):
+        FaceDataModule(everything, seed=0, total_steps=1).setup("fit")
+
+
+def test_a_resumed_run_must_leave_out_the_same(
+    settings: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = Config(
+        data=settings, model={"name": "resnet18"}, resume=str(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    )
+
+    def saved(data: DataConfig) -> dict[str, object]:
+        state = FaceDataModule(data, seed=0, total_steps=1).state_dict()
+        then = as_plain(replace(config, data=data))
+        return {"loops": {}, "global_step": 4, resume_module.SETTINGS: then, "FaceDataModule": state}
+
+    same = replace(settings, exclude=str(table(tmp_path / "moved.csv", "exclude,id\nyes,00007\nyes,00003\n")))
+    for before in (settings, same):
+        monkeypatch.setattr(resume_module, "read_checkpoint", lambda path, before=before: saved(before))
+        assert find_resume(config).step == 4
+    two = describe_exclusions(frozenset({"00003", "00007"}))
+    monkeypatch.setattr(resume_module, "read_checkpoint", lambda path: saved(replace(settings, exclude=None)))
+    with pytest.raises(ConfigError) as caught:
+        find_resume(config)
+    assert f"data.exclude leaves out {two}, but in '" in str(caught.value)
+    assert "it left out nobody: resume with the same" in str(caught.value)
+
+
+def test_other_images_have_another_description() -> None:
+    # sha256 of "00003\n00007", its first eight digits, by another tool.
+    assert describe_exclusions(frozenset({"00007", "00003"})) == "2 images (9185c449)"
+    assert describe_exclusions(frozenset({"00007", "00004"})) != describe_exclusions(frozenset({"00007", "00003"}))

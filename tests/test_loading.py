@@ -1,0 +1,395 @@
+"""Fast loading gives what slow loading gives: decoding, crop before scaling, jitter in few passes, decoded caches."""
+
+import io
+import math
+import os
+from collections import Counter
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import albumentations as A
+import albumentations.augmentations.pixel.functional as reference
+import cv2
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, default_collate
+
+from benchmarks.loader_peers import plain_transform
+from facekp.attributes import mirror_table
+from facekp.config import DataConfig
+from facekp.data import decoded as decoded_module
+from facekp.data.colour import KINDS, jitter
+from facekp.data.dataset import FaceDataset, to_batch
+from facekp.data.decoded import decode_all, read_sample
+from facekp.data.layout import read_index
+from facekp.data.transforms import Pipeline, training_transform
+from facekp.data.view import TrainingView
+from facekp.data.window import enlarge, pad, reflect, span
+from facekp.decode import decode_jpeg, decode_png
+from facekp.errors import ConfigError, DataError
+from facekp.images import PALETTE, palette_image, read_image, read_label
+
+SCALES = (0.75, 1, 1.25, 1.5, 1.75, 2)
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """Return (H, W, 3) uint8 with smooth parts, edges, black and white."""
+    rng = np.random.default_rng(seed)
+    coarse = cv2.resize(rng.normal(120, 90, (9, 9, 3)), (width, height), interpolation=cv2.INTER_CUBIC)
+    coarse[height // 3 : height // 2] += 60
+    return np.clip(coarse + rng.normal(0, 6, coarse.shape), 0, 255).astype(np.uint8)
+
+
+def encoded(image: Image.Image, kind: str, **settings: object) -> bytes:
+    with io.BytesIO() as file:
+        image.save(file, kind, **settings)
+        return file.getvalue()
+
+
+class TestDecoding:
+    @pytest.mark.parametrize(
+        "settings", [{}, {"quality": 95, "subsampling": 0}, {"progressive": True}, {"subsampling": 1}]
+    )
+    def test_a_jpeg_is_pillows_to_the_bit(self, settings: dict[str, object]) -> None:
+        data = encoded(Image.fromarray(picture(75, 98)), "JPEG", **settings)
+        pixels = decode_jpeg(data)
+        assert pixels is not None
+        np.testing.assert_array_equal(pixels, np.array(Image.open(io.BytesIO(data)).convert("RGB")))
+
+    def test_what_is_no_plain_jpeg_is_left_to_pillow(self) -> None:
+        image = Image.fromarray(picture(40, 40))
+        exif = Image.Exif()
+        exif[0x0112] = 6  # orientation
+        good = encoded(image, "JPEG")
+        for data in (
+            encoded(image, "JPEG", exif=exif),
+            encoded(image.convert("L"), "JPEG"),
+            encoded(image.convert("CMYK"), "JPEG"),
+            encoded(image, "PNG"),
+            good[: len(good) // 2],
+            b"",
+        ):
+            assert decode_jpeg(data) is None
+        assert decode_jpeg(good) is not None
+
+    def test_a_huge_one_too(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        data = encoded(Image.fromarray(picture(40, 40)), "JPEG")
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1599)
+        assert decode_jpeg(data) is None
+
+    def test_a_turned_one_is_turned(self, tmp_path: Path) -> None:
+        exif = Image.Exif()
+        exif[0x0112] = 6  # the camera was turned: rows are columns
+        Image.fromarray(picture(40, 64)).save(tmp_path / "turned.jpg", exif=exif)
+        assert read_image(tmp_path / "turned.jpg").shape == (64, 40, 3)
+
+    @pytest.mark.parametrize("kind", ["P", "L"])
+    @pytest.mark.parametrize("shape", [(33, 50), (1, 1), (512, 512)])
+    def test_a_label_map_is_pillows(self, kind: str, shape: tuple[int, int]) -> None:
+        mask = np.random.default_rng(0).integers(0, 19, shape, dtype=np.uint8)
+        data = encoded(palette_image(mask) if kind == "P" else Image.fromarray(mask), "PNG")
+        np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(data))), mask)
+        fast = decode_png(data)
+        assert fast is None or np.array_equal(fast, mask)
+        assert kind == "L" or fast is not None  # those that facekp writes go the fast way
+
+    def test_filtered_and_other_kinds_are_left_to_pillow(self, tmp_path: Path) -> None:
+        slope = np.arange(19, dtype=np.uint8)[None].repeat(40, 0)
+        filtered = encoded(Image.fromarray(slope.repeat(30, 1)), "PNG")  # Pillow filters grey values
+        rgb = encoded(Image.fromarray(np.stack([slope] * 3, -1)), "PNG")
+        few = palette_image(slope % 2)
+        bits = encoded(few, "PNG", bits=1)
+        good = encoded(palette_image(slope), "PNG")
+        flipped = bytearray(good)
+        flipped[good.index(b"IDAT") + 12] ^= 0xFF
+        for data in (rgb, bits, good[:-30], bytes(flipped), b"", good[:20]):
+            assert decode_png(data) is None
+        assert decode_png(good) is not None
+        (tmp_path / "grey.png").write_bytes(filtered)
+        np.testing.assert_array_equal(read_label(tmp_path / "grey.png"), slope.repeat(30, 1))
+        assert len(PALETTE) == 19
+
+    def test_a_damaged_label_is_named(self, tmp_path: Path) -> None:
+        good = encoded(palette_image(np.zeros((64, 64), np.uint8)), "PNG")
+        (tmp_path / "label.png").write_bytes(good[: good.index(b"IDAT") + 10])
+        with pytest.raises(DataError, match=r"label .*label\.png: cannot be read"):
+            read_label(tmp_path / "label.png")
+
+
+class TestWindow:
+    @pytest.mark.parametrize(("side", "crop"), [(512, 448), (256, 224), (96, 64), (64, 128)])
+    @pytest.mark.parametrize("factor", [*SCALES, 0.9, 1.1, 1.37, 3])
+    def test_crop_then_scale_is_scale_then_crop(self, side: int, crop: int, factor: float) -> None:
+        image, scaled = picture(side, side), int(side * factor)
+        label = np.random.default_rng(1).integers(0, 19, (side, side), dtype=np.uint8)
+        ways = ((image, cv2.INTER_LINEAR), (label, cv2.INTER_NEAREST_EXACT))
+        for where in product((0.0, 0.37, 0.9999), repeat=2):
+            down, across = (span(side, factor, crop, place) for place in where)
+            y, x = (int((max(0, scaled - crop) + 1) * place) for place in where)
+            for pixels, how in ways:
+                want = cv2.resize(pixels, (scaled, scaled), interpolation=how)[y : y + crop, x : x + crop]
+                kept = pixels[down.start : down.stop, across.start : across.stop]
+                got = enlarge(kept, down, across, interpolation=how)
+                assert got.shape == want.shape
+                # OpenCV reckons positions in float32, so that one pixel in thousands is rounded the other way.
+                error = np.abs(got.astype(int) - want)
+                assert error.max() <= (1 if pixels is image else 0)
+                assert error.mean() < 1e-3
+
+    def test_only_what_is_needed_is_read(self) -> None:
+        for factor, most in ((2, 224 + 4), (1.5, 300 + 6), (1.25, 360 + 16), (1, 450)):
+            for place in (0, 0.3, 0.6, 0.999):
+                start, stop, *_ = span(512, factor, 448, place)
+                assert stop - start <= most
+
+    def test_the_mirrored_span_shows_the_mirrored_pixels(self) -> None:
+        row = np.arange(512)
+        across = span(512, 1.5, 448, 0.2)
+        other = reflect(across, 512)
+        np.testing.assert_array_equal(row[::-1][across.start : across.stop], row[other.start : other.stop][::-1])
+
+    def test_padding_by_hand(self) -> None:
+        one = np.full((2, 1), 7, np.uint8)
+        want = [[255, 255, 255, 255], [255, 7, 255, 255], [255, 7, 255, 255], [255, 255, 255, 255]]
+        assert pad(one, 4, 255).tolist() == want
+        assert pad(np.ones((1, 2, 3), np.uint8), 2, 0).tolist() == [[[1] * 3] * 2, [[0] * 3] * 2]
+
+
+def by_definition(image: np.ndarray, steps: list[tuple[str, float]]) -> np.ndarray:
+    """Do each step on the whole image: mix it with black, its mean grey or its grey; round and clip."""
+    pixels = image.astype(np.float64)
+    for kind, factor in steps:
+        grey = pixels @ (0.299, 0.587, 0.114)
+        other = {"brightness": 0, "contrast": grey.mean(), "saturation": grey[..., None]}[kind]
+        pixels = np.clip(np.rint(factor * pixels + (1 - factor) * other), 0, 255)
+    return pixels.astype(np.uint8)
+
+
+class TestJitter:
+    def test_it_is_the_definition_step_by_step(self) -> None:
+        rng, errors = np.random.default_rng(0), []
+        for seed in range(60):
+            image = picture(128, 128, seed)
+            steps = [(kind, rng.uniform(0.5, 1.5)) for kind in rng.permutation(KINDS)]
+            errors.append(jitter(image, steps, image).astype(int) - by_definition(image, steps))
+        # Roundings that are left out, and the mean grey of a sixteenth of the pixels.
+        assert max(np.abs(e).max() for e in errors) <= 3
+        assert max(abs(e.mean()) for e in errors) < 0.5
+        assert abs(np.mean(errors)) < 0.05
+
+    @pytest.mark.parametrize("kind", KINDS)
+    @pytest.mark.parametrize("factor", [0.6, 1.4])
+    def test_albumentations_does_the_same(self, kind: str, factor: float) -> None:
+        # But for fractions of a level, which it cuts off in brightness and contrast where ours rounds.
+        image = picture(128, 128)
+        want = getattr(reference, f"adjust_{kind}_torchvision")(image, factor).astype(int)
+        error = jitter(image, [(kind, factor)], image) - want
+        assert np.abs(error).max() <= 1
+        assert -0.05 < error.mean() < (0.05 if kind == "saturation" else 1)
+
+    def test_clipping_between_steps_is_kept(self) -> None:
+        # Half 100, half 240: times 1.5 is 150 and 255 (360 clipped), mean 202.5; half the contrast: 176 and 229.
+        image = np.full((32, 32, 3), 100, np.uint8)
+        image[:, 16:] = 240
+        out = jitter(image, [("brightness", 1.5), ("contrast", 0.5)], image)
+        assert out[0, 0].tolist() == pytest.approx([176] * 3, abs=1)
+        assert out[0, 31].tolist() == pytest.approx([229] * 3, abs=1)
+
+    def test_contrast_is_that_of_the_whole_image(self) -> None:
+        # Mean grey 50 in the whole, 100 in the part: 1.5 * 100 - 0.5 * 50 = 125.
+        whole = np.zeros((32, 32, 3), np.uint8)
+        whole[:, 16:] = 100
+        assert (jitter(whole[:, 16:], [("contrast", 1.5)], whole) == 125).all()
+
+    def test_saturation_by_hand(self) -> None:
+        # Grey level of (200, 100, 50): 59.8 + 58.7 + 5.7 = 124.2.
+        image = np.broadcast_to(np.array([200, 100, 50], np.uint8), (32, 32, 3))
+        assert jitter(image, [("saturation", 0.5)], image)[3, 3].tolist() == pytest.approx([162.1, 112.1, 87.1], abs=1)
+        assert jitter(image, [("saturation", 0.0)], image)[3, 3].tolist() == [124] * 3
+
+    def test_no_step_changes_nothing(self) -> None:
+        image = picture(32, 32)
+        assert jitter(image, [], image) is image
+        for kind in KINDS:
+            assert np.abs(jitter(image, [(kind, 1.0)], image).astype(int) - image).max() <= 1
+
+
+def one_by_one(image: np.ndarray, label: np.ndarray, crop: int, params: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Do what `params` say by definition: each step on the whole image."""
+    image = by_definition(image, params["steps"])
+    if params["mirror"]:
+        image, label = image[:, ::-1].copy(), mirror_table()[label[:, ::-1]]
+    scale = A.RandomScale((params["scale"] - 1,) * 2, p=1, mask_interpolation=cv2.INTER_NEAREST_EXACT)
+    scaled = scale(image=image, mask=label)
+    side = max(crop, scaled["image"].shape[0])
+    top, left = (int((side - crop + 1) * place) for place in params["place"])
+    padded = A.PadIfNeeded(crop, crop, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=255, p=1)(**scaled)
+    return tuple(padded[key][top : top + crop, left : left + crop] for key in ("image", "mask"))
+
+
+@pytest.mark.parametrize(("side", "crop"), [(128, 112), (96, 64)])
+def test_the_view_is_the_steps_one_by_one(side: int, crop: int) -> None:
+    pipeline = Pipeline([TrainingView(crop, scales=SCALES, jitter=0.5, flip=0.5)])
+    label = np.kron(np.random.default_rng(0).integers(0, 19, (16, 16)), np.ones((side // 16,) * 2, int)).astype(
+        np.uint8
+    )
+    seen = set()
+    for seed in range(80):
+        image = picture(side, side, seed)
+        pipeline.set_random_seed(seed)
+        out = pipeline(image=image, mask=label)
+        params = pipeline.transforms[0].params
+        want_image, want_label = one_by_one(image, label, crop, params)
+        np.testing.assert_array_equal(out["mask"], want_label)
+        error = np.abs(out["image"].astype(int) - want_image)
+        assert error.max() <= 4
+        assert error.mean() < 1
+        seen.add((params["scale"], params["mirror"]))
+    assert len(seen) == 12
+
+
+def test_a_set_of_faces_looks_as_from_albumentations_alone(tiny_root: Path) -> None:
+    c = DataConfig(root=str(tiny_root), size=96, crop=64)
+    pairs = [read_sample(sample) for sample in read_index(tiny_root)["train"]]
+    ours = training_transform(c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip)
+    looks = [summarise(transform, pairs, base) for transform, base in ((ours, 0), (plain_transform(c), 10**6))]
+    draws = 120 * len(pairs)
+    for key in looks[0]:
+        (a, da), (b, db) = ((np.mean(look[key], 0), np.var(look[key], 0)) for look in looks)
+        # Two means of `draws` independent values each; four deviations of their difference.
+        assert np.all(np.abs(a - b) <= 4 * np.sqrt((da + db) / draws) + 1e-12), key
+
+
+def summarise(
+    transform: A.Compose, pairs: list[tuple[np.ndarray, np.ndarray]], base: int
+) -> dict[str, list[np.ndarray]]:
+    """Return each draw's channel means and deviations, class shares, side of a marked column, and scale."""
+    found: dict[str, list[np.ndarray]] = {"mean": [], "deviation": [], "classes": [], "mirror": [], "scale": []}
+    for i, (image, label) in enumerate(pairs * 120):
+        transform.set_random_seed(base + i)
+        out = transform(image=image, mask=label)
+        pixels = out["image"].reshape(-1, 3).astype(np.float32)
+        found["mean"].append(pixels.mean(0))
+        found["deviation"].append(pixels.std(0))
+        found["classes"].append(np.bincount(out["mask"].ravel(), minlength=256)[:19] / out["mask"].size)
+        # The same draw again on a mask that says where it came from: stripes of two pixels, numbered.
+        transform.set_random_seed(base + i)
+        grid = np.repeat(np.arange(48, dtype=np.uint8), 2)[None].repeat(96, 0) + 19  # no class with a side
+        row = transform(image=image, mask=grid)["mask"][32].astype(int)
+        row = row[row != 255]
+        found["mirror"].append(np.array([row[0] > row[-1]], float))
+        scale = min(SCALES, key=lambda s: abs(len(row) / s / 2 - abs(row[-1] - row[0])))
+        found["scale"].append(np.array([scale == s for s in SCALES], float))
+    return found
+
+
+def training(samples: list, c: DataConfig, **settings: object) -> FaceDataset:
+    transform = training_transform(c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip)
+    return FaceDataset(samples, transform, decode_all(samples, replace(c, **settings)))
+
+
+class TestDecoded:
+    @pytest.fixture
+    def c(self, tiny_root: Path, tmp_path: Path) -> DataConfig:
+        return DataConfig(root=str(tiny_root), size=64, crop=64, cache=str(tmp_path / "cache"))
+
+    @pytest.mark.parametrize("where", ["ram", "disk"])
+    @pytest.mark.parametrize("workers", [0, 2])
+    def test_the_tensors_are_the_same(self, c: DataConfig, tiny_root: Path, where: str, workers: int) -> None:
+        samples = read_index(tiny_root)["train"]
+        draws = [(i % 12, 100 + i) for i in range(24)]
+        batches = [
+            list(DataLoader(training(samples, c, decoded=name), 4, sampler=draws, num_workers=n))
+            for name, n in (("none", 0), (where, workers))
+        ]
+        for want, got in zip(*batches, strict=True):
+            assert torch.equal(got["image"], want["image"])
+            assert torch.equal(got["label"], want["label"])
+
+    def test_the_size_is_told_before(self, c: DataConfig, tiny_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        decode_all(read_index(tiny_root)["train"], replace(c, decoded="disk"))
+        # 12 * 64 * 64 * 4 bytes
+        assert "data.decoded is 'disk': 12 images of 64 pixels take 0.000197 GB in '" in capsys.readouterr().out
+        (file,) = Path(c.cache).glob("decoded-*")
+        assert file.stat().st_size == 12 * 64 * 64 * 4
+
+    def test_the_file_is_found_again_unless_an_image_changes(
+        self, c: DataConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str], tiny_root: Path
+    ) -> None:
+        samples = read_index(tiny_root)["train"][:3]
+        own = [replace(s, image=tmp_path / f"{s.id}.jpg") for s in samples]
+        for old, new in zip(samples, own, strict=True):
+            new.image.write_bytes(old.image.read_bytes())
+        c = replace(c, decoded="disk")
+        first = decode_all(own, c)
+        capsys.readouterr()
+        decode_all(own, c)
+        assert capsys.readouterr().out == ""
+        own[1].image.write_bytes(samples[2].image.read_bytes())
+        os.utime(own[1].image, ns=(1, 1))
+        changed = decode_all(own, c)
+        assert not np.array_equal(changed[1][0], first[1][0])
+        np.testing.assert_array_equal(changed[1][0], first[2][0])
+        np.testing.assert_array_equal(changed[0][0], first[0][0])
+
+    def test_too_little_room_is_told_before(
+        self, c: DataConfig, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        samples = read_index(tiny_root)["train"]
+        meminfo = tmp_path / "meminfo"
+        meminfo.write_text("MemTotal: 900 kB\nMemAvailable:   191 kB\n")  # 192 are needed
+        monkeypatch.setattr(decoded_module, "MEMINFO", meminfo)
+        with pytest.raises(DataError, match=r"'ram' and needs 0\.000197 GB, but .* are free: take disk"):
+            decode_all(samples, replace(c, decoded="ram"))
+        meminfo.write_text("MemAvailable:   192 kB\n")
+        assert decode_all(samples, replace(c, decoded="ram")) is not None
+
+    def test_ram_needs_forked_workers(self, c: DataConfig, tiny_root: Path) -> None:
+        dataset = training(read_index(tiny_root)["train"], c, decoded="ram")
+        with pytest.raises(ConfigError, match=r"data\.decoded is 'ram', which workers started by .*: take disk"):
+            list(DataLoader(dataset, 2, sampler=[(0, 0)] * 4, num_workers=1, multiprocessing_context="spawn"))
+
+    def test_disk_does_not(self, c: DataConfig, tiny_root: Path) -> None:
+        import pickle
+
+        found = decode_all(read_index(tiny_root)["train"], replace(c, decoded="disk"))
+        again = pickle.loads(pickle.dumps(found))
+        np.testing.assert_array_equal(again[5][1], found[5][1])
+
+
+def test_what_is_normalised_twice_is_refused(tiny_root: Path) -> None:
+    dataset = FaceDataset(read_index(tiny_root)["train"], A.Compose([A.Normalize()]))
+    with pytest.raises(TypeError, match="leave out what normalises"):
+        dataset[0, 0]
+
+
+def test_a_transform_of_ones_own_is_an_albumentations_transform(tiny_root: Path) -> None:
+    own = Pipeline([A.InvertImg(p=1), TrainingView(64, scales=[1], jitter=0, flip=0)])
+    plain = Pipeline([TrainingView(64, scales=[1], jitter=0, flip=0)])
+    samples = read_index(tiny_root)["train"]
+    inverted, usual = (to_batch(default_collate([FaceDataset(samples, t)[3, 8]])) for t in (own, plain))
+    assert torch.equal(inverted["label"], usual["label"])
+    # x / 255 and 1 - x / 255, each less the mean, over the deviation: their sum is (1 - 2 mean) / deviation.
+    red = (inverted["image"] + usual["image"])[0, 0]
+    assert red.min().item() == pytest.approx((1 - 2 * 0.485) / 0.229, abs=1e-5)
+    assert red.max().item() == pytest.approx((1 - 2 * 0.485) / 0.229, abs=1e-5)
+
+
+def test_scales_are_drawn_evenly() -> None:
+    view = Pipeline([TrainingView(64, scales=SCALES, jitter=0.5, flip=0.25)])
+    found = Counter()
+    for seed in range(3000):
+        view.set_random_seed(seed)
+        params = view.transforms[0].get_params()
+        found[params["scale"]] += 1
+        found["mirror"] += params["mirror"]
+        found[tuple(kind for kind, _ in params["steps"])] += 1
+    for share, keys in ((1 / 6, SCALES), (1 / 4, ["mirror"])):
+        for key in keys:
+            assert abs(found[key] - 3000 * share) <= 4 * math.sqrt(3000 * share * (1 - share))
+    orders = [key for key in found if isinstance(key, tuple)]
+    assert len(orders) == 6  # every order of the three kinds
+    assert all(abs(found[key] - 500) <= 4 * math.sqrt(500 * 5 / 6) for key in orders)

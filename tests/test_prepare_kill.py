@@ -1,0 +1,256 @@
+"""Preparation that is killed: at every step of one process, and in several; nothing is lost, spoilt or done again."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import REPOSITORY
+from test_prepare import IMAGES, MAPPING, MASKS, SIDE, contents, write_official
+
+from facekp.data import pool
+from facekp.data.prepare import prepare
+from facekp.errors import DataError
+
+# Six faces: source.json, an image and a label each, summary.json, index.csv.
+FILES = 15
+MOMENTS = ("half", "before", "after")
+
+DRIVER = """
+import os, signal, sys
+from pathlib import Path
+from facekp import folder
+from facekp.data import prepare as module
+
+raw, outs = Path(sys.argv[1]), Path(sys.argv[2])
+assert "torch" not in sys.modules, "preparing data needs no torch"
+replace = os.replace
+
+def killed_at(number, moment):
+    count = 0
+
+    def deadly(source, target):
+        nonlocal count
+        count += 1
+        if count == number and moment == "half":
+            os.truncate(source, os.path.getsize(source) // 2)
+        if count == number and moment != "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+        if count == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return deadly
+
+for number in range(1, int(sys.argv[3]) + 1):
+    for moment in sys.argv[4:]:
+        child = os.fork()
+        if not child:
+            os.replace = killed_at(number, moment)
+            module.prepare(raw, outs / f"{number}-{moment}", size=64, workers=1)
+            os._exit(0)
+        print(number, moment, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+def pairs(root: Path) -> dict[str, int]:
+    """Times of the files of every face whose image and label are both there."""
+    images, labels = ({path.stem: path for path in (root / name).glob("0*")} for name in ("images", "labels"))
+    both = images.keys() & labels.keys()
+    return {str(path): path.stat().st_mtime_ns for name in both for path in (images[name], labels[name])}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_kill_at_any_step_spoils_nothing_and_the_next_start_does_only_what_is_missing(tmp_path: Path):
+    raw, whole, outs = write_official(tmp_path / "raw"), tmp_path / "whole", tmp_path / "outs"
+    prepare(raw, whole, size=SIDE, workers=1)
+    expected = contents(whole)
+    assert len(expected) == FILES
+    run = subprocess.run(
+        [sys.executable, "-c", DRIVER, raw, outs, str(FILES), *MOMENTS],
+        cwd=REPOSITORY, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.stdout.splitlines() == [
+        f"{number} {moment} {-signal.SIGKILL}" for number in range(1, FILES + 1) for moment in MOMENTS
+    ], run.stderr
+    for out in outs.iterdir():
+        number, moment = out.name.split("-")
+        left = {name: data for name, data in contents(out).items() if not name.endswith(".part")}
+        # Each file stands as it will be at the end, or not at all; the index is the last.
+        assert left == {name: expected[name] for name in left}, out.name
+        assert len(left) == int(number) - (moment != "after"), out.name
+        assert ("index.csv" in left) == (out.name == f"{FILES}-after")
+        before = pairs(out)
+        again = prepare(raw, out, size=SIDE, workers=1)
+        assert again.written == 6 - len(before) // 2, out.name
+        assert before.items() <= pairs(out).items(), out.name
+        assert contents(out) == expected, out.name
+
+
+@pytest.fixture
+def stuck(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path, Path]]:
+    """Start a preparation in two processes, one of which waits for ever on a mask that is a pipe; give raw and out."""
+    raw, out = write_official(tmp_path / "raw"), tmp_path / "out"
+    _more_faces(raw)
+    mask = raw / MASKS / "0" / "00002_nose.png"
+    mask.rename(raw / "kept.png")
+    os.mkfifo(mask)
+    arguments = [f"raw={raw}", f"out={out}", f"size={SIDE}", "workers=2"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "facekp.data.prepare", *arguments],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        # Four faces are sent at a time, and the pipe is in the first four.
+        _wait(lambda: len(list((out / "labels").glob("0*"))) == 24 - 2, run)
+        yield run, raw, out
+    finally:
+        _end(run)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+class TestSeveralProcesses:
+    def test_a_killed_parent_leaves_no_process_and_the_next_start_completes(
+        self, stuck: tuple[subprocess.Popen[str], Path, Path], tmp_path: Path
+    ):
+        run, raw, out = stuck
+        children = _children(run.pid)
+        assert len(children) >= 2
+        run.kill()
+        assert run.wait() == -signal.SIGKILL
+        _wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+        _complete(raw, out, tmp_path / "whole", missing=2)
+
+    def test_a_killed_child_is_told_and_the_next_start_completes(
+        self, stuck: tuple[subprocess.Popen[str], Path, Path], tmp_path: Path
+    ):
+        run, raw, out = stuck
+        for pid in _children(run.pid):
+            if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text():
+                os.kill(pid, signal.SIGKILL)
+        error = run.communicate(timeout=30)[1].splitlines()[-1]
+        assert run.returncode == 2
+        assert error.startswith("error: one of 2 processes was killed (is memory short?): start again with fewer")
+        _complete(raw, out, tmp_path / "whole", missing=2)
+
+    def test_an_interrupt_is_one_line(self, stuck: tuple[subprocess.Popen[str], Path, Path], tmp_path: Path):
+        run, raw, out = stuck
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
+        with (raw / MASKS / "0" / "00002_nose.png").open("wb") as pipe:  # what is begun is brought to its end
+            pipe.write((raw / "kept.png").read_bytes())
+        error = run.communicate(timeout=30)[1]
+        assert run.returncode == 130
+        assert error.splitlines()[-1] == "interrupted"
+        assert "Traceback" not in error
+        assert not (out / "index.csv").exists()
+
+
+def test_files_without_their_end_are_written_again(tmp_path: Path):
+    raw, out = write_official(tmp_path / "raw"), tmp_path / "out"
+    prepare(raw, out, size=SIDE)
+    expected = contents(out)
+    for name in ("images/00001.jpg", "labels/00004.png"):
+        os.truncate(out / name, len(expected[name]) // 2)
+    (out / "images" / "00005.jpg").write_bytes(b"")
+    (out / "index.csv").unlink()
+    assert prepare(raw, out, size=SIDE).written == 3
+    assert contents(out) == expected
+
+
+def test_a_face_whose_masks_were_not_all_unpacked_is_prepared_again(tmp_path: Path):
+    raw, out = write_official(tmp_path / "raw"), tmp_path / "out"
+    mask = raw / MASKS / "1" / "00003_hair.png"
+    mask.rename(raw / "hair.png")
+    prepare(raw, out, size=SIDE)
+    (out / "index.csv").unlink()
+    (raw / "hair.png").rename(mask)
+    assert prepare(raw, out, size=SIDE).written == 1
+    prepare(raw, tmp_path / "whole", size=SIDE)
+    assert (out / "labels/00003.png").read_bytes() == (tmp_path / "whole/labels/00003.png").read_bytes()
+
+
+def test_processes_give_what_one_process_gives(tmp_path: Path):
+    raw = write_official(tmp_path / "raw")
+    for workers in (1, 2):
+        prepare(raw, tmp_path / str(workers), size=SIDE, workers=workers)
+    assert contents(tmp_path / "1") == contents(tmp_path / "2")
+
+
+def test_a_script_without_a_guard_runs_once(tmp_path: Path):
+    raw, script = write_official(tmp_path / "raw"), tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom facekp.data.prepare import prepare\nprint('started', flush=True)\n"
+        f"print(prepare(Path({str(raw)!r}), Path({str(tmp_path / 'out')!r}), size=64, workers=2).written)\n"
+    )
+    run = subprocess.Popen(
+        [sys.executable, script], env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    try:
+        printed, error = run.communicate(timeout=60)
+    finally:
+        _end(run)
+    assert printed.splitlines() == ["started", "6"], error
+
+
+def test_few_things_start_no_process(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(pool, "ProcessPoolExecutor", lambda *args: pytest.fail("a process was started"))
+    assert list(pool.run_in_processes(abs, range(-99, 0))) == list(range(99, 0, -1))
+
+
+def test_an_error_in_a_process_is_raised_as_it_is():
+    with pytest.raises(DataError, match=r"image nowhere.jpg: cannot be read"):
+        list(pool.run_in_processes(read_nowhere, [1, 2], workers=2))
+
+
+def read_nowhere(_: int) -> None:
+    raise DataError("image nowhere.jpg: cannot be read; replace it")
+
+
+def _more_faces(raw: Path) -> None:
+    """Make 24 faces of the six."""
+    rows = (raw / MAPPING).read_text(encoding="utf-8")
+    for i in range(6, 24):
+        source = f"{i % 6}.{'JPG' if i % 6 > 3 else 'jpg'}"
+        (raw / IMAGES / f"{i}.jpg").write_bytes((raw / IMAGES / source).read_bytes())
+        for mask in (raw / MASKS).glob(f"*/{i % 6:05d}_*"):
+            (mask.parent / f"{i:05d}{mask.name[5:]}").write_bytes(mask.read_bytes())
+        rows += f"{i} {i} {i:06d}.jpg\n"
+    (raw / MAPPING).write_text(rows, encoding="utf-8")
+
+
+def _complete(raw: Path, out: Path, whole: Path, missing: int) -> None:
+    """Put the mask back, start again, and compare with a run that nothing stopped."""
+    mask = raw / MASKS / "0" / "00002_nose.png"
+    mask.unlink()
+    (raw / "kept.png").rename(mask)
+    before = pairs(out)
+    assert prepare(raw, out, size=SIDE).written == missing
+    assert before.items() <= pairs(out).items()
+    prepare(raw, whole, size=SIDE)
+    assert contents(out) == contents(whole)
+
+
+def _end(run: subprocess.Popen[str]) -> None:
+    """Kill a process that leads a session, and all that it has started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(run.pid, signal.SIGKILL)
+    run.communicate()
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _wait(ready, run: subprocess.Popen[str] | None = None) -> None:
+    """Wait until `ready`; half a minute is long enough on a busy machine."""
+    end = time.monotonic() + 30
+    while not ready():
+        assert time.monotonic() < end
+        assert run is None or run.poll() is None, run.communicate()[1]
+        time.sleep(0.02)
