@@ -95,6 +95,8 @@ def fit(processes: int, root: Path, folder: Path) -> list[Row]:
         for norm in norms:
             norm.momentum = None  # the mean over all batches: here one of noise
         module.net(torch.randn(8, 3, 64, 64))
+    # Batches are normalised in float32.
+    module.net.register_forward_pre_hook(lambda net, given: (given[0].to(next(net.parameters()).dtype),))
     for norm in norms:
         norm.eval()
     log = RunLog(folder)

@@ -104,6 +104,8 @@ def stuck(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path, Path]]:
     run = subprocess.Popen(
         [sys.executable, "-m", "facekp.data.prepare", *arguments],
         cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        # Tests that run in a shell's background would hand on that they ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         # Four faces are sent at a time, and the pipe is in the first four.
