@@ -4,7 +4,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +85,6 @@ def measure(settings: Settings) -> dict[str, Any]:
     )
     path, rows = settings.path(device), list[Row]()
     for group in settings.groups:
-        if find_spec(f"benchmarks.{group}") is None:
-            print(f"{group}: benchmarks/{group}.py is not written yet", file=sys.stderr)
-            continue
         for row in import_module(f"benchmarks.{group}").rows(bench):
             print(f"measured {row.name}", file=sys.stderr)
             rows.append(row)

@@ -26,7 +26,7 @@ from facekp.config import expand, require
 from facekp.crops import Crop
 from facekp.data.layout import SPLITS, Sample, read_index
 from facekp.detect import HAAR, open_detector
-from facekp.errors import one_line_errors
+from facekp.errors import DataError, one_line_errors
 from facekp.face import Face
 from facekp.folder import replacing
 from facekp.images import UInt8Array, read_image, read_label, resize
@@ -235,6 +235,8 @@ def main(argv: Sequence[str]) -> None:
     detector = open_detector(config.detector)
     parser = FaceParser.from_checkpoint(config.ckpt, detector=config.detector) if config.ckpt else LabelParser(detector)
     samples = read_index(expand(config.data.root or ""))[config.split][: config.images]
+    if not samples:
+        raise DataError(f"split '{config.split}' has no images: choose another")
     cases = [Case(scale, angle) for scale, angle in product(config.scales, config.angles)]
     cases += [Case(1.0, angle, beyond=True) for angle in config.angles]
     rows = []

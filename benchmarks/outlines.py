@@ -29,7 +29,7 @@ from facekp.config import DataConfig, expand, require
 from facekp.contours import METHODS, Contour, trace_all
 from facekp.data.layout import SPLITS, Sample, read_index
 from facekp.data.sources import prepared_root
-from facekp.errors import one_line_errors
+from facekp.errors import DataError, one_line_errors
 from facekp.folder import make_folder, replacing
 from facekp.images import UInt8Array, read_image, read_label
 from facekp.machine import describe_machine, keep_freed_memory, list_versions
@@ -159,6 +159,8 @@ def main(argv: Sequence[str]) -> None:
     keep_freed_memory()
     settings = parse_cli(Settings, argv, program="python -m benchmarks.outlines", about=__doc__ or "")
     samples = read_index(prepared_root(settings.data))[settings.split][: settings.images]
+    if not samples:
+        raise DataError(f"split '{settings.split}' has no images: choose another")
     ckpt = settings.ckpt
     grid_of = partial(network_grid, FaceParser.from_checkpoint(ckpt)) if ckpt else partial(true_grid, settings.stride)
     results = describe(settings, summarise(compare(samples, grid_of)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from tqdm import tqdm
 
+from benchmarks.align import Root
 from facekp.align import CLASSES, PLACES, fit, locate
 from facekp.attributes import ATTRIBUTES
 from facekp.cli import parse_cli
@@ -22,13 +23,6 @@ from facekp.images import read_image, read_label
 PARTS = ("l_eye", "r_eye", "nose", "mouth")
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 1)
 QUANTILES_LOW = (0.001, 0.01, 0.1)
-
-
-@dataclass
-class Root:
-    """Where the labelled faces are."""
-
-    root: str | None = None
 
 
 @dataclass

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from tabulate import tabulate
 
 from benchmarks.harness import Bench, Row
-from facekp.errors import ConfigError, DataError
+from facekp.errors import DataError
 from facekp.folder import make_folder, replacing
 from facekp.machine import describe_machine, list_versions
 
@@ -67,15 +68,7 @@ def write(path: Path, new: dict[str, Any]) -> dict[str, Any]:
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as a table: times, ratio with its spread, memory, and the share of the nearest limit.
-
-    Raises:
-        ConfigError: tabulate is not installed.
-    """
-    try:
-        from tabulate import tabulate
-    except ImportError as error:
-        raise ConfigError("tabulate is not installed: pip install 'facekp[bench]'") from error
+    """Return the rows as a table: times, ratio with its spread, memory, and the share of the nearest limit."""
     headers = ["row", "unit", "ours", "peer", "ratio", "spread", "memory, MiB", "limit", "of it", "peer is", "note"]
     widths = [None] * (len(headers) - 2) + [24, 40]
     lines = [_cells(row) for row in rows]

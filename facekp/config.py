@@ -14,6 +14,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
 from facekp.errors import ConfigError
+from facekp.exclusions import describe_exclusions, read_exclusions
 
 DataSource = Literal["celebamask_hq", "synthetic"]
 LoggerName = Literal["wandb", "csv", "none"]
@@ -48,6 +49,7 @@ class DataConfig:
     root: str | None = None  # official or prepared layout; recognised
     cache: str = "~/.cache/facekp"  # where an official or synthetic data set is prepared
     exclude: str | None = None  # audit.csv; training images whose rows say exclude=yes are left out
+    left_out: str | None = None  # not to be given: whom that leaves out, so that a resumed run leaves out the same
     size: int = 512  # pixels; images are brought to this side
     crop: int = 448  # pixels; side of a training crop
     scales: list[float] = field(default_factory=lambda: [0.75, 1, 1.25, 1.5, 1.75, 2])
@@ -84,6 +86,8 @@ class DataConfig:
         require("data.batch_size", self.batch_size, self.batch_size >= 2, "batch-norm needs at least 2 images a step")
         require("data.synthetic_seed", self.synthetic_seed, self.synthetic_seed >= 0, "give 0 or more")
         require("data.workers", self.workers, self.workers is None or self.workers >= 0, "give 0 or more, or null")
+        excluded = read_exclusions(expand(self.exclude)) if self.exclude else None
+        self.left_out = describe_exclusions(excluded) if excluded else None
 
     @property
     def loader_workers(self) -> int:

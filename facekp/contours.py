@@ -29,8 +29,8 @@ class Contour:
             image's border, at the next point clockwise that does not.
         area: pixels enclosed.
         hole: whether it bounds a hole.
-        cut: (m,) bool: whether the piece from each point to the next runs along the image's border. There the picture
-            ends, not the attribute.
+        cut: (m,) bool: whether the piece from each point to the next runs along the border of the image, or of the part
+            of it that was parsed. There the picture ends, not the attribute.
     """
 
     points: Points

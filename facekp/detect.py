@@ -147,7 +147,10 @@ class YuNetDetector:
         if not path.is_file():
             raise ConfigError(f"detector is '{path}', which is no file: {REMEDY}")
         self._network = _PerThread(partial(_open_network, path))
-        self._network()
+        try:
+            self(np.zeros((320, 320, 3), np.uint8))  # OpenCV opens any network, and finds out here
+        except cv2.error as error:
+            raise ConfigError(f"detector is '{path}', which is no YuNet: {REMEDY}") from error
 
     def __call__(self, image: UInt8Array) -> list[Crop]:
         """Return where faces may be; see `Detector`."""

@@ -1,6 +1,7 @@
 """`python -m facekp.evaluate ckpt=... data.root=... split=val`: the scores of a checkpoint on labelled faces."""
 
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,7 +37,7 @@ class EvaluateConfig:
     ckpt: str = field(
         default=MISSING, metadata={"help": "RUN/checkpoints/best.ckpt, or the .onnx file that facekp.export made of it"}
     )
-    data: DataConfig = field(default_factory=DataConfig)
+    data: DataConfig = field(default_factory=lambda: DataConfig(root=os.environ.get("FACEKP_DATA")))
     split: str = field(default="val", metadata={"help": "train, val or test"})
     size: int | None = field(default=None, metadata={"help": "side in pixels of the images; null: as in training"})
     backend: str = field(default="auto", metadata={"help": "torch for .ckpt; onnx or openvino for .onnx; auto"})

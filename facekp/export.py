@@ -1,6 +1,7 @@
 """`python -m facekp.export ckpt=... format=onnx`: a checkpoint as an ONNX file, in float32 or int8."""
 
 import json
+import os
 import shutil
 import sys
 import warnings
@@ -41,7 +42,7 @@ class ExportConfig:
     precision: str = field(default="float32", metadata={"help": "float32, or int8 calibrated on training images"})
     out: str | None = field(default=None, metadata={"help": "file to write; null: beside the checkpoint"})
     images: int = field(default=128, metadata={"help": "training images that int8 is calibrated on"})
-    data: DataConfig = field(default_factory=DataConfig)
+    data: DataConfig = field(default_factory=lambda: DataConfig(root=os.environ.get("FACEKP_DATA")))
 
     def __post_init__(self) -> None:
         """Check values."""

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from facekp.attributes import ATTRIBUTES
 from facekp.contours import Contour, Points, trace_all
+from facekp.curves import Curve
 from facekp.keypoints import KeypointConfig, resample
 from facekp.landmarks import Landmark, find_landmarks
 from facekp.upsample import Scores
@@ -138,12 +139,12 @@ def _attribute_to_dict(attribute: Attribute) -> dict[str, Any]:
         "area": attribute.area,
         "confidence": round(attribute.confidence, 4),
         "contours": [_contour_to_dict(contour) for contour in attribute.contours],
-        "keypoints": _plain(attribute.keypoints),
+        "keypoints": rounded(attribute.keypoints).tolist(),
     }
 
 
 def _contour_to_dict(contour: Contour) -> dict[str, Any]:
-    plain = {"hole": contour.hole, "area": round(contour.area, DECIMALS), "points": _plain(contour.points)}
+    plain = {"hole": contour.hole, "area": round(contour.area, DECIMALS), "points": rounded(contour.points).tolist()}
     if contour.cut.any():
         # Where cut begins and where it ends; as it begins uncut unless all of it is cut, no run goes over the end.
         turns = np.flatnonzero(np.diff(contour.cut, prepend=False, append=False))
@@ -155,13 +156,13 @@ def _landmark_to_dict(landmark: Landmark) -> dict[str, Any]:
     return {
         "name": landmark.name,
         "number": landmark.number,
-        "xy": None if landmark.xy is None else _plain(landmark.xy[None])[0],
+        "xy": None if landmark.xy is None else rounded(landmark.xy[None]).tolist()[0],
         "visible": landmark.visible,
         "confidence": round(landmark.confidence, 4),
     }
 
 
-def _plain(points: Points) -> list[list[float]]:
+def rounded(points: Points) -> Curve:
+    """Return points (m, 2) to a hundredth, as files hold them."""
     # In float64, or 0.1 would be written with all the digits of the float32 next to it.
-    plain: list[list[float]] = points.astype(np.float64).round(DECIMALS).tolist()
-    return plain
+    return points.astype(np.float64).round(DECIMALS)

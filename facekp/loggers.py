@@ -9,8 +9,6 @@ from typing import Any, Literal
 import pytorch_lightning as pl
 import torch
 import wandb
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers import WandbLogger
@@ -23,7 +21,7 @@ from facekp.data.transforms import MEAN, STD
 from facekp.metrics import PER_CLASS
 from facekp.models import fuse
 from facekp.module import FaceParsing
-from facekp.resume import Resume
+from facekp.resume import Resume, sweep_job
 from facekp.runlog import RunLog
 from facekp.sweep import job_name
 
@@ -193,8 +191,7 @@ def _describe_run(logger: WandbLogger, config: Config) -> None:
 
 def _sweep_names() -> tuple[str | None, str | None]:
     """Return the names of the multirun and of this job in it, if there is one."""
-    if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
+    if (hydra := sweep_job()) is None:
         return None, None
-    hydra = HydraConfig.get()
     sweep = Path(hydra.sweep.dir)
     return sweep.name, job_name(sweep, list(hydra.overrides.task)) or str(hydra.job.num)

@@ -97,7 +97,8 @@ def _legend(attributes: Sequence[Attribute], size: tuple[int, int], unit: float,
     """
     named = {attribute.id: attribute for attribute in attributes}
     line = max(LEAST_LINE, 3.4 * unit)
-    column, count = 6.4 * line, max(1, len(named))
+    # For as many as there can be, so that the frames of a video are of one size.
+    column, count = 6.4 * line, len(PALETTE) - 1
     rows = math.ceil(count / max(1, int(size[0] / column))) if beneath else max(1, int(size[1] / line - 0.6))
     across, down = (size[0], (rows + 0.6) * line) if beneath else (math.ceil(count / rows) * column, size[1])
     panel = Image.new("RGB", (round(across), round(down)), (250, 250, 250))

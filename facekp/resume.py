@@ -12,7 +12,6 @@ from hydra.types import RunMode
 
 from facekp.checkpoint import CHECKPOINTS, LAST, read_checkpoint
 from facekp.config import Config, as_plain, expand
-from facekp.data.datamodule import EXCLUDED, FaceDataModule, describe_excluded
 from facekp.errors import CheckpointError, ConfigError
 
 SETTINGS = "settings"
@@ -25,7 +24,7 @@ ANY_TIME = {
 }  # fmt: skip
 """Settings that a run may change when it goes on: where and how it runs, not what it learns.
 
-Of `data.exclude` not the file counts but whom it leaves out, which `find_resume` compares.
+Of `data.exclude` not the file counts but whom it leaves out, `data.left_out`.
 """
 ELSEWHERE = {
     "data.root", "data.eval_batch_size", "trainer.precision", "trainer.val_every", "trainer.limit_val_batches",
@@ -82,12 +81,6 @@ def find_resume(config: Config) -> Resume | None:
     if SETTINGS not in content:
         raise CheckpointError(f"checkpoint '{path}': has no record of its settings, so only that version can go on")
     require_same(config, content[SETTINGS], path, free=ANY_TIME if path == own else ANY_TIME | ELSEWHERE)
-    then, now = content.get(FaceDataModule.__name__, {}).get(EXCLUDED), describe_excluded(config.data)
-    if now != then:
-        raise ConfigError(
-            f"data.exclude leaves out {now or 'nobody'}, but in '{path}' it left out {then or 'nobody'}: "
-            "resume with the same"
-        )
     return Resume(path.resolve(), int(content["global_step"]))
 
 

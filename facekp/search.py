@@ -23,8 +23,8 @@ def open_study(settings: Any, sampler: Any = None, pruner: Any = None, direction
 
     Args:
         settings: has `storage`, a file or the URL of a data base, and `study_name`.
-        sampler: an Optuna sampler, for who makes trials.
-        pruner: an Optuna pruner, for who stops them.
+        sampler: of an Optuna sampler, its class and arguments, for who makes trials.
+        pruner: likewise of an Optuna pruner, for who stops them.
         direction: "minimize" or "maximize".
 
     Raises:
@@ -39,7 +39,12 @@ def open_study(settings: Any, sampler: Any = None, pruner: Any = None, direction
     # A file of one line an event bears several writers on the file system of a cluster, where SQLite does not.
     url = settings.storage
     storage: Any = url if "://" in url else JournalStorage(JournalFileBackend(url))
-    known = {"study_name": settings.study_name, "storage": storage, "sampler": sampler, "pruner": pruner}
+    known = {
+        "study_name": settings.study_name,
+        "storage": storage,
+        "sampler": instantiate(sampler),
+        "pruner": instantiate(pruner),
+    }
     if direction is None:
         return optuna.load_study(**known)
     return optuna.create_study(**known, direction=direction, load_if_exists=True)
@@ -67,7 +72,7 @@ def trial_reports(monitor: str) -> list[Callback]:
     hydra = sweep_job()
     if hydra is None or hydra.sweeper.get("_target_") != SWEEPER:
         return []
-    study = open_study(hydra.sweeper, pruner=instantiate(hydra.sweeper.pruner))
+    study = open_study(hydra.sweeper, pruner=hydra.sweeper.pruner)
     return [TrialReports(study, hydra.job.num, monitor)]
 
 

@@ -169,7 +169,9 @@ class VideoWriter:
 
     def __init__(self, path: Path, rate: Fraction) -> None:
         if ENCODER not in av.codecs_available:
-            raise ConfigError(f"this PyAV has no {ENCODER} to write clips with: install PyPI's, or set overlay=false")
+            raise ConfigError(
+                f"this PyAV has no {ENCODER} to write clips with: install PyPI's, or leave overlay out: export=[json]"
+            )
         # The index before the pictures, so that a browser can begin before it has everything.
         self._container = av.open(path, "w", format="mp4", options={"movflags": "+faststart"})
         self._rate = rate

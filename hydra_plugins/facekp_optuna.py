@@ -35,8 +35,8 @@ class OptunaSweeper(Sweeper):
         n_jobs: trials launched together.
         study_name: name of the study in its storage.
         storage: a file, or the URL of a data base.
-        sampler: an Optuna sampler.
-        pruner: an Optuna pruner; the jobs ask it.
+        sampler: class and arguments of an Optuna sampler.
+        pruner: class and arguments of an Optuna pruner; the jobs ask it.
         params: what is searched, in Hydra's grammar of overrides.
     """
 

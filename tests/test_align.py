@@ -489,6 +489,16 @@ def test_detectors_that_cannot_be_opened_are_named(tmp_path):
         open_detector(str(tmp_path / "bad.onnx"))
 
 
+def test_a_network_that_is_no_yunet_is_refused_when_it_is_opened(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    ends = [helper.make_tensor_value_info(name, floats, [1, 3, 320, 320]) for name in ("input", "same")]
+    graph = helper.make_graph([helper.make_node("Identity", ["input"], ["same"])], "same", ends[:1], ends[1:])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), tmp_path / "same.onnx")
+    with pytest.raises(ConfigError, match=r"detector is '.*same.onnx', which is no YuNet: give haar"):
+        open_detector(str(tmp_path / "same.onnx"))
+
+
 def test_detectors_go_to_other_processes():
     photo, _ = paste((400, 500), (0, turned(240 + 200j, 260, 0)))
     detector = HaarDetector()

@@ -208,6 +208,9 @@ def warp(photo: np.ndarray, zoom: float = 1, degrees: float = 0, x: float = 0) -
 
 
 class TestNearDuplicates:
+    def test_where_no_image_can_be_read_there_are_none(self) -> None:
+        assert near() == []
+
     @pytest.mark.parametrize(
         "other",
         [

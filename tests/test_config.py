@@ -16,6 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from facekp.cli import parse_cli
 from facekp.config import (
     CallbacksConfig,
     Config,
@@ -30,6 +31,8 @@ from facekp.config import (
     register_schema,
 )
 from facekp.errors import ConfigError, one_line_errors
+from facekp.evaluate import EvaluateConfig
+from facekp.export import ExportConfig
 from facekp.models import model_names
 
 CONF = REPOSITORY / "conf"
@@ -129,6 +132,10 @@ def test_the_data_folder_comes_from_the_environment(
     monkeypatch.setenv("FACEKP_DATA", "/faces")
     assert composed().data.root == "/faces"
     assert composed("data.root=/others").data.root == "/others"
+    for command in (EvaluateConfig, ExportConfig):
+        config = parse_cli(command, ["ckpt=best.ckpt"], program="", about="")
+        assert config.data.root == "/faces"
+        assert parse_cli(command, ["ckpt=best.ckpt", "data.root=/others"], program="", about="").data.root == "/others"
 
 
 def test_settings_are_plain_data(composed: Callable[..., Config]) -> None:

@@ -1,5 +1,7 @@
 """data.exclude: which images training leaves out, and every file that is no such table."""
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,10 +10,12 @@ import pytest
 from facekp import resume as resume_module
 from facekp.config import Config, DataConfig, as_plain
 from facekp.data.datamodule import FaceDataModule
-from facekp.data.findings import Finding, describe_exclusions, read_exclusions, write_findings
+from facekp.data.findings import Finding, write_findings
 from facekp.data.layout import read_index
 from facekp.errors import ConfigError, DataError
+from facekp.exclusions import describe_exclusions, read_exclusions
 from facekp.resume import find_resume
+from facekp.summary import finished_score
 
 
 def table(path: Path, text: str) -> Path:
@@ -53,6 +57,7 @@ def test_what_a_user_edits_counts(tmp_path: Path) -> None:
         ("id,split\n1,train\n", r"a table without the column exclude: give the audit\.csv of python -m"),
         ("", "a table without the column exclude and id"),
         ("id,exclude\n1,yes\n2,perhaps\n", r"line 3: exclude is 'perhaps', need yes or no"),
+        ("exclude,id\nno\nyes\n", "line 3: no id, need one"),
     ],
 )
 def test_a_file_that_is_no_such_table(text: str, message: str, tmp_path: Path) -> None:
@@ -128,9 +133,7 @@ def test_a_resumed_run_must_leave_out_the_same(
     )
 
     def saved(data: DataConfig) -> dict[str, object]:
-        state = FaceDataModule(data, seed=0, total_steps=1).state_dict()
-        then = as_plain(replace(config, data=data))
-        return {"loops": {}, "global_step": 4, resume_module.SETTINGS: then, "FaceDataModule": state}
+        return {"loops": {}, "global_step": 4, resume_module.SETTINGS: as_plain(replace(config, data=data))}
 
     same = replace(settings, exclude=str(table(tmp_path / "moved.csv", "exclude,id\nyes,00007\nyes,00003\n")))
     for before in (settings, same):
@@ -138,10 +141,25 @@ def test_a_resumed_run_must_leave_out_the_same(
         assert find_resume(config).step == 4
     two = describe_exclusions(frozenset({"00003", "00007"}))
     monkeypatch.setattr(resume_module, "read_checkpoint", lambda path: saved(replace(settings, exclude=None)))
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError, match=rf"data\.left_out is '{re.escape(two)}', but .* was trained with None"):
         find_resume(config)
-    assert f"data.exclude leaves out {two}, but in '" in str(caught.value)
-    assert "it left out nobody: resume with the same" in str(caught.value)
+
+
+def test_a_run_keeps_whom_it_left_out_though_the_table_changes(settings: DataConfig) -> None:
+    data = FaceDataModule(settings, seed=0, total_steps=1)
+    table(Path(settings.exclude), "id,exclude\n00001,yes\n")
+    assert settings.left_out == "2 images (9185c449)"
+    data.setup("fit")
+    assert len(data.samples["train"]) == 10
+
+
+def test_a_finished_run_is_no_score_of_one_that_leaves_out_others(settings: DataConfig, tmp_path: Path) -> None:
+    config = Config(data=settings, model={"name": "resnet18"}, output_dir=str(tmp_path))
+    summary = {"settings": as_plain(config), "val": {"best": {"miou": 0.5}}}
+    (tmp_path / "metrics.json").write_text(json.dumps(summary), encoding="utf-8")
+    assert finished_score(config) == 0.5
+    with pytest.raises(ConfigError, match=r"data\.left_out is None, but .*metrics\.json"):
+        finished_score(replace(config, data=replace(settings, exclude=None)))
 
 
 def test_other_images_have_another_description() -> None:

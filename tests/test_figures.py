@@ -343,6 +343,11 @@ def test_masks_are_tinted_and_every_part_has_its_outline():
     np.testing.assert_array_equal(edge[0], 100)
 
 
+def test_frames_of_a_wide_video_are_of_one_size_whatever_is_in_them():
+    photo, face = flat(400, 1000, [(HAIR, 100, 300, 100, 500)])
+    assert draw_overlay(photo, [face]).shape == draw_overlay(photo, []).shape
+
+
 @pytest.mark.parametrize(
     ("size", "grown", "below"),
     [((256, 256), (768, 768), False), ((512, 512), (768, 768), False), ((1000, 1500), (1000, 1500), False),

@@ -9,7 +9,16 @@ from typing import Any, NamedTuple
 
 from facekp.compare.reading import RunResult
 
-ASIDE = ("output_dir", "resume", "logger.", "callbacks.progress", "data.cache", "data.workers")
+ASIDE = (
+    "output_dir",
+    "resume",
+    "logger.",
+    "callbacks.progress",
+    "data.cache",
+    "data.decoded",
+    "data.exclude",
+    "data.workers",
+)
 """Settings, and groups of them, on which no score depends."""
 NETWORK = ("model.name", "model.arch")
 """Settings that say which network it is: first in a label, as their values alone."""
@@ -134,7 +143,7 @@ def _labels(firsts: Sequence[RunResult]) -> list[str]:
         for name in differing(firsts)
         if name not in ("seed", *NETWORK) and _vary(run.settings[name] for run in firsts if name in run.settings)
     ]
-    if len(firsts) == 1 or "model.name" in differing(firsts):
+    if len(firsts) == 1 or set(NETWORK) & set(differing(firsts)):
         apart = [*NETWORK, *apart]
     labels = []
     for run in firsts:

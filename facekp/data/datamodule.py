@@ -1,7 +1,6 @@
 """The data set of a run, as Lightning wants it."""
 
 from pathlib import Path
-from typing import Any
 
 import cv2
 import pytorch_lightning as pl
@@ -11,15 +10,12 @@ from facekp.config import DataConfig, expand
 from facekp.data.balance import find_classes, repeat_factors
 from facekp.data.dataset import Batch, FaceDataset, Pixels, to_batch
 from facekp.data.decoded import decode_all
-from facekp.data.findings import describe_exclusions, read_exclusions
 from facekp.data.layout import Sample, read_index
 from facekp.data.sources import check_source, prepared_root
 from facekp.data.stream import EvaluationOrder, TrainingStream
 from facekp.data.transforms import evaluation_transform, training_transform
 from facekp.errors import DataError
-
-EXCLUDED = "excluded"
-"""Key of the datamodule's state in a checkpoint."""
+from facekp.exclusions import read_exclusions
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -41,8 +37,8 @@ class FaceDataModule(pl.LightningDataModule):
     def __init__(self, config: DataConfig, *, seed: int, total_steps: int) -> None:
         super().__init__()
         check_source(config)
-        excluded_ids(config)
         self.config = config
+        self.excluded = read_exclusions(expand(config.exclude)) if config.exclude else frozenset[str]()
         self.seed = seed
         self.total_steps = total_steps
         self.samples: dict[str, list[Sample]] = {}
@@ -55,7 +51,7 @@ class FaceDataModule(pl.LightningDataModule):
         """List the samples of every split."""
         if not self.samples:
             root = prepared_root(self.config)
-            self.samples = read_index(root, excluded_ids(self.config))
+            self.samples = read_index(root, self.excluded)
             # Without a validation there would be no checkpoint.
             for split in ("train", "val") if stage == "fit" else (stage.replace("validate", "val"),):
                 self._require(split, root)
@@ -63,10 +59,6 @@ class FaceDataModule(pl.LightningDataModule):
     def on_after_batch_transfer(self, batch: Pixels, dataloader_idx: int) -> Batch:
         """Normalise a batch on the device of the step."""
         return to_batch(batch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what is kept in checkpoints beside the settings: whom `data.exclude` leaves out."""
-        return {EXCLUDED: describe_excluded(self.config)}
 
     def train_dataloader(self) -> DataLoader[Pixels]:
         """Return the rest of the training stream, in batches."""
@@ -124,21 +116,6 @@ class FaceDataModule(pl.LightningDataModule):
             raise DataError(f"data.exclude is '{self.config.exclude}', which leaves out all training images; keep some")
         if not self.samples[split]:
             raise DataError(f"data.root is '{root}', whose index.csv has no '{split}' image; take another data set")
-
-
-def excluded_ids(config: DataConfig) -> frozenset[str]:
-    """Return the ids of the training images that `data.exclude` leaves out.
-
-    Raises:
-        DataError: a file that is missing or no such table.
-    """
-    return read_exclusions(expand(config.exclude)) if config.exclude else frozenset()
-
-
-def describe_excluded(config: DataConfig) -> str | None:
-    """Return who is left out, not where that is written, as the file may move; None where nobody is."""
-    excluded = excluded_ids(config)
-    return describe_exclusions(excluded) if excluded else None
 
 
 def _one_thread(worker: int) -> None:

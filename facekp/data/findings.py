@@ -1,13 +1,12 @@
-"""What an audit of a data set finds, and the table of it (audit.csv) that training can leave images out by."""
+"""What an audit of a data set finds, and the table of it, audit.csv, that training can leave images out by."""
 
 import csv
-import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from facekp.errors import DataError
+from facekp.exclusions import COLUMN
 from facekp.folder import replacing
 
 
@@ -66,10 +65,6 @@ class Finding:
         return self.other_split not in ("", self.split)
 
 
-_EXCLUDE = "exclude"
-_YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
-
-
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     """Write a table with a row a finding: the fields of `Finding`, and `exclude` (yes or no).
 
@@ -78,44 +73,7 @@ def write_findings(path: Path, findings: Iterable[Finding]) -> None:
     """
     names = [field.name for field in fields(Finding)]
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.DictWriter(file, ["id", "split", "kind", _EXCLUDE, *names[3:]], lineterminator="\n")
+        rows = csv.DictWriter(file, ["id", "split", "kind", COLUMN, *names[3:]], lineterminator="\n")
         rows.writeheader()
         for found in findings:
-            rows.writerow({**asdict(found), "score": f"{found.score:.3f}", _EXCLUDE: "yes" if found.excluded else "no"})
-
-
-def read_exclusions(path: Path) -> frozenset[str]:
-    """Return the ids of the rows whose `exclude` is yes, of audit.csv or of any table with the columns id and exclude.
-
-    Raises:
-        DataError: the file is missing, no such table, or says neither yes nor no.
-    """
-    ids = set()
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = csv.DictReader(file)
-            missing = {"id", _EXCLUDE} - set(rows.fieldnames or ())
-            if missing:
-                raise DataError(
-                    f"data.exclude is '{path}', a table without the column {' and '.join(sorted(missing))}: "
-                    "give the audit.csv of python -m facekp.data.audit"
-                )
-            for row in rows:
-                verdict = (row[_EXCLUDE] or "").strip().lower()
-                if verdict not in (*_YES, *_NO):
-                    raise DataError(f"{path}, line {rows.line_num}: exclude is '{row[_EXCLUDE]}', need yes or no")
-                if verdict in _YES:
-                    ids.add(row["id"].strip())
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"data.exclude is '{path}', which cannot be read ({reason}): give the audit.csv of "
-            "python -m facekp.data.audit, or null"
-        ) from error
-    return frozenset(ids)
-
-
-def describe_exclusions(ids: frozenset[str]) -> str:
-    """Say how many images are left out, and which, as a short digest: two tables that leave out the same are equal."""
-    digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:8]
-    return f"{len(ids)} images ({digest})"
+            rows.writerow({**asdict(found), "score": f"{found.score:.3f}", COLUMN: "yes" if found.excluded else "no"})

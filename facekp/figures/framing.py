@@ -7,6 +7,7 @@ from facekp.contours import Points
 from facekp.crops import Crop, cut
 from facekp.errors import DataError
 from facekp.images import UInt8Array
+from facekp.inputs import MIN_SIDE
 from facekp.parser import FaceParser
 from facekp.views import confirmed
 
@@ -31,10 +32,15 @@ def frame_face(parser: FaceParser, image: UInt8Array, name: str) -> tuple[UInt8A
     if not views:
         raise DataError(f"image {name}: no face is found in it; align=none takes the whole photo as one")
     crop = views[0].crop
-    return (image, None) if crop is None else (cut(image, crop, round(crop.side)), crop)
+    return (image, None) if crop is None else (cut(image, crop, _side(crop)), crop)
 
 
 def into_frame(points: Points, crop: Crop) -> Points:
     """Return points (n, 2), pixels of the photo, in pixels of the picture that `frame_face` made of `crop`."""
-    matrix = cv2.invertAffineTransform(crop.matrix(round(crop.side)))
+    matrix = cv2.invertAffineTransform(crop.matrix(_side(crop)))
     return np.asarray(points @ matrix[:, :2].T + matrix[:, 2], np.float32)
+
+
+def _side(crop: Crop) -> int:
+    """Return the side of a crop's picture in pixels: the photo's own, but no less than a parser takes."""
+    return max(MIN_SIDE, round(crop.side))

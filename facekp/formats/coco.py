@@ -17,9 +17,9 @@ import numpy.typing as npt
 import orjson
 
 from facekp.attributes import ATTRIBUTES
-from facekp.face import Attribute, Face
+from facekp.face import Attribute, Face, rounded
 from facekp.formats.base import Photo, RunFormat, as_text
-from facekp.formats.polygons import polygon, rounded
+from facekp.formats.polygons import polygon
 
 VISIBLE: Final = 2
 

@@ -7,13 +7,12 @@ import cv2
 import numpy as np
 
 from facekp.contours import Contour
-from facekp.curves import Curve, Points
+from facekp.curves import Points
 
 TOLERANCE: Final = 0.25
 """How far, in pixels, an outline may lie from the polygon that stands for it."""
 CORNER: Final = np.float32(0.5)
 """From the frame where a pixel's centre is (0, 0) to the one where its corner is."""
-DECIMALS: Final = 2
 
 
 def polygon(points: Points) -> Points:
@@ -39,12 +38,6 @@ def keyholed(contours: Sequence[Contour]) -> list[Points]:
         around = int(np.argmax(depths))
         rings[around] = _slit(rings[around], hole)
     return rings
-
-
-def rounded(points: Points) -> Curve:
-    """Return points (m, 2) to a hundredth."""
-    # In float64, or 0.1 would be written with all the digits of the float32 next to it.
-    return points.astype(np.float64).round(DECIMALS)
 
 
 def _slit(ring: Points, hole: Points) -> Points:

@@ -13,10 +13,10 @@ from PIL import Image
 
 from facekp.attributes import PALETTE
 from facekp.contours import Points
-from facekp.face import Attribute, Face
+from facekp.face import DECIMALS, Attribute, Face
 from facekp.folder import replacing
 from facekp.formats.base import Photo, as_text
-from facekp.formats.polygons import CORNER, DECIMALS, polygon
+from facekp.formats.polygons import CORNER, polygon
 
 SVG: Final = ".svg"
 OPACITY: Final = "0.45"

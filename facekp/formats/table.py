@@ -6,9 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from facekp.face import Face
+from facekp.face import Face, rounded
 from facekp.formats.base import Photo, RunFormat, as_text
-from facekp.formats.polygons import rounded
 
 COLUMNS: Final = ("file", "face", "attribute", "kind", "index", "x", "y", "confidence")
 

@@ -40,8 +40,8 @@ def main(argv: Sequence[str]) -> None:
     settings = parse_cli(AuditSettings, argv, program="python -m facekp.data.audit", about=about)
     root, out = expand(settings.root), expand(settings.out)
     started = time.perf_counter()
-    findings = audit(root, workers=settings.workers)
     make_folder(out)
+    findings = audit(root, workers=settings.workers)
     write_findings(out / "audit.csv", findings)
     images = len(list_entries(root))
     workers = settings.workers or os.cpu_count() or 1

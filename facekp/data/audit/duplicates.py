@@ -47,6 +47,8 @@ def find_near_duplicates(thumbs: Sequence[UInt8Array], pool: Executor) -> list[P
     do not matter. The search compares all with all, but 16 x 16 pixels of each and as matrix products.
     """
     found: dict[tuple[int, int], Pair] = {}
+    if not thumbs:
+        return []
     # Block by block: there are hundreds of thousands of candidates among 30,000 images.
     for candidates in _similar(thumbs):
         for pair in pool.map(lambda candidate: _look_closely(thumbs, candidate), candidates):

@@ -41,7 +41,7 @@ def audit(root: Path, *, workers: int | None = None) -> list[Finding]:
         raise DataError(f"{root / INDEX}: lists id {twice[0]} twice, as {len(twice)} ids in all; leave one row of each")
     opencv_threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # they would fight ours for the cores
-    # Threads, as in preparation: nearly all of the work is C code outside Python's lock.
+    # Threads: nearly all of the work is C code outside Python's lock.
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
     try:
         interval = 0.5 if sys.stderr.isatty() else 10
