@@ -11,12 +11,13 @@ from facekp.parser import Align, FaceParser
 from facekp.pipeline import list_jobs, parse_files
 from facekp.prediction import PredictConfig, find_images, is_video, require_pyav
 from facekp.results import Results
+from facekp.weights import TERMS
 
 
 def main(argv: list[str]) -> int:
     """Parse what `argv` names; return 1 if any file was skipped."""
     keep_freed_memory()
-    config = parse_cli(PredictConfig, argv, program="python predict.py", about=__doc__ or "")
+    config = parse_cli(PredictConfig, argv, program="python predict.py", about=f"{__doc__}\n\n{TERMS}")
     files = find_images(config.source)
     require_pyav(files)
     parser = FaceParser.from_checkpoint(config.ckpt, config.device, config.backend, config.keypoints, config.detector)

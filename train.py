@@ -25,6 +25,7 @@ from facekp.training import (
     discard_unused,
     keyboard_interrupts,
 )
+from facekp.weights import begin_with
 
 register_schema()
 
@@ -39,6 +40,8 @@ def train(config: Config) -> float:
     module = build_module(config)
     data = build_data(config)
     resume = find_resume(config)
+    if config.init and not resume:
+        begin_with(module.net, config.init)
     with closing_wandb(config):
         log, loggers = build_loggers(config, resume)
         trainer = build_trainer(config, loggers, resume)

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from facekp.attributes import ATTRIBUTES
-from facekp.checkpoint import load_network
 from facekp.deploy import Precision, ScoreNet
 from facekp.errors import CheckpointError, ConfigError
 from facekp.images import UInt8Array
 from facekp.upsample import Scores
+from facekp.weights import SHIPPED, load_network, locate
 
 BackendName = Literal["auto", "torch", "onnx", "openvino"]
 BACKENDS: tuple[str, ...] = get_args(BackendName)
@@ -131,11 +131,11 @@ class OpenVinoBackend:
             return [np.array(scores) for scores in self._request.infer([images], share_inputs=True).values()]
 
 
-def open_backend(path: str | Path, backend: str = "auto", device: str = "auto") -> Backend:
+def open_backend(path: str | Path = SHIPPED, backend: str = "auto", device: str = "auto") -> Backend:
     """Load a checkpoint, or what `facekp.export` made of one.
 
     Args:
-        path: `best.ckpt` and the like for torch, an ONNX file for onnx and openvino.
+        path: `best.ckpt` and the like, "shipped" or a .safetensors file for torch, an ONNX file for onnx and openvino.
         backend: "auto": by the file's ending, onnxruntime for ONNX files.
         device: where torch runs; the others run on the CPU.
 
@@ -143,7 +143,7 @@ def open_backend(path: str | Path, backend: str = "auto", device: str = "auto") 
         CheckpointError: a file of another kind.
         ConfigError: a backend that is unknown, not installed, or does not fit the file or the device.
     """
-    path = Path(path).expanduser()
+    path = locate(path)
     exported = is_onnx(path)
     if backend == "auto":
         backend = "onnx" if exported else "torch"

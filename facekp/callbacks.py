@@ -8,7 +8,8 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.trainer.states import TrainerFn
 
 from facekp.checkpoint import BEST, CHECKPOINTS, LAST
 from facekp.config import Config, as_plain
@@ -44,11 +45,27 @@ def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
     if config.logger.name == "wandb" and config.logger.images:
         callbacks.append(MaskPictures(config.logger.images))
     callbacks += trial_reports(c.monitor)
+    if config.optim.ema is not None:
+        callbacks.append(AverageWeights(decay=config.optim.ema))
     if c.patience is not None:
         callbacks.append(EarlyStopping(c.monitor, mode=c.mode, patience=c.patience))
     if c.progress:
         callbacks.append(TQDMProgressBar(refresh_rate=config.trainer.log_every))
     return callbacks
+
+
+class AverageWeights(EMAWeightAveraging):
+    """Keep a moving average of the weights, batch-norm's statistics too: it is validated, kept in checkpoints, tested.
+
+    Lightning's own would test the newest weights of a checkpoint in place of the average.
+    """
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take up both where a run goes on."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
 
 
 class LastValidation(Callback):

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from facekp.attributes import ATTRIBUTES
 from facekp.data.transforms import MEAN, STD
-from facekp.errors import CheckpointError, ConfigError
-from facekp.models import build_without_weights
+from facekp.errors import CheckpointError
 
 KEY = "facekp"
 FORMAT = 1
 NET_PREFIX = "net."
+"""Of the network's tensors in a checkpoint of the whole module."""
 
 CHECKPOINTS = "checkpoints"
 """The folder of a run folder that holds them."""
@@ -68,6 +67,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     about = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(about, dict) or "state_dict" not in content:
         raise CheckpointError(f"checkpoint '{path}': facekp did not write it; use one that its train.py wrote")
+    require_readable(path, about)
+    checked: dict[str, Any] = content
+    return checked
+
+
+def require_readable(path: Path, about: dict[str, Any]) -> None:
+    """Raise CheckpointError for what this version's networks would read wrongly."""
     fixed = {"format": FORMAT, "classes": list(ATTRIBUTES), "mean": list(MEAN), "std": list(STD)}
     for name, value in fixed.items():
         if about.get(name) != value:
@@ -75,28 +81,3 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
                 f"checkpoint '{path}': its {name} is {reprlib.repr(about.get(name))}, this version reads "
                 f"{reprlib.repr(value)}; use the version that wrote it"
             )
-    checked: dict[str, Any] = content
-    return checked
-
-
-def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """Rebuild the network of a checkpoint, in evaluation mode on the CPU.
-
-    Returns:
-        The network, and the checkpoint's description (see `describe`).
-
-    Raises:
-        CheckpointError: see `read_checkpoint`, or weights that do not fit the network.
-    """
-    content = read_checkpoint(path)
-    about: dict[str, Any] = content[KEY]
-    try:
-        net = build_without_weights(**about["model"])
-        weights = {k.removeprefix(NET_PREFIX): v for k, v in content["state_dict"].items() if k.startswith(NET_PREFIX)}
-        net.load_state_dict(weights)
-    except (ConfigError, KeyError, TypeError, RuntimeError) as error:
-        raise CheckpointError(
-            f"checkpoint '{path}': its weights or settings do not fit this version's networks "
-            f"({str(error).splitlines()[0]})"
-        ) from error
-    return net.eval(), about

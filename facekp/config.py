@@ -55,6 +55,8 @@ class DataConfig:
     scales: list[float] = field(default_factory=lambda: [0.75, 1, 1.25, 1.5, 1.75, 2])
     jitter: float = 0.5
     flip: float = 0.5
+    rotate: float = 0.0  # degrees; crops are turned by up to so many, either way
+    degrade: float = 0.0  # share of the crops that are blurred, noisy, compressed, grey, ... (facekp/data/defects.py)
     balance: str = "none"  # "sqrt", "linear": images with rare classes come more often (facekp/data/balance.py)
     balance_below: float = 0.5  # rare is what a smaller share of the images has
     decoded: str = "none"  # "ram", "disk": decode the training images once, beforehand
@@ -77,9 +79,11 @@ class DataConfig:
         require("data.scales", self.scales, len(self.scales) > 0 and all(0.1 <= s <= 10 for s in self.scales),
                 "give factors between 0.1 and 10, such as [0.75,1,1.5]")  # fmt: skip
         shares = {
-            f"data.{name}": (v := getattr(self, name), 0 <= v <= 1) for name in ("jitter", "flip", "balance_below")
+            f"data.{name}": (v := getattr(self, name), 0 <= v <= 1)
+            for name in ("jitter", "flip", "degrade", "balance_below")
         }
         _require_all(shares, "give a number from 0 to 1")
+        require("data.rotate", self.rotate, 0 <= self.rotate <= 180, "give degrees from 0 to 180")
         counts = ("batch_size", "eval_batch_size", "synthetic_train", "synthetic_val", "synthetic_test")
         positive = {f"data.{name}": (v := getattr(self, name), v >= 1) for name in counts}
         _require_all(positive, "give a number of at least 1")
@@ -97,15 +101,17 @@ class DataConfig:
 
 @dataclass
 class LossConfig:
-    """Settings of `facekp.losses.OhemCrossEntropy`, which checks their ranges too."""
+    """Settings of `facekp.losses.OhemCrossEntropy`, which checks their ranges too, and the weight of one loss more."""
 
     threshold: float = 0.7
     min_kept: float = 0.0625
+    fused: float = 0.0  # weight of the loss of the heads' sum, which predicts, beside the heads' own losses
 
     def __post_init__(self) -> None:
         """Check ranges."""
         require("loss.threshold", self.threshold, 0 < self.threshold < 1, "give a probability between 0 and 1")
         require("loss.min_kept", self.min_kept, 0 < self.min_kept <= 1, "give a share of the pixels in (0, 1]")
+        require("loss.fused", self.fused, self.fused >= 0 and math.isfinite(self.fused), "give 0 or more")
 
 
 @dataclass
@@ -119,6 +125,7 @@ class OptimConfig:
     warmup_steps: int = 100
     warmup_start: float = 1e-5
     power: float = 0.9
+    ema: float | None = None  # decay of the weights' moving average, which then is what is validated and kept
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -127,6 +134,8 @@ class OptimConfig:
         least = ("weight_decay", "warmup_steps", "power")
         _require_all({f"optim.{n}": (v := getattr(self, n), v >= 0) for n in least}, "give 0 or more")
         require("optim.momentum", self.momentum, 0 <= self.momentum < 1, "give a number from 0 to below 1")
+        ema = self.ema
+        require("optim.ema", ema, ema is None or 0 < ema < 1, "give a number between 0 and 1, such as 0.999, or null")
 
 
 @dataclass
@@ -209,6 +218,7 @@ class Config:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     seed: int = 0
+    init: str | None = None  # checkpoint whose weights the network begins with; "shipped": facekp's own
     resume: str | None = None  # "last" or a checkpoint's path
     output_dir: str = MISSING
 

@@ -8,14 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from omegaconf import MISSING
 from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from facekp.attributes import ATTRIBUTES
 from facekp.backends import is_onnx, open_backend, resolve_device
-from facekp.checkpoint import load_network
 from facekp.cli import parse_cli
 from facekp.config import DataConfig, expand, require
 from facekp.data.datamodule import FaceDataModule
@@ -28,15 +26,14 @@ from facekp.folder import make_folder, replacing
 from facekp.losses import OhemCrossEntropy
 from facekp.machine import keep_freed_memory
 from facekp.metrics import nest_scores
+from facekp.weights import CKPT_HELP, SHIPPED, TERMS, load_network
 
 
 @dataclass
 class EvaluateConfig:
     """What is scored on what."""
 
-    ckpt: str = field(
-        default=MISSING, metadata={"help": "RUN/checkpoints/best.ckpt, or the .onnx file that facekp.export made of it"}
-    )
+    ckpt: str = field(default=SHIPPED, metadata={"help": CKPT_HELP})
     data: DataConfig = field(default_factory=lambda: DataConfig(root=os.environ.get("FACEKP_DATA")))
     split: str = field(default="val", metadata={"help": "train, val or test"})
     size: int | None = field(default=None, metadata={"help": "side in pixels of the images; null: as in training"})
@@ -95,8 +92,8 @@ def load_scorer(path: str, backend: str, device: str) -> tuple[Callable[[Tensor]
 def main(argv: list[str]) -> None:
     """Print the scores and write them."""
     keep_freed_memory()
-    config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=__doc__ or "")
-    net, size, device = load_scorer(str(expand(config.ckpt)), config.backend, config.device)
+    config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=f"{__doc__}\n\n{TERMS}")
+    net, size, device = load_scorer(config.ckpt, config.backend, config.device)
     out = expand(config.out)
     make_folder(out.parent)
     data = FaceDataModule(replace(config.data, size=config.size or size), seed=0, total_steps=0)

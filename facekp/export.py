@@ -11,11 +11,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
-from omegaconf import MISSING
 from torch import nn
 
 from facekp.backends import ABOUT, ONNX_SUFFIX, OnnxBackend, describe_export, is_onnx
-from facekp.checkpoint import load_network
 from facekp.cli import parse_cli
 from facekp.config import DataConfig, expand, require
 from facekp.data.datamodule import FaceDataModule
@@ -24,6 +22,7 @@ from facekp.errors import ConfigError, FacekpError, one_line_errors
 from facekp.folder import make_folder, replacing
 from facekp.images import UInt8Array, read_image, resize
 from facekp.quantise import quantise
+from facekp.weights import SHIPPED, TERMS, load_network, locate
 
 OPSET = 20
 FORMATS = ("onnx",)
@@ -37,10 +36,12 @@ TOLERANCE = 1e-4
 class ExportConfig:
     """Which checkpoint becomes what."""
 
-    ckpt: str = field(default=MISSING, metadata={"help": "checkpoint that train.py wrote"})
+    ckpt: str = field(default=SHIPPED, metadata={"help": "RUN/checkpoints/best.ckpt, or shipped: facekp's own weights"})
     format: str = field(default="onnx", metadata={"help": "onnx; onnxruntime and OpenVINO read it"})
     precision: str = field(default="float32", metadata={"help": "float32, or int8 calibrated on training images"})
-    out: str | None = field(default=None, metadata={"help": "file to write; null: beside the checkpoint"})
+    out: str | None = field(
+        default=None, metadata={"help": "file to write; null: beside the checkpoint; of shipped weights, here"}
+    )
     images: int = field(default=128, metadata={"help": "training images that int8 is calibrated on"})
     data: DataConfig = field(default_factory=lambda: DataConfig(root=os.environ.get("FACEKP_DATA")))
 
@@ -115,12 +116,13 @@ def calibration_images(data: DataConfig, count: int) -> list[UInt8Array]:
 
 def main(argv: list[str]) -> None:
     """Write what `argv` asks for."""
-    config = parse_cli(ExportConfig, argv, program="python -m facekp.export", about=__doc__ or "")
-    ckpt = expand(config.ckpt)
+    config = parse_cli(ExportConfig, argv, program="python -m facekp.export", about=f"{__doc__}\n\n{TERMS}")
+    ckpt = locate(config.ckpt)
     net, about = load_network(ckpt)
     size = int(about["size"])
     ending = ONNX_SUFFIX if config.precision == "float32" else f".{config.precision}{ONNX_SUFFIX}"
-    out = expand(config.out) if config.out else ckpt.with_suffix(ending)
+    beside = Path(ckpt.name) if config.ckpt == SHIPPED else ckpt
+    out = expand(config.out) if config.out else beside.with_suffix(ending)
     make_folder(out.parent)
     # First, so that a data set that is missing is told before any work.
     images = calibration_images(replace(config.data, size=size), config.images) if config.precision == "int8" else []

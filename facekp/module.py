@@ -12,7 +12,7 @@ from facekp.checkpoint import KEY, describe
 from facekp.data.dataset import Batch
 from facekp.evaluation import Evaluation
 from facekp.losses import OhemCrossEntropy
-from facekp.models import Network, build_model
+from facekp.models import Network, build_model, fuse
 from facekp.optim import PolySchedule, build_sgd
 
 
@@ -24,7 +24,7 @@ class FaceParsing(pl.LightningModule):
 
     Args:
         model: `name` and settings for `build_model`.
-        loss: settings of `OhemCrossEntropy`.
+        loss: settings of `OhemCrossEntropy`, and `fused`, the weight of the loss of the heads' sum.
         optim: `lr`, `momentum`, `weight_decay`, `head_lr_mult`, `warmup_steps`, `warmup_start`, `power`.
         total_steps: optimiser steps of the whole run.
         size: side in pixels at which images are evaluated; a prediction uses the same.
@@ -46,7 +46,8 @@ class FaceParsing(pl.LightningModule):
         self.save_hyperparameters(logger=False)  # loggers are given the whole configuration
         # Convolutions are faster in channels_last, on CPUs and tensor cores alike.
         self.net: Network = build_model(**model).to(memory_format=torch.channels_last)
-        self.criterion = OhemCrossEntropy(**loss)
+        self.fused = float(loss.get("fused", 0))
+        self.criterion = OhemCrossEntropy(**{name: value for name, value in loss.items() if name != "fused"})
         self.val, self.test = Evaluation(self.criterion), Evaluation(self.criterion)
         if compile:
             self.net.compile()
@@ -58,13 +59,20 @@ class FaceParsing(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
-        losses = [self.criterion(scores, batch["label"]) for scores in self(batch["image"])]
+        maps: tuple[Tensor, ...] = self(batch["image"])
+        losses = [self.criterion(scores, batch["label"]) for scores in maps]
         loss = torch.stack(losses).sum()
         self.log("train/loss", loss.detach(), prog_bar=True)
         parts = zip(self.net.head_names, losses, strict=False)  # fewer where a user keeps the network in eval mode
         self.log_dict({f"train/loss_{name}": part.detach() for name, part in parts})
         self.log("lr", self._learning_rate())
-        return loss
+        if not self.fused:
+            return loss
+        # At the finest map's resolution: the criterion brings the sum to the labels'.
+        summed = self.criterion(fuse(maps, (maps[0].shape[2], maps[0].shape[3])), batch["label"])
+        self.log("train/loss_fused", summed.detach())
+        both: Tensor = loss + self.fused * summed
+        return both
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch."""

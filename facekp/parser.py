@@ -21,6 +21,7 @@ from facekp.models.heads import STRIDE
 from facekp.placing import give_way, place
 from facekp.upsample import Scores, argmax_at, sum_on_grid
 from facekp.views import Scene, View, confirmed, faces_in, score
+from facekp.weights import SHIPPED
 
 Align = Literal["none", "auto"]
 ALIGNS: Final[tuple[str, ...]] = get_args(Align)
@@ -32,7 +33,7 @@ class FaceParser:
     """Parse photos with a trained network.
 
     Args:
-        backend: what runs the network; `from_checkpoint` opens one.
+        backend: what runs the network; `from_checkpoint` opens one. None: the weights that facekp ships, in torch.
         keypoints: how many key points, and which parts are too small.
         detector: what looks for faces with align="auto"; None: OpenCV's cascade.
 
@@ -41,7 +42,8 @@ class FaceParser:
             crop, both.
 
     Example:
-        With random weights, on a drawn face; `FaceParser.from_checkpoint("best.ckpt")` loads what was trained.
+        With random weights, on a drawn face; `FaceParser()` has facekp's own weights, which are for non-commercial
+        research and education only, and `FaceParser.from_checkpoint("best.ckpt")` others.
 
         >>> import torch
         >>> from facekp.backends import TorchBackend
@@ -58,17 +60,17 @@ class FaceParser:
     """
 
     def __init__(
-        self, backend: Backend, keypoints: KeypointConfig | None = None, detector: Detector | None = None
+        self, backend: Backend | None = None, keypoints: KeypointConfig | None = None, detector: Detector | None = None
     ) -> None:
-        self.backend = backend
-        self.size = backend.size
+        self.backend = backend or open_backend()
+        self.size = self.backend.size
         self.keypoints = keypoints or KeypointConfig()
         self.detector = detector or open_detector(HAAR)
 
     @classmethod
     def from_checkpoint(
         cls,
-        path: str | Path,
+        path: str | Path = SHIPPED,
         device: str = "auto",
         backend: str = "auto",
         keypoints: KeypointConfig | None = None,
@@ -77,7 +79,7 @@ class FaceParser:
         """Load a checkpoint that training wrote, or an ONNX file that `facekp.export` made of one.
 
         Args:
-            path: that file.
+            path: that file, or "shipped": the weights that facekp ships.
             device: where torch runs; auto: CUDA where there is one.
             backend: torch, onnx or openvino; auto: by the file's ending.
             keypoints: how many key points, and which parts are too small.

@@ -23,6 +23,7 @@ from facekp.formats.table import CSV
 from facekp.keypoints import KeypointConfig
 from facekp.parser import ALIGNS
 from facekp.smoothing import OneEuroConfig
+from facekp.weights import CKPT_HELP, SHIPPED
 
 EXPORTS = (*PHOTO_FORMATS, *RUN_FORMATS)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
@@ -39,9 +40,7 @@ RESULTS = (MASK, OVERLAY, JSON, SVG, CSV.name, CLIP, LINES)
 class PredictConfig:
     """What to parse, with which network, and where the results go."""
 
-    ckpt: str = field(
-        default=MISSING, metadata={"help": "RUN/checkpoints/best.ckpt, or the .onnx file that facekp.export made of it"}
-    )
+    ckpt: str = field(default=SHIPPED, metadata={"help": CKPT_HELP})
     source: str = field(default=MISSING, metadata={"help": "a photo or video, a folder of them, or a quoted glob"})
     out: str = field(default=MISSING, metadata={"help": "folder for what is written, see docs/output.md"})
     backend: str = field(default="auto", metadata={"help": "torch for .ckpt; onnx or openvino for .onnx; auto"})

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-
-REPOSITORY = Path(__file__).parents[1]
+from runs import REPOSITORY, script, straight, train  # noqa: F401  # fixtures for every test file
 
 
 @pytest.fixture(autouse=True)

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from runs import settings
 from test_models import Constant, on_meta, parameters
-from test_training import settings
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
-from facekp.checkpoint import load_network
 from facekp.config import Config
 from facekp.data.dataset import to_batch
 from facekp.errors import CheckpointError, ConfigError
@@ -22,6 +21,7 @@ from facekp.models.bisenet import AttentionRefinement, FeatureFusion
 from facekp.module import FaceParsing
 from facekp.runlog import RunLog, read_rows
 from facekp.training import build_data, build_module, build_trainer
+from facekp.weights import load_network
 
 PACKAGE = "segmentation_models_pytorch"
 BISENET = {"name": "bisenet", "pretrained": False}

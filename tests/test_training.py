@@ -1,7 +1,6 @@
 """Whole training runs through train.py: its arithmetic, an interruption and resumption, and what a checkpoint holds."""
 
 import copy
-import importlib.util
 import json
 import math
 import pickle
@@ -16,15 +15,13 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-from conftest import REPOSITORY
-from omegaconf import OmegaConf
-from pytorch_lightning.callbacks import Callback
+from runs import STEPS, PowerCutError, changed, logged, settings
 from test_losses import reference
 
 from facekp.attributes import ATTRIBUTES
 from facekp.callbacks import BestCheckpoint
-from facekp.checkpoint import load_network, read_checkpoint
-from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
+from facekp.checkpoint import read_checkpoint
+from facekp.config import OptimConfig
 from facekp.data.dataset import to_batch
 from facekp.errors import CheckpointError, ConfigError, DataError
 from facekp.metrics import ParsingMetrics
@@ -33,96 +30,12 @@ from facekp.module import FaceParsing
 from facekp.resume import Resume, find_resume
 from facekp.runlog import RunLog, read_rows
 from facekp.training import build_data, build_module, build_trainer
-
-STEPS = 8
-VAL_EVERY = 4
-WALL_CLOCK = {"seconds", "train/images_per_second", "train/peak_memory"}  # not the same in two equal runs
-
-
-def settings(root: Path, folder: Path, **trainer: Any) -> Config:
-    """Return the settings of a run of a few steps at 64 pixels on the CPU."""
-    steps = {"max_steps": STEPS, "val_every": VAL_EVERY, "log_every": 1, **trainer}
-    return Config(
-        data=DataConfig(root=str(root), size=64, crop=64, batch_size=4, eval_batch_size=2, workers=0),
-        model={"name": "resnet18", "pretrained": False},
-        optim=OptimConfig(warmup_steps=2, head_lr_mult=2.0),
-        trainer=TrainerConfig(accelerator="cpu", devices=1, precision="32-true", **steps),
-        logger=LoggerConfig(name="csv"),
-        callbacks=CallbacksConfig(progress=False),
-        output_dir=str(folder),
-    )
-
-
-def changed(config: Config, change: dict[str, Any]) -> Config:
-    """Return `config` with `{"optim.lr": ...}` changed."""
-    plain = OmegaConf.structured(config)
-    for name, value in change.items():
-        OmegaConf.update(plain, name, value)
-    return OmegaConf.to_object(plain)
-
-
-class PowerCutError(Exception):
-    """What ends a run in these tests."""
-
-
-class PowerCut(Callback):
-    """End the run before step `step` (0-based)."""
-
-    def __init__(self, step: int, error: type[BaseException]) -> None:
-        self.step, self.error = step, error
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        if trainer.global_step == self.step:
-            raise self.error
-
-
-@pytest.fixture(scope="session")
-def script() -> ModuleType:
-    """Import train.py, which is no module of the package."""
-    spec = importlib.util.spec_from_file_location("train_script", REPOSITORY / "train.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture(scope="session")
-def train(script: ModuleType) -> Callable[..., Path]:
-    """Return a function that runs train.py's `train` in this process, up to a power cut, and returns its folder."""
-
-    def run(config: Config, cut_before: int | None = None, error: type[BaseException] = PowerCutError) -> Path:
-        Path(config.output_dir).mkdir(parents=True, exist_ok=True)
-        with pytest.MonkeyPatch.context() as patch:
-            if cut_before is not None:
-
-                def with_cut(*args: Any) -> pl.Trainer:
-                    trainer = build_trainer(*args)
-                    trainer.callbacks.append(PowerCut(cut_before, error))
-                    return trainer
-
-                patch.setattr(script, "build_trainer", with_cut)
-            script.train(config)
-        return Path(config.output_dir)
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def straight(tiny_root: Path, train: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a run that nothing interrupted."""
-    return train(settings(tiny_root, tmp_path_factory.mktemp("runs") / "straight"))
+from facekp.weights import load_network
 
 
 @pytest.fixture
 def checkpoint(straight: Path) -> Path:
     return straight / "checkpoints" / "last.ckpt"
-
-
-def logged(folder: Path) -> list[dict[str, float]]:
-    """Return the rows of a run's metrics.csv without what a clock measured; nan as None, so that rows compare."""
-    return [
-        {k: None if math.isnan(v) else v for k, v in row.items() if k not in WALL_CLOCK}
-        for row in read_rows(folder / "metrics.csv")
-    ]
 
 
 class TestRun:

@@ -79,7 +79,9 @@ class FaceDataModule(pl.LightningDataModule):
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=world,
         )
-        transform = training_transform(c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip)
+        transform = training_transform(
+            c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip, rotate=c.rotate, degrade=c.degrade
+        )
         dataset = FaceDataset(samples, transform, decode_all(samples, c))
         return self._loader(dataset, stream, c.batch_size // world)
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from facekp.attributes import mirror_table
+from facekp.data.defects import defects, turn
 from facekp.data.view import TrainingView
 
 MEAN = (0.485, 0.456, 0.406)
@@ -59,14 +60,37 @@ class Pipeline(A.Compose):  # type: ignore[misc]  # as above
         self.set_random_state(np.random.default_rng(seed), random.Random(seed))
 
 
-def training_transform(size: int, crop: int, *, scales: Sequence[float], jitter: float, flip: float) -> A.Compose:
-    """Return the training pipeline: resize, colour jitter, mirror, scale, crop; see `TrainingView` for the settings.
+def training_transform(
+    size: int,
+    crop: int,
+    *,
+    scales: Sequence[float],
+    jitter: float,
+    flip: float,
+    rotate: float = 0.0,
+    degrade: float = 0.0,
+) -> A.Compose:
+    """Return the training pipeline: resize, colour jitter, mirror, scale, crop, and where asked for turn and degrade.
+
+    Args:
+        size: side that images are brought to, pixels.
+        crop: as in `TrainingView`.
+        scales: as there.
+        jitter: as there.
+        flip: as there.
+        rotate: largest angle that a crop is turned by, degrees.
+        degrade: share of the crops that get a defect, see `defects`.
 
     Returns:
         A pipeline from `image` (H, W, 3) uint8 RGB and `mask` (H, W) uint8 to `image` (crop, crop, 3) uint8 and `mask`
         (crop, crop) uint8, 255 where nothing is known.
     """
-    return Pipeline([_resize(size), TrainingView(crop, scales=scales, jitter=jitter, flip=flip)])
+    steps = [_resize(size), TrainingView(crop, scales=scales, jitter=jitter, flip=flip)]
+    if rotate:
+        steps.append(turn(rotate))
+    if degrade:
+        steps.append(defects(degrade))
+    return Pipeline(steps)
 
 
 def evaluation_transform(size: int) -> A.Compose:

@@ -20,6 +20,7 @@ from facekp.folder import make_folder, replacing
 from facekp.images import read_image
 from facekp.keypoints import KeypointConfig
 from facekp.parser import ALIGNS, FaceParser
+from facekp.weights import CKPT_HELP, SHIPPED, TERMS
 
 FORMATS = ("png", "svg", "pdf")
 # Otherwise a file would say when it was made, and be another each time.
@@ -30,9 +31,7 @@ UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 class FiguresConfig:
     """Which network, which photo, and how the figures are written."""
 
-    ckpt: str = field(
-        default=MISSING, metadata={"help": "RUN/checkpoints/best.ckpt, or the .onnx file that facekp.export made of it"}
-    )
+    ckpt: str = field(default=SHIPPED, metadata={"help": CKPT_HELP})
     source: str = field(default=MISSING, metadata={"help": "a photo"})
     out: str = field(
         default=MISSING, metadata={"help": "folder for NAME.CLASS.heads.png, NAME.CLASS.surface.png, NAME.points.png"}
@@ -73,7 +72,7 @@ def save(figure: Figure, path: Path, dpi: int) -> None:
 
 def main(argv: list[str]) -> None:
     """Write the figures that `argv` asks for."""
-    config = parse_cli(FiguresConfig, argv, program="python -m facekp.figures", about=__doc__ or "")
+    config = parse_cli(FiguresConfig, argv, program="python -m facekp.figures", about=f"{__doc__}\n\n{TERMS}")
     photo = expand(config.source)
     image = read_image(photo)
     landmarks = read_landmarks(expand(config.landmarks), photo) if config.landmarks else None

@@ -1,0 +1,130 @@
+"""Networks out of files: a checkpoint of training, or weights alone, such as those that facekp ships."""
+
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from facekp.checkpoint import KEY, NET_PREFIX, read_checkpoint, require_readable
+from facekp.config import expand
+from facekp.errors import CheckpointError, ConfigError
+from facekp.folder import make_folder, replacing
+from facekp.models import build_without_weights
+
+SHIPPED: Final = "shipped"
+"""What stands for facekp's own weights wherever a checkpoint is named."""
+WEIGHTS = Path(__file__).parent / "shipped" / "resnet18.safetensors"
+SAFETENSORS = ".safetensors"
+TERMS: Final = (
+    "The weights that facekp ships (ckpt=shipped) were trained on CelebAMask-HQ: for non-commercial research and\n"
+    "education only; facekp/shipped/TERMS.md."
+)
+CKPT_HELP: Final = (
+    "RUN/checkpoints/best.ckpt, the .onnx file that facekp.export made of it, or shipped: facekp's own weights"
+)
+
+
+def locate(path: str | Path) -> Path:
+    """Return the path of a checkpoint, with "shipped", `~` and environment variables resolved."""
+    return WEIGHTS if str(path) == SHIPPED else expand(str(path))
+
+
+def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """Rebuild the network of a checkpoint, in evaluation mode on the CPU.
+
+    Args:
+        path: what `train.py` or `facekp.release` wrote, or "shipped".
+
+    Returns:
+        The network, and the checkpoint's description (see `describe`).
+
+    Raises:
+        CheckpointError: see `read_checkpoint`, or weights that do not fit the network.
+    """
+    weights, about = _open(path)
+    try:
+        net = build_without_weights(**about["model"])
+        net.load_state_dict(weights)
+    except (ConfigError, KeyError, TypeError, RuntimeError) as error:
+        raise CheckpointError(
+            f"checkpoint '{path}': its weights or settings do not fit this version's networks "
+            f"({str(error).splitlines()[0]})"
+        ) from error
+    return net.eval(), about
+
+
+def begin_with(net: nn.Module, path: str | Path) -> None:
+    """Give a network the weights of a checkpoint of the same network.
+
+    Args:
+        net: a network of `facekp.models`.
+        path: as of `load_network`.
+
+    Raises:
+        CheckpointError: see `read_checkpoint`.
+        ConfigError: weights of another network.
+    """
+    weights, about = _open(path)
+    try:
+        net.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ConfigError(
+            f"init is '{path}', which holds a network of {about['model']}: take the same model, or leave init"
+        ) from error
+
+
+def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Open weights alone: NAME.safetensors, which `facekp.release` writes, with its description in NAME.json.
+
+    Returns:
+        The network's tensors, float32, and the description.
+
+    Raises:
+        CheckpointError: no such file, none of facekp's, or a damaged one.
+    """
+    path = Path(path)
+    beside = path.with_suffix(".json")
+    for part in (path, beside):
+        if not part.is_file():
+            raise CheckpointError(
+                f"checkpoint '{part}': no such file; `python -m facekp.release` writes both of a pair"
+            )
+    try:
+        about = json.loads(beside.read_text(encoding="utf-8"))
+        # float32: what a network computes in on a CPU is chosen later (facekp/deploy.py).
+        weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
+    except (ValueError, SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"checkpoint '{path}': it or its .json cannot be read ({error}); copy or install it again"
+        ) from error
+    if not isinstance(about, dict):
+        raise CheckpointError(f"checkpoint '{beside}': facekp did not write it; `python -m facekp.release` does")
+    require_readable(path, about)
+    return weights, about
+
+
+def write_weights(net: nn.Module, about: dict[str, Any], path: Path) -> None:
+    """Write a network's weights as NAME.safetensors, and their description as NAME.json, which `read_weights` reads.
+
+    Matrices are stored in float16, which rounds to one part in two thousand; all else (batch-norm) as it is.
+    """
+    state = net.state_dict().items()
+    small = {k: (v.half() if v.is_floating_point() and v.ndim > 1 else v).contiguous() for k, v in state}
+    make_folder(path.parent)
+    with replacing(path) as part:
+        save_file(small, part)
+    with replacing(path.with_suffix(".json")) as part:
+        part.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def _open(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return a checkpoint's weights and description."""
+    path = locate(path)
+    if path.suffix == SAFETENSORS:
+        return read_weights(path)
+    content = read_checkpoint(path)
+    state = content["state_dict"].items()
+    return {k.removeprefix(NET_PREFIX): v for k, v in state if k.startswith(NET_PREFIX)}, content[KEY]

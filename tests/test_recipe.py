@@ -1,0 +1,151 @@
+"""What a longer recipe adds to a run: weights to begin with, the loss of the heads' sum, averaged weights."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+from runs import PowerCutError, changed, logged, settings
+from test_losses import reference
+
+from facekp import training
+from facekp.checkpoint import read_checkpoint
+from facekp.config import OptimConfig
+from facekp.data.dataset import to_batch
+from facekp.errors import ConfigError
+from facekp.models import build_model, fuse
+from facekp.module import FaceParsing
+from facekp.training import build_data
+from facekp.weights import begin_with, load_network, write_weights
+
+OPTIM = {key: getattr(OptimConfig(), key) for key in OptimConfig.__dataclass_fields__}
+TRAIN = Callable[..., Path]
+
+
+class TestInit:
+    def test_begins_with_those_weights(self, tiny_root: Path, straight: Path, train: TRAIN, tmp_path: Path) -> None:
+        # A rate so small that nothing is learnt in one step: batch-norm's statistics alone move.
+        ckpt = straight / "checkpoints" / "last.ckpt"
+        config = changed(
+            settings(tiny_root, tmp_path / "begun", max_steps=1), {"init": str(ckpt), "optim.warmup_start": 1e-30}
+        )
+        begun = read_checkpoint(train(config) / "checkpoints" / "last.ckpt")["state_dict"]
+        wanted = read_checkpoint(ckpt)["state_dict"]
+        learnt = [name for name, _ in FaceParsing(config.model, {}, OPTIM, 1, 64).named_parameters()]
+        assert all(torch.equal(begun[name], wanted[name]) for name in learnt)
+
+    def test_a_resumed_run_goes_on_with_its_own(
+        self, tiny_root: Path, straight: Path, train: TRAIN, tmp_path: Path
+    ) -> None:
+        change = {"init": str(straight / "checkpoints" / "last.ckpt")}
+        whole = train(changed(settings(tiny_root, tmp_path / "whole"), change))
+        cut = changed(settings(tiny_root, tmp_path / "cut"), change)
+        with pytest.raises(PowerCutError):
+            train(cut, cut_before=6)
+        train(cut)
+        got, want = (read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("cut", "whole"))
+        assert all(torch.equal(got["state_dict"][name], tensor) for name, tensor in want["state_dict"].items())
+        assert logged(tmp_path / "cut") == logged(whole)
+
+    def test_another_network_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "net.safetensors"
+        write_weights(build_model("resnet18"), _about(), path)
+        with pytest.raises(ConfigError, match=r"init is '.*net.safetensors', which holds a network of .*resnet18"):
+            begin_with(build_model("bisenet"), path)
+
+
+def _about() -> dict[str, Any]:
+    from facekp.checkpoint import describe
+
+    return describe({"name": "resnet18"}, 64)
+
+
+class TestFusedLoss:
+    def test_is_added_with_its_weight(self, tiny_root: Path, tmp_path: Path) -> None:
+        module = FaceParsing({"name": "resnet18"}, {"threshold": 0.7, "fused": 0.5}, OPTIM, 1, 64).train()
+        data = build_data(settings(tiny_root, tmp_path))
+        data.setup("fit")
+        batch = to_batch(next(iter(data.train_dataloader())))
+        logs: dict[str, Any] = {}
+        module.log = lambda name, value, **_: logs.update({name: value})
+        module.log_dict = logs.update
+        module._learning_rate = lambda: 0.0
+        loss = module.training_step(batch, 0)
+        scores = module.net(batch["image"])
+        heads = sum(reference(s, batch["label"]) for s in scores)
+        # Eight by eight scores at stride 8 of 64 pixels.
+        summed = reference(fuse(scores, (8, 8)), batch["label"])
+        assert logs["train/loss"].item() == pytest.approx(heads.item(), rel=1e-5)
+        assert logs["train/loss_fused"].item() == pytest.approx(summed.item(), rel=1e-5)
+        assert loss.item() == pytest.approx((heads + 0.5 * summed).item(), rel=1e-5)
+
+    def test_evaluation_stays_that_of_the_heads(self, tiny_root: Path, train: TRAIN, tmp_path: Path) -> None:
+        change = {"loss.fused": 1.0, "optim.lr": 1e-20, "optim.warmup_steps": 0}
+        folder = train(changed(settings(tiny_root, tmp_path / "fused", max_steps=1), change))
+        plain = train(changed(settings(tiny_root, tmp_path / "plain", max_steps=1), change | {"loss.fused": 0.0}))
+        assert logged(folder)[0]["val/loss"] == logged(plain)[0]["val/loss"]
+
+
+class Weights(Callback):
+    """Keep the weights after every step."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, torch.Tensor]] = []
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
+        self.seen.append({name: tensor.clone() for name, tensor in module.state_dict().items()})
+
+
+class TestAverage:
+    DECAY = 0.75
+
+    def test_is_the_moving_average_of_the_weights(
+        self, tiny_root: Path, script: Any, train: TRAIN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        weights = Weights()
+        build = training.build_trainer
+
+        def watched(*args: Any) -> pl.Trainer:
+            trainer = build(*args)
+            trainer.callbacks.insert(0, weights)
+            return trainer
+
+        monkeypatch.setattr(script, "build_trainer", watched)
+        config = changed(settings(tiny_root, tmp_path / "ema", max_steps=3, val_every=3), {"optim.ema": self.DECAY})
+        folder = tmp_path / "ema"
+        folder.mkdir()
+        script.train(config)
+        kept = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
+        first, second, third = weights.seen
+        for name in ("net.stem.0.conv.weight", "net.heads.0.4.bias", "net.layer4.1.bn2.running_mean"):
+            wanted = first[name]
+            for now in (second[name], third[name]):
+                wanted = self.DECAY * wanted + (1 - self.DECAY) * now
+            assert not torch.allclose(wanted, third[name], rtol=1e-3)
+            torch.testing.assert_close(kept[name], wanted)
+        # It is what was validated and tested, too.
+        rows = logged(folder)
+        net, _ = load_network(folder / "checkpoints" / "best.ckpt")
+        data = build_data(config)
+        data.setup("test")
+        losses = [
+            sum(reference(s, batch["label"]) for s in net(batch["image"])).item()
+            for batch in map(to_batch, data.test_dataloader())
+        ]
+        assert rows[-1]["test/loss"] == pytest.approx(losses[0], rel=1e-4)  # two images, one batch
+        assert json.loads((folder / "metrics.json").read_text())["settings"]["optim"]["ema"] == self.DECAY
+
+    def test_goes_on_after_a_power_cut(self, tiny_root: Path, train: TRAIN, tmp_path: Path) -> None:
+        whole, cut = (changed(settings(tiny_root, tmp_path / n), {"optim.ema": self.DECAY}) for n in ("whole", "cut"))
+        train(whole)
+        with pytest.raises(PowerCutError):
+            train(cut, cut_before=6)
+        train(cut)
+        got, want = (read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("cut", "whole"))
+        for part in ("state_dict", "current_model_state"):
+            assert all(torch.equal(got[part][name], tensor) for name, tensor in want[part].items()), part
+        assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
