@@ -45,7 +45,7 @@ bench-gpu: $(INSTALLED) ## the same on a CUDA GPU: benchmarks/results-cuda.json
 bench-data: $(INSTALLED) ## loading of images beside others' loaders, on $$FACEKP_DATA or drawn faces: benchmarks/results-data.json
 	$(BIN)/python -m benchmarks only=loader device=cpu out=benchmarks/results-data.json $(if $(FACEKP_DATA),root='$(FACEKP_DATA)')
 
-bench-scaling: $(INSTALLED) ## time and memory by batch and size: benchmarks/scaling.json, docs/scaling.png
+bench-scaling: $(INSTALLED) ## time and memory by batch, size and faces: benchmarks/scaling.json, docs/scaling.png
 	$(BIN)/python -m benchmarks.scaling
 
 format: $(INSTALLED) ## let ruff put the code in order

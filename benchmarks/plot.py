@@ -5,12 +5,17 @@ from typing import Any
 
 from facekp.errors import ConfigError
 
-AXES = {"batch": "images in a batch, at {fixed} pixels", "size": "side of an image in pixels, {fixed} at a time"}
+AXES = {
+    "batch": "images in a batch, at {size} pixels",
+    "size": "side of an image in pixels, {batch} at a time",
+    "faces": "faces found in a photo of {photo} pixels, each at {size}",
+}
+"""Labels of the sweeps' axes; what they name in braces is the same at all points."""
 COLOURS = {"training step": "tab:blue", "prediction": "tab:orange"}
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    """Draw time and memory against batch and size, four panels with logarithmic axes.
+    """Draw time and memory against batch, size and faces, six panels with logarithmic axes.
 
     Args:
         results: the content of `scaling.json`.
@@ -23,8 +28,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ConfigError("matplotlib is not installed: pip install 'facekp[bench]'") from error
-    figure = Figure(figsize=(10, 7.5), layout="constrained")
-    panels = figure.subplots(2, 2, sharex="col", sharey="row")
+    figure = Figure(figsize=(14, 7.5), layout="constrained")
+    panels = figure.subplots(2, len(AXES), sharex="col", sharey="row")
     for column, axis in enumerate(AXES):
         for row, (key, unit) in enumerate((("seconds", "seconds a call"), ("memory", "extra peak memory, MiB"))):
             _draw_panel(panels[row, column], results["points"], axis, key)
@@ -36,7 +41,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
 
 def _draw_panel(panel: Any, points: list[dict[str, Any]], axis: str, key: str) -> None:
-    points = [p for p in points if p["sweep"] == axis and not p["skipped"]]
+    swept = [p for p in points if p["sweep"] == axis]
+    points = [p for p in swept if not p["skipped"]]
     for task, colour in COLOURS.items():
         line = [p for p in points if p["task"] == task]
         at = [p[axis] for p in line]
@@ -49,5 +55,4 @@ def _draw_panel(panel: Any, points: list[dict[str, Any]], axis: str, key: str) -
     panel.set_xticks([], minor=True)
     panel.yaxis.set_major_formatter("{x:g}")
     panel.grid(alpha=0.3)
-    fixed = {p["size" if axis == "batch" else "batch"] for p in points}
-    panel.set_xlabel(AXES[axis].format(fixed=", ".join(map(str, sorted(fixed)))))
+    panel.set_xlabel(AXES[axis].format(**swept[0]))

@@ -1,30 +1,25 @@
-"""How time and memory grow with the batch and the images' size: `python -m benchmarks.scaling`."""
+"""How time and memory grow with the batch, the images' size and their faces: `python -m benchmarks.scaling`."""
 
 import json
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.__main__ import choose_device
-from benchmarks.harness import Bench, DType, alternate
+from benchmarks.harness import Bench, alternate
 from benchmarks.limits import least_seconds, measure_rates
+from benchmarks.loads import FORWARD_PASSES, QUICK_SWEEPS, SWEEPS, TASKS, Load, Prepare
 from benchmarks.memory import peak_memory
 from benchmarks.plot import draw
-from benchmarks.predict import drawn_scores
 from benchmarks.results import describe
-from benchmarks.step import Way
-from benchmarks.step import prepare as prepare_step
-from benchmarks.timing import Call
-from facekp.backends import TorchBackend
 from facekp.cli import parse_cli
 from facekp.config import expand, require
 from facekp.errors import one_line_errors
@@ -32,42 +27,18 @@ from facekp.folder import make_folder, replacing
 from facekp.machine import MIB, keep_freed_memory
 from facekp.models import build_model
 from facekp.models.cost import multiply_adds
-from facekp.parser import FaceParser
 
 REPEATS = 3
 OUT, PLOT = "benchmarks/scaling.json", "docs/scaling.png"
-Prepare = Callable[[DType, int, int, torch.device], Call]
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """Values of one of `batch` and `size`, the other being fixed."""
-
-    batch: tuple[int, ...]
-    size: tuple[int, ...]
-
-    def points(self) -> list[tuple[int, int]]:
-        """Return every (batch, size), smallest first."""
-        return [(batch, size) for batch in self.batch for size in self.size]
-
-
-# Faces per image comes in here as a third sweep, once one image can be parsed face by face.
-SWEEPS = {
-    "batch": Sweep(batch=(1, 2, 4, 8, 16, 32), size=(448,)),
-    "size": Sweep(batch=(4,), size=(224, 320, 448, 640, 832, 1024)),
-}
-QUICK_SWEEPS = {"batch": Sweep(batch=(1, 2), size=(64,)), "size": Sweep(batch=(2,), size=(64, 96))}
-
-
-@dataclass(frozen=True)
-class Point:
-    """One measured point, or one that was left out: then `skipped` says why, and there are no figures.
+@dataclass(frozen=True, kw_only=True)
+class Point(Load):
+    """A load that was measured, or one that was left out: then `skipped` says why, and there are no figures.
 
     Attributes:
         sweep: a key of `SWEEPS`.
-        task: a key of `TASKS`.
-        batch: images at a time.
-        size: their side, pixels.
+        task: a key of `TASKS` there.
         seconds: median of a few runs.
         memory: extra peak memory of one call, MiB.
         limit: least seconds, by this machine's convolution rate.
@@ -76,56 +47,28 @@ class Point:
 
     sweep: str
     task: str
-    batch: int
-    size: int
     seconds: float | None = None
     memory: float | None = None
     limit: float | None = None
     skipped: str = ""
 
 
-def prepare_training(dtype: DType, batch: int, size: int, device: torch.device) -> Call:
-    """Return a call that takes one training step."""
-    return prepare_step(Way("resnet18", dtype), batch, size, device)
-
-
-def prepare_prediction(dtype: DType, batch: int, size: int, device: torch.device) -> Call:
-    """Return a call that gives the masks and key points of a batch of photos, as `FaceParser` does in torch."""
-    backend = TorchBackend(build_model("resnet18"), size, device, dtype)
-    parser = FaceParser(backend)
-    photos = np.random.default_rng(0).integers(0, 256, (batch, size, size, 3), dtype=np.uint8)
-    scores = drawn_scores(size)  # not the network's own: see benchmarks.predict.Drawn
-
-    def call() -> None:
-        backend(photos)
-        for _ in photos:
-            parser.face(scores, (size, size))
-
-    return call
-
-
-TASKS: dict[str, Prepare] = {"training step": prepare_training, "prediction": prepare_prediction}
-FORWARD_PASSES = {"training step": 3, "prediction": 1}
-"""Multiply-adds of a task over those of a forward pass; a backward pass is two forward ones."""
-
-
 def measure(bench: Bench, *, seconds: float, memory: float) -> Iterator[Point]:
     """Yield every point of every sweep; those that would exceed `seconds` a call or `memory` MiB are left out."""
-    dtype = bench.dtypes[-1]
-    for sweep, values in (QUICK_SWEEPS if bench.quick else SWEEPS).items():
-        for task in TASKS:
+    for sweep, loads in (QUICK_SWEEPS if bench.quick else SWEEPS).items():
+        for task, prepare in TASKS[sweep].items():
             tried: Point | None = None
-            for batch, size in values.points():
-                reason = _excess(tried, batch * size**2, seconds, memory) if tried else ""
-                point = Point(sweep, task, batch, size, skipped=reason)
+            for load in loads:
+                reason = _excess(tried, load, seconds, memory) if tried else ""
+                point = Point(**asdict(load), sweep=sweep, task=task, skipped=reason)
                 if not reason:
-                    point = tried = _measure_point(point, dtype, bench, memory)
+                    point = tried = _measure_point(point, prepare, bench, memory)
                 yield point
 
 
-def _excess(last: Point, pixels: int, seconds: float, memory: float) -> str:
-    """Say what a point of `pixels` would exceed, if time and memory grow from the last one with the pixels, or ""."""
-    growth = pixels / (last.batch * last.size**2)
+def _excess(last: Point, load: Load, seconds: float, memory: float) -> str:
+    """Say what a load would exceed, if time and memory grow from the last one's as fast as the pixels, or ""."""
+    growth = load.pixels / last.pixels
     if last.memory is None:
         return last.skipped
     if last.memory * growth > memory:
@@ -135,19 +78,20 @@ def _excess(last: Point, pixels: int, seconds: float, memory: float) -> str:
     return ""
 
 
-def _measure_point(point: Point, dtype: DType, bench: Bench, memory: float) -> Point:
-    prepare = partial(TASKS[point.task], dtype, point.batch, point.size, bench.device)
-    where = (point.sweep, point.task, point.batch, point.size)
+def _measure_point(point: Point, prepare: Prepare, bench: Bench, memory: float) -> Point:
+    dtype = bench.dtypes[-1]
+    prepared = partial(prepare, dtype, point, bench.device)
     try:
         # First, in a process of its own: should it be too much, this one goes on.
-        extra = peak_memory(prepare, bench.device)
+        extra = peak_memory(prepared, bench.device)
     except (BrokenProcessPool, torch.cuda.OutOfMemoryError):
-        return Point(*where, skipped="ran out of memory")
+        return replace(point, skipped="ran out of memory")
     if extra > memory:
-        return Point(*where, memory=extra, skipped=f"takes {extra:.0f} MiB of the {memory:.0f} allowed")
-    runs = alternate(prepare(), None, bench, repeats=REPEATS)[0]
-    flops = 2 * _multiply_adds(point.size) * point.batch * FORWARD_PASSES[point.task]
-    return Point(*where, statistics.median(runs), extra, least_seconds(flops, bench.rates.convolution[dtype]))
+        return replace(point, memory=extra, skipped=f"takes {extra:.0f} MiB of the {memory:.0f} allowed")
+    runs = alternate(prepared(), None, bench, repeats=REPEATS)[0]
+    flops = 2 * _multiply_adds(point.size) * point.views * FORWARD_PASSES[point.task]
+    limit = least_seconds(flops, bench.rates.convolution[dtype])
+    return replace(point, seconds=statistics.median(runs), memory=extra, limit=limit)
 
 
 def _multiply_adds(size: int) -> int:
@@ -193,7 +137,7 @@ def main(argv: Sequence[str]) -> None:
     points = []
     for point in measure(bench, seconds=settings.seconds, memory=settings.memory or half_of_memory(device)):
         figures = point.skipped or f"{point.seconds:.3g} s, {point.memory:.0f} MiB"
-        print(f"{point.task}, batch {point.batch}, {point.size} pixels: {figures}", file=sys.stderr)
+        print(f"{point.task}, {point}: {figures}", file=sys.stderr)
         points.append(point)
     results: dict[str, Any] = describe(bench, []) | {"dtype": bench.dtypes[-1], "points": [asdict(p) for p in points]}
     del results["rows"]

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 import benchmarks.__main__
+import benchmarks.crowd
 import benchmarks.scaling
 import benchmarks.step
 import benchmarks.timing
@@ -25,6 +26,7 @@ from benchmarks import limits, loader, loader_peers
 from benchmarks.__main__ import GROUPS, Settings, measure
 from benchmarks.harness import Bench, alternate, make_row
 from benchmarks.limits import Rates
+from benchmarks.loads import QUICK_SWEEPS, Load, prepare_search
 from benchmarks.loss import SHARES
 from benchmarks.memory import peak_memory
 from benchmarks.peers import PeerMissingError, SortOhem, TopkOhem
@@ -325,6 +327,40 @@ class TestLoader:
         assert torch.get_num_threads() == 2
 
 
+class Unheard:
+    """A network whose answers nobody reads, and which counts the images that it sees."""
+
+    size, batch, streams = 448, 3, 1
+    seen = 0
+
+    def __call__(self, images: np.ndarray) -> list[np.ndarray]:
+        assert images.shape[1:] == (448, 448, 3)
+        self.seen += len(images)
+        return []
+
+
+class TestCrowd:
+    @pytest.mark.parametrize("faces", [1, 2, 16])
+    def test_every_face_comes_out_where_it_is_and_was_looked_at_twice(self, faces: int) -> None:
+        network = Unheard()
+        found = benchmarks.crowd.prepare_crowd(network, faces, 1024)()
+        assert network.seen == 1 + 2 * faces == Load(1, 448, faces).views
+        # Row by row on a grid of 4 x 4, so each in a square of 256 pixels of its own.
+        noses = [face.keypoints["nose"].mean(0) // 256 for face in found]
+        assert sorted((row, column) for column, row in noses) == [divmod(number, 4) for number in range(faces)]
+        assert {face.mask.shape for face in found} == {(1024, 1024)}
+
+    def test_a_face_that_is_not_found_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        place = benchmarks.crowd.place_faces
+        monkeypatch.setattr(benchmarks.crowd, "place_faces", lambda faces, side: place(faces - 1, side))
+        with pytest.raises(RuntimeError, match="1 faces came out of a photo of 2"):
+            benchmarks.crowd.prepare_crowd(Unheard(), 2, 1024)()
+
+    @pytest.mark.parametrize("load", QUICK_SWEEPS["faces"], ids=str)
+    def test_a_quick_run_finds_them_too(self, load: Load) -> None:
+        assert len(prepare_search("float32", load, CPU)()) == load.faces
+
+
 class TestScaling:
     @pytest.fixture
     def points(self, monkeypatch: pytest.MonkeyPatch) -> list[Point]:
@@ -332,8 +368,8 @@ class TestScaling:
         return self.measure(monkeypatch, seconds=60, memory=2000)
 
     def measure(self, monkeypatch: pytest.MonkeyPatch, *, seconds: float, memory: float) -> list[Point]:
-        def pretend(point: Point, dtype: str, bench: Bench, memory: float) -> Point:
-            megapixels = point.batch * point.size**2 / 1e6
+        def pretend(point: Point, prepare: object, bench: Bench, memory: float) -> Point:
+            megapixels = self.megapixels(point)
             if megapixels > 5:
                 return dataclasses.replace(point, skipped="ran out of memory")
             return dataclasses.replace(point, seconds=megapixels, memory=1000 * megapixels, limit=0.1)
@@ -341,36 +377,81 @@ class TestScaling:
         monkeypatch.setattr(benchmarks.scaling, "_measure_point", pretend)
         return list(benchmarks.scaling.measure(Bench(CPU, RATES), seconds=seconds, memory=memory))
 
+    def megapixels(self, point: Point) -> float:
+        return point.batch * (1 + 2 * point.faces) * point.size**2 / 1e6
+
+    def test_one_thing_changes_in_a_sweep(self, points: list[Point]) -> None:
+        assert len(points) == 2 * (6 + 6) + 5  # no training step looks for faces
+        swept: dict[tuple[str, str], list[Load]] = {}
+        for p in points:
+            swept.setdefault((p.sweep, p.task), []).append(Load(p.batch, p.size, p.faces, p.photo))
+        for task in ("training step", "prediction"):
+            assert swept["batch", task] == [Load(n, 448) for n in (1, 2, 4, 8, 16, 32)]
+            assert swept["size", task] == [Load(4, n) for n in (224, 320, 448, 640, 832, 1024)]
+        assert swept["faces", "prediction"] == [Load(1, 448, n, photo=1024) for n in (1, 2, 4, 8, 16)]
+
+    @pytest.mark.parametrize(
+        ("task", "load", "passes"),
+        [
+            ("training step", Load(2, 448), 6),
+            ("prediction", Load(2, 448), 2),
+            ("prediction", Load(1, 448, 8, 1024), 17),
+        ],
+    )
+    def test_the_limit_counts_every_pass(
+        self, monkeypatch: pytest.MonkeyPatch, task: str, load: Load, passes: int
+    ) -> None:
+        monkeypatch.setattr(benchmarks.scaling, "peak_memory", lambda prepare, device: 7.0)
+        point = Point(**dataclasses.asdict(load), sweep="", task=task)
+        measured = benchmarks.scaling._measure_point(point, lambda *_: lambda: None, tiny_bench(), memory=8)
+        # 8.01 G multiply-adds a pass, at 50 GFLOP/s
+        assert measured.limit == pytest.approx(passes * 2 * 8.01 / 50, rel=1e-3)
+        assert (measured.memory, measured.skipped) == (7.0, "")
+
     def test_points_beyond_the_memory_are_left_out(self, points: list[Point]) -> None:
-        assert len(points) == 2 * (6 + 6)
         for point in points:
-            megapixels = point.batch * point.size**2 / 1e6
+            megapixels = self.megapixels(point)
             assert (point.seconds is None) == (megapixels > 2)
             assert point.skipped == (f"would take about {1000 * megapixels:.0f} MiB of the 2000 allowed"
                                      if megapixels > 2 else "")  # fmt: skip
 
     def test_points_beyond_the_time_are_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:
         points = self.measure(monkeypatch, seconds=3, memory=1e6)
-        skipped = {(p.batch, p.size): p.skipped for p in points if p.skipped}
+        skipped = {(p.batch, p.size, p.faces): p.skipped for p in points if p.skipped}
         assert skipped == {
-            (16, 448): "would take about 3 s of the 3 allowed",
-            (32, 448): "would take about 6 s of the 3 allowed",
-            (4, 1024): "would take about 4 s of the 3 allowed",
+            (16, 448, 0): "would take about 3 s of the 3 allowed",
+            (32, 448, 0): "would take about 6 s of the 3 allowed",
+            (4, 1024, 0): "would take about 4 s of the 3 allowed",
+            (1, 448, 8): "would take about 3 s of the 3 allowed",
+            (1, 448, 16): "would take about 7 s of the 3 allowed",
         }
 
     def test_after_one_that_ran_out_of_memory_none_is_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(benchmarks.scaling.SWEEPS, "batch", benchmarks.scaling.Sweep((32, 64, 1), (448,)))
+        monkeypatch.setitem(benchmarks.scaling.SWEEPS, "batch", [Load(batch, 448) for batch in (32, 64, 1)])
         points = [p for p in self.measure(monkeypatch, seconds=60, memory=1e6) if p.sweep == "batch"]
         assert [p.skipped for p in points] == ["ran out of memory"] * 6
 
-    def test_plot(self, points: list[Point], tmp_path: Path) -> None:
+    def test_plot(self, points: list[Point], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.importorskip("matplotlib")
+        from matplotlib.figure import Figure
         from matplotlib.image import imread
 
+        figures, save = [], Figure.savefig
+        monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k)))
         results = describe(Bench(CPU, RATES), []) | {"dtype": "float32", "points": [vars(point) for point in points]}
         benchmarks.scaling.draw(results, tmp_path / "scaling.png")
         height, width, _ = imread(tmp_path / "scaling.png").shape
         assert min(height, width) > 600
+        panels = figures[0].axes
+        assert [panel.get_xlabel() for panel in panels[:3]] == [
+            "images in a batch, at 448 pixels",
+            "side of an image in pixels, 4 at a time",
+            "faces found in a photo of 1024 pixels, each at 448",
+        ]
+        # More than four faces are beyond the memory.
+        assert panels[5].lines[1].get_xydata().tolist() == [
+            [n, pytest.approx(1000 * 448**2 / 1e6 * (1 + 2 * n))] for n in (1, 2, 4)
+        ]
 
     def test_a_quick_run_replaces_nothing(self) -> None:
         settings = benchmarks.scaling.Settings(quick=True)
