@@ -22,7 +22,9 @@ demo: $(INSTALLED) ## draw faces, train on them, score, predict on others: under
 		data.source=synthetic data.size=160 data.cache=demo/data split=test out=demo/metrics.json
 	$(BIN)/python -m facekp.data.synthetic out=demo/new-faces train=0 val=0 test=8 seed=1000
 	$(BIN)/python predict.py ckpt=demo/run/checkpoints/best.ckpt source=demo/new-faces/CelebA-HQ-img out=demo/pictures align=none
+	$(BIN)/python predict.py source=docs/astronaut.jpg out=demo/portrait
 	@echo "Masks, overlays and key points of faces that the network never saw: demo/pictures/"
+	@echo "and of a photo, by the weights that facekp ships: demo/portrait/"
 
 test: lint types unit ## lint, types, tests and doctests
 

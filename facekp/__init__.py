@@ -1,8 +1,8 @@
 """Masks and key points of every attribute of a face.
 
 >>> from facekp import FaceParser
->>> face, = FaceParser.from_checkpoint("best.ckpt")("photo.jpg")  # doctest: +SKIP
->>> face.keypoints["nose"]  # doctest: +SKIP
+>>> faces = FaceParser()("photo.jpg", align="auto")  # doctest: +SKIP
+>>> faces[0].keypoints["nose"]  # doctest: +SKIP
 """
 
 import os
