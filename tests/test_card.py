@@ -25,7 +25,7 @@ from benchmarks.card.labelled import (
     uneven_light,
 )
 from benchmarks.card.passes import Parsed, count_images, score
-from benchmarks.card.report import groups_table, report_group, report_worst
+from benchmarks.card.report import count_shared, groups_table, report_group, report_worst
 from benchmarks.card.sheets import LINE, SMALL, Shown, draw_image, draw_sheets
 from benchmarks.card.worst import class_f1, image_scores, lost_classes, rank
 from facekp.attributes import ATTRIBUTES, PALETTE
@@ -149,6 +149,11 @@ class TestGroups:
         placed = BY_NAME["dark_face"].place(np.array([math.nan, math.nan]))
         assert not placed.inside.any()
         assert not placed.others.any()
+
+    def test_what_groups_share(self) -> None:
+        members = {"a": [1, 1, 0, 1], "b": [0, 1, 0, 1], "c": [0, 0, 1, 0]}
+        placed = [Group(name, "", float, some).place(np.array(own, float)) for name, own in members.items()]
+        assert count_shared(placed) == {"a": {"b": 2}, "b": {"a": 2}, "c": {}}
 
     def test_names_are_told_apart(self) -> None:
         assert len(BY_NAME) == len(GROUPS)
@@ -417,6 +422,7 @@ def test_from_end_to_end(faces: Path, checkpoint: Path, tmp_path: Path, capsys: 
         counted = [f1[name] for name in earring["classes"] if name != "background"]
         assert earring["mean_f1"][side] == pytest.approx(np.mean(counted), abs=1e-5)
     assert groups["glasses"]["mean_f1"] is None
+    assert set(card["shared"]) == set(groups)
     assert groups["dark_face"]["images"] == 2
 
     images = card["worst"]["images"]

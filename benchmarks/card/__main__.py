@@ -23,7 +23,7 @@ from omegaconf import MISSING
 from benchmarks.card.contrast import FEWEST, FEWEST_WITH
 from benchmarks.card.groups import place_all
 from benchmarks.card.passes import Network, Parsed, count_images, parse, score
-from benchmarks.card.report import groups_table, report_group, report_worst, scores_table, worst_lines
+from benchmarks.card.report import count_shared, groups_table, report_group, report_worst, scores_table, worst_lines
 from benchmarks.card.sheets import Shown, write_pictures
 from benchmarks.card.worst import class_f1, image_scores, rank
 from facekp.cli import parse_cli
@@ -102,6 +102,7 @@ def measure(settings: Settings, net: Network, device: torch.device) -> dict[str,
         "bootstrap": bootstrap,
         "fewest": {"images": FEWEST, "images_with_a_class": FEWEST_WITH},
         "groups": [report_group(one, confusions, worst, **bootstrap) for one in placed],
+        "shared": count_shared(placed),
         "worst": report,
     }
 

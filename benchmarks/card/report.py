@@ -74,6 +74,18 @@ def report_group(
     }
 
 
+def count_shared(placed: Sequence[Placed]) -> dict[str, dict[str, int]]:
+    """Return of each group how many of its images are in each of the others too, where any is."""
+    return {
+        one.group.name: {
+            other.group.name: shared
+            for other in placed
+            if other is not one and (shared := int((one.inside & other.inside).sum()))
+        }
+        for one in placed
+    }
+
+
 def scores_table(sizes: dict[str, dict[str, Any]]) -> str:
     """Return the scores of all images and of every class, at every size."""
     headers = ["", *(f"{kind}, {size}" for size in sizes for kind in ("IoU", "F1"))]
