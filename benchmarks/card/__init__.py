@@ -1,0 +1,1 @@
+"""The figures of the model card, docs/model_card.md."""

@@ -1,0 +1,54 @@
+"""One pass of a network over labelled faces, and what is counted there."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchmetrics.functional.classification import multiclass_confusion_matrix
+from tqdm import tqdm
+
+from facekp.attributes import IGNORE_INDEX, NUM_CLASSES
+from facekp.data.dataset import Pixels, to_batch
+from facekp.metrics import nest_scores, scores_from_confusion
+from facekp.models import fuse
+
+Network = Callable[[Tensor], Sequence[Tensor]]
+Counts = npt.NDArray[np.int64]
+
+
+class Parsed(NamedTuple):
+    """A batch of faces: `photos` (N, H, W, 3) uint8 RGB, `labels` (N, H, W) int64, ids or 255, and `masks`, ids."""
+
+    photos: Tensor
+    labels: Tensor
+    masks: Tensor
+
+
+def parse(net: Network, loader: DataLoader[Pixels], device: torch.device) -> Iterator[Parsed]:
+    """Yield what a network sees in every batch, as evaluation has it: the argmax of the heads' upsampled sum."""
+    for pixels in tqdm(loader, unit="batch", desc="parsing"):
+        photos, labels = pixels["image"].to(device), pixels["label"].to(device)
+        with torch.inference_mode():
+            batch = to_batch({"image": photos, "label": labels})
+            masks = fuse(net(batch["image"]), (labels.shape[1], labels.shape[2])).argmax(1)
+        yield Parsed(photos, batch["label"], masks)
+
+
+def count_images(parsed: Iterator[Parsed]) -> Counts:
+    """Return the confusion matrix of every image (n, 19, 19), rows truth, columns prediction, in order."""
+    matrices = [
+        multiclass_confusion_matrix(mask, label, NUM_CLASSES, ignore_index=IGNORE_INDEX, validate_args=False).cpu()
+        for batch in parsed
+        for mask, label in zip(batch.masks, batch.labels, strict=True)
+    ]
+    return np.asarray(torch.stack(matrices).numpy(), np.int64)
+
+
+def score(confusions: Counts) -> dict[str, Any]:
+    """Return the scores of images (n, 19, 19) together, as `python -m facekp.evaluate` writes them; no loss."""
+    scores = scores_from_confusion(torch.from_numpy(confusions.sum(0)))
+    return nest_scores({f"all/{name}": float(value) for name, value in scores.items()}, "all")

@@ -1,0 +1,472 @@
+"""The model card's figures: groups, comparisons and worst images against numbers worked out by hand."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from benchmarks.card.__main__ import Settings, main
+from benchmarks.card.contrast import class_scores, contrast, resample, tally
+from benchmarks.card.groups import GROUPS, Group, highest_tenth, lowest_tenth, place_all, some
+from benchmarks.card.labelled import (
+    Labelled,
+    face_luma,
+    hair_over_face,
+    hidden_brow,
+    hidden_eye,
+    no_hair,
+    one_ear,
+    photo_luma,
+    turn,
+    uneven_light,
+)
+from benchmarks.card.passes import Parsed, count_images, score
+from benchmarks.card.report import count_shared, groups_table, report_group, report_worst
+from benchmarks.card.sheets import LINE, SMALL, Shown, draw_image, draw_sheets
+from benchmarks.card.worst import class_f1, image_scores, lost_classes, rank
+from facekp.attributes import ATTRIBUTES, PALETTE
+from facekp.checkpoint import KEY, describe
+from facekp.cli import parse_cli
+from facekp.config import DataConfig
+from facekp.data.datamodule import FaceDataModule
+from facekp.errors import ConfigError
+from facekp.evaluate import evaluate, load_scorer
+from facekp.images import write_label
+from facekp.models import build_model
+
+BACKGROUND, SKIN, NOSE, GLASSES, HAIR, HAT, EARRING = 0, 1, 2, 3, 13, 14, 15
+BY_NAME = {group.name: group for group in GROUPS}
+
+
+def face(size=(20, 20), photo=None, **boxes: tuple[int, int, int, int]) -> Labelled:
+    """A label of boxes (left, top, right, bottom), both ends inside, the later over the earlier."""
+    label = np.zeros(size, np.uint8)
+    for name, (left, top, right, bottom) in boxes.items():
+        label[top : bottom + 1, left : right + 1] = ATTRIBUTES.index(name)
+    return Labelled(np.zeros((*size, 3), np.uint8) if photo is None else photo, label)
+
+
+def confusion(counts: dict[tuple[int, int], int]) -> np.ndarray:
+    """The matrix of `{(truth, prediction): pixels}`."""
+    matrix = np.zeros((19, 19), np.int64)
+    for place, count in counts.items():
+        matrix[place] = count
+    return matrix
+
+
+def compare(ours: list[np.ndarray], theirs: list[np.ndarray], resamples=200, seed=0):
+    inside = np.arange(len(ours) + len(theirs)) < len(ours)
+    return contrast(np.stack([*ours, *theirs]), inside, ~inside, resamples=resamples, seed=seed)
+
+
+class TestMeasures:
+    def test_hair_within_the_hull_of_the_inner_parts(self) -> None:
+        # Corners at 2 and 12: 11 x 11 pixels; the hair's two rows reach beyond them on either side.
+        corners = {"r_brow": (2, 2, 2, 2), "l_brow": (12, 2, 12, 2), "u_lip": (2, 12, 2, 12), "l_lip": (12, 12, 12, 12)}
+        assert hair_over_face(face(hair=(0, 5, 19, 6), **corners)) == pytest.approx(2 * 11 / 121)
+        assert hair_over_face(face(hair=(0, 0, 19, 1), **corners)) == 0
+        assert math.isnan(hair_over_face(face(skin=(2, 2, 9, 9), hair=(0, 0, 19, 1))))
+
+    def test_a_fringe_of_one_hundredth_is_in_the_group(self) -> None:
+        placed = BY_NAME["hair_over_face"].place(np.array([0.0099, 0.01, math.nan, 0.0]))
+        assert placed.inside.tolist() == [False, True, False, False]
+        assert placed.others.tolist() == [True, False, False, True]
+
+    def test_what_the_label_lacks(self) -> None:
+        eyes = {"r_eye": (3, 3, 4, 4), "l_eye": (9, 3, 10, 4)}
+        assert hidden_eye(face(**eyes)) == 0
+        assert hidden_eye(face(r_eye=(3, 3, 4, 4))) == 1
+        assert math.isnan(hidden_eye(face(r_eye=(3, 3, 4, 4), eye_g=(9, 3, 12, 6))))
+        assert hidden_brow(face(r_brow=(3, 3, 4, 4), l_brow=(9, 3, 10, 4))) == 0
+        assert hidden_brow(face(l_brow=(9, 3, 10, 4))) == hidden_brow(face()) == 1
+        assert [one_ear(face(**ears)) for ears in ({}, {"l_ear": (1, 1, 1, 1)}, {"r_ear": (1, 1, 1, 1)})] == [0, 1, 1]
+        assert one_ear(face(l_ear=(1, 1, 1, 1), r_ear=(3, 1, 3, 1))) == 0
+        assert (no_hair(face(skin=(1, 1, 5, 5))), no_hair(face(hair=(1, 1, 1, 1)))) == (1, 0)
+
+    @pytest.mark.parametrize(
+        ("name", "attribute"),
+        [
+            ("glasses", "eye_g"),
+            ("hat", "hat"),
+            ("earring", "ear_r"),
+            ("necklace", "neck_l"),
+            ("open_mouth", "mouth"),
+        ],
+    )
+    def test_what_the_label_has(self, name: str, attribute: str) -> None:
+        values = [BY_NAME[name].measure(one) for one in (face(), face(**{attribute: (4, 4, 4, 4)}))]
+        assert BY_NAME[name].place(np.array(values)).inside.tolist() == [False, True]
+
+    def test_turn_is_along_the_eyes_line(self) -> None:
+        level = {"r_eye": (4, 5, 4, 5), "l_eye": (14, 5, 14, 5)}
+        assert turn(face(nose=(11, 10, 11, 10), **level)) == pytest.approx((11 - 9) / 10)
+        assert turn(face(nose=(6, 10, 6, 10), **level)) == pytest.approx(-0.3)
+        # From (2, 2) to (12, 12), middle (7, 7): (-2, 6) . (10, 10) / 200.
+        rolled = face(r_eye=(2, 2, 2, 2), l_eye=(12, 12, 12, 12), nose=(5, 13, 5, 13))
+        assert turn(rolled) == pytest.approx(0.2)
+        assert math.isnan(turn(face(l_eye=(14, 5, 14, 5), nose=(11, 10, 11, 10))))
+        values = np.array([0.2, -0.3, math.nan])
+        assert BY_NAME["turned_left"].place(values).inside.tolist() == [True, False, False]
+        assert BY_NAME["turned_left"].place(values).others.tolist() == [False, True, False]
+        assert BY_NAME["turned_head"].measure(face(nose=(6, 10, 6, 10), **level)) == pytest.approx(0.3)
+
+    def test_luma_of_skin_and_nose_and_of_the_photo(self) -> None:
+        photo = np.full((20, 20, 3), 200, np.uint8)
+        photo[0, :3], photo[0, 3] = 100, (255, 0, 0)  # red alone: 0.299 * 255 = 76.2
+        dark = face(photo=photo, skin=(0, 0, 2, 0), nose=(3, 0, 3, 0))
+        assert face_luma(dark) == pytest.approx((3 * 100 + 76) / 4)
+        assert photo_luma(dark) == pytest.approx((3 * 100 + 76 + 396 * 200) / 400)
+        assert math.isnan(face_luma(face(photo=photo)))
+
+    def test_uneven_light_is_the_difference_of_the_halves_over_their_mean(self) -> None:
+        photo = np.full((20, 20, 3), 50, np.uint8)
+        photo[:, 10:] = 150
+        assert uneven_light(face(photo=photo, skin=(5, 5, 15, 15), nose=(10, 8, 10, 9))) == pytest.approx(
+            (150 - 50) / 100
+        )
+        assert math.isnan(uneven_light(face(photo=photo, skin=(5, 5, 9, 9), nose=(10, 8, 10, 9))))
+        assert math.isnan(uneven_light(face(photo=photo, skin=(5, 5, 15, 15))))
+
+
+class TestGroups:
+    def test_tenths(self) -> None:
+        values = np.array([*range(24), -5, -5.0])  # 26: three; of the two fives both, then 0
+        assert np.flatnonzero(lowest_tenth(values)).tolist() == [0, 24, 25]
+        assert np.flatnonzero(highest_tenth(values)).tolist() == [21, 22, 23]
+        assert np.flatnonzero(lowest_tenth(np.array([3.0, 1.0]))).tolist() == [1]
+
+    def test_dark_and_bright_take_the_ends_of_what_could_be_measured(self) -> None:
+        values = np.array([math.nan, *range(100, 120)])
+        assert np.flatnonzero(BY_NAME["dark_face"].place(values).inside).tolist() == [1, 2]
+        assert np.flatnonzero(BY_NAME["bright_face"].place(values).inside).tolist() == [19, 20]
+        assert BY_NAME["dark_face"].place(values).others.tolist() == [False] * 3 + [True] * 18
+
+    def test_nobody_can_be_measured(self) -> None:
+        placed = BY_NAME["dark_face"].place(np.array([math.nan, math.nan]))
+        assert not placed.inside.any()
+        assert not placed.others.any()
+
+    def test_what_groups_share(self) -> None:
+        members = {"a": [1, 1, 0, 1], "b": [0, 1, 0, 1], "c": [0, 0, 1, 0]}
+        placed = [Group(name, "", float, some).place(np.array(own, float)) for name, own in members.items()]
+        assert count_shared(placed) == {"a": {"b": 2}, "b": {"a": 2}, "c": {}}
+
+    def test_names_are_told_apart(self) -> None:
+        assert len(BY_NAME) == len(GROUPS)
+
+    def test_faces_are_measured_in_their_order(self, tiny_root: Path) -> None:
+        samples = FaceDataModule(DataConfig(root=str(tiny_root)), seed=0, total_steps=0)
+        samples.setup("train")
+        by_id = Group("id", "", lambda one: float(one.label[40, 40]), some)
+        (placed,) = place_all(samples.samples["train"], [by_id])
+        labels = [np.array(Image.open(sample.label)) for sample in samples.samples["train"]]
+        assert placed.values.tolist() == [label[40, 40] for label in labels]
+        assert placed.inside.tolist() == [bool(label[40, 40]) for label in labels]
+
+
+class TestContrast:
+    wearing = confusion({(SKIN, SKIN): 8, (SKIN, HAIR): 2, (HAIR, HAIR): 10, (GLASSES, GLASSES): 4})
+    plain = confusion({(SKIN, SKIN): 10, (HAIR, HAIR): 10})
+    mistaken = confusion({(SKIN, SKIN): 10, (HAIR, HAIR): 10, (SKIN, GLASSES): 5})
+
+    def test_tally(self) -> None:
+        hits, truth, predicted = tally(self.wearing[None])[0]
+        assert (hits[SKIN], truth[SKIN], predicted[SKIN]) == (8, 10, 8)
+        assert (hits[HAIR], truth[HAIR], predicted[HAIR]) == (10, 10, 12)
+        assert (hits.sum(), truth.sum(), predicted.sum()) == (22, 24, 24)
+
+    def test_what_is_not_true_has_no_score(self) -> None:
+        scores = class_scores(tally(self.mistaken[None]).sum(0))
+        assert scores["mean_f1"][SKIN] == pytest.approx(20 / 25)
+        assert scores["miou"][SKIN] == pytest.approx(10 / 15)
+        assert np.isnan(scores["mean_f1"][[GLASSES, HAT]]).all()  # imagined, and not there at all
+        assert np.isnan(scores["miou"][[GLASSES, HAT]]).all()
+
+    def test_like_is_compared_with_like(self) -> None:
+        row = compare([self.wearing] * 10, [self.plain] * 9 + [self.mistaken])
+        # Glasses are in the truth of one side only: neither found nor imagined ones count.
+        assert row["classes"] == ["skin", "hair"]
+        assert (row["images"], row["others"]) == (10, 10)
+        assert row["mean_f1"]["group"] == pytest.approx((160 / 180 + 200 / 220) / 2, abs=1e-6)
+        assert row["mean_f1"]["others"] == pytest.approx((200 / 205 + 1) / 2, abs=1e-6)
+        assert row["miou"]["group"] == pytest.approx((80 / 100 + 100 / 120) / 2, abs=1e-6)
+        assert row["miou"]["others"] == pytest.approx((100 / 105 + 1) / 2, abs=1e-6)
+        for figures in (row["mean_f1"], row["miou"]):
+            assert figures["difference"] == pytest.approx(figures["group"] - figures["others"], abs=2e-6)
+            assert figures["low"] <= figures["difference"] <= figures["high"] < 0
+
+    def test_background_counts_for_iou_alone(self) -> None:
+        ours = confusion({(BACKGROUND, BACKGROUND): 8, (BACKGROUND, SKIN): 2, (SKIN, SKIN): 5})
+        theirs = confusion({(BACKGROUND, BACKGROUND): 10, (SKIN, SKIN): 5})
+        row = compare([ours] * 10, [theirs] * 10)
+        assert row["classes"] == ["background", "skin"]
+        assert row["mean_f1"]["group"] == pytest.approx(10 / 12, abs=1e-6)
+        assert row["miou"]["group"] == pytest.approx((8 / 10 + 5 / 7) / 2, abs=1e-6)
+        assert row["mean_f1"]["others"] == row["miou"]["others"] == 1
+
+    @pytest.mark.parametrize(("wearers", "classes"), [(4, ["skin", "hair"]), (5, ["skin", "eye_g", "hair"])])
+    def test_a_class_of_a_few_images_does_not_count(self, wearers: int, classes: list[str]) -> None:
+        row = compare([self.wearing] * 10, [self.wearing] * wearers + [self.plain] * 9)
+        assert row["classes"] == classes
+
+    def test_few_images_are_not_compared(self) -> None:
+        row = compare([self.wearing] * 9, [self.plain] * 30)
+        assert row == {"images": 9, "others": 30, "classes": [], "mean_f1": None, "miou": None}
+        assert compare([self.wearing] * 30, [])["mean_f1"] is None
+        blank = confusion({(BACKGROUND, BACKGROUND): 9})
+        assert compare([blank] * 10, [blank] * 10)["miou"] is None
+
+    def test_images_that_are_all_alike_leave_no_doubt(self) -> None:
+        figures = compare([self.wearing] * 10, [self.plain] * 12)["mean_f1"]
+        assert figures["low"] == figures["high"] == figures["difference"]
+
+    def test_the_interval_is_that_of_the_binomial_distribution(self) -> None:
+        # Of ten images five are found wholly, five not at all. Drawn again, k of ten are found, k binomial with 1/2:
+        # P(k <= 1) = 0.011, P(k <= 2) = 0.055, so 2 is the 2.5th percentile, and by symmetry 8 the 97.5th. F1 is then
+        # 2 * 10 k / (100 + 10 k) = 40 / 120 and 160 / 180. Everything is found in the others.
+        found, missed = confusion({(SKIN, SKIN): 10}), confusion({(SKIN, BACKGROUND): 10})
+        row = compare([found] * 5 + [missed] * 5, [found] * 10, resamples=4000)
+        assert row["mean_f1"]["difference"] == pytest.approx(100 / 150 - 1, abs=1e-6)
+        assert row["mean_f1"]["low"] == pytest.approx(40 / 120 - 1, abs=1e-6)
+        assert row["mean_f1"]["high"] == pytest.approx(160 / 180 - 1, abs=1e-6)
+        assert row["miou"]["low"] == pytest.approx(0.2 - 1, abs=1e-6)
+
+    def test_the_interval_covers_a_known_difference(self) -> None:
+        # Of each image's 100 pixels a share is found that is even in [0.6, 1], and in [0.8, 1] in the others. F1 of all
+        # images there are is 2 p / (1 + p) at the mean shares 0.8 and 0.9.
+        known = 1.6 / 1.8 - 1.8 / 1.9
+        rng = np.random.default_rng(1)
+        inside, covered = np.arange(80) < 40, 0
+        for _ in range(100):
+            hits = rng.binomial(100, rng.uniform(np.where(inside, 0.6, 0.8), 1))
+            confusions = np.zeros((80, 19, 19), np.int64)
+            confusions[:, SKIN, SKIN], confusions[:, SKIN, BACKGROUND] = hits, 100 - hits
+            figures = contrast(confusions, inside, ~inside, resamples=300, seed=0)["mean_f1"]
+            covered += figures["low"] <= known <= figures["high"]
+        assert 89 <= covered <= 99  # 95 are expected; so few or many come by chance once in a hundred
+
+    def test_a_seed_gives_the_same_interval_again(self) -> None:
+        rng = np.random.default_rng(0)
+        images = list(rng.integers(0, 50, (40, 19, 19)))
+        rows = [compare(images[:15], images[15:], seed=seed) for seed in (3, 3, 4)]
+        assert rows[0] == rows[1]
+        assert rows[0]["mean_f1"]["low"] != rows[2]["mean_f1"]["low"]
+        assert rows[0]["mean_f1"]["difference"] == rows[2]["mean_f1"]["difference"]
+
+    def test_resampling_draws_as_many_images_again(self) -> None:
+        counts = np.zeros((7, 3, 19), np.int64)
+        counts[:, 1, SKIN] = 10 ** np.arange(7)  # a digit for each image
+        sums = resample(counts, 50, np.random.default_rng(0))[:, 1, SKIN].astype(int)
+        assert {sum(map(int, str(value))) for value in sums} == {7}
+        assert len(set(sums)) > 40
+
+
+class TestWorst:
+    images = np.stack(
+        [
+            confusion({(BACKGROUND, BACKGROUND): 90, (SKIN, SKIN): 8, (SKIN, HAIR): 2}),
+            confusion({(BACKGROUND, BACKGROUND): 100}),
+            confusion({(SKIN, SKIN): 10, (HAT, HAIR): 6, (HAIR, HAIR): 3, (NOSE, NOSE): 1}),
+            confusion({(BACKGROUND, BACKGROUND): 50, (SKIN, SKIN): 4, (SKIN, HAIR): 1}),
+        ]
+    )
+
+    def test_scores_of_images(self) -> None:
+        f1 = class_f1(self.images)
+        # Skin 16 / 18, and hair, imagined, 0; nothing there; skin 1, nose 1, hair 6 / 12, hat 0; 8 / 9 and 0 again.
+        np.testing.assert_allclose(image_scores(f1), [(16 / 18 + 0) / 2, 1, (1 + 1 + 6 / 12 + 0) / 4, (8 / 9 + 0) / 2])
+        assert np.isnan(f1[:, BACKGROUND]).all()
+        assert np.isnan(f1[0, NOSE])
+
+    def test_order_and_what_is_lost(self) -> None:
+        f1 = class_f1(self.images)
+        scores = np.array([0.4, 1.0, 0.3, 0.4])
+        assert rank(scores, 3) == [2, 0, 3]
+        assert rank(scores, 9) == [2, 0, 3, 1]
+        assert lost_classes(f1[2]) == {"hat": 0.0}  # hair's half is not below it
+        assert lost_classes(f1[1]) == {}
+
+    def test_what_the_file_says(self) -> None:
+        wears = Group("hat", "", float, some).place(np.array([0.0, 0, 1, 0]))
+        f1 = class_f1(self.images)
+        report = report_worst(["a", "b", "c", "d"], f1, rank(image_scores(f1), 3), [wears])
+        assert report["images"] == [
+            {"id": "a", "score": 0.4444, "lost": {"hair": 0.0}, "groups": []},
+            {"id": "d", "score": 0.4444, "lost": {"hair": 0.0}, "groups": []},
+            {"id": "c", "score": 0.625, "lost": {"hat": 0.0}, "groups": ["hat"]},
+        ]
+        assert report["lost"] == {"hair": 2, "hat": 1}
+        assert report["all"]["mean"] == pytest.approx((4 / 9 + 1 + 0.625 + 4 / 9) / 4, abs=1e-4)
+        assert report["all"]["median"] == pytest.approx((4 / 9 + 0.625) / 2, abs=1e-4)
+        row = report_group(wears, self.images, [0, 3, 2], resamples=100, seed=0)
+        assert (row["images"], row["others"], row["among_worst"], row["values"]) == (1, 3, 1, [1.0, 1.0])
+        assert row["f1"]["group"]["hair"] == 0.5
+        # Hair that is nowhere counts against the others here: this is their plain score.
+        assert row["f1"]["others"]["hair"] == 0
+        assert row["f1"]["others"]["skin"] == pytest.approx(2 * 12 / (15 + 12), abs=1e-6)
+        line = groups_table([row]).splitlines()[-1].split()
+        assert line == ["hat", "1", "3", *"---------", "1"]
+
+
+class TestPass:
+    def test_every_image_has_a_matrix_of_its_own(self) -> None:
+        masks = torch.tensor([[[0, 1], [1, 2]], [[13, 13], [13, 13]]])
+        labels = torch.tensor([[[0, 1], [2, 2]], [[13, 255], [14, 13]]])
+        photos = torch.zeros(2, 2, 2, 3, dtype=torch.uint8)
+        counts = count_images(iter([Parsed(photos, labels, masks), Parsed(photos[:1], labels[:1], masks[:1])]))
+        first = confusion({(0, 0): 1, (1, 1): 1, (2, 1): 1, (2, 2): 1})
+        np.testing.assert_array_equal(counts, [first, confusion({(13, 13): 2, (14, 13): 1}), first])
+        assert counts.dtype == np.int64
+
+    def test_scores_of_a_sum(self) -> None:
+        scores = score(np.stack([confusion({(1, 1): 4}), confusion({(1, 2): 1, (2, 2): 3})]))
+        # Skin: 4 hits, 5 true, 4 predicted; nose: 3 hits, 3 true, 4 predicted.
+        assert scores["f1"]["skin"] == pytest.approx(8 / 9, abs=1e-6)
+        assert scores["iou"]["nose"] == pytest.approx(3 / 4)
+        assert scores["mean_f1"] == pytest.approx((8 / 9 + 6 / 7) / 2, abs=1e-6)
+        assert scores["f1"]["hat"] is None
+
+
+class TestPictures:
+    @staticmethod
+    def shown() -> Shown:
+        photo = np.full((32, 32, 3), 100, np.uint8)
+        return Shown(photo, np.full((32, 32), HAIR, np.uint8), np.zeros((32, 32), np.uint8), "1. a: 0.4", "lost: hair")
+
+    def test_photo_truth_and_prediction_stand_side_by_side(self) -> None:
+        picture = np.array(draw_image(self.shown(), 32))
+        assert picture.shape == (32 + 2 * LINE, 96, 3)
+        photo, truth, mask = np.split(picture[2 * LINE :], 3, axis=1)
+        assert (photo == 100).all()
+        np.testing.assert_allclose(truth[5, 5], 0.55 * 100 + 0.45 * np.array(PALETTE[HAIR]), atol=1)
+        assert (mask == 100).all()  # background is not tinted
+
+    def test_ten_to_a_sheet(self) -> None:
+        sheets = list(draw_sheets([self.shown()] * 13))
+        assert len(sheets) == 2
+        assert sheets[0].size == (2 * (3 * SMALL + 12) + 12, 2 * LINE + 5 * (SMALL + 2 * LINE + 12) + 2 * LINE)
+        assert sheets[0].height - sheets[1].height == 3 * (SMALL + 2 * LINE + 12)  # two rows for three images
+        # The photo of the second column, of grey 100, and nothing beside the third image.
+        pixels, top = np.array(sheets[1]), 4 * LINE + 9
+        assert (pixels[top, 12 + 3 * SMALL + 12 + 9] == 100).all()
+        assert (pixels[top + SMALL + 2 * LINE + 12, 12 + 3 * SMALL + 12 + 9] == 255).all()
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Draw a prepared data set of 24 validation faces of 64 pixels; every other one wears an earring."""
+    root = tmp_path_factory.mktemp("faces")
+    (root / "images").mkdir()
+    (root / "labels").mkdir()
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:64, :64]
+    parts = [(13, 32, 26, 24, 24), (1, 32, 34, 16, 20), (4, 40, 28, 4, 2), (5, 24, 28, 4, 2), (2, 32, 36, 4, 6)]
+    parts += [(6, 40, 23, 5, 1.5), (7, 24, 23, 5, 1.5), (11, 32, 46, 6, 2), (12, 32, 48, 6, 2), (15, 14, 42, 3, 3)]
+    for i in range(24):
+        label = np.zeros((64, 64), np.uint8)
+        for class_id, cx, cy, rx, ry in parts[: None if i % 2 else -1]:
+            dx, dy = rng.uniform(-2, 2, 2)
+            label[((x - cx - dx) / rx) ** 2 + ((y - cy - dy) / ry) ** 2 <= 1] = class_id
+        image = np.clip(np.array(PALETTE)[label] + rng.normal(0, 8, (64, 64, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(image).save(root / "images" / f"{i:05d}.jpg", quality=95)
+        write_label(root / "labels" / f"{i:05d}.png", label)
+    rows = [f"{i:05d},val" for i in range(24)]
+    (root / "index.csv").write_text("\n".join(["id,split", *rows]) + "\n", encoding="utf-8")
+    return root
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a checkpoint of a network with random weights, as training would."""
+    torch.manual_seed(1)
+    path = tmp_path_factory.mktemp("ckpt") / "best.ckpt"
+    weights = {f"net.{name}": value for name, value in build_model("resnet18").state_dict().items()}
+    torch.save({KEY: describe({"name": "resnet18", "pretrained": False}, 64), "state_dict": weights}, path)
+    return path
+
+
+def scored(checkpoint: Path, root: Path, size: int, every: slice = slice(None)):
+    """What `facekp.evaluate` gives for some of the faces."""
+    net, _, device = load_scorer(str(checkpoint), "auto", "cpu")
+    data = FaceDataModule(DataConfig(root=str(root), size=size, workers=0), seed=0, total_steps=0)
+    data.setup("val")
+    data.samples["val"] = data.samples["val"][every]
+    return evaluate(net, data.evaluation_loader("val"), device)
+
+
+def test_from_end_to_end(faces: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [f"ckpt={checkpoint}", f"data.root={faces}", "data.workers=0", "device=cpu", "size=64", "resamples=100"]
+    out, worst = tmp_path / "out" / "card.json", tmp_path / "worst"
+    main([*settings, "sizes=[32,64]", "pictures=12", f"out={out}", f"worst={worst}"])
+    card = json.loads(out.read_text())
+    assert {"machine", "versions", "date", "sha256"} <= set(card)
+    assert (card["ckpt"], card["split"], card["images"], card["size"]) == ("best.ckpt", "val", 24, 64)
+    for size in ("32", "64"):
+        want = scored(checkpoint, faces, int(size))
+        del want["loss"]
+        assert card["scores"][size] == want
+
+    groups = {row["name"]: row for row in card["groups"]}
+    assert list(groups) == [group.name for group in GROUPS]
+    earring = groups["earring"]
+    assert (earring["images"], earring["others"]) == (12, 12)
+    sides = {"group": scored(checkpoint, faces, 64, slice(1, None, 2))["f1"]}
+    sides["others"] = scored(checkpoint, faces, 64, slice(0, None, 2))["f1"]
+    assert earring["f1"] == sides
+    assert set(earring["classes"]) <= set(ATTRIBUTES) - {"ear_r", "hat"}
+    for side, f1 in sides.items():
+        counted = [f1[name] for name in earring["classes"] if name != "background"]
+        assert earring["mean_f1"][side] == pytest.approx(np.mean(counted), abs=1e-5)
+    assert groups["glasses"]["mean_f1"] is None
+    assert set(card["shared"]) == set(groups)
+    assert groups["dark_face"]["images"] == 2
+
+    images = card["worst"]["images"]
+    assert len(images) == 12
+    scores = [image["score"] for image in images]
+    assert scores == sorted(scores)
+    first = int(images[0]["id"])
+    assert scores[0] == pytest.approx(scored(checkpoint, faces, 64, slice(first, first + 1))["mean_f1"], abs=1e-4)
+    assert earring["among_worst"] == sum(int(image["id"]) % 2 for image in images)
+    names = {path.name for path in worst.iterdir()}
+    assert names == {".gitignore", "sheet-1.png", "sheet-2.png", *(f"worst-{i:02}.png" for i in range(1, 13))}
+    assert (worst / ".gitignore").read_text() == "*\n"
+    # The worst image's photo and label are in the first picture.
+    with Image.open(worst / "worst-01.png") as picture:
+        seen = np.array(picture.crop((0, 2 * LINE, 512, 2 * LINE + 512)).resize((64, 64)), np.float64)
+    apart = [np.abs(seen - np.array(Image.open(faces / "images" / f"{i:05d}.jpg"))).mean() for i in range(24)]
+    assert np.argmin(apart) == first
+    printed = capsys.readouterr().out
+    assert "ear_r" in printed
+    assert "not passed on" in printed
+
+
+def test_pictures_are_drawn_only_where_they_are_asked_for(faces: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "card.json"
+    main([f"ckpt={checkpoint}", f"data.root={faces}", "data.workers=0", "device=cpu", "size=32", "sizes=[32]",
+          "images=5", "resamples=100", f"out={out}"])  # fmt: skip
+    assert [path.name for path in tmp_path.iterdir()] == ["card.json"]
+    assert json.loads(out.read_text())["images"] == 5
+    assert len(json.loads(out.read_text())["worst"]["images"]) == 5
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("sizes=[512,100]", r"sizes is \[512, 100\]: give multiples of 32"),
+        ("sizes=[]", r"sizes is \[\]: give multiples of 32"),
+        ("size=16", "size is 16: give multiples of 32"),
+        ("images=0", "images is 0: give at least 1"),
+        ("pictures=0", "pictures is 0: give at least 1"),
+        ("resamples=9", "resamples is 9: give at least 100"),
+        ("split=valid", "split is 'valid': choose one of train, val, test"),
+        ("seed=-1", "seed is -1: give 0 or more"),
+    ],
+)
+def test_bad_settings_are_named(argument: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_cli(Settings, ["ckpt=x", argument], program="", about="")
