@@ -3,8 +3,8 @@
 import sys
 from typing import cast
 
+from facekp.checks import expand
 from facekp.cli import parse_cli
-from facekp.config import expand
 from facekp.errors import one_line_errors
 from facekp.machine import keep_freed_memory
 from facekp.parser import Align, FaceParser

@@ -12,8 +12,8 @@ import torch
 from benchmarks.harness import Bench, Row
 from benchmarks.limits import measure_rates
 from benchmarks.results import describe, table, write
+from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import expand, require
 from facekp.errors import ConfigError, one_line_errors
 from facekp.machine import keep_freed_memory
 

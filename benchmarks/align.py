@@ -21,8 +21,8 @@ from tqdm import tqdm
 
 from benchmarks.labels import LabelParser
 from facekp.attributes import IGNORE_INDEX, NUM_CLASSES
+from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import expand, require
 from facekp.crops import Crop
 from facekp.data.layout import SPLITS, Sample, read_index
 from facekp.detect import HAAR, open_detector

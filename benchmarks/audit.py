@@ -13,8 +13,8 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
+from facekp.checks import expand
 from facekp.cli import parse_cli
-from facekp.config import expand
 from facekp.data.audit.__main__ import main as run_audit
 from facekp.data.findings import KINDS
 from facekp.data.layout import IMAGES, INDEX, LABELS, list_entries

@@ -9,7 +9,8 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from facekp.attributes import ATTRIBUTES, IGNORE_INDEX
-from facekp.config import DataConfig, expand
+from facekp.checks import expand
+from facekp.config import DataConfig
 from facekp.data.layout import Sample, read_index
 from facekp.data.sources import prepared_root
 from facekp.errors import DataError

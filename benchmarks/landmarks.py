@@ -22,8 +22,8 @@ from tqdm import tqdm
 from benchmarks.calibrate import FOLDS, find_gaps, held_out
 from benchmarks.detectors import Detected, Points, read_detected, to_detectors_pixels, true_faces
 from facekp.attributes import ATTRIBUTES
+from facekp.checks import expand
 from facekp.cli import parse_cli
-from facekp.config import expand
 from facekp.errors import one_line_errors
 from facekp.face import Face
 from facekp.folder import make_folder, replacing

@@ -24,8 +24,9 @@ from scipy.spatial import cKDTree
 from tqdm import tqdm
 
 from facekp.attributes import ATTRIBUTES, NUM_CLASSES
+from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import DataConfig, expand, require
+from facekp.config import DataConfig
 from facekp.contours import METHODS, Contour, trace_all
 from facekp.data.layout import SPLITS, Sample, read_index
 from facekp.data.sources import prepared_root

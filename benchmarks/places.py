@@ -12,8 +12,8 @@ from tqdm import tqdm
 from benchmarks.align import Root
 from facekp.align import CLASSES, PLACES, fit, locate
 from facekp.attributes import ATTRIBUTES
+from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import expand, require
 from facekp.crops import Crop
 from facekp.data.layout import Sample, read_index
 from facekp.detect import BOX_MIDDLE, BOX_SIDE, HaarDetector

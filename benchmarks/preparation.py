@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import expand, require
 from facekp.data.conversion import Face, Prepared, convert
 from facekp.data.layout import IMAGES, LABELS, OFFICIAL_IMAGES, OFFICIAL_MASKS
 from facekp.data.official import list_images, list_masks

@@ -20,8 +20,8 @@ from benchmarks.loads import FORWARD_PASSES, QUICK_SWEEPS, SWEEPS, TASKS, Load, 
 from benchmarks.memory import peak_memory
 from benchmarks.plot import draw
 from benchmarks.results import describe
+from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import expand, require
 from facekp.errors import one_line_errors
 from facekp.folder import make_folder, replacing
 from facekp.machine import MIB, keep_freed_memory

@@ -12,8 +12,8 @@ import numpy.typing as npt
 from tabulate import tabulate
 
 from facekp.attributes import ATTRIBUTES, NUM_CLASSES
+from facekp.checks import require
 from facekp.cli import parse_cli
-from facekp.config import require
 from facekp.data.synthetic import draw_face
 from facekp.errors import one_line_errors
 from facekp.face import Face, face_from_mask

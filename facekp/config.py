@@ -7,12 +7,12 @@ data is read.
 import math
 import os
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
+from facekp.checks import expand, require, require_all, require_choice
 from facekp.errors import ConfigError
 from facekp.exclusions import describe_exclusions, read_exclusions
 
@@ -23,22 +23,6 @@ Balance = Literal["none", "sqrt", "linear"]
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
 MONITORS = ("val/miou", "val/mean_f1", "val/pixel_accuracy", "val/loss")
 LARGEST_SEED = 2**32 - 1  # numpy's
-
-
-def require(setting: str, value: object, ok: bool, remedy: str) -> None:
-    """Raise ConfigError naming the setting, its value and the remedy unless `ok`."""
-    if not ok:
-        raise ConfigError(f"{setting} is {value!r}: {remedy}")
-
-
-def _require_choice(setting: str, value: str, choices: Any) -> None:
-    names = get_args(choices)
-    require(setting, value, value in names, f"choose one of {', '.join(names)}")
-
-
-def _require_all(settings: dict[str, tuple[float, bool]], remedy: str) -> None:
-    for setting, (value, ok) in settings.items():
-        require(setting, value, ok and math.isfinite(value), remedy)
 
 
 @dataclass
@@ -70,9 +54,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         """Check values and ranges."""
-        _require_choice("data.source", self.source, DataSource)
-        _require_choice("data.balance", self.balance, Balance)
-        _require_choice("data.decoded", self.decoded, DecodedPlace)
+        require_choice("data.source", self.source, DataSource)
+        require_choice("data.balance", self.balance, Balance)
+        require_choice("data.decoded", self.decoded, DecodedPlace)
         for name in ("size", "crop"):
             value = getattr(self, name)
             require(f"data.{name}", value, value >= 32 and value % 32 == 0, "give a multiple of 32, such as 448")
@@ -82,11 +66,11 @@ class DataConfig:
             f"data.{name}": (v := getattr(self, name), 0 <= v <= 1)
             for name in ("jitter", "flip", "degrade", "balance_below")
         }
-        _require_all(shares, "give a number from 0 to 1")
+        require_all(shares, "give a number from 0 to 1")
         require("data.rotate", self.rotate, 0 <= self.rotate <= 180, "give degrees from 0 to 180")
         counts = ("batch_size", "eval_batch_size", "synthetic_train", "synthetic_val", "synthetic_test")
         positive = {f"data.{name}": (v := getattr(self, name), v >= 1) for name in counts}
-        _require_all(positive, "give a number of at least 1")
+        require_all(positive, "give a number of at least 1")
         require("data.batch_size", self.batch_size, self.batch_size >= 2, "batch-norm needs at least 2 images a step")
         require("data.synthetic_seed", self.synthetic_seed, self.synthetic_seed >= 0, "give 0 or more")
         require("data.workers", self.workers, self.workers is None or self.workers >= 0, "give 0 or more, or null")
@@ -130,9 +114,9 @@ class OptimConfig:
     def __post_init__(self) -> None:
         """Check ranges."""
         above = ("lr", "head_lr_mult", "warmup_start")
-        _require_all({f"optim.{n}": (v := getattr(self, n), v > 0) for n in above}, "give a number above 0")
+        require_all({f"optim.{n}": (v := getattr(self, n), v > 0) for n in above}, "give a number above 0")
         least = ("weight_decay", "warmup_steps", "power")
-        _require_all({f"optim.{n}": (v := getattr(self, n), v >= 0) for n in least}, "give 0 or more")
+        require_all({f"optim.{n}": (v := getattr(self, n), v >= 0) for n in least}, "give 0 or more")
         require("optim.momentum", self.momentum, 0 <= self.momentum < 1, "give a number from 0 to below 1")
         ema = self.ema
         require("optim.ema", ema, ema is None or 0 < ema < 1, "give a number between 0 and 1, such as 0.999, or null")
@@ -158,9 +142,9 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         """Check values and ranges."""
-        _require_choice("trainer.precision", self.precision, Precision)
+        require_choice("trainer.precision", self.precision, Precision)
         counts = ("num_nodes", "max_steps", "val_every", "log_every")
-        _require_all({f"trainer.{n}": (v := getattr(self, n), v >= 1) for n in counts}, "give at least 1")
+        require_all({f"trainer.{n}": (v := getattr(self, n), v >= 1) for n in counts}, "give at least 1")
         clip = self.gradient_clip
         require("trainer.gradient_clip", clip, clip is None or clip > 0, "give a norm above 0, or null for none")
         limit = self.limit_val_batches
@@ -182,7 +166,7 @@ class LoggerConfig:
 
     def __post_init__(self) -> None:
         """Check values."""
-        _require_choice("logger.name", self.name, LoggerName)
+        require_choice("logger.name", self.name, LoggerName)
         require("logger.images", self.images, self.images >= 0, "give 0 or more")
 
 
@@ -259,8 +243,3 @@ def _refuse_additions(node: DictConfig, schema: type, prefix: str) -> None:
 def as_plain(config: Config) -> dict[str, Any]:
     """Return the settings as nested dicts of plain values, for loggers and files."""
     return asdict(config)
-
-
-def expand(path: str) -> Path:
-    """Return `path` with `~` and environment variables resolved."""
-    return Path(os.path.expandvars(path)).expanduser()

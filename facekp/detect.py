@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facekp.align import distinct, fit
-from facekp.config import expand
+from facekp.checks import expand
 from facekp.crops import Crop
 from facekp.errors import ConfigError
 from facekp.images import UInt8Array

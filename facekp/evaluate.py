@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from facekp.attributes import ATTRIBUTES
 from facekp.backends import is_onnx, open_backend, resolve_device
+from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import DataConfig, expand, require
+from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.dataset import Pixels, to_batch
 from facekp.data.layout import SPLITS

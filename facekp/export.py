@@ -14,8 +14,9 @@ import torch
 from torch import nn
 
 from facekp.backends import ABOUT, ONNX_SUFFIX, OnnxBackend, describe_export, is_onnx
+from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import DataConfig, expand, require
+from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.deploy import ScoreNet
 from facekp.errors import ConfigError, FacekpError, one_line_errors

@@ -12,7 +12,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from facekp.backends import BACKENDS
-from facekp.config import expand, require
+from facekp.checks import expand, require
 from facekp.detect import HAAR
 from facekp.errors import ConfigError, DataError
 from facekp.formats import PHOTO_FORMATS, RUN_FORMATS

@@ -14,8 +14,9 @@ from omegaconf import MISSING
 
 from facekp.backends import resolve_device
 from facekp.checkpoint import describe, read_checkpoint
+from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import DataConfig, expand, require
+from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.errors import one_line_errors
 from facekp.evaluate import evaluate

@@ -11,7 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 
 from facekp.checkpoint import CHECKPOINTS, LAST, read_checkpoint
-from facekp.config import Config, as_plain, expand
+from facekp.checks import expand, fold
+from facekp.config import Config, as_plain
 from facekp.errors import CheckpointError, ConfigError
 
 SETTINGS = "settings"
@@ -93,7 +94,7 @@ def require_same(config: Config, then: dict[str, Any], source: Path, *, free: se
         source: where they were read, for the message.
         free: settings that may differ.
     """
-    now, before = _flat(as_plain(config)), _flat(then)
+    now, before = fold(as_plain(config)), fold(then)
     for name in now:
         # A network that is not the same has settings of its own; its name differs.
         if name not in free and name in before and now[name] != before[name]:
@@ -110,14 +111,6 @@ def sweep_job() -> Any | None:
     if not HydraConfig.initialized() or HydraConfig.get().mode != RunMode.MULTIRUN:
         return None
     return HydraConfig.get()
-
-
-def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested settings into `{"optim.lr": ...}`."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
 
 
 def _newest_beside(run: Path) -> Path | None:

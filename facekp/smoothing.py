@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from facekp.config import require
+from facekp.checks import require
 from facekp.contours import Points
 from facekp.face import Face
 

@@ -14,7 +14,8 @@ from pytorch_lightning.loggers.logger import Logger
 
 from facekp.callbacks import build_callbacks
 from facekp.checkpoint import CHECKPOINTS, LAST
-from facekp.config import Config, TrainerConfig, as_plain, require
+from facekp.checks import require
+from facekp.config import Config, TrainerConfig, as_plain
 from facekp.data.datamodule import FaceDataModule
 from facekp.errors import ConfigError, FacekpError
 from facekp.module import FaceParsing

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from facekp.checkpoint import KEY, NET_PREFIX, read_checkpoint, require_readable
-from facekp.config import expand
+from facekp.checks import expand
 from facekp.errors import CheckpointError, ConfigError
 from facekp.folder import make_folder, replacing
 from facekp.models import build_without_weights

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from omegaconf import MISSING
 
 from benchmarks.card.contrast import FEWEST, FEWEST_WITH
 from benchmarks.card.groups import place_all
@@ -26,21 +25,23 @@ from benchmarks.card.passes import Network, Parsed, count_images, parse, score
 from benchmarks.card.report import count_shared, groups_table, report_group, report_worst, scores_table, worst_lines
 from benchmarks.card.sheets import Shown, write_pictures
 from benchmarks.card.worst import class_f1, image_scores, rank
+from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import DataConfig, expand, require
+from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors
 from facekp.evaluate import load_scorer
 from facekp.folder import make_folder, replacing
 from facekp.machine import describe_machine, keep_freed_memory, list_versions
+from facekp.weights import CKPT_HELP, SHIPPED, locate
 
 
 @dataclass
 class Settings:
     """Which network, on which faces."""
 
-    ckpt: str = field(default=MISSING, metadata={"help": "checkpoint, or the .onnx file that facekp.export made of it"})
+    ckpt: str = field(default=SHIPPED, metadata={"help": CKPT_HELP})
     data: DataConfig = field(default_factory=lambda: DataConfig(root=os.environ.get("FACEKP_DATA")))
     split: str = field(default="val", metadata={"help": "train, val or test"})
     images: int | None = field(default=None, metadata={"help": "only the first so many; null: all"})
@@ -121,7 +122,7 @@ def main(argv: Sequence[str]) -> None:
     """Measure, print and write."""
     keep_freed_memory()
     settings = parse_cli(Settings, argv, program="python -m benchmarks.card", about=__doc__ or "")
-    out, ckpt = expand(settings.out), expand(settings.ckpt)
+    out, ckpt = expand(settings.out), locate(settings.ckpt)
     net, _, device = load_scorer(str(ckpt), settings.backend, settings.device)
     # Before the minutes that it takes.
     for folder in (out.parent, *([expand(settings.worst)] if settings.worst else [])):

@@ -8,9 +8,9 @@ import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from facekp.checks import expand, require
 from facekp.cli import parse_cli
 from facekp.compare.report import compare
-from facekp.config import expand, require
 from facekp.errors import ConfigError, one_line_errors
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from facekp.checks import fold
 from facekp.config import MONITORS, CallbacksConfig, Config, as_plain
 from facekp.errors import DataError
 from facekp.runlog import FILE, read_rows
@@ -93,19 +94,6 @@ def read_runs(paths: Sequence[Path]) -> list[RunResult]:
         places = ", ".join(f"'{path}'" for path in paths)
         raise DataError(f"no run in {places}: give run folders, a sweep's folder, or metrics.json files")
     return list(runs.values())
-
-
-def fold(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested dicts into one.
-
-    Example:
-        >>> fold({"optim": {"lr": 0.01}, "seed": 1})
-        {'optim.lr': 0.01, 'seed': 1}
-    """
-    folded: dict[str, Any] = {}
-    for name, value in settings.items():
-        folded |= fold(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return folded
 
 
 def _complete(settings: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import cv2
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from facekp.config import DataConfig, expand
+from facekp.checks import expand
+from facekp.config import DataConfig
 from facekp.data.balance import find_classes, repeat_factors
 from facekp.data.dataset import Batch, FaceDataset, Pixels, to_batch
 from facekp.data.decoded import decode_all

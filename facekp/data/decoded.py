@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from facekp.config import DataConfig, expand
+from facekp.checks import expand
+from facekp.config import DataConfig
 from facekp.data.layout import Sample, fingerprint
 from facekp.data.transforms import evaluation_transform
 from facekp.errors import ConfigError, DataError

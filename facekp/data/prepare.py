@@ -17,8 +17,8 @@ from omegaconf import MISSING
 from tqdm import tqdm
 
 from facekp.attributes import NUM_CLASSES
+from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import expand, require
 from facekp.data.claim import claimed, find_pairs
 from facekp.data.conversion import Face, Prepared, convert, read_back
 from facekp.data.layout import IMAGES, INDEX, LABELS, OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS, recognise

@@ -3,7 +3,8 @@
 import hashlib
 from pathlib import Path
 
-from facekp.config import DataConfig, expand
+from facekp.checks import expand
+from facekp.config import DataConfig
 from facekp.data.drawing import REVISION
 from facekp.data.layout import HOW_TO_GET, INDEX, SPLITS, recognise
 from facekp.data.prepare import prepare

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from omegaconf import MISSING
 
 from facekp.backends import BACKENDS
+from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import expand, require
 from facekp.errors import one_line_errors
 from facekp.figures import class_scores, draw_heads, draw_key_points, draw_surface, read_landmarks
 from facekp.figures.framing import frame_face, into_frame

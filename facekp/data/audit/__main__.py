@@ -9,8 +9,8 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
+from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import expand, require
 from facekp.data.audit.search import audit
 from facekp.data.audit.sheet import write_sheet
 from facekp.data.findings import KINDS, Finding, write_findings

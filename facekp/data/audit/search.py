@@ -11,7 +11,7 @@ from typing import Literal
 import cv2
 from tqdm import tqdm
 
-from facekp.config import require
+from facekp.checks import require
 from facekp.data.audit.duplicates import find_near_duplicates
 from facekp.data.audit.examine import Examined, examine
 from facekp.data.audit.flaw import Flaw
