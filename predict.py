@@ -1,4 +1,4 @@
-"""Masks and key points of photos and videos: `python predict.py ckpt=RUN/checkpoints/best.ckpt source=FILE out=DIR`."""
+"""Masks and key points of photos and videos: `python predict.py source=FILE out=FOLDER [ckpt=FILE]`."""
 
 import sys
 from typing import cast

@@ -40,7 +40,7 @@ def train(config: Config) -> float:
     module = build_module(config)
     data = build_data(config)
     resume = find_resume(config)
-    if config.init and not resume:
+    if config.init and not resume:  # a resumed run has its own, and the file may be gone
         begin_with(module.net, config.init)
     with closing_wandb(config):
         log, loggers = build_loggers(config, resume)

@@ -143,7 +143,7 @@ def open_backend(path: str | Path = SHIPPED, backend: str = "auto", device: str 
         CheckpointError: a file of another kind.
         ConfigError: a backend that is unknown, not installed, or does not fit the file or the device.
     """
-    path = locate(path)
+    given, path = path, locate(path)
     exported = is_onnx(path)
     if backend == "auto":
         backend = "onnx" if exported else "torch"
@@ -151,7 +151,7 @@ def open_backend(path: str | Path = SHIPPED, backend: str = "auto", device: str 
         raise ConfigError(f"backend is '{backend}': choose one of {', '.join(BACKENDS)}")
     if exported == (backend == "torch"):
         remedy = f"take backend=onnx or ckpt=RUN{os.sep}checkpoints{os.sep}best.ckpt" if exported else (
-            f"make an ONNX file of it with `python -m facekp.export ckpt={path}`, and give that as ckpt=")  # fmt: skip
+            f"make an ONNX file of it with `python -m facekp.export ckpt={given}`, and give that as ckpt=")  # fmt: skip
         raise ConfigError(f"backend is '{backend}', which does not run '{path}': {remedy}")
     if backend == "torch":
         net, about = load_network(path)

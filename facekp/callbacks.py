@@ -57,8 +57,14 @@ def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
 class AverageWeights(EMAWeightAveraging):
     """Keep a moving average of the weights, batch-norm's statistics too: it is validated, kept in checkpoints, tested.
 
-    Lightning's own would test the newest weights of a checkpoint in place of the average.
+    Lightning's own would test the newest weights of a checkpoint in place of the average, and keep it on the CPU, where
+    the module still is when the average is made.
     """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Bring the average to the module's device."""
+        if self._average_model is not None:
+            self._average_model.to(pl_module.device)
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]

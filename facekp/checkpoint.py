@@ -74,6 +74,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def require_readable(path: Path, about: dict[str, Any]) -> None:
     """Raise CheckpointError for what this version's networks would read wrongly."""
+    if not isinstance(about.get("size"), int) or not isinstance(about.get("model"), dict):
+        raise CheckpointError(f"checkpoint '{path}': says nothing of its size or network; take another copy")
     fixed = {"format": FORMAT, "classes": list(ATTRIBUTES), "mean": list(MEAN), "std": list(STD)}
     for name, value in fixed.items():
         if about.get(name) != value:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from facekp.checks import expand, require, require_all, require_choice
+from facekp.checks import expand, fold, require, require_all, require_choice
 from facekp.errors import ConfigError
 from facekp.exclusions import describe_exclusions, read_exclusions
 
@@ -89,7 +89,7 @@ class LossConfig:
 
     threshold: float = 0.7
     min_kept: float = 0.0625
-    fused: float = 0.0  # weight of the loss of the heads' sum, which predicts, beside the heads' own losses
+    fused: float = 0.0  # weight of the loss of the sum that predicts, beside the heads' own losses
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -210,6 +210,8 @@ class Config:
         """Check what no part can check alone."""
         require("seed", self.seed, 0 <= self.seed <= LARGEST_SEED, f"give 0 to {LARGEST_SEED}")
         require("model", self.model, "name" in self.model, "choose a network: model=resnet18")
+        twice = self.init is not None and self.model.get("pretrained")
+        require("init", self.init, not twice, "model.pretrained gives weights too: leave out one")
 
 
 def register_schema() -> None:
@@ -238,6 +240,11 @@ def _refuse_additions(node: DictConfig, schema: type, prefix: str) -> None:
             raise ConfigError(f"no setting is called '{prefix}{key!s}': leave it out, or see `python train.py --help`")
         if is_dataclass(known[key]):
             _refuse_additions(node[key], known[key], f"{prefix}{key!s}.")  # type: ignore[arg-type]  # classes, not objects
+
+
+def complete(settings: dict[str, Any]) -> dict[str, Any]:
+    """Fold a run's settings, and add those that its version of facekp did not have yet, at their defaults."""
+    return fold(as_plain(Config(model={"name": ""}))) | fold(settings)
 
 
 def as_plain(config: Config) -> dict[str, Any]:

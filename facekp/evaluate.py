@@ -1,4 +1,4 @@
-"""`python -m facekp.evaluate ckpt=... data.root=... split=val`: the scores of a checkpoint on labelled faces."""
+"""`python -m facekp.evaluate [ckpt=...] data.root=... split=val`: the scores of a network on labelled faces."""
 
 import json
 import os

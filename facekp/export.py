@@ -1,4 +1,4 @@
-"""`python -m facekp.export ckpt=... format=onnx`: a checkpoint as an ONNX file, in float32 or int8."""
+"""`python -m facekp.export [ckpt=...] format=onnx`: a network as an ONNX file, in float32 or int8."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from facekp.errors import ConfigError, FacekpError, one_line_errors
 from facekp.folder import make_folder, replacing
 from facekp.images import UInt8Array, read_image, resize
 from facekp.quantise import quantise
-from facekp.weights import SHIPPED, TERMS, load_network, locate
+from facekp.weights import SHIPPED, TERMS, WEIGHTS, load_network, locate
 
 OPSET = 20
 FORMATS = ("onnx",)
@@ -55,13 +55,14 @@ class ExportConfig:
         require("images", self.images, self.images >= 1, "give at least 1")
 
 
-def export_onnx(net: nn.Module, size: int, path: Path) -> None:
+def export_onnx(net: nn.Module, size: int, path: Path, terms: str = "") -> None:
     """Write a network as ONNX: uint8 pixels in, the heads' score maps out, any batch and any multiple of 32 pixels.
 
     Args:
         net: a network of `facekp.models`.
         size: side in pixels at which it was evaluated.
         path: file to write.
+        terms: under which the network may be used; the file's metadata says them.
 
     Raises:
         ConfigError: onnx is not installed.
@@ -84,6 +85,8 @@ def export_onnx(net: nn.Module, size: int, path: Path) -> None:
         raise FacekpError(f"torch cannot export this network ({reason}): predict with its .ckpt") from error
     if program is None:
         raise TypeError("torch.onnx.export gave no program")
+    if terms:
+        program.model.metadata_props["terms"] = terms
     program.model.metadata_props[ABOUT] = json.dumps(describe_export(size))
     program.save(path)
     _check(scores, path)
@@ -122,14 +125,14 @@ def main(argv: list[str]) -> None:
     net, about = load_network(ckpt)
     size = int(about["size"])
     ending = ONNX_SUFFIX if config.precision == "float32" else f".{config.precision}{ONNX_SUFFIX}"
-    beside = Path(ckpt.name) if config.ckpt == SHIPPED else ckpt
+    beside = Path(ckpt.name) if ckpt == WEIGHTS else ckpt  # never into the package
     out = expand(config.out) if config.out else beside.with_suffix(ending)
     make_folder(out.parent)
     # First, so that a data set that is missing is told before any work.
     images = calibration_images(replace(config.data, size=size), config.images) if config.precision == "int8" else []
     with TemporaryDirectory() as folder:
         made = Path(folder) / "float32.onnx"
-        export_onnx(net, size, made)
+        export_onnx(net, size, made, about.get("terms", ""))
         if images:
             float32, made = made, Path(folder) / "int8.onnx"
             quantise(float32, made, images)

@@ -25,7 +25,7 @@ class FaceParsing(pl.LightningModule):
     Args:
         model: `name` and settings for `build_model`.
         loss: settings of `OhemCrossEntropy`, and `fused`, the weight of the loss of the heads' sum.
-        optim: `lr`, `momentum`, `weight_decay`, `head_lr_mult`, `warmup_steps`, `warmup_start`, `power`.
+        optim: `lr`, `momentum`, `weight_decay`, `head_lr_mult`, `warmup_steps`, `warmup_start`, `power`, ...
         total_steps: optimiser steps of the whole run.
         size: side in pixels at which images are evaluated; a prediction uses the same.
         compile: compile the network with `torch.compile`.
@@ -69,7 +69,8 @@ class FaceParsing(pl.LightningModule):
         if not self.fused:
             return loss
         # At the finest map's resolution: the criterion brings the sum to the labels'.
-        summed = self.criterion(fuse(maps, (maps[0].shape[2], maps[0].shape[3])), batch["label"])
+        size = (maps[0].shape[2], maps[0].shape[3])
+        summed = self.criterion(fuse(maps[: self.net.predicting], size), batch["label"])
         self.log("train/loss_fused", summed.detach())
         both: Tensor = loss + self.fused * summed
         return both

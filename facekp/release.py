@@ -7,6 +7,7 @@ import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -14,15 +15,19 @@ from omegaconf import MISSING
 
 from facekp.backends import resolve_device
 from facekp.checkpoint import describe, read_checkpoint
-from facekp.checks import expand, require
+from facekp.checks import expand, fold, require
 from facekp.cli import parse_cli
 from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule
+from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors
 from facekp.evaluate import evaluate
 from facekp.machine import keep_freed_memory
-from facekp.resume import SETTINGS
-from facekp.weights import SAFETENSORS, TERMS, load_network, write_weights
+from facekp.resume import ANY_TIME, SETTINGS
+from facekp.weights import SAFETENSORS, load_network, write_weights
+
+PATHS = {"data.root", "init"}
+"""Settings that are of no use elsewhere."""
 
 
 @dataclass
@@ -31,7 +36,8 @@ class ReleaseConfig:
 
     ckpt: str = field(default=MISSING, metadata={"help": "RUN/checkpoints/best.ckpt"})
     out: str = field(default=MISSING, metadata={"help": "NAME.safetensors; NAME.json is written beside it"})
-    size: int = field(default=512, metadata={"help": "side in pixels that photos are brought to"})
+    size: int | None = field(default=None, metadata={"help": "side in pixels of photos; null: as trained"})
+    terms: str | None = field(default=None, metadata={"help": "under which the weights may be used"})
     data: DataConfig = field(default_factory=lambda: DataConfig(root=os.environ.get("FACEKP_DATA")))
     split: str = field(default="val", metadata={"help": "what it is scored on: train, val or test"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
@@ -40,7 +46,9 @@ class ReleaseConfig:
         """Check values."""
         named = Path(self.out).suffix == SAFETENSORS
         require("out", self.out, named, f"end it in {SAFETENSORS}, by which prediction knows what it is")
-        require("size", self.size, self.size >= 32 and self.size % 32 == 0, "give a multiple of 32, such as 512")
+        require("split", self.split, self.split in SPLITS, f"choose one of {', '.join(SPLITS)}")
+        size = self.size
+        require("size", size, size is None or (size >= 32 and size % 32 == 0), "give a multiple of 32, or null")
 
 
 def release(config: ReleaseConfig) -> dict[str, Any]:
@@ -51,18 +59,23 @@ def release(config: ReleaseConfig) -> dict[str, Any]:
         DataError: the data set cannot be used.
     """
     content = read_checkpoint(expand(config.ckpt))
-    net, about = load_network(config.ckpt)
-    about = describe(about["model"], config.size) | {"terms": " ".join(TERMS.split())}
-    about["trained"] = {"steps": int(content["global_step"]), "settings": content.get(SETTINGS)}
-    data = FaceDataModule(replace(config.data, size=config.size), seed=0, total_steps=0)
-    data.setup(config.split)
-    out = expand(config.out)
-    write_weights(net, about, out)
     device = resolve_device(config.device)
-    stored = load_network(out)[0].to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    net, about = load_network(config.ckpt)
+    about = describe(about["model"], config.size or int(about["size"]))
+    data = FaceDataModule(replace(config.data, size=about["size"]), seed=0, total_steps=0)
+    data.setup(config.split)
+    if config.terms:
+        about["terms"] = config.terms
+    settings = {name: value for name, value in fold(content.get(SETTINGS, {})).items() if name not in ANY_TIME | PATHS}
+    about["trained"] = {"steps": int(content["global_step"]), "settings": settings}
+    with TemporaryDirectory() as folder:  # what is there already stays until all is done
+        path = Path(folder) / f"stored{SAFETENSORS}"
+        write_weights(net, about, path)
+        stored = load_network(path)[0].to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     scores = evaluate(stored, data.evaluation_loader(config.split), device)
-    about["scores"] = {"split": config.split, "images": len(data.samples[config.split]), "size": config.size, **scores}
-    write_weights(net, about, out)
+    images = len(data.samples[config.split])
+    about["scores"] = {"split": config.split, "images": images, "size": about["size"], **scores}
+    write_weights(net, about, expand(config.out))
     return about
 
 
@@ -72,7 +85,7 @@ def main(argv: list[str]) -> None:
     config = parse_cli(ReleaseConfig, argv, program="python -m facekp.release", about=__doc__ or "")
     scores = release(config)["scores"]
     megabytes = expand(config.out).stat().st_size / 1e6
-    print(f"{config.out}: {megabytes:.1f} MB, for images of {config.size} pixels")
+    print(f"{config.out}: {megabytes:.1f} MB, for images of {scores['size']} pixels")
     print(f"{config.split}: mIoU {scores['miou']:.4f}, mean F1 {scores['mean_f1']:.4f}")
 
 

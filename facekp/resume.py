@@ -12,7 +12,7 @@ from hydra.types import RunMode
 
 from facekp.checkpoint import CHECKPOINTS, LAST, read_checkpoint
 from facekp.checks import expand, fold
-from facekp.config import Config, as_plain
+from facekp.config import Config, as_plain, complete
 from facekp.errors import CheckpointError, ConfigError
 
 SETTINGS = "settings"
@@ -94,7 +94,7 @@ def require_same(config: Config, then: dict[str, Any], source: Path, *, free: se
         source: where they were read, for the message.
         free: settings that may differ.
     """
-    now, before = fold(as_plain(config)), fold(then)
+    now, before = fold(as_plain(config)), complete(then)
     for name in now:
         # A network that is not the same has settings of its own; its name differs.
         if name not in free and name in before and now[name] != before[name]:

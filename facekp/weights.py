@@ -29,7 +29,12 @@ CKPT_HELP: Final = (
 
 def locate(path: str | Path) -> Path:
     """Return the path of a checkpoint, with "shipped", `~` and environment variables resolved."""
-    return WEIGHTS if str(path) == SHIPPED else expand(str(path))
+    return WEIGHTS if path == SHIPPED else expand(str(path))
+
+
+def is_safetensors(path: str | Path) -> bool:
+    """Tell by its ending whether a file is what `facekp.release` writes."""
+    return Path(path).suffix.lower() == SAFETENSORS
 
 
 def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
@@ -88,6 +93,10 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = Path(path)
     beside = path.with_suffix(".json")
     for part in (path, beside):
+        if not part.is_file() and path == WEIGHTS:
+            raise CheckpointError(
+                f"this installation lacks facekp's own weights, '{part}': install it again, or give ckpt="
+            )
         if not part.is_file():
             raise CheckpointError(
                 f"checkpoint '{part}': no such file; `python -m facekp.release` writes both of a pair"
@@ -123,7 +132,7 @@ def write_weights(net: nn.Module, about: dict[str, Any], path: Path) -> None:
 def _open(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a checkpoint's weights and description."""
     path = locate(path)
-    if path.suffix == SAFETENSORS:
+    if is_safetensors(path):
         return read_weights(path)
     content = read_checkpoint(path)
     state = content["state_dict"].items()

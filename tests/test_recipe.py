@@ -1,6 +1,7 @@
 """What a longer recipe adds to a run: weights to begin with, the loss of the heads' sum, averaged weights."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,11 +42,14 @@ class TestInit:
     def test_a_resumed_run_goes_on_with_its_own(
         self, tiny_root: Path, straight: Path, train: TRAIN, tmp_path: Path
     ) -> None:
-        change = {"init": str(straight / "checkpoints" / "last.ckpt")}
+        begin = tmp_path / "begin.ckpt"
+        shutil.copyfile(straight / "checkpoints" / "last.ckpt", begin)
+        change = {"init": str(begin)}
         whole = train(changed(settings(tiny_root, tmp_path / "whole"), change))
         cut = changed(settings(tiny_root, tmp_path / "cut"), change)
         with pytest.raises(PowerCutError):
             train(cut, cut_before=6)
+        begin.unlink()
         train(cut)
         got, want = (read_checkpoint(tmp_path / name / "checkpoints" / "last.ckpt") for name in ("cut", "whole"))
         assert all(torch.equal(got["state_dict"][name], tensor) for name, tensor in want["state_dict"].items())
@@ -82,6 +86,16 @@ class TestFusedLoss:
         assert logs["train/loss"].item() == pytest.approx(heads.item(), rel=1e-5)
         assert logs["train/loss_fused"].item() == pytest.approx(summed.item(), rel=1e-5)
         assert loss.item() == pytest.approx((heads + 0.5 * summed).item(), rel=1e-5)
+
+    def test_counts_the_heads_that_predict(self) -> None:
+        module = FaceParsing({"name": "bisenet"}, {"fused": 2.0}, OPTIM, 1, 64).train()
+        logs: dict[str, Any] = {}
+        module.log = lambda name, value, **_: logs.update({name: value})
+        module.log_dict = logs.update
+        module._learning_rate = lambda: 0.0
+        labels = torch.randint(0, 19, (2, 64, 64))
+        module.training_step({"image": torch.rand(2, 3, 64, 64), "label": labels}, 0)
+        assert logs["train/loss_fused"].item() == pytest.approx(logs["train/loss_main"].item(), rel=1e-5)
 
     def test_evaluation_stays_that_of_the_heads(self, tiny_root: Path, train: TRAIN, tmp_path: Path) -> None:
         change = {"loss.fused": 1.0, "optim.lr": 1e-20, "optim.warmup_steps": 0}
@@ -131,12 +145,14 @@ class TestAverage:
         rows = logged(folder)
         net, _ = load_network(folder / "checkpoints" / "best.ckpt")
         data = build_data(config)
-        data.setup("test")
-        losses = [
-            sum(reference(s, batch["label"]) for s in net(batch["image"])).item()
-            for batch in map(to_batch, data.test_dataloader())
-        ]
-        assert rows[-1]["test/loss"] == pytest.approx(losses[0], rel=1e-4)  # two images, one batch
+        for stage, split in (("fit", "val"), ("test", "test")):
+            data.setup(stage)
+            total, images = 0.0, 0
+            for batch in map(to_batch, data.evaluation_loader(split)):
+                with torch.inference_mode():
+                    loss = sum(reference(s, batch["label"]) for s in net(batch["image"])).item()
+                total, images = total + len(batch["label"]) * loss, images + len(batch["label"])
+            assert rows[-1][f"{split}/loss"] == pytest.approx(total / images, rel=1e-4)
         assert json.loads((folder / "metrics.json").read_text())["settings"]["optim"]["ema"] == self.DECAY
 
     def test_goes_on_after_a_power_cut(self, tiny_root: Path, train: TRAIN, tmp_path: Path) -> None:

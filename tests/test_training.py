@@ -21,13 +21,13 @@ from test_losses import reference
 from facekp.attributes import ATTRIBUTES
 from facekp.callbacks import BestCheckpoint
 from facekp.checkpoint import read_checkpoint
-from facekp.config import OptimConfig
+from facekp.config import OptimConfig, as_plain
 from facekp.data.dataset import to_batch
 from facekp.errors import CheckpointError, ConfigError, DataError
 from facekp.metrics import ParsingMetrics
 from facekp.models import build_model, fuse
 from facekp.module import FaceParsing
-from facekp.resume import Resume, find_resume
+from facekp.resume import Resume, find_resume, require_same
 from facekp.runlog import RunLog, read_rows
 from facekp.training import build_data, build_module, build_trainer
 from facekp.weights import load_network
@@ -144,6 +144,17 @@ def interrupted(tiny_root: Path, train: Callable[..., Path], tmp_path_factory: p
         train(settings(tiny_root, folder), cut_before=6)
     assert read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"] == 4
     return folder
+
+
+class TestSameSettings:
+    def test_what_an_old_record_lacks_had_its_default(self, tiny_root: Path, tmp_path: Path) -> None:
+        config = settings(tiny_root, tmp_path)
+        then = as_plain(config)
+        del then["optim"]["ema"], then["init"]
+        require_same(config, then, tmp_path)
+        for name, value in (("optim.ema", 0.9), ("init", "shipped")):
+            with pytest.raises(ConfigError, match=rf"{name} is {value!r}, but '.*' was trained with None"):
+                require_same(changed(config, {name: value}), then, tmp_path)
 
 
 class TestResume:

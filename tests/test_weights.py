@@ -7,9 +7,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from facekp import evaluate, release
 from facekp.backends import TorchBackend, open_backend
-from facekp.checkpoint import describe
-from facekp.errors import CheckpointError
+from facekp.checkpoint import describe, read_checkpoint
+from facekp.errors import CheckpointError, ConfigError
 from facekp.models import build_model
 from facekp.weights import WEIGHTS, load_network, locate, read_weights, write_weights
 
@@ -74,7 +75,7 @@ class TestRefused:
         with pytest.raises(CheckpointError, match=r"net.safetensors': it or its .json cannot be read"):
             load_network(path)
 
-    @pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}'])
+    @pytest.mark.parametrize("text", ["{", "[]", '{"format": 1}', '{"format": 1, "size": 64}'])
     def test_another_description(self, pair: tuple[Path, torch.nn.Module], tmp_path: Path, text: str) -> None:
         path = self.copy(pair, tmp_path)
         path.with_suffix(".json").write_text(text)
@@ -89,6 +90,43 @@ class TestRefused:
             load_network(path)
 
 
+class TestRelease:
+    @pytest.fixture(scope="class")
+    def released(self, straight: Path, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        """Release the checkpoint of a short run by the command."""
+        out = tmp_path_factory.mktemp("release") / "new" / "net.safetensors"
+        where = [f"ckpt={straight / 'checkpoints' / 'best.ckpt'}", f"out={out}", f"data.root={tiny_root}"]
+        release.main([*where, "terms=for this test", "size=96", "device=cpu", "data.workers=0"])
+        return out
+
+    def test_its_scores_are_those_of_what_is_stored(self, released: Path, tiny_root: Path, tmp_path: Path) -> None:
+        about = json.loads(released.with_suffix(".json").read_text())
+        assert about["scores"] | {"split": "val", "images": 3, "size": 96} == about["scores"]
+        found = tmp_path / "metrics.json"
+        evaluate.main([f"ckpt={released}", f"data.root={tiny_root}", "data.workers=0", "device=cpu", f"out={found}"])
+        scores = json.loads(found.read_text())
+        assert {name: about["scores"][name] for name in scores} == scores
+
+    def test_says_how_it_was_trained_and_not_where(self, released: Path, straight: Path, tiny_root: Path) -> None:
+        text = released.with_suffix(".json").read_text()
+        about = json.loads(text)
+        assert about["terms"] == "for this test"
+        assert about["trained"]["steps"] == read_checkpoint(straight / "checkpoints" / "best.ckpt")["global_step"]
+        assert about["trained"]["settings"]["optim.head_lr_mult"] == 2.0
+        assert about["trained"]["settings"]["trainer.max_steps"] == 8
+        for place in (tiny_root, straight, Path.home()):
+            assert str(place) not in text
+
+    @pytest.mark.parametrize(
+        ("argument", "message"),
+        [("split=foo", "split is 'foo': choose one of"), ("out=net.ckpt", "out is 'net.ckpt': end it in .safetensors")],
+    )
+    def test_a_mistake_is_a_line(self, argument: str, message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            release.main(["ckpt=x.ckpt", "out=x.safetensors", argument])
+
+
 def test_shipped_is_a_name() -> None:
-    assert locate("shipped") == locate(Path("shipped")) == WEIGHTS
-    assert locate("./shipped").resolve() != WEIGHTS  # a file of that name
+    assert locate("shipped") == WEIGHTS
+    with pytest.raises(CheckpointError, match="checkpoint 'shipped': no such file"):
+        load_network("./shipped")  # a file of that name

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from facekp.checks import fold
-from facekp.config import MONITORS, CallbacksConfig, Config, as_plain
+from facekp.config import MONITORS, CallbacksConfig, complete
 from facekp.errors import DataError
 from facekp.runlog import FILE, read_rows
 from facekp.summary import SUMMARY, measured_cost, score_rows
@@ -96,11 +96,6 @@ def read_runs(paths: Sequence[Path]) -> list[RunResult]:
     return list(runs.values())
 
 
-def _complete(settings: dict[str, Any]) -> dict[str, Any]:
-    """Fold settings, and add those that the run's version of facekp did not have yet, at their defaults."""
-    return fold(as_plain(Config(model={"name": ""}))) | fold(settings) if settings else {}
-
-
 def _read(path: Path) -> Iterator[RunResult]:
     if path.is_file():
         name = path.absolute().parent.name if path.name == SUMMARY else path.stem
@@ -180,7 +175,7 @@ def _result(content: dict[str, Any]) -> RunResult:
         "",
         Path(),
         "finished",
-        settings=_complete(content["settings"]),
+        settings=complete(content["settings"]) if content["settings"] else {},
         steps=content["steps"],
         figures=fold(figures),
         curve=curve,

@@ -21,6 +21,7 @@ CONDITIONS = {
     "data.source": "scores",
     "data.root": "scores, unless it is the same data",
     "trainer.limit_val_batches": "scores",
+    "init": "scores as if they had begun alike",
     "trainer.max_steps": "scores as if the budget were the same",
     "data.size": "scores, speed and memory as if it were the same",
     "data.crop": "training losses, speed and memory as if it were the same",

@@ -5,6 +5,8 @@ import cv2
 
 from facekp.attributes import IGNORE_INDEX
 
+SMOOTH = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
+
 
 def turn(degrees: float) -> A.Rotate:
     """Return a transform that turns image and label about their middle by up to `degrees` either way.
@@ -27,8 +29,9 @@ def defects(share: float) -> A.OneOf:
     return A.OneOf(
         [
             A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.0), p=1),
-            A.MotionBlur(blur_limit=(3, 9), p=1),
-            A.Downscale(scale_range=(0.3, 0.7), p=1),
+            # Straight through the middle: the image must not move from under its label.
+            A.MotionBlur(blur_limit=(3, 9), allow_shifted=False, direction_range=(0, 0), p=1),
+            A.Downscale(scale_range=(0.3, 0.7), interpolation_pair=SMOOTH, p=1),
             A.ImageCompression(quality_range=(20, 70), p=1),
             A.GaussNoise(std_range=(0.02, 0.08), p=1),
             A.ToGray(p=1),

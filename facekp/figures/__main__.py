@@ -1,4 +1,4 @@
-"""`python -m facekp.figures ckpt=... source=PHOTO out=FOLDER`: the paper's figures 2, 3 and 4 of a photo."""
+"""`python -m facekp.figures [ckpt=...] source=PHOTO out=FOLDER`: the paper's figures 2, 3 and 4 of a photo."""
 
 import sys
 from dataclasses import dataclass, field

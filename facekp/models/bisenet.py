@@ -123,6 +123,7 @@ class BiSeNet(Network):
 
     head_names = ("main", "aux16", "aux32")
     head_parts = ("fusion", "heads")
+    predicting = 1
 
     def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
         super().__init__()

@@ -15,10 +15,12 @@ class Network(nn.Module):
     Attributes:
         head_names: what logs call the heads, in the order of the score maps.
         head_parts: names of the submodules that learn at the heads' rate (`optim.head_lr_mult`).
+        predicting: how many heads, from the first, predict; None: all. The others only help training.
     """
 
     head_names: ClassVar[tuple[str, ...]]
     head_parts: ClassVar[tuple[str, ...]] = ("heads",)
+    predicting: ClassVar[int | None] = None
 
 
 _NETWORKS: dict[str, type[Network]] = {}
