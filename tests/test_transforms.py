@@ -375,8 +375,9 @@ class TestTurnAndDefects:
             assert out["image"].shape == image.shape
             assert np.array_equal(out["mask"], label)
             light = out["image"][..., 1].astype(float) - float(out["image"][0, 0, 1])
-            light[light < 60] = 0  # noise
+            if isinstance(transform, A.GaussNoise):
+                light[light < 60] = 0
             rows, columns = np.mgrid[:64, :64]
-            # The square's own middle is 31.5; the blur of a line reaches no farther than half a pixel beside it.
-            assert (light * columns).sum() / light.sum() == pytest.approx(31.5, abs=0.5)
-            assert (light * rows).sum() / light.sum() == pytest.approx(31.5, abs=0.5)
+            # The square's own middle is 31.5; Downscale rounds the small side: up to half of its pixels, of 3.3, at the end.
+            assert (light * columns).sum() / light.sum() == pytest.approx(31.5, abs=0.85)
+            assert (light * rows).sum() / light.sum() == pytest.approx(31.5, abs=0.85)

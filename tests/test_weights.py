@@ -90,15 +90,16 @@ class TestRefused:
             load_network(path)
 
 
-class TestRelease:
-    @pytest.fixture(scope="class")
-    def released(self, straight: Path, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-        """Release the checkpoint of a short run by the command."""
-        out = tmp_path_factory.mktemp("release") / "new" / "net.safetensors"
-        where = [f"ckpt={straight / 'checkpoints' / 'best.ckpt'}", f"out={out}", f"data.root={tiny_root}"]
-        release.main([*where, "terms=for this test", "size=96", "device=cpu", "data.workers=0"])
-        return out
+@pytest.fixture(scope="module")
+def released(straight: Path, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Release the checkpoint of a short run by the command."""
+    out = tmp_path_factory.mktemp("release") / "new" / "net.safetensors"
+    where = [f"ckpt={straight / 'checkpoints' / 'best.ckpt'}", f"out={out}", f"data.root={tiny_root}"]
+    release.main([*where, "terms=for this test", "size=96", "device=cpu", "data.workers=0"])
+    return out
 
+
+class TestRelease:
     def test_its_scores_are_those_of_what_is_stored(self, released: Path, tiny_root: Path, tmp_path: Path) -> None:
         about = json.loads(released.with_suffix(".json").read_text())
         assert about["scores"] | {"split": "val", "images": 3, "size": 96} == about["scores"]
