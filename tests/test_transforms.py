@@ -378,6 +378,6 @@ class TestTurnAndDefects:
             if isinstance(transform, A.GaussNoise):
                 light[light < 60] = 0
             rows, columns = np.mgrid[:64, :64]
-            # The square's own middle is 31.5; Downscale rounds the small side, by half of its pixels of 3.3 at the most.
+            # The square's own middle is 31.5; Downscale rounds the small side, by half a pixel of 3.3 at most.
             assert (light * columns).sum() / light.sum() == pytest.approx(31.5, abs=0.85)
             assert (light * rows).sum() / light.sum() == pytest.approx(31.5, abs=0.85)
