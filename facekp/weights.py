@@ -1,5 +1,6 @@
 """Networks out of files: a checkpoint of training, or weights alone, such as those that facekp ships."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any, Final
@@ -112,7 +113,13 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(about, dict):
         raise CheckpointError(f"checkpoint '{beside}': facekp did not write it; `python -m facekp.release` does")
     require_readable(path, about)
+    if about.get("sha256") != _hash(path):
+        raise CheckpointError(f"checkpoint '{path}': not the weights that its .json describes; copy both again")
     return weights, about
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def write_weights(net: nn.Module, about: dict[str, Any], path: Path) -> None:
@@ -126,7 +133,7 @@ def write_weights(net: nn.Module, about: dict[str, Any], path: Path) -> None:
     with replacing(path) as part:
         save_file(small, part)
     with replacing(path.with_suffix(".json")) as part:
-        part.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(about | {"sha256": _hash(path)}, indent=2) + "\n", encoding="utf-8")
 
 
 def _open(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -1,18 +1,29 @@
 """Weights alone: what is stored, what is refused, and the weights that facekp ships."""
 
+import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from facekp import evaluate, release
+from facekp import FaceParser, evaluate, export, release
 from facekp.backends import TorchBackend, open_backend
 from facekp.checkpoint import describe, read_checkpoint
+from facekp.data.layout import read_index
+from facekp.data.synthetic import draw_face
+from facekp.data.transforms import evaluation_transform, normalise
 from facekp.errors import CheckpointError, ConfigError
-from facekp.models import build_model
+from facekp.images import read_image, read_label
+from facekp.models import build_model, fuse
 from facekp.weights import WEIGHTS, load_network, locate, read_weights, write_weights
+
+# Of the weights that are shipped now.
+SHA256 = ""
+MIOU_OF_64 = 0.0
+DRAWN = Path(__file__).parent / "shipped_mask.png"
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +100,14 @@ class TestRefused:
         with pytest.raises(CheckpointError, match="do not fit this version's networks"):
             load_network(path)
 
+    def test_weights_that_another_file_describes(self, pair: tuple[Path, torch.nn.Module], tmp_path: Path) -> None:
+        path = self.copy(pair, tmp_path)
+        torch.manual_seed(2)
+        write_weights(build_model("resnet18"), describe({"name": "resnet18"}, 64), tmp_path / "other.safetensors")
+        path.write_bytes((tmp_path / "other.safetensors").read_bytes())
+        with pytest.raises(CheckpointError, match="not the weights that its"):
+            load_network(path)
+
 
 @pytest.fixture(scope="module")
 def released(straight: Path, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -131,3 +150,54 @@ def test_shipped_is_a_name() -> None:
     assert locate("shipped") == WEIGHTS
     with pytest.raises(CheckpointError, match="checkpoint 'shipped': no such file"):
         load_network("./shipped")  # a file of that name
+
+
+class TestShipped:
+    """The weights in the package: their size, that they are the ones described, and what they reach."""
+
+    def test_size_and_description(self) -> None:
+        assert WEIGHTS.stat().st_size <= 25_000_000
+        about = json.loads(WEIGHTS.with_suffix(".json").read_text())
+        assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() == about["sha256"] == SHA256
+        assert "non-commercial research" in about["terms"]
+        assert "non-commercial research" in WEIGHTS.with_name("TERMS.md").read_text()
+        assert about["scores"]["images"] == 500
+
+    def test_scores_on_real_faces(self, real_root: Path) -> None:
+        """The first 64 validation faces, each pixel counted by hand."""
+        net, about = load_network("shipped")
+        size = about["size"]
+        counts = np.zeros((19, 19), np.int64)
+        for sample in read_index(real_root)["val"][:64]:
+            out = evaluation_transform(size)(image=read_image(sample.image), mask=read_label(sample.label))
+            with torch.inference_mode():
+                scores = net(normalise(torch.from_numpy(out["image"])[None]))
+            predicted = fuse(scores, (size, size)).argmax(1)[0].numpy()
+            np.add.at(counts, (out["mask"], predicted), 1)
+        union = counts.sum(0) + counts.sum(1) - counts.diagonal()
+        assert (counts.diagonal() / union).mean() == pytest.approx(MIOU_OF_64, abs=0.002)
+
+    def test_mask_of_a_drawn_face(self) -> None:
+        """The mask that these weights gave when they were released, on the processor of that day."""
+        (face,) = FaceParser(TorchBackend(*backend_parts()))(draw_face(3, 256).image)
+        then = read_label(DRAWN)
+        assert face.mask.shape == then.shape
+        assert (face.mask == then).mean() > 0.995
+        assert len(np.unique(then)) >= 6
+
+    def test_help_says_the_terms(self, capsys: pytest.CaptureFixture[str]) -> None:
+        for command in (evaluate, export):
+            with pytest.raises(SystemExit):
+                command.main(["--help"])
+            assert "non-commercial research and" in capsys.readouterr().out
+
+    def test_is_what_is_taken_without_a_checkpoint(self) -> None:
+        parser, named = FaceParser(), FaceParser.from_checkpoint("shipped")
+        image = draw_face(3, 128).image
+        assert np.array_equal(parser(image)[0].mask, named(image)[0].mask)
+
+
+def backend_parts() -> tuple[torch.nn.Module, int, torch.device, str]:
+    """Return what `TorchBackend` takes: float32 everywhere, so that the mask is the same on every processor."""
+    net, about = load_network("shipped")
+    return net, int(about["size"]), torch.device("cpu"), "float32"
