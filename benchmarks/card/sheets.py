@@ -78,7 +78,7 @@ def draw_sheet(images: Sequence[Shown]) -> Figure:
         panel.imshow(np.concatenate([shown.photo, *masks], axis=1))
         lines = [fill(line, CHARACTERS) for line in shown.text.splitlines()]
         panel.set_title("\n".join(lines), loc="left", fontsize=8)
-    colours = [Patch(color=np.array(PALETTE[i]) / 255, label=ATTRIBUTES[i]) for i in range(1, len(ATTRIBUTES))]
+    colours = [Patch(color=f"#{bytes(PALETTE[i]).hex()}", label=ATTRIBUTES[i]) for i in range(1, len(ATTRIBUTES))]
     figure.legend(handles=colours, loc="outside lower center", ncols=len(colours), fontsize=8, frameon=False)
     figure.suptitle(HEADING, fontsize=10)
     return figure

@@ -55,7 +55,7 @@ def report_worst(
     scores = image_scores(confusions)
     worst = rank(scores, count)
     spread = {"mean": scores.mean(), "median": np.median(scores), "percentile_5": np.percentile(scores, 5)}
-    images = [
+    images: list[dict[str, Any]] = [
         {"id": ids[i], "score": round(float(scores[i]), 4)}
         | find_errors(confusions[i])
         | {"groups": [name for name, group in placed.items() if group.inside[i]]}
