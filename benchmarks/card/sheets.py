@@ -70,7 +70,7 @@ def draw_sheet(images: Sequence[Shown]) -> Figure:
     """Draw images from left to right and then down, each as photo, ground truth and prediction; the colours below."""
     rows = -(-len(images) // COLUMNS)
     figure = Figure(figsize=(16, 3.1 * rows + 1), dpi=100, layout="constrained")
-    panels = figure.subplots(rows, COLUMNS, squeeze=False).flat
+    panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for panel in panels:
         panel.axis("off")
     for panel, shown in zip(panels, images, strict=False):  # the last row may not be full
