@@ -68,7 +68,7 @@ def prepare_training(dtype: DType, load: Load, device: torch.device) -> Call:
 
 
 def prepare_prediction(dtype: DType, load: Load, device: torch.device) -> Call:
-    """Return a call that gives the masks and key points of a batch of photos, as `FaceParser` does in torch."""
+    """Return a call that makes one forward pass of a batch of photos, in torch, then the key points of each."""
     backend = _open_backend(dtype, load, device)
     parser = FaceParser(backend)
     photos = np.random.default_rng(0).integers(0, 256, (load.batch, load.size, load.size, 3), dtype=np.uint8)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from facekp.errors import ConfigError
+from matplotlib.figure import Figure
 
 AXES = {
     "batch": "images in a batch, at {size} pixels",
@@ -11,6 +11,8 @@ AXES = {
     "faces": "faces found in a photo of {photo} pixels, each at {size}",
 }
 """Labels of the sweeps' axes; what they name in braces is the same at all points."""
+KINDS = (".png", ".svg", ".pdf")
+"""How the picture's name may end."""
 COLOURS = {"training step": "tab:blue", "prediction": "tab:orange"}
 
 
@@ -19,15 +21,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
     Args:
         results: the content of `scaling.json`.
-        path: the picture to write.
-
-    Raises:
-        ConfigError: matplotlib is not installed.
+        path: the picture to write, of one of `KINDS`.
     """
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ConfigError("matplotlib is not installed: pip install 'facekp[bench]'") from error
     figure = Figure(figsize=(14, 7.5), layout="constrained")
     panels = figure.subplots(2, len(AXES), sharex="col", sharey="row")
     for column, axis in enumerate(AXES):

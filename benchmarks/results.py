@@ -12,6 +12,7 @@ import torch
 from tabulate import tabulate
 
 from benchmarks.harness import Bench, Row
+from facekp.checks import require
 from facekp.errors import DataError
 from facekp.folder import make_folder, replacing
 from facekp.machine import describe_machine, list_versions
@@ -65,6 +66,17 @@ def write(path: Path, new: dict[str, Any]) -> dict[str, Any]:
     with replacing(path) as part:
         part.write_text(json.dumps(merged, indent=2) + "\n", encoding="utf-8")
     return merged
+
+
+def reserve(setting: str, path: Path) -> None:
+    """Make the folder of a file that is only written when all is measured, so that an error comes before.
+
+    Raises:
+        ConfigError: `path` is a folder; `setting` is what it was given as.
+        DataError: its folder cannot be written.
+    """
+    require(setting, str(path), not path.is_dir(), "that is a folder; name a file in it")
+    make_folder(path.parent)
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:

@@ -18,18 +18,19 @@ from benchmarks.harness import Bench, alternate
 from benchmarks.limits import least_seconds, measure_rates
 from benchmarks.loads import FORWARD_PASSES, QUICK_SWEEPS, SWEEPS, TASKS, Load, Prepare
 from benchmarks.memory import peak_memory
-from benchmarks.plot import draw
-from benchmarks.results import describe
+from benchmarks.plot import KINDS, draw
+from benchmarks.results import describe, reserve
 from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.errors import one_line_errors
-from facekp.folder import make_folder, replacing
+from facekp.errors import ConfigError, one_line_errors
+from facekp.folder import replacing
 from facekp.machine import MIB, keep_freed_memory
 from facekp.models import build_model
 from facekp.models.cost import multiply_adds
 
 REPEATS = 3
 OUT, PLOT = "benchmarks/scaling.json", "docs/scaling.png"
+NOT_TRIED = "not tried: a smaller one ran out of memory"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +71,7 @@ def _excess(last: Point, load: Load, seconds: float, memory: float) -> str:
     """Say what a load would exceed, if time and memory grow from the last one's as fast as the pixels, or ""."""
     growth = load.pixels / last.pixels
     if last.memory is None:
-        return last.skipped
+        return NOT_TRIED
     if last.memory * growth > memory:
         return f"would take about {last.memory * growth:.0f} MiB of the {memory:.0f} allowed"
     if last.seconds is not None and last.seconds * growth > seconds:
@@ -104,8 +105,8 @@ class Settings:
     """The settings of the command."""
 
     device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})
-    out: str | None = field(default=None, metadata={"help": f"file to write; null: {OUT}, none if quick"})
-    plot: str | None = field(default=None, metadata={"help": f"picture to draw; null: {PLOT}, none if quick"})
+    out: str | None = field(default=None, metadata={"help": f"file; null: {OUT}, -cuda on a GPU, none if quick"})
+    plot: str | None = field(default=None, metadata={"help": f"picture; null: {PLOT}, likewise"})
     seconds: float = field(default=60.0, metadata={"help": "points whose one call takes longer are left out"})
     memory: float | None = field(default=None, metadata={"help": "MiB; likewise. null: half of this machine's"})
     quick: bool = field(default=False, metadata={"help": "small sizes, to see that it works"})
@@ -115,17 +116,29 @@ class Settings:
         require("device", self.device, self.device in ("auto", "cpu", "cuda"), "choose auto, cpu or cuda")
         require("seconds", self.seconds, self.seconds > 0, "give a time above 0")
         require("memory", self.memory, self.memory is None or self.memory > 0, "give MiB above 0, or null")
+        kind = Path(self.plot or PLOT).suffix
+        require("plot", self.plot, kind in KINDS, f"end it in {', '.join(KINDS)}")
 
-    def path(self, given: str | None, usual: str) -> Path | None:
+    def path(self, given: str | None, usual: str, device: torch.device) -> Path | None:
         """Return where to write, with null resolved; what a quick run finds means nothing, and replaces nothing."""
-        return expand(given or usual) if given or not self.quick else None
+        if given or self.quick:
+            return expand(given) if given else None
+        path = Path(usual)
+        return path.with_stem(f"{path.stem}-cuda") if device.type == "cuda" else path
 
 
 def half_of_memory(device: torch.device) -> float:
-    """Return half of the memory of a GPU, or of the machine, MiB."""
+    """Return half of the memory of a GPU, or of the machine, MiB.
+
+    Raises:
+        ConfigError: the system does not say how much that is.
+    """
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory / MIB / 2
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / MIB / 2
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / MIB / 2
+    except (AttributeError, ValueError) as error:  # Windows; a name that this system does not know
+        raise ConfigError("memory is null, and this system does not say how much it has: give memory=MiB") from error
 
 
 def main(argv: Sequence[str]) -> None:
@@ -133,21 +146,24 @@ def main(argv: Sequence[str]) -> None:
     keep_freed_memory()
     settings = parse_cli(Settings, argv, program="python -m benchmarks.scaling", about=__doc__ or "")
     device = choose_device(settings.device)
+    # All that can go wrong goes wrong before the minutes that it takes.
+    memory = settings.memory or half_of_memory(device)
+    out, plot = settings.path(settings.out, OUT, device), settings.path(settings.plot, PLOT, device)
+    for name, path in (("out", out), ("plot", plot)):
+        if path:
+            reserve(name, path)
     bench = Bench(device, measure_rates(device, quick=settings.quick), quick=settings.quick)
     points = []
-    for point in measure(bench, seconds=settings.seconds, memory=settings.memory or half_of_memory(device)):
+    for point in measure(bench, seconds=settings.seconds, memory=memory):
         figures = point.skipped or f"{point.seconds:.3g} s, {point.memory:.0f} MiB"
         print(f"{point.task}, {point}: {figures}", file=sys.stderr)
         points.append(point)
     results: dict[str, Any] = describe(bench, []) | {"dtype": bench.dtypes[-1], "points": [asdict(p) for p in points]}
     del results["rows"]
-    out, plot = settings.path(settings.out, OUT), settings.path(settings.plot, PLOT)
     if out:
-        make_folder(out.parent)
         with replacing(out) as part:
             part.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
     if plot:
-        make_folder(plot.parent)
         draw(results, plot)
     print(f"written: {out or 'no file'}, {plot or 'no picture'}")
 

@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
+from matplotlib.image import imread
 from test_losses import random_case, value_and_gradient
 from torch import Tensor, nn
 from torch.utils.data import default_collate
@@ -30,7 +32,7 @@ from benchmarks.loads import QUICK_SWEEPS, Load, prepare_search
 from benchmarks.loss import SHARES
 from benchmarks.memory import peak_memory
 from benchmarks.peers import PeerMissingError, SortOhem, TopkOhem
-from benchmarks.results import describe, table, write
+from benchmarks.results import describe, reserve, table, write
 from benchmarks.scaling import Point
 from benchmarks.scores import draw_labels, find_margin, make_scores
 from facekp.cli import parse_cli
@@ -41,7 +43,7 @@ from facekp.data.transforms import training_transform
 from facekp.errors import ConfigError, DataError
 from facekp.losses import OhemCrossEntropy
 
-CPU = torch.device("cpu")
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 RATES = Rates(matmul={"float32": 100.0}, convolution={"float32": 50.0}, copy=10.0)
 MIB = 1 << 20
 
@@ -229,8 +231,13 @@ class TestResults:
             write(path, describe(tiny_bench(), []))
         assert path.read_text() == '{"mine": 1}'
 
+    def test_the_folder_of_a_file_is_made_beforehand(self, tmp_path: Path) -> None:
+        reserve("out", tmp_path / "new" / "one" / "results.json")
+        assert not list((tmp_path / "new" / "one").iterdir())
+        with pytest.raises(ConfigError, match=r"out is '.*new': that is a folder; name a file in it"):
+            reserve("out", tmp_path / "new")
+
     def test_the_table_shows_ratio_memory_and_the_nearest_limit(self) -> None:
-        pytest.importorskip("tabulate")
         row = make_row("a/x", "s", [2.0], [4.0], peer_name="other", memory={"ours": 12.3, "peer": 45.6},
                        limit={"copy": 0.25, "matmul": 0.5}, note="both warm")  # fmt: skip
         alone = make_row("a/alone", "s", [1.0])
@@ -429,13 +436,22 @@ class TestScaling:
     def test_after_one_that_ran_out_of_memory_none_is_tried(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(benchmarks.scaling.SWEEPS, "batch", [Load(batch, 448) for batch in (32, 64, 1)])
         points = [p for p in self.measure(monkeypatch, seconds=60, memory=1e6) if p.sweep == "batch"]
-        assert [p.skipped for p in points] == ["ran out of memory"] * 6
+        not_tried = ["not tried: a smaller one ran out of memory"] * 2
+        assert [p.skipped for p in points] == ["ran out of memory", *not_tried] * 2
+
+    @pytest.mark.parametrize("error", [BrokenProcessPool("killed"), torch.cuda.OutOfMemoryError("too much")])
+    def test_a_call_that_runs_out_of_memory_is_left_out(
+        self, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        def fail(prepare: object, device: object) -> float:
+            raise error
+
+        monkeypatch.setattr(benchmarks.scaling, "peak_memory", fail)
+        point = Point(batch=32, size=448, sweep="batch", task="prediction")
+        measured = benchmarks.scaling._measure_point(point, lambda *_: pytest.fail("called"), tiny_bench(), memory=8)
+        assert measured == dataclasses.replace(point, skipped="ran out of memory")
 
     def test_plot(self, points: list[Point], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        pytest.importorskip("matplotlib")
-        from matplotlib.figure import Figure
-        from matplotlib.image import imread
-
         figures, save = [], Figure.savefig
         monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k)))
         results = describe(Bench(CPU, RATES), []) | {"dtype": "float32", "points": [vars(point) for point in points]}
@@ -453,8 +469,40 @@ class TestScaling:
             [n, pytest.approx(1000 * 448**2 / 1e6 * (1 + 2 * n))] for n in (1, 2, 4)
         ]
 
-    def test_a_quick_run_replaces_nothing(self) -> None:
-        settings = benchmarks.scaling.Settings(quick=True)
-        assert settings.path(None, "docs/scaling.png") is None
-        assert settings.path("mine.png", "docs/scaling.png") == Path("mine.png")
-        assert benchmarks.scaling.Settings().path(None, "docs/scaling.png") == Path("docs/scaling.png")
+    def test_files(self) -> None:
+        settings, quick = benchmarks.scaling.Settings(), benchmarks.scaling.Settings(quick=True)
+        assert settings.path(None, "docs/scaling.png", CPU) == Path("docs/scaling.png")
+        assert settings.path(None, "docs/scaling.png", CUDA) == Path("docs/scaling-cuda.png")
+        assert settings.path("mine.png", "docs/scaling.png", CUDA) == Path("mine.png")
+        assert quick.path(None, "docs/scaling.png", CPU) is None  # it replaces nothing
+        assert quick.path("mine.png", "docs/scaling.png", CPU) == Path("mine.png")
+
+    @pytest.mark.parametrize(
+        ("argument", "message"),
+        [
+            ("plot=scaling", r"plot is 'scaling': end it in \.png"),
+            ("plot=a.jepg", r"plot is 'a\.jepg': end it in \.png"),
+        ],
+    )
+    def test_a_plot_that_cannot_be_drawn_is_named(self, argument: str, message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            parse_cli(benchmarks.scaling.Settings, [argument], program="", about="")
+
+    @pytest.mark.parametrize("setting", ["out", "plot"])
+    def test_files_that_cannot_be_written_are_told_before_measuring(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str
+    ) -> None:
+        monkeypatch.setattr(benchmarks.scaling, "measure_rates", lambda *_, **__: pytest.fail("measured"))
+        (tmp_path / "folder.png").mkdir()
+        with pytest.raises(ConfigError, match=f"{setting} is '.*folder.png': that is a folder"):
+            benchmarks.scaling.main(["quick=true", "device=cpu", f"{setting}={tmp_path / 'folder.png'}"])
+
+    def test_a_system_that_does_not_say_its_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        want = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / MIB / 2
+        assert benchmarks.scaling.half_of_memory(CPU) == want
+        monkeypatch.setattr(os, "sysconf", lambda name: int(name))  # as of a name that is not known: ValueError
+        with pytest.raises(ConfigError, match="give memory=MiB"):
+            benchmarks.scaling.half_of_memory(CPU)
+        monkeypatch.delattr(os, "sysconf")  # Windows
+        with pytest.raises(ConfigError, match="give memory=MiB"):
+            benchmarks.scaling.half_of_memory(CPU)

@@ -1,10 +1,10 @@
-"""Every figure of the model card: `python -m benchmarks.card ckpt=... data.root=... [worst=DIR]`.
+"""Every figure of the model card, as Markdown: `python -m benchmarks.card data.root=... [ckpt=...] [pictures=DIR]`.
 
-The scores of all images and of every class at each of `sizes`; then, at `size`, those of groups of faces (glasses,
-hats, dark photos, ...) beside those of all other faces, and the images that the network does worst on.
+The scores of all images and of every class at each of `sizes`; then, at the last of them, those of groups of faces
+(glasses, hats, dark photos, ...) beside those of all others, and the images that the network does worst on.
 
-`worst=DIR` draws these: photo, truth and prediction. They are CelebAMask-HQ's faces, which may not be published,
-committed or passed on; the JSON file holds ids and scores only.
+`pictures=DIR` draws these: photo, ground truth and prediction. They are CelebAMask-HQ's faces, which may not be
+published, committed or passed on; the JSON file holds figures and ids, no pictures.
 """
 
 import hashlib
@@ -14,17 +14,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.card.contrast import FEWEST, FEWEST_WITH
-from benchmarks.card.groups import place_all
-from benchmarks.card.passes import Network, Parsed, count_images, parse, score
-from benchmarks.card.report import count_shared, groups_table, report_group, report_worst, scores_table, worst_lines
-from benchmarks.card.sheets import Shown, write_pictures
-from benchmarks.card.worst import class_f1, image_scores, rank
+from benchmarks.card.contrast import contrast
+from benchmarks.card.groups import GROUPS, count_shared, place_all
+from benchmarks.card.scores import Network, Parsed, count_images, parse, score
+from benchmarks.card.sheets import Shown, claim_folder, write_sheets
+from benchmarks.card.tables import tables
+from benchmarks.card.worst import report_worst
+from benchmarks.results import reserve
 from facekp.checks import expand, require
 from facekp.cli import parse_cli
 from facekp.config import DataConfig
@@ -32,9 +34,9 @@ from facekp.data.datamodule import FaceDataModule
 from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors
 from facekp.evaluate import load_scorer
-from facekp.folder import make_folder, replacing
+from facekp.folder import replacing
 from facekp.machine import describe_machine, keep_freed_memory, list_versions
-from facekp.weights import CKPT_HELP, SHIPPED, locate
+from facekp.weights import CKPT_HELP, SHIPPED, TERMS, locate
 
 
 @dataclass
@@ -45,29 +47,36 @@ class Settings:
     data: DataConfig = field(default_factory=lambda: DataConfig(root=os.environ.get("FACEKP_DATA")))
     split: str = field(default="val", metadata={"help": "train, val or test"})
     images: int | None = field(default=None, metadata={"help": "only the first so many; null: all"})
-    size: int = field(default=512, metadata={"help": "side in pixels at which groups and the worst are scored"})
-    sizes: list[int] = field(default_factory=lambda: [448, 512], metadata={"help": "sides for the scores of all"})
-    resamples: int = field(default=2000, metadata={"help": "of the bootstrap that gives the intervals"})
-    seed: int = field(default=0, metadata={"help": "of the bootstrap"})
-    pictures: int = field(default=40, metadata={"help": "how many of the worst images are listed and drawn"})
-    worst: str | None = field(
+    sizes: list[int] = field(
+        default_factory=lambda: [448, 512], metadata={"help": "sides in pixels; groups and the worst: at the last"}
+    )
+    worst: int = field(default=40, metadata={"help": "how many of the worst images are listed and drawn"})
+    pictures: str | None = field(
         default=None,
-        metadata={"help": "folder for pictures of the worst: licensed faces, never publish or commit them; null: none"},
+        metadata={"help": "folder for sheets of the worst: licensed faces, never publish or commit them; null: none"},
     )
     backend: str = field(default="auto", metadata={"help": "torch for .ckpt; onnx or openvino for .onnx; auto"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
-    out: str = field(default="benchmarks/card.json", metadata={"help": "file for the figures"})
+    out: str | None = field(
+        default=None,
+        metadata={"help": "file for the figures; null: benchmarks/card.json for all real images of val, else none"},
+    )
 
     def __post_init__(self) -> None:
         """Check values."""
         require("split", self.split, self.split in SPLITS, f"choose one of {', '.join(SPLITS)}")
         require("images", self.images, self.images is None or self.images >= 1, "give at least 1, or null")
-        for name, sides in (("size", [self.size]), ("sizes", self.sizes)):
-            fit = bool(sides) and all(side >= 32 and side % 32 == 0 for side in sides)
-            require(name, getattr(self, name), fit, "give multiples of 32, such as 512")
-        require("resamples", self.resamples, self.resamples >= 100, "give at least 100")
-        require("seed", self.seed, self.seed >= 0, "give 0 or more")
-        require("pictures", self.pictures, self.pictures >= 1, "give at least 1")
+        fit = bool(self.sizes) and all(side >= 32 and side % 32 == 0 for side in self.sizes)
+        require("sizes", self.sizes, fit, "give multiples of 32, such as [448,512]")
+        require("data.size", self.data.size, self.data.size == DataConfig.size, "give sizes=[...], which decides here")
+        require("worst", self.worst, self.worst >= 1, "give at least 1")
+
+    def path(self) -> Path | None:
+        """Return the file to write, with null resolved: the card's own is of all real validation images alone."""
+        if self.out is not None:
+            return expand(self.out)
+        whole = self.split == "val" and self.images is None and self.data.source != "synthetic"
+        return Path(__file__).parents[1] / "card.json" if whole else None
 
 
 def load(settings: Settings, size: int) -> FaceDataModule:
@@ -79,30 +88,23 @@ def load(settings: Settings, size: int) -> FaceDataModule:
 
 
 def measure(settings: Settings, net: Network, device: torch.device) -> dict[str, Any]:
-    """Return all figures, and draw the worst images where `worst` is set."""
+    """Return all figures, and draw the worst images where `pictures` is set."""
 
     def parsed(data: FaceDataModule) -> Iterator[Parsed]:
         return parse(net, data.evaluation_loader(settings.split), device)
 
-    faces = {side: load(settings, side) for side in sorted({*settings.sizes, settings.size})}
-    counts = {side: count_images(parsed(data)) for side, data in faces.items()}
-    data, confusions = faces[settings.size], counts[settings.size]
+    counts = {size: count_images(parsed(load(settings, size))) for size in settings.sizes}
+    data, confusions = load(settings, settings.sizes[-1]), counts[settings.sizes[-1]]
     samples = data.samples[settings.split]
     placed = place_all(samples)
-    f1 = class_f1(confusions)
-    worst = rank(image_scores(f1), settings.pictures)
-    report = report_worst([sample.id for sample in samples], f1, worst, placed)
-    if settings.worst:
+    worst, report = report_worst([sample.id for sample in samples], confusions, placed, settings.worst)
+    if settings.pictures:
         data.samples[settings.split] = [samples[i] for i in worst]
-        write_pictures(expand(settings.worst), list(show(parsed(data), report["images"])))
-    bootstrap = {"resamples": settings.resamples, "seed": settings.seed}
+        write_sheets(expand(settings.pictures), show(parsed(data), report["images"]))
     return {
         "images": len(samples),
-        "scores": {str(side): score(counts[side]) for side in settings.sizes},
-        "size": settings.size,
-        "bootstrap": bootstrap,
-        "fewest": {"images": FEWEST, "images_with_a_class": FEWEST_WITH},
-        "groups": [report_group(one, confusions, worst, **bootstrap) for one in placed],
+        "scores": {str(size): score(confusions) for size, confusions in counts.items()},
+        "groups": {name: {"about": GROUPS[name].about, **contrast(confusions, one)} for name, one in placed.items()},
         "shared": count_shared(placed),
         "worst": report,
     }
@@ -113,36 +115,39 @@ def show(parsed: Iterator[Parsed], images: Sequence[dict[str, Any]]) -> Iterator
     faces = (face for batch in parsed for face in zip(*batch, strict=True))
     for number, (image, face) in enumerate(zip(images, faces, strict=True), 1):
         photo, truth, mask = (pixels.cpu().numpy().astype(np.uint8) for pixels in face)
-        title = f"{number}. {image['id']}: {image['score']:.3f}   {', '.join(image['groups'])}"
-        lost = [f"{name} {value:.2f}" for name, value in image["lost"].items()]
-        yield Shown(photo, truth, mask, title, f"lost: {', '.join(lost) or 'nothing'}")
+        missed = ", ".join(f"{name} {f1:.2f}" for name, f1 in image["missed"].items())
+        imagined = ", ".join(f"{name} {pixels} px" for name, pixels in image["false_positive"].items())
+        text = f"{number}. {image['id']}: {image['score']:.3f}   {', '.join(image['groups'])}"
+        yield Shown(photo, truth, mask, f"{text}\nmissed: {missed or '-'}; false positive: {imagined or '-'}")
 
 
 def main(argv: Sequence[str]) -> None:
     """Measure, print and write."""
     keep_freed_memory()
-    settings = parse_cli(Settings, argv, program="python -m benchmarks.card", about=__doc__ or "")
-    out, ckpt = expand(settings.out), locate(settings.ckpt)
+    settings = parse_cli(Settings, argv, program="python -m benchmarks.card", about=f"{__doc__}\n{TERMS}")
+    ckpt, out = locate(settings.ckpt), settings.path()
     net, _, device = load_scorer(str(ckpt), settings.backend, settings.device)
     # Before the minutes that it takes.
-    for folder in (out.parent, *([expand(settings.worst)] if settings.worst else [])):
-        make_folder(folder)
-    figures = measure(settings, net, device)
-    content = {
+    if out:
+        reserve("out", out)
+    if settings.pictures:
+        claim_folder(expand(settings.pictures))
+    card = {
         "machine": describe_machine(),
         "versions": list_versions(),
         "date": datetime.now(UTC).date().isoformat(),
         "ckpt": ckpt.name,
         "sha256": hashlib.sha256(ckpt.read_bytes()).hexdigest(),
         "split": settings.split,
-        **figures,
+        **measure(settings, net, device),
     }
-    with replacing(out) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    print(scores_table(figures["scores"]), groups_table(figures["groups"]), worst_lines(figures["worst"]), sep="\n\n")
-    print(f"\n{figures['images']} images of {settings.split}; written to {out}")
-    if settings.worst:
-        print(f"pictures in {expand(settings.worst)}: licensed faces, to be looked at and not passed on")
+    if out:
+        with replacing(out) as part:
+            part.write_text(json.dumps(card, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    print(*tables(card), sep="\n\n")
+    print(f"{card['images']} images of {settings.split}; written: {out or 'no file'}", file=sys.stderr)
+    if settings.pictures:
+        print(f"in {expand(settings.pictures)}: licensed faces, to be looked at and not passed on", file=sys.stderr)
 
 
 if __name__ == "__main__":

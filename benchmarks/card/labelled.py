@@ -1,13 +1,14 @@
 """What can be measured on one labelled face, as a number."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import nan
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
+from benchmarks.card.scores import Floats, Members
 from facekp.attributes import ATTRIBUTES
 from facekp.images import UInt8Array
 
@@ -27,24 +28,38 @@ class Labelled:
         """Brightness (H, W) uint8: 0.299 R + 0.587 G + 0.114 B, as in Rec. 601."""
         return np.asarray(cv2.cvtColor(self.photo, cv2.COLOR_RGB2GRAY), np.uint8)
 
-    def where(self, *names: str) -> npt.NDArray[np.bool_]:
+    def where(self, *names: str) -> Members:
         """Return (H, W): which pixels have one of these classes."""
         return np.isin(self.label, [ATTRIBUTES.index(name) for name in names])
 
-    def has(self, name: str) -> bool:
-        """Return whether a pixel has this class."""
-        return bool((self.label == ATTRIBUTES.index(name)).any())
-
-    def centre(self, name: str) -> npt.NDArray[np.float64]:
+    def centre(self, name: str) -> Floats:
         """Return (2,), x and y in pixels, the mean of a class's pixels; nan where there are none."""
         places = np.argwhere(self.where(name))[:, ::-1]
         return places.mean(axis=0) if len(places) else np.full(2, nan)
 
 
+Measure = Callable[[Labelled], float]
+
+
+def has(name: str) -> Measure:
+    """Return a measure that is 1 where a class is in the label, else 0."""
+    return lambda face: float(face.where(name).any())
+
+
+def lacks(*names: str) -> Measure:
+    """Return a measure that is 1 where one of these classes is not in the label, else 0."""
+    return lambda face: float(not all(face.where(name).any() for name in names))
+
+
+def hidden_eye(face: Labelled) -> float:
+    """Return 1 where an eye is not in the label, else 0; nan with glasses, which may be labelled over the eyes."""
+    return nan if has("eye_g")(face) else lacks("l_eye", "r_eye")(face)
+
+
 def hair_over_face(face: Labelled) -> float:
     """Return the share of hair within the convex hull of brows, eyes, nose, mouth and lips; nan without those.
 
-    A brow or an eye that hair hides altogether is not in the label, and the hull the smaller for it: see `hidden_brow`.
+    A brow or an eye that hair hides altogether is not in the label, and the hull the smaller for it.
     """
     inner = cv2.findNonZero(face.where(*INNER).astype(np.uint8))
     if inner is None:
@@ -52,26 +67,6 @@ def hair_over_face(face: Labelled) -> float:
     hull = np.zeros_like(face.label)
     cv2.fillConvexPoly(hull, cv2.convexHull(inner), 1)
     return float(face.where("hair")[hull > 0].mean())
-
-
-def hidden_brow(face: Labelled) -> float:
-    """Return 1 where a brow is not in the label, else 0."""
-    return float(not (face.has("l_brow") and face.has("r_brow")))
-
-
-def hidden_eye(face: Labelled) -> float:
-    """Return 1 where an eye is not in the label, else 0; nan with glasses, which may be labelled over the eyes."""
-    return nan if face.has("eye_g") else float(not (face.has("l_eye") and face.has("r_eye")))
-
-
-def one_ear(face: Labelled) -> float:
-    """Return 1 where one ear is in the label and the other is not, else 0."""
-    return float(face.has("l_ear") != face.has("r_ear"))
-
-
-def no_hair(face: Labelled) -> float:
-    """Return 1 where no hair is in the label, else 0."""
-    return float(not face.has("hair"))
 
 
 def turn(face: Labelled) -> float:
@@ -89,11 +84,6 @@ def face_luma(face: Labelled) -> float:
     """Return the mean luma, 0..255, of the pixels of skin and nose; nan without any."""
     skin = face.where("skin", "nose")
     return float(face.luma[skin].mean()) if skin.any() else nan
-
-
-def photo_luma(face: Labelled) -> float:
-    """Return the mean luma, 0..255, of the whole photo."""
-    return float(face.luma.mean())
 
 
 def uneven_light(face: Labelled) -> float:

@@ -2,88 +2,83 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from facekp.attributes import ATTRIBUTES, PALETTE
+from facekp.checks import require
 from facekp.folder import make_folder, replacing
-from facekp.images import UInt8Array, resize
+from facekp.images import UInt8Array
 from facekp.overlay import blend_mask
 
-TERMS = "faces of CelebAMask-HQ: not to be published, committed or passed on"
-SIDE, SMALL = 512, 256
-"""Of a photo in pixels, in a picture of its own and on a sheet."""
+HEADING = "photo, ground truth, prediction (faces of CelebAMask-HQ: not to be published, committed or passed on)"
 COLUMNS, ROWS = 2, 5
-"""Of a sheet."""
-GAP, FONT = 12, 15
-LINE = 20
-WHITE, INK, PALE = (255, 255, 255), (30, 30, 30), (110, 110, 110)
+"""Images of a sheet."""
+IGNORE_ALL = b"*\n"
+"""A .gitignore by which git leaves a folder out, and by which we know one of ours."""
+CHARACTERS = 120
+"""Of a line of text above an image."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What is drawn of an image: photo (H, W, 3) uint8 RGB, true and predicted mask (H, W) uint8, two lines of text."""
+    """What is drawn of an image: photo (H, W, 3) uint8 RGB, true and predicted mask (H, W) uint8, lines of text."""
 
     photo: UInt8Array
     truth: UInt8Array
     mask: UInt8Array
-    title: str
-    lost: str
+    text: str
 
 
-def write_pictures(folder: Path, images: Sequence[Shown]) -> None:
-    """Write `worst-01.png`, ... and sheets of ten, `sheet-1.png`, ..., and let git ignore the folder.
+def claim_folder(folder: Path) -> None:
+    """Make a folder ready for sheets: out of git's sight, and without those of an earlier call.
+
+    Raises:
+        ConfigError: there is something in it, and it is none that an earlier call made.
+        DataError: it cannot be written.
+    """
+    make_folder(folder)
+    ignored = folder / ".gitignore"
+    ours = ignored.is_file() and ignored.read_bytes() == IGNORE_ALL
+    free = ours or not any(folder.iterdir())
+    require("pictures", str(folder), free, "there are other files in it; give a new or an empty folder")
+    ignored.write_bytes(IGNORE_ALL)
+    for sheet in folder.glob("sheet-*.png"):
+        sheet.unlink()
+
+
+def write_sheets(folder: Path, images: Iterator[Shown]) -> None:
+    """Write `sheet-1.png`, ..., ten images on each, as they come.
 
     Raises:
         DataError: the folder cannot be written.
     """
-    make_folder(folder)
-    (folder / ".gitignore").write_text("*\n", encoding="utf-8")
-    for i, shown in enumerate(images, 1):
-        with replacing(folder / f"worst-{i:02}.png") as part:
-            draw_image(shown, SIDE).save(part, format="PNG")
-    for i, sheet in enumerate(draw_sheets(images), 1):
-        with replacing(folder / f"sheet-{i}.png") as part:
-            sheet.save(part, format="PNG")
+    for number in count(1):
+        shown = list(islice(images, COLUMNS * ROWS))
+        if not shown:
+            return
+        with replacing(folder / f"sheet-{number}.png") as part:
+            draw_sheet(shown).savefig(part, format="png")
 
 
-def draw_image(shown: Shown, side: int) -> Image.Image:
-    """Return photo, truth and prediction side by side, (3 * side) x (side + 2 lines), under their two lines of text."""
-    size = (side, side)
-    photo = resize(shown.photo, size)
-    panels = [photo, *(resize(blend_mask(shown.photo, mask), size) for mask in (shown.truth, shown.mask))]
-    picture = Image.new("RGB", (3 * side, side + 2 * LINE), WHITE)
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=FONT)
-    draw.text((2, 0), shown.title, fill=INK, font=font)
-    draw.text((2, LINE - 2), shown.lost, fill=PALE, font=font)
-    picture.paste(Image.fromarray(np.concatenate(panels, axis=1)), (0, 2 * LINE))
-    return picture
-
-
-def draw_sheets(images: Sequence[Shown]) -> Iterator[Image.Image]:
-    """Yield sheets of ten images, from left to right and then down, with the terms above and the colours below."""
-    across, down = 3 * SMALL + GAP, SMALL + 2 * LINE + GAP
-    for start in range(0, len(images), COLUMNS * ROWS):
-        shown = images[start : start + COLUMNS * ROWS]
-        rows = -(-len(shown) // COLUMNS)
-        page = Image.new("RGB", (COLUMNS * across + GAP, 2 * LINE + rows * down + 2 * LINE), WHITE)
-        draw, font = ImageDraw.Draw(page), ImageFont.load_default(size=FONT)
-        heading = f"{start + 1} to {start + len(shown)}: photo, truth, prediction ({TERMS})"
-        draw.text((GAP, LINE // 2), heading, fill=INK, font=font)
-        for k, one in enumerate(shown):
-            corner = (GAP + k % COLUMNS * across, 2 * LINE + k // COLUMNS * down)
-            page.paste(draw_image(one, SMALL), corner)
-        _draw_colours(draw, font, page.width, page.height - LINE - LINE // 2)
-        yield page
-
-
-def _draw_colours(
-    draw: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int, top: int
-) -> None:
-    step = (width - GAP) / (len(PALETTE) - 1)
-    for i in range(1, len(PALETTE)):
-        left = GAP + (i - 1) * step
-        draw.rectangle((left, top, left + 14, top + 14), fill=PALETTE[i], outline=PALE)
-        draw.text((left + 20, top - 2), ATTRIBUTES[i], fill=INK, font=font)
+def draw_sheet(images: Sequence[Shown]) -> Figure:
+    """Draw images from left to right and then down, each as photo, ground truth and prediction; the colours below."""
+    rows = -(-len(images) // COLUMNS)
+    figure = Figure(figsize=(16, 3.1 * rows + 1), dpi=100, layout="constrained")
+    panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+    for panel in panels:
+        panel.axis("off")
+    for panel, shown in zip(panels, images, strict=False):  # the last row may not be full
+        masks = [blend_mask(shown.photo, mask) for mask in (shown.truth, shown.mask)]
+        panel.imshow(np.concatenate([shown.photo, *masks], axis=1))
+        lines = [fill(line, CHARACTERS) for line in shown.text.splitlines()]
+        panel.set_title("\n".join(lines), loc="left", fontsize=8)
+    colours = [Patch(color=f"#{bytes(PALETTE[i]).hex()}", label=ATTRIBUTES[i]) for i in range(1, len(ATTRIBUTES))]
+    figure.legend(handles=colours, loc="outside lower center", ncols=len(colours), fontsize=8, frameon=False)
+    figure.suptitle(HEADING, fontsize=10)
+    return figure
