@@ -33,7 +33,7 @@ def find_errors(confusion: Counts) -> dict[str, dict[str, float]]:
     f1, truth, predicted = class_scores(confusion)[0], confusion.sum(1), confusion.sum(0)
     classes = range(1, len(ATTRIBUTES))
     missed = {ATTRIBUTES[i]: round(float(f1[i]), 4) for i in classes if truth[i] and f1[i] < MISSED}
-    imagined = {ATTRIBUTES[i]: int(predicted[i]) for i in classes if predicted[i] and not truth[i]}
+    imagined: dict[str, float] = {ATTRIBUTES[i]: int(predicted[i]) for i in classes if predicted[i] and not truth[i]}
     return {"missed": dict(sorted(missed.items(), key=lambda item: item[1])), "false_positive": imagined}
 
 
