@@ -161,7 +161,7 @@ def parse_all(settings: Settings, detected: Sequence[Detected]) -> list[Face]:
     """Return the faces of the masks that a checkpoint predicts; none without one."""
     if settings.ckpt is None:
         return []
-    parser = FaceParser.from_checkpoint(expand(settings.ckpt), device=settings.device, backend=settings.backend)
+    parser = FaceParser.from_checkpoint(settings.ckpt, device=settings.device, backend=settings.backend)
     return [parser(one.sample.image)[0] for one in tqdm(detected, desc="predicting", unit="face")]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from facekp.checkpoint import KEY, NET_PREFIX, read_checkpoint, require_readable
@@ -131,7 +131,7 @@ def write_weights(net: nn.Module, about: dict[str, Any], path: Path) -> None:
     small = {k: (v.half() if v.is_floating_point() and v.ndim > 1 else v).contiguous() for k, v in state}
     make_folder(path.parent)
     with replacing(path) as part:
-        save_file(small, part)
+        part.write_bytes(save(small))  # safetensors' own save_file lets nobody else read the file
     with replacing(path.with_suffix(".json")) as part:
         part.write_text(json.dumps(about | {"sha256": _hash(path)}, indent=2) + "\n", encoding="utf-8")
 
