@@ -21,7 +21,8 @@ def tables(card: dict[str, Any]) -> list[str]:
     kinds = [(kind, size) for size in scores for kind in ("iou", "f1")]
     spread, images = worst["all"], worst["images"]
     ends = f"{_figure(images[0]['score'])} to {_figure(images[-1]['score'])}"
-    frequent = sorted({name for kind in ERRORS for name in worst[kind]}, key=lambda name: -worst["missed"].get(name, 0))
+    wrong = [name for name in ATTRIBUTES if any(name in worst[kind] for kind in ERRORS)]
+    frequent = sorted(wrong, key=lambda name: -worst["missed"].get(name, 0))  # ties in the order of the classes
     return [
         _table(
             ["", *(f"{size} pixels" for size in scores)],
