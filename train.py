@@ -41,7 +41,7 @@ def train(config: Config) -> float:
     data = build_data(config)
     resume = find_resume(config)
     if config.init and not resume:  # a resumed run has its own, and the file may be gone
-        begin_with(module.net, config.init)
+        print(f"init: {begin_with(module.net, config.init)} of {config.init}")
     with closing_wandb(config):
         log, loggers = build_loggers(config, resume)
         trainer = build_trainer(config, loggers, resume)

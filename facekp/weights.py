@@ -13,7 +13,7 @@ from facekp.checkpoint import KEY, NET_PREFIX, read_checkpoint, require_readable
 from facekp.checks import expand
 from facekp.errors import CheckpointError, ConfigError
 from facekp.folder import make_folder, replacing
-from facekp.models import build_without_weights
+from facekp.models import Network, build_without_weights
 
 SHIPPED: Final = "shipped"
 """What stands for facekp's own weights wherever a checkpoint is named."""
@@ -62,24 +62,34 @@ def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     return net.eval(), about
 
 
-def begin_with(net: nn.Module, path: str | Path) -> None:
-    """Give a network the weights of a checkpoint of the same network.
+def begin_with(net: Network, path: str | Path) -> str:
+    """Give a network the weights of a checkpoint of the same network, or of another that has the same trunk.
 
     Args:
-        net: a network of `facekp.models`.
+        net: a network of `facekp.models`. Its trunk is all but `Network.head_parts`.
         path: as of `load_network`.
+
+    Returns:
+        "all weights", or "the trunk" where the rest is another network's; then the rest of `net` stays as it is.
 
     Raises:
         CheckpointError: see `read_checkpoint`.
-        ConfigError: weights of another network.
+        ConfigError: weights of a network with another trunk.
     """
     weights, about = _open(path)
-    try:
-        net.load_state_dict(weights)
-    except RuntimeError as error:
+    mine = net.state_dict()
+    fitting = {k: v for k, v in weights.items() if k in mine and v.shape == mine[k].shape}
+    if len(fitting) == len(mine) == len(weights):
+        net.load_state_dict(fitting)
+        return "all weights"
+    heads = tuple(f"{part}." for part in net.head_parts)
+    trunk = {k: v for k, v in fitting.items() if not k.startswith(heads)}
+    if not trunk or len(trunk) < sum(not k.startswith(heads) for k in mine):
         raise ConfigError(
-            f"init is '{path}', which holds a network of {about['model']}: take the same model, or leave init"
-        ) from error
+            f"init is '{path}', which holds a network of {about['model']}: take one with the same trunk, or leave init"
+        )
+    net.load_state_dict(trunk, strict=False)
+    return "the trunk"
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -37,7 +37,7 @@ def on_meta(name: str) -> Network:
 
 
 def test_registered_names() -> None:
-    assert model_names() == ["bisenet", "residual_attention", "resnet18", "smp"]
+    assert model_names() == ["bisenet", "fpn", "residual_attention", "resnet18", "smp"]
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 96), (32, 160)])
@@ -83,7 +83,7 @@ def test_every_score_map_comes_from_its_own_features() -> None:
 
 class TestRegistry:
     def test_unknown_name(self) -> None:
-        with pytest.raises(ConfigError, match=r"model\.name is 'resnet19': choose one of bisenet, residual_a.*18, smp"):
+        with pytest.raises(ConfigError, match=r"model\.name is 'resnet19': choose one of bisenet, fpn, .*18, smp"):
             build_model("resnet19")
 
     def test_unknown_setting(self) -> None:

@@ -55,7 +55,20 @@ class TestInit:
         assert all(torch.equal(got["state_dict"][name], tensor) for name, tensor in want["state_dict"].items())
         assert logged(tmp_path / "cut") == logged(whole)
 
-    def test_another_network_is_refused(self, tmp_path: Path) -> None:
+    def test_takes_the_trunk_of_another_network(self, tmp_path: Path) -> None:
+        path = tmp_path / "net.safetensors"
+        other = build_model("resnet18")
+        write_weights(other, _about(), path)
+        net = build_model("fpn")
+        before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+        assert begin_with(net, path) == "the trunk"
+        stored = load_network(path)[0].state_dict()  # rounded to float16
+        shared = [name for name in before if name.split(".")[0] in ("stem", "layer2", "layer3", "layer4")]
+        assert len(shared) == 120  # torchvision's 122 less its classifier's two
+        assert all(torch.equal(net.state_dict()[name], stored[name]) for name in shared)
+        assert all(torch.equal(net.state_dict()[name], before[name]) for name in before if name not in shared)
+
+    def test_a_network_with_another_trunk_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "net.safetensors"
         write_weights(build_model("resnet18"), _about(), path)
         with pytest.raises(ConfigError, match=r"init is '.*net.safetensors', which holds a network of .*resnet18"):

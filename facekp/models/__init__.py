@@ -5,6 +5,7 @@ A new network is one file here, decorated with `@register("its_name")` and impor
 """
 
 from facekp.models.bisenet import BiSeNet
+from facekp.models.fpn import FeaturePyramid
 from facekp.models.fusion import fuse
 from facekp.models.registry import Network, build_model, build_without_weights, model_names, register
 from facekp.models.residual_attention import ResidualAttention
@@ -13,6 +14,7 @@ from facekp.models.smp import Smp
 
 __all__ = [
     "BiSeNet",
+    "FeaturePyramid",
     "Network",
     "ResNet18",
     "ResidualAttention",

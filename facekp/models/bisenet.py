@@ -10,25 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facekp.attributes import NUM_CLASSES
 from facekp.models.heads import check_input
+from facekp.models.layers import conv, conv_norm_relu, plain_head
 from facekp.models.registry import Network, register
 from facekp.models.resnet import Stem, resnet18_trunk
-
-
-def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """Return a convolution that keeps the size but for its stride, and the variance of what goes in."""
-    conv = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
-    nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")
-    return conv
-
-
-def _conv_norm_relu(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    return nn.Sequential(_conv(c_in, c_out, kernel, stride), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
-
-
-def _head(c_in: int, width: int) -> nn.Sequential:
-    return nn.Sequential(_conv_norm_relu(c_in, width, 3), _conv(width, NUM_CLASSES, 1))
 
 
 class AttentionRefinement(nn.Module):
@@ -43,8 +28,8 @@ class AttentionRefinement(nn.Module):
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__()
-        self.narrow = _conv_norm_relu(c_in, c_out, 3)
-        self.weigh = nn.Sequential(_conv(c_out, c_out, 1), nn.BatchNorm2d(c_out), nn.Sigmoid())
+        self.narrow = conv_norm_relu(c_in, c_out, 3)
+        self.weigh = nn.Sequential(conv(c_out, c_out, 1), nn.BatchNorm2d(c_out), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the refined features."""
@@ -69,8 +54,8 @@ class ContextPath(nn.Module):
         self.stem = nn.Sequential(Stem(trunk), trunk.layer1, trunk.layer2)
         self.layer3, self.layer4 = trunk.layer3, trunk.layer4
         self.refine16, self.refine32 = AttentionRefinement(256, 128), AttentionRefinement(512, 128)
-        self.tail = _conv_norm_relu(512, 128, 1)
-        self.smooth16, self.smooth32 = _conv_norm_relu(128, 128, 3), _conv_norm_relu(128, 128, 3)
+        self.tail = conv_norm_relu(512, 128, 1)
+        self.smooth16, self.smooth32 = conv_norm_relu(128, 128, 3), conv_norm_relu(128, 128, 3)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return the context at strides 8 and 16."""
@@ -93,8 +78,8 @@ class FeatureFusion(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.join = _conv_norm_relu(256, 256, 1)
-        self.weigh = nn.Sequential(_conv(256, 64, 1), nn.ReLU(inplace=True), _conv(64, 256, 1), nn.Sigmoid())
+        self.join = conv_norm_relu(256, 256, 1)
+        self.weigh = nn.Sequential(conv(256, 64, 1), nn.ReLU(inplace=True), conv(64, 256, 1), nn.Sigmoid())
 
     def forward(self, detail: Tensor, context: Tensor) -> Tensor:
         """Return the fused features."""
@@ -129,13 +114,13 @@ class BiSeNet(Network):
         super().__init__()
         self.context = ContextPath(pretrained)
         self.spatial = nn.Sequential(
-            _conv_norm_relu(3, 64, 7, stride=2),
-            _conv_norm_relu(64, 64, 3, stride=2),
-            _conv_norm_relu(64, 64, 3, stride=2),
-            _conv_norm_relu(64, 128, 1),
+            conv_norm_relu(3, 64, 7, stride=2),
+            conv_norm_relu(64, 64, 3, stride=2),
+            conv_norm_relu(64, 64, 3, stride=2),
+            conv_norm_relu(64, 128, 1),
         )
         self.fusion = FeatureFusion()
-        self.heads = nn.ModuleList([_head(256, 256), _head(128, 64), _head(128, 64)])
+        self.heads = nn.ModuleList([plain_head(256, 256), plain_head(128, 64), plain_head(128, 64)])
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the main score map, and in training mode the auxiliary ones."""

@@ -1,0 +1,82 @@
+"""The feature pyramid: its sums from coarse to fine on made-up features, its trunk, and its cost by hand."""
+
+import pytest
+import torch
+import torchvision
+from test_models import Constant, on_meta, parameters
+from test_peers import moved_trunk
+from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from facekp.models import build_model
+from facekp.models.cost import multiply_adds
+
+
+def test_one_map_in_evaluation_and_three_in_training() -> None:
+    net, images = on_meta("fpn"), torch.empty(2, 3, 64, 96, device="meta")
+    assert [tuple(s.shape) for s in net.eval()(images)] == [(2, 19, 8, 12)]
+    assert [tuple(s.shape) for s in net.train()(images)] == [(2, 19, 8, 12), (2, 19, 4, 6), (2, 19, 2, 3)]
+
+
+def test_prediction_does_not_pay_for_auxiliary_heads() -> None:
+    net = on_meta("fpn")
+    with_all = multiply_adds(net)
+    net.heads[1] = net.heads[2] = Constant(lambda _: pytest.fail("computed"))
+    assert multiply_adds(net) == with_all
+
+
+def test_cost() -> None:
+    pixels = {8: 56**2, 16: 28**2, 32: 14**2}  # at 448
+    laterals = 128 * 96 * pixels[8] + 256 * 96 * pixels[16] + 512 * 96 * pixels[32] + 512 * 96  # the mean's is one
+    smooth = 96 * 96 * 9 * sum(pixels.values())
+    head = 96 * 64 * 9 + 64 * 19
+    # ResNet18 at 224 takes 1,814,073,344, of which 512,000 in the classifier; 448 has four times the pixels.
+    trunk = 4 * (1_814_073_344 - 512_000)
+    assert multiply_adds(on_meta("fpn")) == trunk + laterals + smooth + head * pixels[8]
+    # Weights, no biases; batch-norm has two numbers a channel. The trunk has torchvision's 11,689,512 less the
+    # classifier's 513,000.
+    weights = 96 * (128 + 256 + 512 + 512) + 3 * 96 * 96 * 9 + 3 * head
+    norms = 2 * (3 * 96 + 3 * 96 + 3 * 64)
+    assert parameters(on_meta("fpn")) == 11_689_512 - 513_000 + weights + norms
+
+
+def test_laterals_see_torchvisions_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = moved_trunk()
+    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda *_, **__: other.state_dict())
+    net = build_model("fpn", pretrained="imagenet").eval()
+    seen: dict[str, torch.Tensor] = {}
+    for name, module in (*zip(("layer2", "layer3", "layer4"), net.laterals, strict=True), ("mean", net.context)):
+        module.register_forward_pre_hook(lambda _, x, name=name: seen.update({name: x[0]}))
+    images = torch.randn(2, 3, 64, 96)
+    with torch.inference_mode():
+        net(images)
+        want = create_feature_extractor(other, ["layer2", "layer3", "layer4"])(images)
+    assert all(torch.equal(seen[name], features) for name, features in want.items())
+    torch.testing.assert_close(seen["mean"], want["layer4"].mean((2, 3), keepdim=True))
+
+
+def test_adds_up_from_coarse_to_fine() -> None:
+    net = build_model("fpn").train()
+    columns = torch.arange(3.0).view(1, 1, 1, 3)
+    net.context = Constant(lambda x: x[:, :96] * 0 + 10)
+    net.laterals = nn.ModuleList(
+        Constant(lambda x, value=value: x[:, :96] * 0 + value) for value in (1000, 100, columns)
+    )
+    net.smooth = nn.ModuleList([Constant(lambda x: x + 5), Constant(lambda x: -x), Constant(lambda x: 2 * x)])
+    net.heads = nn.ModuleList(nn.Identity() for _ in range(3))
+    with torch.inference_mode():
+        fine, middle, coarse = (s[0, 0, 0] for s in net(torch.randn(2, 3, 64, 96)))
+    assert coarse.tolist() == [20, 22, 24]
+    # Halfway between the centres: a quarter of the way on either side, and flat at the ends.
+    assert middle.tolist() == [-120, -120.5, -121.5, -122.5, -123.5, -124]
+    assert fine.tolist() == [
+        *(885, 884.875, 884.625, 884.25, 883.75, 883.25),
+        *(882.75, 882.25, 881.75, 881.375, 881.125, 881),
+    ]
+
+
+def test_gradients_reach_every_parameter() -> None:
+    net = build_model("fpn").train()
+    sum(s.square().mean() for s in net(torch.randn(4, 3, 64, 64))).backward()
+    idle = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert idle == []
