@@ -59,7 +59,7 @@ def exported(tmp_path_factory):
 
 
 # Those left come before their convolution (pre-activation), or after a linear layer.
-@pytest.mark.parametrize(("name", "left"), [("resnet18", 0), ("residual_attention", 74), ("bisenet", 0)])
+@pytest.mark.parametrize(("name", "left"), [("resnet18", 0), ("residual_attention", 74), ("bisenet", 0), ("fpn", 0)])
 def test_folding_batch_norm_changes_no_score(name, left):
     net = trained_like(name)
     folded = fold_batch_norm(net)
