@@ -1,16 +1,13 @@
 """How much memory a call takes at its peak, beyond what was there before it."""
 
-import ctypes
-import gc
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from multiprocessing import get_context
 
 import torch
 
 from benchmarks.timing import Call, synchronize
-from facekp.machine import MIB, read_status, reset_peak_memory
+from facekp.machine import MIB, read_status, reset_peak_memory, return_freed_memory
 from facekp.machine import peak_memory as current_peak
 
 CPU = torch.device("cpu")
@@ -47,16 +44,9 @@ def _measure_cuda(call: Call, device: torch.device) -> float:
 
 def _measure_process(prepare: Callable[[], Call]) -> float:
     call = prepare()
-    _return_free_memory()
+    return_freed_memory()
     reset = reset_peak_memory()
     # Without a reset the peak since the start counts, which is too little where `prepare` took more.
     before = read_status("VmRSS") if reset else current_peak(CPU)
     call()
     return current_peak(CPU) - before
-
-
-def _return_free_memory() -> None:
-    """Give freed memory back to the system, so that the call cannot take it unseen."""
-    gc.collect()
-    with suppress(AttributeError, OSError, TypeError):  # glibc's own; others give it back at once, or keep it
-        ctypes.CDLL(None).malloc_trim(0)

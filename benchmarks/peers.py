@@ -75,6 +75,6 @@ def smp_unet() -> nn.Module:
     try:
         import segmentation_models_pytorch as smp
     except ImportError as error:
-        raise PeerMissingError("segmentation-models-pytorch is not installed: pip install 'facekp[bench]'") from error
+        raise PeerMissingError("segmentation-models-pytorch is not installed: pip install -e '.[bench]'") from error
     net: nn.Module = smp.Unet("resnet18", encoder_weights=None, classes=NUM_CLASSES)
     return net

@@ -219,5 +219,5 @@ def _import(module: str, extra: str) -> ModuleType:
         return __import__(module)
     except ImportError as error:
         raise ConfigError(
-            f"{module} cannot be imported ({error}): pip install 'facekp[{extra}]', or give a .ckpt, which torch runs"
+            f"{module} cannot be imported ({error}): pip install -e '.[{extra}]', or give a .ckpt, which torch runs"
         ) from error

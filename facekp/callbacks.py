@@ -15,7 +15,7 @@ from facekp.checkpoint import BEST, CHECKPOINTS, LAST
 from facekp.config import Config, as_plain
 from facekp.data.dataset import Batch
 from facekp.loggers import MaskPictures
-from facekp.machine import peak_memory, reset_peak_memory
+from facekp.machine import peak_memory, reset_peak_memory, return_freed_memory
 from facekp.resume import SETTINGS, Resume
 from facekp.search import trial_reports
 
@@ -152,6 +152,7 @@ class Cost(Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock, and forget what an earlier run of this process held."""
+        return_freed_memory()
         reset_peak_memory()
         self._restart()
 

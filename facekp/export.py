@@ -79,7 +79,7 @@ def export_onnx(net: nn.Module, size: int, path: Path, terms: str = "") -> None:
                 output_names=names, dynamic_shapes={"images": {0: "batch", 1: "height", 2: "width"}},
             )  # fmt: skip
     except ImportError as error:
-        raise ConfigError(f"{error.name} is not installed: pip install 'facekp[onnx]'") from error
+        raise ConfigError(f"{error.name} is not installed: pip install -e '.[onnx]'") from error
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).splitlines()[0]
         raise FacekpError(f"torch cannot export this network ({reason}): predict with its .ckpt") from error

@@ -68,6 +68,7 @@ class Face:
         attributes: what is in the picture, by name, in the order of the ids; background is left out.
         box: x0, y0, x1, y1 in source-image pixels: the part of the image that was parsed; of a turned face the upright
             rectangle around that.
+        smoothed: what `landmarks` gives, in a video: smoothed over its frames; None: they are read off this mask alone.
 
     Example:
         >>> mask = np.zeros((100, 80), np.uint8)
@@ -82,6 +83,7 @@ class Face:
     mask: npt.NDArray[np.uint8]
     attributes: dict[str, Attribute]
     box: tuple[float, float, float, float]
+    smoothed: dict[str, Landmark] | None = None
 
     @property
     def keypoints(self) -> dict[str, Points]:
@@ -91,6 +93,8 @@ class Face:
     @cached_property
     def landmarks(self) -> dict[str, Landmark]:
         """Return every landmark of `facekp.landmarks.NUMBERS` by name; what is absent or hidden says so."""
+        if self.smoothed is not None:
+            return self.smoothed
         contours = {name: attribute.contours for name, attribute in self.attributes.items()}
         return find_landmarks(self.mask, contours, {name: a.confidence for name, a in self.attributes.items()})
 

@@ -1,6 +1,7 @@
 """What a result was measured on."""
 
 import ctypes
+import gc
 import os
 import platform
 import sys
@@ -43,6 +44,13 @@ def keep_freed_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, NEVER)
         # Not M_MMAP_THRESHOLD, which ends at 32 MiB: a batch of 16 images of 448 pixels takes more.
         libc.mallopt(M_MMAP_MAX, 0)
+
+
+def return_freed_memory() -> None:
+    """Give freed memory back to the system, so that what is held from here on is what is in use."""
+    gc.collect()
+    with suppress(AttributeError, OSError, TypeError):  # glibc's own; others give it back at once, or keep it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def reset_peak_memory() -> bool:

@@ -121,9 +121,7 @@ def require_pyav(files: Sequence[Path]) -> None:
     """Raise ConfigError where there is a video among `files` and nothing that reads it."""
     video = next(filter(is_video, files), None)
     if video and find_spec("av") is None:
-        raise ConfigError(
-            f"video {video}: needs PyAV: pip install 'facekp[video]', or name the photos alone, as '*.jpg'"
-        )
+        raise ConfigError(f"video {video}: needs PyAV: pip install -e '.[video]', or name the photos alone, as '*.jpg'")
 
 
 def output_names(images: Sequence[Path]) -> list[str]:

@@ -31,7 +31,7 @@ def quantise(source: Path, target: Path, images: Iterable[UInt8Array]) -> None:
         from onnxruntime import quantization
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
-        raise ConfigError(f"{error.name} is not installed: pip install 'facekp[onnx]'") from error
+        raise ConfigError(f"{error.name} is not installed: pip install -e '.[onnx]'") from error
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """Key points over time: which face is which from frame to frame, and each point smoothed without trailing behind."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from math import pi
@@ -13,6 +13,8 @@ from scipy.optimize import linear_sum_assignment
 from facekp.checks import require
 from facekp.contours import Points
 from facekp.face import Face
+from facekp.landmarks import Landmark
+from facekp.landmarks.names import PARTS
 
 Vectors = npt.NDArray[np.float64]
 
@@ -95,7 +97,7 @@ def _jumped(new: Vectors, old: Vectors, width: float) -> bool:
 
 @dataclass(frozen=True)
 class TrackedFace:
-    """A face, its key points smoothed, and the number that it keeps from frame to frame."""
+    """A face, its key points and landmarks smoothed, and the number that it keeps from frame to frame."""
 
     track: int
     face: Face
@@ -111,14 +113,14 @@ class _Track:
 
 
 class FaceTracks:
-    """Follow the faces of a video and smooth the key points of each.
+    """Follow the faces of a video and smooth the key points and landmarks of each.
 
     A face is the one whose centre was nearest in the frame before, and not farther than its own width. Each attribute
-    has a filter, which starts anew when the attribute was not there in the frame before. Masks and outlines stay as
-    they are.
+    and each of `facekp.landmarks.names.PARTS` has a filter, which starts anew when it was not there in the frame
+    before. Masks and outlines stay as they are, and so does which landmarks are visible.
 
     Args:
-        config: how strongly; None: key points stay as they are too.
+        config: how strongly; None: all points stay as they are.
     """
 
     def __init__(self, config: OneEuroConfig | None) -> None:
@@ -155,12 +157,22 @@ class FaceTracks:
     def _smooth(self, face: Face, track: _Track, time: float) -> Face:
         if self.config is None:
             return face
-        track.filters = {name: track.filters.get(name) or OneEuro(self.config) for name in face.attributes}
-        smoothed = {
-            name: replace(attribute, keypoints=track.filters[name](attribute.keypoints, time, track.width))
-            for name, attribute in face.attributes.items()
+        points = face.keypoints | _by_part(face.landmarks)
+        track.filters = {name: track.filters.get(name) or OneEuro(self.config) for name in points}
+        calm = {name: track.filters[name](own, time, track.width) for name, own in points.items()}
+        attributes = {name: replace(a, keypoints=calm[name]) for name, a in face.attributes.items()}
+        moved = {
+            name: replace(face.landmarks[name], xy=xy)
+            for part in PARTS
+            for name, xy in zip(part, calm.get(part[0], ()), strict=False)
         }
-        return replace(face, attributes=smoothed)
+        return replace(face, attributes=attributes, smoothed=face.landmarks | moved)
+
+
+def _by_part(landmarks: Mapping[str, Landmark]) -> dict[str, Points]:
+    """Return the points (n, 2) of every part that is in the picture, by the name of its first landmark."""
+    points = {part[0]: [landmarks[name].xy for name in part] for part in PARTS}
+    return {first: np.array(own, np.float32) for first, own in points.items() if own[0] is not None}
 
 
 def _extent(face: Face) -> tuple[Vectors, float]:

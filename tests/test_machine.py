@@ -27,3 +27,25 @@ def test_a_large_tensor_takes_the_memory_of_the_one_before():
     faults = [int(line) for line in run.stdout.split()]
     assert faults[0] >= (1 << 26) / (2 << 20)  # pages of 4 KiB, or of 2 MiB where the system has those
     assert max(faults[10:]) <= faults[0] / 10
+
+
+SECOND_RUN = """
+import torch
+from facekp.callbacks import Cost
+from facekp.machine import keep_freed_memory, peak_memory, read_status
+keep_freed_memory()
+for side in (1 << 14, 1):
+    Cost(1).on_train_start(None, None)
+    before = read_status("VmRSS")
+    torch.ones(side, side).sum().item()
+    print(peak_memory(torch.device("cpu")) - before, before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator is left as it is")
+def test_a_run_does_not_count_what_the_run_before_it_held():
+    run = subprocess.run([sys.executable, "-c", SECOND_RUN], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    (first, least), (second, held) = ([float(n) for n in line.split()] for line in run.stdout.splitlines())
+    assert first == pytest.approx(1024, rel=0.1)  # MiB of 2 ** 28 float32
+    assert second < 50
+    assert held - least < 100

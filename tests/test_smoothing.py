@@ -197,3 +197,44 @@ def test_settings_are_checked(settings):
     (name, value), *_ = settings.items()
     with pytest.raises(ConfigError, match=rf"one_euro\.{name} is {value}"):
         OneEuroConfig(**settings)
+
+
+def shaken(face, offset):
+    """Return `face` with its outlines moved by (x, y) pixels, off which its landmarks are read."""
+    attributes = {
+        name: replace(a, contours=tuple(replace(c, points=(c.points + offset).astype("f4")) for c in a.contours))
+        for name, a in face.attributes.items()
+    }
+    return replace(face, attributes=attributes)
+
+
+def test_landmarks_are_smoothed_as_key_points_are(drawn):
+    face, width = drawn
+    rng, times = np.random.default_rng(4), np.arange(90) / 30
+    frames = [shaken(face, offset) for offset in rng.normal(0, NOISE * width, (90, 2))]
+    tracks, alone = FaceTracks(OneEuroConfig()), OneEuro(OneEuroConfig())
+    lips = ("r_mouth_corner", "l_mouth_corner")
+    raw, got, want = [], [], []
+    for frame, time in zip(frames, times, strict=True):
+        raw.append(np.array([frame.landmarks[name].xy for name in lips]))
+        marks = tracks([frame], time)[0].face.landmarks
+        got.append(np.array([marks[name].xy for name in lips]))
+        want.append(alone(raw[-1], time, width))
+    np.testing.assert_allclose(got, want, atol=1e-3)
+    still = np.array([face.landmarks[name].xy for name in lips])
+    assert np.std(np.array(got)[30:] - still) < 0.5 * np.std(np.array(raw)[30:] - still)
+
+
+def test_landmarks_that_are_absent_stay_so_and_begin_anew(drawn):
+    face, _ = drawn
+    blind = replace(face, attributes={k: a for k, a in face.attributes.items() if k != "r_eye"})
+    tracks = FaceTracks(OneEuroConfig())
+    seen = [
+        tracks([shaken(one, (k, 0))], k / 30)[0].face.landmarks["r_eye_inner"]
+        for k, one in enumerate((face, face, blind, face))
+    ]
+    assert [mark.xy is None for mark in seen] == [False, False, True, False]
+    still = face.landmarks["r_eye_inner"]
+    assert seen[1].xy[0] < still.xy[0] + 0.9  # behind
+    np.testing.assert_allclose(seen[3].xy, still.xy + np.array([3, 0]), atol=0.01)  # from where it is
+    assert (seen[3].visible, seen[3].confidence) == (still.visible, still.confidence)

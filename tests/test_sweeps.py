@@ -46,6 +46,7 @@ def test_table1_is_the_papers(model: str) -> None:
     assert config.data.scales == [0.75, 1, 1.25, 1.5, 1.75, 2]
     assert config.trainer.max_steps == 4000
     assert (config.optim.lr, config.optim.momentum, config.optim.weight_decay) == (1e-2, 0.9, 5e-4)
+    assert config.optim.head_lr_mult == 10  # the one that is not
 
 
 @pytest.fixture(scope="module")

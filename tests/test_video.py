@@ -9,10 +9,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 
 import predict
 from facekp import FaceParser
 from facekp.errors import ConfigError, DataError
+from facekp.formats.plain import json_schema
 from facekp.keypoints import KeypointConfig
 from facekp.pipeline import LOOK_AHEAD, list_jobs
 from facekp.prediction import find_images, require_pyav
@@ -228,6 +230,12 @@ def test_broken_frames_are_told_and_keep_their_time(tmp_path, capsys, batch):
     lines = parse(parser, clip, tmp_path / "out")
     assert [i for i, line in enumerate(lines) if "error" in line] == [7, 8, 13]
     assert all((lines[i]["faces"], lines[i]["error"][:12]) == ([], "Invalid data") for i in (7, 8, 13))
+    schema = Draft202012Validator(json_schema())
+    for line in lines[6:9]:
+        schema.validate(line)
+    for change in ({"time": None}, {"frame": -1}, {"faces": [{**lines[6]["faces"][0], "track": "0"}]}):
+        assert not schema.is_valid(lines[6] | change)
+    assert not schema.is_valid(lines[7] | {"faces": lines[6]["faces"]})
     assert [line["time"] for line in lines] == pytest.approx([i / 30 for i in range(20)], abs=1e-6)
     good = [i for i in range(20) if "error" not in lines[i]]
     np.testing.assert_allclose([nose(lines[i])[0] for i in good], [20 + DRIFT * i + 39.5 for i in good], atol=1.0)
@@ -409,7 +417,7 @@ def test_predict_takes_photos_and_videos(parser, tmp_path, monkeypatch, capsys):
 def test_without_pyav_the_remedy_is_named(monkeypatch):
     monkeypatch.setattr("facekp.prediction.find_spec", lambda name: None)
     require_pyav([Path("a.jpg")])
-    with pytest.raises(ConfigError, match=r"video b\.mp4: needs PyAV: pip install 'facekp\[video\]'"):
+    with pytest.raises(ConfigError, match=r"video b\.mp4: needs PyAV: pip install -e '\.\[video\]'"):
         require_pyav([Path("a.jpg"), Path("b.mp4")])
 
 

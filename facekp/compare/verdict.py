@@ -24,6 +24,8 @@ CONDITIONS = {
     "init": "scores as if they had begun alike",
     "trainer.max_steps": "scores as if the budget were the same",
     "data.size": "scores, speed and memory as if it were the same",
+    "data.decoded": "speed and memory",
+    "data.workers": "speed and memory",
     "data.crop": "training losses, speed and memory as if it were the same",
     "callbacks.monitor": "best checkpoints, which it chooses",
 }

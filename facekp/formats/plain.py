@@ -33,11 +33,11 @@ def to_json(photo: Photo, faces: Sequence[Face]) -> dict[str, Any]:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) that every `NAME.json` meets.
+    """Return the JSON Schema (draft 2020-12) that every `NAME.json` and every line of a video's `NAME.jsonl` meets.
 
     Example:
         >>> json_schema()["required"]
-        ['schema', 'source', 'width', 'height', 'faces']
+        ['schema', 'faces']
     """
     schema: dict[str, Any] = json.loads(files("facekp.formats").joinpath("facekp-2.schema.json").read_text("utf-8"))
     return schema

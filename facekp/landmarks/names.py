@@ -53,6 +53,9 @@ INNER_LIPS: Final[Names] = (
 EARS: Final[dict[str, Names]] = {side: (f"{side}_ear_top", f"{side}_ear_outer", f"{side}_ear_lobe") for side in "rl"}
 """They have no numbers."""
 
+PARTS: Final = (JAW, *BROWS.values(), NOSE, *EYES.values(), LIPS, INNER_LIPS, *EARS.values())
+"""The landmarks of one part are all there, or none of them is."""
+
 _IBUG = (*JAW, *BROWS["r"], *BROWS["l"], *NOSE, *EYES["r"], *EYES["l"], *LIPS, *INNER_LIPS)
 
 NUMBERS: Final[dict[str, int | None]] = {
