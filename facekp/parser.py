@@ -20,7 +20,7 @@ from facekp.keypoints import KeypointConfig
 from facekp.models.heads import STRIDE
 from facekp.placing import give_way, place
 from facekp.upsample import Scores, argmax_at, sum_on_grid
-from facekp.views import Scene, View, confirmed, faces_in, score
+from facekp.views import Scene, View, confirmed, faces_in, in_batches, score
 from facekp.weights import SHIPPED
 
 Align = Literal["none", "auto"]
@@ -115,7 +115,8 @@ class FaceParser:
         if align == "auto" and len(images) != 1:
             raise ConfigError(f"align is 'auto' and {len(images)} images are given: give one a call")
         scenes = (self.look(to_array(one), align) for one in images)
-        return [face for scene in scenes for face in self.faces(self.parse([scene])[0])]
+        alike = in_batches(scenes, self.backend.batch, lambda scene: scene.shape)
+        return [face for batch in alike for scene in self.parse(batch) for face in self.faces(scene)]
 
     def look(self, image: UInt8Array, align: Align = "none") -> Scene:
         """Return a photo (H, W, 3) uint8 RGB with the views of it that may be faces; at least one."""

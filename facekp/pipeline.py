@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from itertools import chain, groupby, islice
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +21,7 @@ from facekp.inputs import to_array
 from facekp.parser import Align, FaceParser
 from facekp.prediction import output_names
 from facekp.results import Results
-from facekp.views import Scene
+from facekp.views import Scene, in_batches
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -146,16 +146,14 @@ def parsed(parser: FaceParser, images: Iterable[P], align: Align, runners: Execu
         return replace(one, scene=parser.refine(one.scene))
 
     def seen(these: Iterable[P]) -> Iterator[P]:
-        return chain.from_iterable(ahead(runners, run, in_batches(these, parser.backend.batch)))
+        return chain.from_iterable(ahead(runners, run, in_batches(these, parser.backend.batch, shape_of)))
 
     return seen(images) if align == "none" else seen(ahead(refiners, refine, seen(images)))
 
 
-def in_batches(images: Iterable[P], size: int) -> Iterator[list[P]]:
-    """Yield up to `size` images at a time that follow each other and are as large as one another for the network."""
-    for _, alike in groupby(images, key=lambda one: one.scene.shape):
-        while batch := list(islice(alike, size)):
-            yield batch
+def shape_of(image: Opened) -> tuple[int, ...]:
+    """Return the shape of what the network sees of an image."""
+    return image.scene.shape
 
 
 def with_scenes(batch: Sequence[P], scenes: Sequence[Scene]) -> list[P]:

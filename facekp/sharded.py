@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 from facekp.backends import is_onnx
 from facekp.errors import ConfigError, DataError
 from facekp.parser import Align, FaceParser
-from facekp.pipeline import LOOK_AHEAD, Job, OpenedPhoto, finish_image, in_batches, open_image, with_scenes
+from facekp.pipeline import LOOK_AHEAD, Job, OpenedPhoto, finish_image, open_image, shape_of, with_scenes
 from facekp.prediction import PredictConfig
 from facekp.results import Results
+from facekp.views import in_batches
 
 
 def parse_files_sharded(
@@ -88,7 +89,7 @@ class _Share(pl.LightningModule):
             self.failures.append(failure)
             print(f"skipped: {failure}", file=sys.stderr)
         readable = [one for one in batch if isinstance(one, OpenedPhoto)]
-        return [one for alike in in_batches(readable, len(batch)) for one in self._parse(alike)]
+        return [one for alike in in_batches(readable, len(batch), shape_of) for one in self._parse(alike)]
 
     def _parse(self, alike: list[OpenedPhoto]) -> list[OpenedPhoto]:
         return with_scenes(alike, self.parser.parse([one.scene for one in alike]))

@@ -1,9 +1,9 @@
 """What of a photo the network sees, and what it says of that."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Final
+from itertools import groupby, islice
+from typing import Final, TypeVar
 
 import numpy as np
 
@@ -57,6 +57,16 @@ class Scene:
     def shape(self) -> tuple[int, ...]:
         """Return the shape (h, w, 3) of its views' pixels; () where it has none."""
         return self.views[0].pixels.shape if self.views else ()
+
+
+T = TypeVar("T")
+
+
+def in_batches(items: Iterable[T], size: int, shape: Callable[[T], tuple[int, ...]]) -> Iterator[list[T]]:
+    """Yield up to `size` items at a time that follow each other and are of one shape."""
+    for _, alike in groupby(items, key=shape):
+        while batch := list(islice(alike, size)):
+            yield batch
 
 
 def score(backend: Backend, scenes: Sequence[Scene]) -> list[Scene]:

@@ -167,6 +167,15 @@ def test_images_of_one_size_run_in_batches_and_keep_their_names(tmp_path):
         assert np.count_nonzero(alone.mask == NOSE) == pytest.approx(side**2, rel=0.2)
 
 
+def test_several_images_in_one_call_run_in_batches():
+    parser = FaceParser(BrightIsNose(batch=2))
+    images = [picture(height, 256, 0, 0, side) for height, side in ((256, 32), (256, 64), (256, 96), (128, 96))]
+    faces = parser(images)
+    assert parser.backend.calls == [2, 1, 1]
+    for face, image in zip(faces, images, strict=True):
+        np.testing.assert_array_equal(face.mask, FaceParser(BrightIsNose())(image)[0].mask)
+
+
 def test_few_images_are_under_way_at_a_time(tmp_path):
     # 50 readable images: reading must wait for writing, or 10,000 would fill the memory.
     read, written, most = [], [], 0
