@@ -9,12 +9,15 @@ import torch
 
 from facekp import FaceParser
 from facekp.backends import ABOUT, TorchBackend, describe_export, open_backend
+from facekp.data.layout import read_index
 from facekp.data.transforms import normalise
 from facekp.deploy import ScoreNet, fold_batch_norm
 from facekp.errors import CheckpointError, ConfigError
 from facekp.export import ExportConfig, calibration_images, export_onnx
-from facekp.models import build_model
+from facekp.images import read_image, resize
+from facekp.models import build_model, fuse
 from facekp.quantise import quantise
+from facekp.weights import load_network
 
 SHAPE = (2, 96, 64)  # neither the size nor the batch that the file is made with
 
@@ -68,6 +71,25 @@ def test_folding_batch_norm_changes_no_score(name, left):
     assert sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in layers) == left
     backend = TorchBackend(net, 64, torch.device("cpu"), "float32")
     assert_close(backend(pictures()), plain(net, pictures()), 1e-4)
+
+
+@pytest.mark.parametrize("backend", ["torch", "onnx"])
+def test_real_faces_have_the_plain_networks_masks(backend, real_root, tmp_path):
+    """Folded, exported, and never upsampled: the argmax of the plain network's sum, on the shipped weights."""
+    net, _ = load_network("shipped")
+    runner = TorchBackend(net, 256, torch.device("cpu"), "float32")
+    if backend == "onnx":
+        pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+        export_onnx(net, 256, tmp_path / "net.onnx")
+        runner = open_backend(tmp_path / "net.onnx", "onnx")
+    parser = FaceParser(runner)
+    for sample in read_index(real_root)["val"][:4]:
+        image = resize(read_image(sample.image), (256, 256))
+        with torch.inference_mode():
+            scores = net(normalise(torch.from_numpy(image)[None]))
+        want = fuse(scores, (256, 256)).argmax(1)[0].numpy()
+        assert len(np.unique(want)) > 8
+        assert np.mean(parser(image)[0].mask == want) >= 0.999
 
 
 def test_networks_that_check_their_input_predict_too():
