@@ -8,6 +8,7 @@ import hydra
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
 from facekp.callbacks import best_checkpoint
@@ -41,7 +42,7 @@ def train(config: Config) -> float:
     data = build_data(config)
     resume = find_resume(config)
     if config.init and not resume:  # a resumed run has its own, and the file may be gone
-        print(f"init: {begin_with(module.net, config.init)} of {config.init}")
+        rank_zero_only(print)(f"init: {begin_with(module.net, config.init)} of {config.init}")
     with closing_wandb(config):
         log, loggers = build_loggers(config, resume)
         trainer = build_trainer(config, loggers, resume)

@@ -61,7 +61,7 @@ def parse_videos(
     Args:
         parser: what parses.
         jobs: what is parsed.
-        smoothing: how key points are smoothed over time; None: not.
+        smoothing: how key points and landmarks are smoothed over time; None: not.
         align: whether faces are looked for in each frame, see `FaceParser`.
         overlay: whether the annotated clip is written.
 
@@ -121,7 +121,10 @@ def _results(
         return _open(parser, job, frame, align)
 
     def trace(opened: _Opened) -> tuple[Frame, list[Face]]:
-        return opened.frame, parser.faces(opened.scene)
+        faces = parser.faces(opened.scene)
+        for face in faces:
+            _ = face.landmarks  # kept by the face; they are read off here, by several threads, and smoothed by one
+        return opened.frame, faces
 
     def finish(followed: tuple[Frame, list[TrackedFace]]) -> _Result:
         return _finish(*followed, overlay=overlay)

@@ -202,7 +202,7 @@ class Config:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     seed: int = 0
-    init: str | None = None  # checkpoint whose weights the network begins with; "shipped": facekp's own
+    init: str | None = None  # "shipped", or a checkpoint: begin with its weights, or its trunk (facekp/weights.py)
     resume: str | None = None  # "last" or a checkpoint's path
     output_dir: str = MISSING
 

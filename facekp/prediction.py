@@ -55,7 +55,7 @@ class PredictConfig:
     )
     detector: str = field(default=HAAR, metadata={"help": "what finds them: haar, or the path of a YuNet .onnx file"})
     keypoints: KeypointConfig = field(default_factory=KeypointConfig)
-    smooth: bool = field(default=True, metadata={"help": "smooth the key points of videos over time"})
+    smooth: bool = field(default=True, metadata={"help": "smooth the key points and landmarks of videos over time"})
     one_euro: OneEuroConfig = field(default_factory=OneEuroConfig)
 
     def __post_init__(self) -> None:

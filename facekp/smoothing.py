@@ -1,4 +1,4 @@
-"""Key points over time: which face is which from frame to frame, and each point smoothed without trailing behind."""
+"""Key points and landmarks over time: which face is which from frame to frame, and each point smoothed without trailing behind."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -28,7 +28,7 @@ MEMORY: Final = 1.0
 
 @dataclass
 class OneEuroConfig:
-    """How strongly key points are smoothed over time.
+    """How strongly points are smoothed over time.
 
     A point that moves steadily trails by at most 1 / (2 pi beta) face widths: 0.013 with the default, or 3 pixels of a
     face that is 200 wide.
@@ -164,7 +164,8 @@ class FaceTracks:
         moved = {
             name: replace(face.landmarks[name], xy=xy)
             for part in PARTS
-            for name, xy in zip(part, calm.get(part[0], ()), strict=False)
+            if part[0] in calm
+            for name, xy in zip(part, calm[part[0]], strict=True)
         }
         return replace(face, attributes=attributes, smoothed=face.landmarks | moved)
 

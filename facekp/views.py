@@ -13,6 +13,8 @@ from facekp.crops import Crop, within
 from facekp.images import UInt8Array
 from facekp.upsample import Scores, argmax_at, sum_on_grid
 
+T = TypeVar("T")
+
 LOOK_SIDE: Final = 256
 """Pixels at which a crop's mask is made to find eyes, nose and mouth in it."""
 LARGEST_MOVE: Final = 0.25
@@ -57,9 +59,6 @@ class Scene:
     def shape(self) -> tuple[int, ...]:
         """Return the shape (h, w, 3) of its views' pixels; () where it has none."""
         return self.views[0].pixels.shape if self.views else ()
-
-
-T = TypeVar("T")
 
 
 def in_batches(items: Iterable[T], size: int, shape: Callable[[T], tuple[int, ...]]) -> Iterator[list[T]]:

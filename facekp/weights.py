@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from facekp.checks import expand
 from facekp.errors import CheckpointError, ConfigError
 from facekp.folder import make_folder, replacing
 from facekp.models import Network, build_without_weights
+from facekp.models.registry import network_class
 
 SHIPPED: Final = "shipped"
 """What stands for facekp's own weights wherever a checkpoint is named."""
@@ -74,22 +76,29 @@ def begin_with(net: Network, path: str | Path) -> str:
 
     Raises:
         CheckpointError: see `read_checkpoint`.
-        ConfigError: weights of a network with another trunk.
+        ConfigError: weights of a network with another trunk. `resnet18` and `fpn` share theirs, and so do networks of
+            `smp` with one encoder.
     """
     weights, about = _open(path)
-    mine = net.state_dict()
-    fitting = {k: v for k, v in weights.items() if k in mine and v.shape == mine[k].shape}
-    if len(fitting) == len(mine) == len(weights):
-        net.load_state_dict(fitting)
+    if _shapes(weights) == _shapes(net.state_dict()):
+        net.load_state_dict(weights)
         return "all weights"
-    heads = tuple(f"{part}." for part in net.head_parts)
-    trunk = {k: v for k, v in fitting.items() if not k.startswith(heads)}
-    if not trunk or len(trunk) < sum(not k.startswith(heads) for k in mine):
+    trunk = _trunk(weights, network_class(about["model"]["name"]))
+    if not trunk or _shapes(trunk) != _shapes(_trunk(net.state_dict(), type(net))):
         raise ConfigError(
             f"init is '{path}', which holds a network of {about['model']}: take one with the same trunk, or leave init"
         )
     net.load_state_dict(trunk, strict=False)
     return "the trunk"
+
+
+def _trunk(weights: Mapping[str, Tensor], network: type[Network]) -> dict[str, Tensor]:
+    heads = tuple(f"{part}." for part in network.head_parts)
+    return {name: tensor for name, tensor in weights.items() if not name.startswith(heads)}
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in weights.items()}
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

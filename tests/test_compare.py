@@ -202,14 +202,15 @@ class TestVerdict:
         assert "Best mIoU: a tie at 0.600, b, a.\n" in compare([tmp_path], tmp_path)
 
     def test_what_cannot_be_compared_is_said(self, tmp_path: Path) -> None:
-        self.seeds(tmp_path, "a", (0.6,), machine="one", trainer__max_steps=100, data__decoded="ram")
-        self.seeds(tmp_path, "b", (0.5,), machine="two", trainer__max_steps=50, data__decoded="no")
+        self.seeds(tmp_path, "a", (0.6,), machine="one", trainer__max_steps=100, data__decoded="ram", init=None)
+        self.seeds(tmp_path, "b", (0.5,), machine="two", trainer__max_steps=50, data__decoded="none", init="shipped")
         compare([tmp_path], tmp_path)
         warned = [s for s in (tmp_path / "comparison.md").read_text(encoding="utf-8").splitlines() if s[:2] == "> "]
         assert warned == [
             "> Different machine: do not compare speed, memory and times. one (a-0); two (b-0).",
+            "> Different init: do not compare scores as if they had begun alike. null (a-0); shipped (b-0).",
             "> Different trainer.max_steps: do not compare scores as if the budget were the same. 100 (a-0); 50 (b-0).",
-            "> Different data.decoded: do not compare speed and memory. ram (a-0); no (b-0).",
+            "> Different data.decoded: do not compare speed and memory. ram (a-0); none (b-0).",
         ]
 
 

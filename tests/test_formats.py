@@ -92,6 +92,12 @@ class TestJson:
         hair = next(a for a in content["faces"][0]["attributes"] if a["name"] == "hair")
         assert [c["hole"] for c in hair["contours"]] == [False, False, True]
 
+    def test_the_schema_refuses_a_photo_without_its_path(self, tmp_path):
+        out = write(tmp_path, [shapes()], ["json"], "a.png")
+        content = json.loads((out / "a.json").read_text())
+        del content["source"]
+        assert not Draft202012Validator(json_schema()).is_valid(content)
+
     @pytest.mark.parametrize("change", [{"schema": "facekp/1"}, {"width": 1.5}, {"faces": [{}]}, {"source": None}])
     def test_the_schema_refuses_what_is_not_documented(self, tmp_path, change):
         out = write(tmp_path, [shapes()], ["json"], "a.png")

@@ -16,6 +16,7 @@ from facekp.face import Face, face_from_mask
 from facekp.keypoints import KeypointConfig
 from facekp.landmarks import NUMBERS, Calibration, Landmark, find_landmarks
 from facekp.landmarks.calibration import load_calibration, mirrored
+from facekp.landmarks.names import PARTS
 
 PLAIN = Calibration({}, {})
 UNIT = 100.0
@@ -383,6 +384,10 @@ def test_a_calibration_moves_both_sides_alike():
     # At three times the width it is taken for half as wide again, and no more.
     assert calibration.move("eye", ("r_eye_outer",), 1.2, 0.0)[0] == pytest.approx((0.06, 0.02))
     assert calibration.move("ear", ("r_ear_top",), 1.2, 0.0)[0] == pytest.approx((0, 0))
+
+
+def test_every_landmark_belongs_to_one_part():
+    assert sorted(name for part in PARTS for name in part) == sorted(NUMBERS)
 
 
 def test_the_shipped_calibration_has_every_numbered_landmark_and_keeps_the_middle_line():

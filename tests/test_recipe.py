@@ -14,7 +14,7 @@ from runs import PowerCutError, changed, logged, settings
 from test_losses import reference
 
 from facekp import training
-from facekp.checkpoint import read_checkpoint
+from facekp.checkpoint import describe, read_checkpoint
 from facekp.config import OptimConfig
 from facekp.data.dataset import to_batch
 from facekp.errors import ConfigError
@@ -68,6 +68,26 @@ class TestInit:
         assert all(torch.equal(net.state_dict()[name], stored[name]) for name in shared)
         assert all(torch.equal(net.state_dict()[name], before[name]) for name in before if name not in shared)
 
+    def test_leaves_heads_that_would_fit(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path = tmp_path / "net.safetensors"
+        with monkeypatch.context() as patch:
+            patch.setattr("facekp.models.fpn.WIDTH", 64)
+            other = build_model("fpn")
+        write_weights(other, describe({"name": "fpn"}, 64), path)
+        net = build_model("fpn")
+        before = net.heads[0][1].weight.detach().clone()
+        assert other.heads[0][1].weight.shape == before.shape
+        assert begin_with(net, path) == "the trunk"
+        assert torch.equal(net.heads[0][1].weight, before)
+
+    def test_a_larger_trunk_is_refused(self, tmp_path: Path) -> None:
+        pytest.importorskip("segmentation_models_pytorch", reason="the extra smp is not installed")
+        # Its first blocks would fit.
+        about = {"name": "smp", "encoder": "resnet34"}
+        write_weights(build_model(**about), describe(about, 64), tmp_path / "net.safetensors")
+        with pytest.raises(ConfigError, match=r"take one with the same trunk"):
+            begin_with(build_model("smp"), tmp_path / "net.safetensors")
+
     def test_a_network_with_another_trunk_is_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "net.safetensors"
         write_weights(build_model("resnet18"), _about(), path)
@@ -76,8 +96,6 @@ class TestInit:
 
 
 def _about() -> dict[str, Any]:
-    from facekp.checkpoint import describe
-
     return describe({"name": "resnet18"}, 64)
 
 

@@ -236,6 +236,9 @@ def test_broken_frames_are_told_and_keep_their_time(tmp_path, capsys, batch):
     for change in ({"time": None}, {"frame": -1}, {"faces": [{**lines[6]["faces"][0], "track": "0"}]}):
         assert not schema.is_valid(lines[6] | change)
     assert not schema.is_valid(lines[7] | {"faces": lines[6]["faces"]})
+    (face,) = lines[6]["faces"]
+    assert not schema.is_valid(lines[6] | {"faces": [{k: v for k, v in face.items() if k != "track"}]})
+    assert not schema.is_valid({k: v for k, v in lines[6].items() if k != "time"})
     assert [line["time"] for line in lines] == pytest.approx([i / 30 for i in range(20)], abs=1e-6)
     good = [i for i in range(20) if "error" not in lines[i]]
     np.testing.assert_allclose([nose(lines[i])[0] for i in good], [20 + DRIFT * i + 39.5 for i in good], atol=1.0)

@@ -57,8 +57,7 @@ def build_tables(rows: Sequence[Row], target: float | None, seconds: float | Non
     """
     curves = "Best and last value of each: losses at their lowest, scores at their highest, which need not be those of "
     curves += "one checkpoint. Training loss: mean of the 100 steps before a validation. A loss is the sum over heads, "
-    curves += "in validation over those that predict (resnet18 and residual_attention: three; fpn, bisenet and smp: "
-    curves += "one): compare it among networks with as many."
+    curves += "in validation over those that predict: compare it among networks with as many of them."
     equal = "Of every run the validation with the highest mIoU within the wall time of the shortest run that has "
     equal += f"finished, {show_duration(seconds or 0)}. The others' learning rates were still high then."
     tables = [

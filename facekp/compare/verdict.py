@@ -72,8 +72,10 @@ def cautions(runs: Sequence[RunResult]) -> list[str]:
     for what, spoiled in CONDITIONS.items():
         holders: dict[str, list[str]] = defaultdict(list)
         for run in runs:
-            if (value := _conditions(run).get(what)) is not None:
-                holders[show_value(value)].append(run.name)
+            conditions = _conditions(run)
+            # None is a value of a setting; of a machine or a version it says that it is not known.
+            if what in run.settings or conditions.get(what) is not None:
+                holders[show_value(conditions[what])].append(run.name)
         if len(holders) > 1:
             parts = "; ".join(f"{value} ({_names(names)})" for value, names in holders.items())
             found.append(f"Different {what}: do not compare {spoiled}. {parts}.")

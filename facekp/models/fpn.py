@@ -5,17 +5,16 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facekp.models.heads import check_input
 from facekp.models.layers import conv, conv_norm_relu, plain_head
-from facekp.models.registry import Network, register
-from facekp.models.resnet import Stem, resnet18_trunk
+from facekp.models.registry import register
+from facekp.models.resnet import OnResNet18
 
 WIDTH = 96
 HEAD_WIDTH = 64
 
 
 @register("fpn")
-class FeaturePyramid(Network):
+class FeaturePyramid(OnResNet18):
     """ResNet18's last three stages, added up from coarse to fine; one head on the finest, in training one on each.
 
     To the coarsest stage a projection of its mean over the image is added, so that every pixel knows of the whole.
@@ -25,10 +24,7 @@ class FeaturePyramid(Network):
         Returns: (N, 19, H/8, W/8); in training mode also (N, 19, H/16, W/16) and (N, 19, H/32, W/32).
 
     Args:
-        pretrained: False for random weights, "imagenet" for torchvision's trunk (a download of 45 MB).
-
-    Raises:
-        ConfigError: an unknown `pretrained`, or ImageNet weights that cannot be fetched.
+        pretrained: as of `OnResNet18`.
 
     Reference: Lin et al. 2017, arXiv:1612.03144; the mean over the image, Liu et al. 2015, arXiv:1506.04579.
     """
@@ -38,10 +34,7 @@ class FeaturePyramid(Network):
     predicting = 1
 
     def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
-        super().__init__()
-        trunk = resnet18_trunk(pretrained)
-        self.stem = nn.Sequential(Stem(trunk), trunk.layer1)
-        self.layer2, self.layer3, self.layer4 = trunk.layer2, trunk.layer3, trunk.layer4
+        super().__init__(pretrained)
         self.laterals = nn.ModuleList(
             nn.Sequential(conv(channels, WIDTH, 1), nn.BatchNorm2d(WIDTH)) for channels in (128, 256, 512)
         )
@@ -51,10 +44,7 @@ class FeaturePyramid(Network):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the score map at stride 8, and in training mode those at strides 16 and 32."""
-        check_input(images)
-        at8 = self.layer2(self.stem(images))
-        at16 = self.layer3(at8)
-        at32 = self.layer4(at16)
+        at8, at16, at32 = self.features(images)
         lateral8, lateral16, lateral32 = self.laterals
         smooth8, smooth16, smooth32 = self.smooth
         coarse = smooth32(lateral32(at32) + self.context(F.adaptive_avg_pool2d(at32, 1)))

@@ -42,6 +42,17 @@ def model_names() -> list[str]:
     return sorted(_NETWORKS)
 
 
+def network_class(name: str) -> type[Network]:
+    """Return a registered network's class.
+
+    Raises:
+        ConfigError: an unknown name.
+    """
+    if name not in _NETWORKS:
+        raise ConfigError(f"model.name is '{name}': choose one of {', '.join(model_names())}")
+    return _NETWORKS[name]
+
+
 def build_model(name: str, **kwargs: object) -> Network:
     """Build a registered network.
 
@@ -65,9 +76,7 @@ def build_model(name: str, **kwargs: object) -> Network:
         >>> [tuple(s.shape) for s in scores]
         [(1, 19, 8, 12), (1, 19, 4, 6), (1, 19, 2, 3)]
     """
-    if name not in _NETWORKS:
-        raise ConfigError(f"model.name is '{name}': choose one of {', '.join(model_names())}")
-    network = _NETWORKS[name]
+    network = network_class(name)
     known = list(inspect.signature(network).parameters)
     for key in kwargs:
         if key not in known:

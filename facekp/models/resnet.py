@@ -11,13 +11,8 @@ from facekp.models.heads import check_input, output_heads
 from facekp.models.registry import Network, register
 
 
-@register("resnet18")
-class ResNet18(Network):
-    """Multi-head ResNet18.
-
-    Shape:
-        images: (N, 3, H, W) float, normalised; H and W multiples of 32.
-        Returns: three score maps (N, 19, H/8, W/8), (N, 19, H/16, W/16), (N, 19, H/32, W/32).
+class OnResNet18(Network):
+    """A network whose trunk is ResNet18, in `stem`, `layer2`, `layer3` and `layer4`.
 
     Args:
         pretrained: False for random weights, "imagenet" for torchvision's trunk (a download of 45 MB).
@@ -28,21 +23,41 @@ class ResNet18(Network):
     Reference: He et al. 2015, arXiv:1512.03385.
     """
 
-    head_names = ("8", "16", "32")
-
     def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
         super().__init__()
         trunk = resnet18_trunk(pretrained)
         self.stem = nn.Sequential(Stem(trunk), trunk.layer1)
         self.layer2, self.layer3, self.layer4 = trunk.layer2, trunk.layer3, trunk.layer4
+
+    def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the features at strides 8, 16 and 32, of 128, 256 and 512 channels."""
+        check_input(images)
+        at8 = self.layer2(self.stem(images))
+        at16 = self.layer3(at8)
+        return at8, at16, self.layer4(at16)
+
+
+@register("resnet18")
+class ResNet18(OnResNet18):
+    """Multi-head ResNet18.
+
+    Shape:
+        images: (N, 3, H, W) float, normalised; H and W multiples of 32.
+        Returns: three score maps (N, 19, H/8, W/8), (N, 19, H/16, W/16), (N, 19, H/32, W/32).
+
+    Args:
+        pretrained: as of `OnResNet18`.
+    """
+
+    head_names = ("8", "16", "32")
+
+    def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
+        super().__init__(pretrained)
         self.heads = output_heads((128, 256, 512))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the score maps at strides 8, 16 and 32."""
-        check_input(images)
-        at8 = self.layer2(self.stem(images))
-        at16 = self.layer3(at8)
-        at32 = self.layer4(at16)
+        at8, at16, at32 = self.features(images)
         fine, middle, coarse = self.heads
         return fine(at8), middle(at16), coarse(at32)
 
