@@ -1,4 +1,4 @@
-"""Key points and landmarks over time: which face is which from frame to frame, and each point smoothed without trailing behind."""
+"""Points over time: which face is which from frame to frame, and each point smoothed without trailing behind."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

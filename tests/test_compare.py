@@ -38,7 +38,7 @@ def write_run(
     chosen: dict[str, Any] = {"model": {"name": model}, "seed": seed, "trainer": {"max_steps": 300}}
     for name, value in settings.items():
         group, _, key = name.partition("__")
-        chosen.setdefault(group, {})[key] = value
+        chosen.update({group: value} if not key else {group: {**chosen.get(group, {}), key: value}})
     summary = {
         "steps": points[-1]["step"],
         "seconds": points[-1]["seconds"],
@@ -202,7 +202,7 @@ class TestVerdict:
         assert "Best mIoU: a tie at 0.600, b, a.\n" in compare([tmp_path], tmp_path)
 
     def test_what_cannot_be_compared_is_said(self, tmp_path: Path) -> None:
-        self.seeds(tmp_path, "a", (0.6,), machine="one", trainer__max_steps=100, data__decoded="ram", init=None)
+        self.seeds(tmp_path, "a", (0.6,), machine="one", trainer__max_steps=100, data__decoded="ram")
         self.seeds(tmp_path, "b", (0.5,), machine="two", trainer__max_steps=50, data__decoded="none", init="shipped")
         compare([tmp_path], tmp_path)
         warned = [s for s in (tmp_path / "comparison.md").read_text(encoding="utf-8").splitlines() if s[:2] == "> "]
