@@ -19,7 +19,7 @@ from facekp.models.registry import network_class
 
 SHIPPED: Final = "shipped"
 """What stands for facekp's own weights wherever a checkpoint is named."""
-WEIGHTS = Path(__file__).parent / "shipped" / "resnet18.safetensors"
+WEIGHTS = Path(__file__).parent / "shipped" / "fpn.safetensors"
 SAFETENSORS = ".safetensors"
 TERMS: Final = (
     "The weights that facekp ships (ckpt=shipped) were trained on CelebAMask-HQ: for non-commercial research and\n"
