@@ -51,7 +51,8 @@ def fold_batch_norm(net: nn.Module) -> nn.Module:
     """
     copied = copy.deepcopy(net).eval()
     try:
-        # What checks the input's shape stays a call: tracing could not follow its condition.
+        # What checks the input's shape stays a call: tracing could not follow its condition. It is found in the module
+        # of the network's `forward` alone.
         graph = fx.Tracer(autowrap_functions=(check_input,)).trace(copied)
     except fx.proxy.TraceError:
         return copied

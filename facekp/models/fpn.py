@@ -5,6 +5,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facekp.models.heads import check_input
 from facekp.models.layers import conv, conv_norm_relu, plain_head
 from facekp.models.registry import register
 from facekp.models.resnet import OnResNet18
@@ -44,6 +45,7 @@ class FeaturePyramid(OnResNet18):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Return the score map at stride 8, and in training mode those at strides 16 and 32."""
+        check_input(images)
         at8, at16, at32 = self.features(images)
         lateral8, lateral16, lateral32 = self.laterals
         smooth8, smooth16, smooth32 = self.smooth

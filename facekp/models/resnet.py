@@ -31,7 +31,6 @@ class OnResNet18(Network):
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the features at strides 8, 16 and 32, of 128, 256 and 512 channels."""
-        check_input(images)
         at8 = self.layer2(self.stem(images))
         at16 = self.layer3(at8)
         return at8, at16, self.layer4(at16)
@@ -57,6 +56,7 @@ class ResNet18(OnResNet18):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the score maps at strides 8, 16 and 32."""
+        check_input(images)
         at8, at16, at32 = self.features(images)
         fine, middle, coarse = self.heads
         return fine(at8), middle(at16), coarse(at32)
