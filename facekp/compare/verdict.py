@@ -69,10 +69,10 @@ def judge(rows: Sequence[Row], seconds: float | None = None) -> list[str]:
 def cautions(runs: Sequence[RunResult]) -> list[str]:
     """Return a sentence for everything in which the runs differ that makes their figures not comparable."""
     found = []
+    known = [(run, _conditions(run)) for run in runs]
     for what, spoiled in CONDITIONS.items():
         holders: dict[str, list[str]] = defaultdict(list)
-        for run in runs:
-            conditions = _conditions(run)
+        for run, conditions in known:
             # None is a value of a setting; of a machine or a version it says that it is not known.
             if what in run.settings or conditions.get(what) is not None:
                 holders[show_value(conditions[what])].append(run.name)
