@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from omegaconf import MISSING
 
+from facekp.attributes import ATTRIBUTES
 from facekp.backends import resolve_device
 from facekp.checkpoint import describe, read_checkpoint
 from facekp.checks import expand, fold, require
@@ -23,6 +24,7 @@ from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors
 from facekp.evaluate import evaluate
 from facekp.machine import keep_freed_memory
+from facekp.offsets import add_offsets, fit_offsets, sample_scores
 from facekp.resume import ANY_TIME, SETTINGS
 from facekp.weights import SAFETENSORS, load_network, write_weights
 
@@ -40,6 +42,10 @@ class ReleaseConfig:
     terms: str | None = field(default=None, metadata={"help": "under which the weights may be used"})
     data: DataConfig = field(default_factory=lambda: DataConfig(root=os.environ.get("FACEKP_DATA")))
     split: str = field(default="val", metadata={"help": "what it is scored on: train, val or test"})
+    offsets: int = field(
+        default=0,
+        metadata={"help": "training images to which a constant for each class's score is fitted (facekp/offsets.py)"},
+    )
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
 
     def __post_init__(self) -> None:
@@ -49,6 +55,7 @@ class ReleaseConfig:
         require("split", self.split, self.split in SPLITS, f"choose one of {', '.join(SPLITS)}")
         size = self.size
         require("size", size, size is None or (size >= 32 and size % 32 == 0), "give a multiple of 32, or null")
+        require("offsets", self.offsets, self.offsets >= 0, "give a number of training images, such as 1000, or 0")
 
 
 def release(config: ReleaseConfig) -> dict[str, Any]:
@@ -68,6 +75,13 @@ def release(config: ReleaseConfig) -> dict[str, Any]:
         about["terms"] = config.terms
     settings = {name: value for name, value in fold(content.get(SETTINGS, {})).items() if name not in ANY_TIME | PATHS}
     about["trained"] = {"steps": int(content["global_step"]), "settings": settings}
+    if config.offsets:
+        data.setup("train")
+        net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        offsets = fit_offsets(*sample_scores(net, data.evaluation_loader("train", config.offsets), device))
+        add_offsets(net, offsets.to(device))
+        values = {name: round(float(value), 2) for name, value in zip(ATTRIBUTES, offsets, strict=True)}
+        about["offsets"] = {"images": min(config.offsets, len(data.samples["train"])), "values": values}
     with TemporaryDirectory() as folder:  # what is there already stays until all is done
         path = Path(folder) / f"stored{SAFETENSORS}"
         write_weights(net, about, path)

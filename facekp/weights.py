@@ -40,7 +40,7 @@ def is_safetensors(path: str | Path) -> bool:
     return Path(path).suffix.lower() == SAFETENSORS
 
 
-def load_network(path: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
     """Rebuild the network of a checkpoint, in evaluation mode on the CPU.
 
     Args:

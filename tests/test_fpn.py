@@ -33,11 +33,11 @@ def test_cost() -> None:
     # ResNet18 at 224 takes 1,814,073,344, of which 512,000 in the classifier; 448 has four times the pixels.
     trunk = 4 * (1_814_073_344 - 512_000)
     assert multiply_adds(on_meta("fpn")) == trunk + laterals + smooth + head * pixels[8]
-    # Weights, no biases; batch-norm has two numbers a channel. The trunk has torchvision's 11,689,512 less the
-    # classifier's 513,000.
+    # Weights, and biases of the scores alone; batch-norm has two numbers a channel. The trunk has torchvision's
+    # 11,689,512 less the classifier's 513,000.
     weights = 96 * (128 + 256 + 512 + 512) + 3 * 96 * 96 * 9 + 3 * head
     norms = 2 * (3 * 96 + 3 * 96 + 3 * 64)
-    assert parameters(on_meta("fpn")) == 11_689_512 - 513_000 + weights + norms
+    assert parameters(on_meta("fpn")) == 11_689_512 - 513_000 + weights + norms + 3 * 19
 
 
 def test_laterals_see_torchvisions_stages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,12 +73,13 @@ class TestBiSeNet:
         trunk_cost = 4 * (1_814_073_344 - 512_000)
         assert multiply_adds(on_meta("bisenet")) == trunk_cost + sum(weights * pixels for weights, pixels in used)
         # Batch-norms: spatial 64, 64, 64, 128; refinement 2 * 128 twice; tail and two 3x3: 128 each; fusion and main
-        # head 256 each; auxiliary heads 64 each. Two numbers a channel. No convolution has a bias.
+        # head 256 each; auxiliary heads 64 each. Two numbers a channel. The three heads' scores alone have a
+        # bias.
         norms = 2 * (3 * 64 + 128 + 4 * 128 + 3 * 128 + 256 + 256 + 2 * 64)
-        want = 11_689_512 - 513_000 + sum(weights for weights, _ in used) + auxiliary + norms
-        assert parameters(on_meta("bisenet")) == want == 13_392_384
+        want = 11_689_512 - 513_000 + sum(weights for weights, _ in used) + auxiliary + norms + 3 * 19
+        assert parameters(on_meta("bisenet")) == want == 13_392_441
         # The public variant takes stage 2 of the trunk for the spatial path; it is published with 13.3 M.
-        assert want - sum(weights for weights, _ in spatial) - 2 * (3 * 64 + 128) == 13_300_416
+        assert want - sum(weights for weights, _ in spatial) - 2 * (3 * 64 + 128) == 13_300_473
 
     def test_gradients_reach_every_parameter(self) -> None:
         net = build_model("bisenet").train()

@@ -94,9 +94,12 @@ class FaceDataModule(pl.LightningDataModule):
         """Return the test images, whole."""
         return self.evaluation_loader("test")
 
-    def evaluation_loader(self, split: str) -> DataLoader[Pixels]:
-        """Return the images of a split, whole, each once."""
-        dataset = FaceDataset(self.samples[split], evaluation_transform(self.config.size))
+    def evaluation_loader(self, split: str, images: int | None = None) -> DataLoader[Pixels]:
+        """Return the images of a split, whole, each once; or at most `images` of them, spread over the split."""
+        samples = self.samples[split]
+        if images is not None and images < len(samples):
+            samples = [samples[i * len(samples) // images] for i in range(images)]
+        dataset = FaceDataset(samples, evaluation_transform(self.config.size))
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         return self._loader(dataset, EvaluationOrder(dataset, rank, world), self.config.eval_batch_size)
 

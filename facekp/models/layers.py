@@ -5,10 +5,12 @@ from torch import nn
 from facekp.attributes import NUM_CLASSES
 
 
-def conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Conv2d:
+def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
     """Return a convolution that keeps the size but for its stride, and the variance of what goes in."""
-    layer = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=False)
+    layer = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=bias)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 
@@ -19,4 +21,4 @@ def conv_norm_relu(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Se
 
 def plain_head(c_in: int, width: int) -> nn.Sequential:
     """Return a 3x3 convolution to `width` channels and a 1x1 convolution to scores."""
-    return nn.Sequential(conv_norm_relu(c_in, width, 3), conv(width, NUM_CLASSES, 1))
+    return nn.Sequential(conv_norm_relu(c_in, width, 3), conv(width, NUM_CLASSES, 1, bias=True))

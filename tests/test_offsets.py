@@ -1,0 +1,124 @@
+"""What is added to each class's score for the highest mean F1."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from torch import Tensor
+
+from facekp import release
+from facekp.attributes import ATTRIBUTES
+from facekp.errors import ConfigError
+from facekp.models import build_model, fuse
+from facekp.offsets import add_offsets, fit_offsets, sample_scores
+from facekp.weights import load_network
+
+
+def mean_f1(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
+    """Return the mean F1 of all classes but the first, by its definition."""
+    predicted = scores.argmax(1)
+    f1 = []
+    for c in range(1, scores.shape[1]):
+        hit = ((predicted == c) & (labels == c)).sum()
+        f1.append(2 * hit / max(1, (predicted == c).sum() + (labels == c).sum()))
+    return float(np.mean(f1))
+
+
+class TestFit:
+    def test_by_hand(self) -> None:
+        # Class 1 lacks 1 and 0.25 where it is true and 3 and 9 where it is not: F1 is 1 at offsets between 1 and 3, of
+        # which the grid has 1.05, 1.10, ..., 3.00, and the middle of these is the 21st.
+        scores = torch.tensor([[1.0, 0.0], [2.0, 1.75], [3.0, 0.0], [9.0, 0.0]])
+        offsets = fit_offsets(scores, torch.tensor([1, 1, 0, 0]))
+        assert offsets.tolist() == pytest.approx([0, 2.05], abs=0.051)  # a neighbour: -4 + 0.05 k is rounded
+        assert scores[1, 1] == 1.75
+
+    def test_as_by_trying_every_offset(self) -> None:
+        rng = np.random.default_rng(3)
+        labels = rng.choice(4, 400, p=[0.6, 0.25, 0.12, 0.03])
+        scores = rng.normal(size=(400, 4)) + 1.5 * np.eye(4)[labels] + np.log([0.6, 0.25, 0.12, 0.03])
+        wanted = np.zeros(4)
+        for _ in range(3):
+            for own in (1, 2, 3):
+                tried = []
+                for value in np.linspace(-4, 4, 161):
+                    wanted[own] = value
+                    tried.append(mean_f1(scores + wanted, labels))
+                best = np.flatnonzero(np.isclose(tried, max(tried), rtol=0, atol=1e-12))
+                wanted[own] = np.linspace(-4, 4, 161)[best[len(best) // 2]]
+        offsets = fit_offsets(torch.from_numpy(scores), torch.from_numpy(labels)).numpy()
+        np.testing.assert_allclose(offsets, wanted, atol=1e-5)
+        assert mean_f1(scores + offsets, labels) > mean_f1(scores, labels) + 0.1
+
+    def test_a_class_without_a_pixel_keeps_its_score(self) -> None:
+        offsets = fit_offsets(torch.randn(50, 3), torch.tensor([0, 1] * 25))
+        assert offsets[2] == offsets[0] == 0
+
+
+class Constant(torch.nn.Module):
+    """Two score maps, at half and at a quarter of the resolution, that say where a pixel lies."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return them."""
+        n, _, height, width = images.shape
+        rows = torch.arange(height // 2.0).view(1, 1, -1, 1).expand(n, 19, -1, width // 2)
+        return rows, torch.ones(n, 19, height // 4, width // 4)
+
+
+def test_samples_every_fourth_pixel_that_has_a_label() -> None:
+    label = torch.arange(64).view(8, 8) % 19
+    label[2, 2] = 255
+    batch = {"image": torch.zeros(1, 8, 8, 3, dtype=torch.uint8), "label": label[None].to(torch.uint8)}
+    scores, labels = sample_scores(Constant(), [batch], torch.device("cpu"))  # type: ignore[arg-type]
+    assert labels.tolist() == [22 % 19, 50 % 19, 54 % 19]
+    # Rows 2 and 6 of 8 lie at 0.75 and 2.75 of 4; the other map adds 1.
+    assert scores[:, 0].tolist() == [1.75, 3.75, 3.75]
+    assert scores.shape == (3, 19)
+
+
+@pytest.mark.parametrize(
+    "model", [{"name": "fpn"}, {"name": "resnet18"}, {"name": "residual_attention"}, {"name": "bisenet"}, "smp"]
+)
+def test_adds_to_the_sum_of_the_heads(model: dict[str, str] | str) -> None:
+    if model == "smp":
+        pytest.importorskip("segmentation_models_pytorch")
+        model = {"name": "smp"}
+    torch.manual_seed(0)
+    net = (
+        build_model(**model, **({} if model["name"] == "residual_attention" else {"pretrained": False})).eval().double()
+    )
+    images, offsets = torch.randn(1, 3, 64, 64).double(), torch.linspace(-1, 2, 19).double()
+    with torch.inference_mode():
+        before = fuse(net(images), (64, 64))
+        add_offsets(net, offsets)
+        after = fuse(net(images), (64, 64))
+    torch.testing.assert_close(after - before, offsets.view(1, 19, 1, 1).expand(1, 19, 64, 64), atol=1e-6, rtol=0)
+
+
+def test_a_release_with_them_is_not_worse_on_what_they_were_fitted_to(
+    straight: Path, tiny_root: Path, tmp_path: Path
+) -> None:
+    found = {}
+    for images in (0, 5):
+        out = tmp_path / f"{images}.safetensors"
+        where = [f"ckpt={straight / 'checkpoints' / 'best.ckpt'}", f"out={out}", f"data.root={tiny_root}"]
+        release.main([*where, f"offsets={images}", "split=train", "size=96", "device=cpu", "data.workers=0"])
+        found[images] = json.loads(out.with_suffix(".json").read_text())
+    assert "offsets" not in found[0]
+    offsets = found[5]["offsets"]
+    assert offsets["images"] == 5
+    assert list(offsets["values"]) == list(ATTRIBUTES)
+    assert found[5]["scores"]["mean_f1"] > found[0]["scores"]["mean_f1"]
+    images = torch.zeros(1, 3, 64, 64)
+    with torch.inference_mode():
+        plain, shifted = (fuse(load_network(tmp_path / f"{n}.safetensors")[0](images), (64, 64)) for n in (0, 5))
+    want = torch.tensor(list(offsets["values"].values()))
+    torch.testing.assert_close((shifted - plain)[0, :, 0, 0], want, atol=6e-3, rtol=0)
+
+
+def test_refuses_a_negative_number() -> None:
+    with pytest.raises(ConfigError, match="offsets is -1: give a number of training images"):
+        release.ReleaseConfig(ckpt="x.ckpt", out="x.safetensors", offsets=-1)
