@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -12,6 +13,7 @@ from PIL import Image
 
 from benchmarks.align import Case, measure
 from benchmarks.labels import LabelParser, Labels
+from facekp import FaceParser
 from facekp.align import PLACES, distinct, fit, locate, refine
 from facekp.attributes import ATTRIBUTES
 from facekp.contours import trace
@@ -20,7 +22,7 @@ from facekp.data.layout import read_index
 from facekp.data.synthetic import draw_face
 from facekp.detect import BOX_MIDDLE, BOX_SIDE, HaarDetector, YuNetDetector, open_detector
 from facekp.errors import ConfigError
-from facekp.images import read_label
+from facekp.images import read_image, read_label
 from facekp.pipeline import list_jobs, parse_files
 from facekp.placing import give_way
 from facekp.prediction import PredictConfig
@@ -28,6 +30,7 @@ from facekp.results import Results
 from facekp.sharded import _Share
 
 SKIN, NOSE, L_EYE, R_EYE, U_LIP = (ATTRIBUTES.index(name) for name in ("skin", "nose", "l_eye", "r_eye", "u_lip"))
+PORTRAIT = Path(__file__).parents[1] / "docs" / "astronaut.jpg"
 
 
 def near(crop, frame, within=0.05):
@@ -558,3 +561,23 @@ def test_a_real_face_as_it_comes_is_taken_as_it_is(real_root):
     parser.label = read_label(sample.label)
     (aligned,), (whole,) = parser(sample.image, "auto"), parser(sample.image)
     np.testing.assert_array_equal(aligned.mask, whole.mask)
+
+
+@pytest.mark.parametrize(("scale", "angle"), [(0.6, 20.0), (1.5, -30.0)])
+def test_the_shipped_network_parses_a_turned_and_scaled_portrait_as_it_parses_the_portrait(scale, angle):
+    portrait, parser = read_image(PORTRAIT), FaceParser()
+    ((straight,), size) = parser(portrait, align="auto"), len(portrait)
+    frame = Crop.around(620 + 500j, size * scale * np.exp(1j * np.radians(angle)))
+    around = np.random.default_rng(4).integers(0, 256, (1000, 1240, 3), np.uint8)
+    picture = cv2.warpAffine(portrait, frame.matrix(size), (1240, 1000), dst=around, borderMode=cv2.BORDER_TRANSPARENT)
+    (found,) = parser(picture, align="auto")
+    flags = cv2.WARP_INVERSE_MAP | cv2.INTER_NEAREST
+    back = cv2.warpAffine(found.mask, frame.matrix(size), (size, size), flags=flags)
+    for name in ("skin", "nose", "hair", "neck"):  # lips are three pixels high at 0.6: their corners are below
+        own, other = (mask == ATTRIBUTES.index(name) for mask in (straight.mask, back))
+        assert (own & other).sum() >= 0.8 * (own | other).sum(), name
+    corners = [mark for mark in straight.landmarks if mark.endswith("eye_outer") or mark.endswith("mouth_corner")]
+    width = np.ptp(straight.keypoints["skin"][:, 0])
+    for name in corners:
+        x, y = frame.matrix(size) @ [*straight.landmarks[name].xy, 1]
+        assert np.hypot(*(found.landmarks[name].xy - (x, y))) < 0.03 * width * scale, name
