@@ -1,7 +1,8 @@
 """Faces put into larger pictures, found and parsed there: `python -m benchmarks.align data.root=... [ckpt=...]`.
 
 Each labelled face is turned, scaled and pasted on a background, so that its label in that picture is known. The result
-is compared with that of the same face, as large, framed as it came, put into the picture by the frame that is known.
+is compared with that of the same face, as large, framed as it came, put into the picture by the frame that is known;
+and with that of the picture cut by that frame, which has lost what pasting loses, but nothing by finding and framing.
 Without `ckpt` the label itself answers instead of a network: what is lost then is lost by finding, cropping and putting
 back.
 """
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from benchmarks.labels import LabelParser
+from facekp import views
 from facekp.attributes import IGNORE_INDEX, NUM_CLASSES
 from facekp.checks import expand, require
 from facekp.cli import parse_cli
@@ -32,7 +34,6 @@ from facekp.folder import replacing
 from facekp.images import UInt8Array, read_image, read_label, resize
 from facekp.machine import describe_machine, keep_freed_memory, list_versions
 from facekp.parser import FaceParser
-from facekp.views import confirmed
 
 Confusion = npt.NDArray[np.int64]
 BACKGROUNDS = ("noise", "gradient", "picture")
@@ -101,6 +102,7 @@ class Row:
         others: faces per picture that are none.
         miou: mean IoU over the classes but background, of those that were parsed.
         framed: the same of the results for the same faces framed as they came.
+        known: the same of the results for the pictures cut by the true frame.
         ratio: miou / framed.
     """
 
@@ -112,6 +114,7 @@ class Row:
     others: float
     miou: float
     framed: float
+    known: float
     ratio: float
 
 
@@ -171,7 +174,7 @@ def measure(parser: FaceParser, samples: Sequence[Sample], case: Case, seed: int
     """Return what becomes of the faces pasted by a case."""
     aligned = list(align_masks(parser, samples, case.scale))
     detected, found, others = 0, 0, 0
-    ours, framed = np.zeros((2, NUM_CLASSES, NUM_CLASSES), np.int64)
+    ours, framed, known = np.zeros((3, NUM_CLASSES, NUM_CLASSES), np.int64)
     for index in tqdm(range(len(samples)), desc=f"{case.scale:g} {case.angle:g}", leave=False):
         scene = draw_scene(samples, index, case, seed)
         detected += any(crop.away(scene.frame) < 2 * NEAR for crop in parser.detector(scene.image))
@@ -183,18 +186,26 @@ def measure(parser: FaceParser, samples: Sequence[Sample], case: Case, seed: int
             ours += count(scene.label, near[0].mask)
             size = (scene.image.shape[0], scene.image.shape[1])
             framed += count(scene.label, put_back(aligned[index], scene.frame, size))
+            known += count(scene.label, see_framed(parser, scene).mask)
     n = len(samples)
-    scores = mean_iou(ours), mean_iou(framed)
-    return Row(**asdict(case), detected=detected / n, found=found / n, others=others / n, miou=scores[0],
-               framed=scores[1], ratio=scores[0] / (scores[1] or 1))  # fmt: skip
+    miou, reference = mean_iou(ours), mean_iou(framed)
+    return Row(**asdict(case), detected=detected / n, found=found / n, others=others / n, miou=miou,
+               framed=reference, known=mean_iou(known), ratio=miou / (reference or 1))  # fmt: skip
 
 
 def see(parser: FaceParser, scene: Scene) -> tuple[list[Crop], list[Face]]:
     """Return the faces found in a picture, and where they are framed."""
     if isinstance(parser, LabelParser):
         parser.label = np.where(scene.label == IGNORE_INDEX, np.uint8(0), scene.label)
-    parsed = confirmed(parser.parse([parser.look(scene.image, "auto")])[0])
+    parsed = views.confirmed(parser.parse([parser.look(scene.image, "auto")])[0])
     return [view.crop or Crop.central(parsed.size) for view in parsed.views], parser.faces(parsed)
+
+
+def see_framed(parser: FaceParser, scene: Scene) -> Face:
+    """Return the face in a picture, cut by its true frame."""
+    view = views.View(scene.frame, parser.cut(scene.image, scene.frame))
+    (face,) = parser.faces(parser.score([views.Scene(scene.image, (view,))])[0])
+    return face
 
 
 def align_masks(parser: FaceParser, samples: Sequence[Sample], scale: float) -> Iterator[UInt8Array]:
@@ -240,13 +251,14 @@ def main(argv: Sequence[str]) -> None:
     cases = [Case(scale, angle) for scale, angle in product(config.scales, config.angles)]
     cases += [Case(1.0, angle, beyond=True) for angle in config.angles]
     rows = []
-    print("pixels  angle  cut detected found others   mIoU framed  ratio")
+    print("pixels  angle  cut detected found others   mIoU framed  known  ratio")
     for case in cases:
         row = measure(parser, samples, case, config.seed)
         rows.append(row)
         print(
             f"{SIZE * row.scale:>6g} {row.angle:>6g} {'yes' if row.beyond else 'no':>4} {row.detected:>8.2f} "
-            f"{row.found:>5.2f} {row.others:>6.2f} {row.miou:>6.3f} {row.framed:>6.3f} {row.ratio:>6.3f}",
+            f"{row.found:>5.2f} {row.others:>6.2f} {row.miou:>6.3f} {row.framed:>6.3f} {row.known:>6.3f} "
+            f"{row.ratio:>6.3f}",
             flush=True,
         )
     if config.out:

@@ -28,8 +28,12 @@ class Rates:
 
 
 def measure_rates(device: torch.device, *, quick: bool = False) -> Rates:
-    """Measure all rates, in float32 and, where the processor computes in it, in bfloat16."""
-    dtypes = [torch.float32, *([torch.bfloat16] if _has_bfloat16(device) else [])]
+    """Measure all rates: in float32, in bfloat16 where the processor computes in it, and on a GPU in float16."""
+    dtypes = [torch.float32]
+    if _has_bfloat16(device):
+        dtypes.append(torch.bfloat16)
+    if device.type == "cuda":
+        dtypes.append(torch.float16)
     return Rates(
         matmul={_name(dtype): matmul_rate(dtype, device, quick=quick) for dtype in dtypes},
         convolution={_name(dtype): convolution_rate(dtype, device, quick=quick) for dtype in dtypes},

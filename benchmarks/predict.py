@@ -14,7 +14,9 @@ import torch.nn.functional as F
 
 from benchmarks.harness import Bench, Row, alternate, make_row
 from benchmarks.limits import least_seconds
+from benchmarks.memory import peak_memory
 from benchmarks.scores import draw_labels
+from benchmarks.timing import Call
 from facekp.attributes import NUM_CLASSES
 from facekp.backends import Backend, TorchBackend, open_backend
 from facekp.data.synthetic import draw_face
@@ -69,13 +71,18 @@ def rows(bench: Bench) -> Iterator[Row]:
             title = f"{PEER}, {name}"
             runs = alternate(partial(ours, photos[:1]), partial(peer, photos[:1]), bench)
             yield make_row(f"predict/{name}/network", "ms", *_ms(*runs), peer_name=title, limit=_limit(bench, name))
-            drawn = Drawn(ours, scores)
-            runs = alternate(
-                partial(our_mask, drawn, photos[0]), partial(peer_mask, Drawn(peer, scores[:1]), photos[0]), bench
+            prepare, prepare_peer = (partial(prepare_mask, opener, net, bench.size) for net in ("resnet18", "bisenet"))
+            runs = alternate(prepare(), prepare_peer(), bench)
+            masks[name] = make_row(
+                f"predict/{name}/mask",
+                "ms",
+                *_ms(*runs),
+                peer_name=title,
+                memory={"ours": peak_memory(prepare, bench.device), "peer": peak_memory(prepare_peer, bench.device)},
+                limit=_limit(bench, name),
             )
-            masks[name] = make_row(f"predict/{name}/mask", "ms", *_ms(*runs), peer_name=title)
             yield masks[name]
-            parsers[name] = FaceParser(drawn)
+            parsers[name] = FaceParser(Drawn(ours, scores))
         fastest = min(masks, key=lambda name: masks[name].ours)
         yield _renamed(masks[fastest], "predict/bisenet", fastest)
         runs = alternate(partial(parsers[fastest], photos[0]), None, bench)
@@ -87,6 +94,14 @@ def drawn_scores(size: int) -> list[Scores]:
     """Return score maps (size/s, size/s, 19) float32 at strides 8, 16 and 32 whose argmax is a drawn face."""
     likely = F.one_hot(draw_labels(1, size), NUM_CLASSES).movedim(-1, 1).float()
     return [8 * F.avg_pool2d(likely, stride)[0].permute(1, 2, 0).contiguous().numpy() for stride in (8, 16, 32)]
+
+
+def prepare_mask(opener: Opener, network: str, size: int) -> Call:
+    """Return a call that makes the mask of a drawn photo of `size` pixels: by ours, or the peer's network and way."""
+    scores, photo = drawn_scores(size), draw_face(0, size).image
+    if network == "resnet18":
+        return partial(our_mask, Drawn(opener(network), scores), photo)
+    return partial(peer_mask, Drawn(opener(network), scores[:1]), photo)
 
 
 def our_mask(backend: Backend, photo: UInt8Array) -> UInt8Array:
@@ -136,13 +151,13 @@ def _open_onnx(
 
 def _limit(bench: Bench, name: str) -> dict[str, float]:
     """Return the least milliseconds of our network by this machine's measured rates; int8's is not measured."""
+    dtype = name.partition("-")[2]
+    if dtype == "int8":
+        return {}
+    if name == "openvino-float32" and "bfloat16" in bench.dtypes:
+        dtype = "bfloat16"  # OpenVINO computes in it wherever the processor does
     with torch.device("meta"):
         flops = 2 * multiply_adds(build_model("resnet18"), bench.size)
-    # OpenVINO computes in bfloat16 wherever the processor does.
-    half = "bfloat16" in bench.rates.convolution and (name == "openvino-float32" or name.endswith("bfloat16"))
-    if name.endswith(("int8", "-float16")):
-        return {}
-    dtype = "bfloat16" if half else "float32"
     return {"convolution": 1000 * least_seconds(flops, bench.rates.convolution[dtype])}
 
 

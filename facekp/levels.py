@@ -26,6 +26,8 @@ MOST_HALVINGS = 3
 # Of the Gaussian along the level lines of a mask, in pixels: from here on they keep within half a pixel of ellipses, as
 # far as a mask itself may be off. More of it rounds corners.
 MASK_SMOOTHING = 1.2
+# The bit of each class id.
+BITS = 1 << np.arange(256, dtype=np.int32) % 32
 
 
 def level_loops(grid: Scores, mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
@@ -76,10 +78,17 @@ def mask_loops(mask: UInt8Array, classes: range, min_area: float) -> Iterator[Lo
 
 def _boxes(mask: UInt8Array, classes: range) -> tuple[list[int], npt.NDArray[np.intp]]:
     """Return which classes a mask has, k of them, and (k, 4) their left, top, right and bottom (both exclusive)."""
-    own = np.empty(mask.shape, bool)
-    found = {i: cv2.boundingRect(np.equal(mask, i, out=own).view(np.uint8)) for i in classes}
-    boxes = {i: (x, y, x + width, y + height) for i, (x, y, width, height) in found.items() if width}
-    return list(boxes), np.array(list(boxes.values()), np.intp).reshape(-1, 4)
+    # One bit a class, so that the mask is read once for all.
+    bits = cv2.LUT(mask, BITS)
+    across, down = (np.bitwise_or.reduce(bits, axis) >> np.array(classes)[:, None] & 1 for axis in (0, 1))
+    found = np.flatnonzero(across.any(1))
+    (left, right), (top, bottom) = (_ends(there[found]) for there in (across, down))
+    return [classes[k] for k in found], np.stack([left, top, right, bottom], 1)
+
+
+def _ends(there: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return where each row of 0 and 1 has its first 1, and the place behind its last."""
+    return there.argmax(1), there.shape[1] - there[:, ::-1].argmax(1)
 
 
 def _margin(scores: Scores, finer: int) -> Scores:

@@ -3,19 +3,25 @@
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from facekp.attributes import NUM_CLASSES
 from facekp.errors import ConfigError
 from facekp.images import UInt8Array
+
+CHANNELS: Final = 3
+"""Of an image."""
 
 
 def quantise(source: Path, target: Path, images: Iterable[UInt8Array]) -> None:
     """Write an int8 version of an ONNX network.
 
     Weights are quantised per output channel, activations per tensor over the range seen in `images` (static
-    quantisation, QDQ format). The metadata stays.
+    quantisation, QDQ format). The convolution of the image and those that give scores stay in float32. The metadata
+    stays.
 
     Args:
         source: a float32 network that `facekp.export` wrote.
@@ -28,6 +34,7 @@ def quantise(source: Path, target: Path, images: Iterable[UInt8Array]) -> None:
     Reference: Jacob et al. 2017, arXiv:1712.05877.
     """
     try:
+        import onnx
         from onnxruntime import quantization
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
@@ -53,4 +60,16 @@ def quantise(source: Path, target: Path, images: Iterable[UInt8Array]) -> None:
             per_channel=True,
             calibrate_method=quantization.CalibrationMethod.MinMax,
             op_types_to_quantize=["Conv", "Add", "MaxPool", "Relu"],
+            nodes_to_exclude=_ends(onnx.load(prepared)),
         )
+
+
+def _ends(model: Any) -> list[str]:
+    """Return the names of the convolutions of the image, and of those that give a score for each class.
+
+    The first is off in int8 on processors without VNNI, which add its products in 16 bits: by 12 points of mIoU in
+    OpenVINO and 1 in onnxruntime. The last are a tenth of a point.
+    """
+    weights = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
+    shapes = {node.name: weights[node.input[1]] for node in model.graph.node if node.op_type == "Conv"}
+    return [name for name, shape in shapes.items() if shape[1] == CHANNELS or shape[0] == NUM_CLASSES]

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +18,9 @@ from facekp.export import ExportConfig, calibration_images, export_onnx
 from facekp.images import read_image, resize
 from facekp.models import build_model, fuse
 from facekp.quantise import quantise
-from facekp.weights import load_network
+from facekp.weights import WEIGHTS, load_network
 
+PORTRAIT = Path(__file__).parents[1] / "docs" / "astronaut.jpg"
 SHAPE = (2, 96, 64)  # neither the size nor the batch that the file is made with
 
 
@@ -59,6 +61,17 @@ def exported(tmp_path_factory):
     net = trained_like("resnet18")
     export_onnx(net, 64, path)
     return net, path
+
+
+@pytest.fixture(scope="module")
+def shipped(tmp_path_factory):
+    """Return the shipped weights in float32 and in int8, and a portrait (256, 256, 3) that calibrated it."""
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    folder = tmp_path_factory.mktemp("shipped")
+    portrait = resize(read_image(PORTRAIT)[19:192, 139:312], (256, 256))
+    export_onnx(load_network(WEIGHTS)[0], 256, folder / "net.onnx")
+    quantise(folder / "net.onnx", folder / "int8.onnx", [portrait, portrait[:, ::-1]])
+    return folder / "net.onnx", folder / "int8.onnx", portrait
 
 
 # Those left come before their convolution (pre-activation), or after a linear layer.
@@ -144,6 +157,15 @@ def test_int8_keeps_to_the_scores(exported, tmp_path):
     for g, w in zip(got, want, strict=True):
         assert np.corrcoef(g.ravel(), w.ravel())[0, 1] > 0.98
         assert not np.array_equal(g, w)
+
+
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_int8_of_the_shipped_weights_gives_the_mask_of_float32(shipped, backend):
+    # With the image's convolution in int8 too, 97.9 % and 82.9 % agree on a processor without VNNI.
+    pytest.importorskip(f"{backend}runtime" if backend == "onnx" else backend)
+    float32, int8, portrait = shipped
+    got, want = (FaceParser(open_backend(path, backend))(portrait)[0].mask for path in (int8, float32))
+    assert (got == want).mean() > 0.99
 
 
 def test_calibration_images_are_spread_over_the_training_set(tiny_root):

@@ -7,6 +7,7 @@ import pickle
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partialmethod
 from pathlib import Path
 from statistics import median
 from types import ModuleType
@@ -17,6 +18,7 @@ import pytorch_lightning as pl
 import torch
 from runs import STEPS, PowerCutError, changed, logged, settings
 from test_losses import reference
+from torch._dynamo.utils import counters
 
 from facekp.attributes import ATTRIBUTES
 from facekp.callbacks import BestCheckpoint
@@ -63,6 +65,29 @@ class TestRun:
                 continue  # float32's rounding grows with every step: 1e-5 here, 1e-2 at the next
             assert row["train/loss"] == pytest.approx(sum(parts).item(), rel=1e-4)
             assert [row[f"train/loss_{s}"] for s in (8, 16, 32)] == pytest.approx([p.item() for p in parts], rel=1e-4)
+
+    def test_compiled_trains_alike(
+        self,
+        straight: Path,
+        train: Callable[..., Path],
+        tiny_root: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        # Without code generation, which takes minutes and is not ours: what is traced, forward and back, runs as it is.
+        compile_ = torch.nn.Module.compile
+        monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(compile_, backend="aot_eager"))
+        torch._dynamo.reset()
+        counters.clear()
+        folder = train(settings(tiny_root, tmp_path, compile=True))
+        assert counters["aot_autograd"]["ok"] > 0
+        assert not counters["graph_break"]
+        (rows, states), (want, want_states) = (
+            (logged(run), read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"])
+            for run in (folder, straight)
+        )
+        assert [row.get("train/loss") for row in rows[:4]] == pytest.approx([row["train/loss"] for row in want[:4]])
+        assert states.keys() == want_states.keys()
 
     def test_validation_scores_are_those_of_the_checkpoint(
         self, straight: Path, tiny_root: Path, checkpoint: Path
