@@ -67,8 +67,8 @@ def quantise(source: Path, target: Path, images: Iterable[UInt8Array]) -> None:
 def _ends(model: Any) -> list[str]:
     """Return the names of the convolutions of the image, and of those that give a score for each class.
 
-    The first is off in int8 on processors without VNNI, which add its products in 16 bits: by 12 points of mIoU in
-    OpenVINO and 1 in onnxruntime. The last are a tenth of a point.
+    In int8 the first costs 12 points of mIoU in OpenVINO and 1 in onnxruntime on a processor without VNNI, the last a
+    tenth of one.
     """
     weights = {weight.name: tuple(weight.dims) for weight in model.graph.initializer}
     shapes = {node.name: weights[node.input[1]] for node in model.graph.node if node.op_type == "Conv"}
