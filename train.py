@@ -24,7 +24,7 @@ from facekp.training import (
     build_module,
     build_trainer,
     discard_unused,
-    keyboard_interrupts,
+    interrupts,
 )
 from facekp.weights import begin_with
 
@@ -46,7 +46,7 @@ def train(config: Config) -> float:
     with closing_wandb(config):
         log, loggers = build_loggers(config, resume)
         trainer = build_trainer(config, loggers, resume)
-        with keyboard_interrupts(trainer):
+        with interrupts(trainer):
             trainer.fit(module, data, ckpt_path=resume.checkpoint if resume else None, weights_only=True)
             if (score := pruned_score(trainer)) is not None:
                 return score  # the search stopped it: its folder stays that of an unfinished run

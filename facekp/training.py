@@ -139,12 +139,13 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 
 
 @contextmanager
-def keyboard_interrupts(trainer: pl.Trainer) -> Iterator[None]:
-    """Let Ctrl-C end the whole program, as elsewhere; Lightning turns it into an exit without a word."""
+def interrupts(trainer: pl.Trainer) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM end the whole program, a sweep too; Lightning makes of Ctrl-C an exit without a word."""
     try:
         yield
-    except SystemExit:
-        if trainer.interrupted:
+    except (SystemExit, RuntimeError):
+        # A scheduler sends SIGTERM to the loader's processes too, and torch makes an error of their end.
+        if trainer.received_sigterm or trainer.interrupted:
             last = Path(trainer.default_root_dir) / CHECKPOINTS / f"{LAST}.ckpt"
             if (hydra := sweep_job()) is not None:
                 print(f"the same command with hydra.sweep.dir={hydra.sweep.dir} continues this sweep", file=sys.stderr)

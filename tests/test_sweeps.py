@@ -1,8 +1,10 @@
 """Sweeps: what the experiments compose to, going on after a stop, searches with Optuna, jobs in other processes."""
 
 import json
+import multiprocessing
 import os
 import runpy
+import signal
 import statistics
 import subprocess
 import sys
@@ -76,6 +78,17 @@ class CtrlC(Callback):
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         if trainer.global_step == 3:
             raise KeyboardInterrupt
+
+
+class Preempted(Callback):
+    """Send SIGTERM to every process before the third step, as a scheduler does."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        if trainer.global_step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+            for loader in multiprocessing.active_children():
+                loader.terminate()
+                loader.join()  # torch raises here that a loader was killed
 
 
 class TestTable1:
@@ -234,6 +247,27 @@ class TestSearch:
         study = (tmp_path / "search" / "optuna.journal").read_text()
         assert '"trial_id":0,' in study
         assert '"trial_id":1,' not in study
+
+
+def test_sigterm_to_every_process_ends_the_sweep(
+    sweep: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def preempted(*args: Any) -> pl.Trainer:
+        trainer = build_trainer(*args)
+        trainer.callbacks.append(Preempted())
+        return trainer
+
+    monkeypatch.setattr(facekp.training, "build_trainer", preempted)
+    with pytest.raises(SystemExit) as end:
+        sweep("seed=0,1", "data.workers=1", "hydra.sweep.dir=sweep", cwd=tmp_path)
+    assert end.value.code == 130
+    assert capsys.readouterr().err.splitlines()[-2:] == [
+        "the same command with hydra.sweep.dir=sweep continues this sweep",
+        "interrupted",
+    ]
+    runs = {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()}
+    assert runs == {"0-resnet18"}
+    assert not (tmp_path / "sweep" / "0-resnet18" / "error.txt").exists()
 
 
 def test_jobs_in_processes_of_their_own(tiny_root: Path, tmp_path: Path) -> None:
