@@ -54,7 +54,8 @@ def train(config: Config) -> float:
                 trainer.test(module, data, ckpt_path=best_checkpoint(config), weights_only=True, verbose=False)
     best = write_summary(config, log)["val"]["best"]
     if trainer.is_global_zero:
-        scores = f"val mIoU {best['miou']:.3f}, mean F1 {best['mean_f1']:.3f}, loss {best['loss']:.3f}"
+        loss = "nan" if best["loss"] is None else f"{best['loss']:.3f}"
+        scores = f"val mIoU {best['miou']:.3f}, mean F1 {best['mean_f1']:.3f}, loss {loss}"
         print(f"{scores} (step {best['step']})\nrun folder: {config.output_dir}")
     return score_of(config, best)
 

@@ -49,6 +49,8 @@ class RunLog(Logger):
         if resume is not None:
             past = read_rows(resume.folder / FILE)
             self.rows = {int(row["step"]): row for row in past if row["step"] <= resume.step}
+            if not self.rows:
+                rank_zero_only(print)(f"'{resume.folder}' kept no {FILE}: scores and times begin at step {resume.step}")
         self._steps_done: Callable[[], int] = lambda: 0
         spent = max((row["seconds"] for row in self.rows.values()), default=0.0)
         self._began = time.monotonic() - spent

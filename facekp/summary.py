@@ -1,6 +1,7 @@
 """`metrics.json` of a run folder: what a finished run reached, on what settings, and what it cost."""
 
 import json
+import math
 import statistics
 from pathlib import Path
 from typing import Any
@@ -44,8 +45,9 @@ def finished_score(config: Config) -> float | None:
 
 
 def score_of(config: Config, scores: dict[str, Any]) -> float:
-    """Return the score that `callbacks.monitor` names out of a summary's scores."""
-    return float(scores[config.callbacks.monitor.removeprefix("val/")])
+    """Return the score that `callbacks.monitor` names out of a summary's scores; nan where the run has diverged."""
+    score = scores[config.callbacks.monitor.removeprefix("val/")]
+    return math.nan if score is None else float(score)
 
 
 def write_summary(config: Config, log: RunLog) -> dict[str, Any]:

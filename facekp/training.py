@@ -140,12 +140,14 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 
 @contextmanager
 def interrupts(trainer: pl.Trainer) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the whole program, a sweep too; Lightning makes of Ctrl-C an exit without a word."""
+    """Let Ctrl-C and SIGTERM end the whole program, a sweep too, and say how to go on; let other errors pass."""
     try:
         yield
-    except (SystemExit, RuntimeError):
-        # A scheduler sends SIGTERM to the loader's processes too, and torch makes an error of their end.
-        if trainer.received_sigterm or trainer.interrupted:
+    except (SystemExit, RuntimeError) as error:
+        # Lightning makes exit status 1 of Ctrl-C. A scheduler sends SIGTERM to the loader's processes too, and torch
+        # makes an error of their end. Another exit is submitit's, to be queued again.
+        ctrl_c = isinstance(error, SystemExit) and error.code == 1
+        if ctrl_c or trainer.received_sigterm:
             last = Path(trainer.default_root_dir) / CHECKPOINTS / f"{LAST}.ckpt"
             if (hydra := sweep_job()) is not None:
                 print(f"the same command with hydra.sweep.dir={hydra.sweep.dir} continues this sweep", file=sys.stderr)

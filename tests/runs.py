@@ -59,7 +59,7 @@ class PowerCutError(Exception):
 class PowerCut(Callback):
     """End the run before step `step` (0-based)."""
 
-    def __init__(self, step: int, error: type[BaseException]) -> None:
+    def __init__(self, step: int, error: BaseException | type[BaseException]) -> None:
         self.step, self.error = step, error
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
@@ -80,7 +80,9 @@ def script() -> ModuleType:
 def train(script: ModuleType) -> Callable[..., Path]:
     """Return a function that runs train.py's `train` in this process, up to a power cut, and returns its folder."""
 
-    def run(config: Config, cut_before: int | None = None, error: type[BaseException] = PowerCutError) -> Path:
+    def run(
+        config: Config, cut_before: int | None = None, error: BaseException | type[BaseException] = PowerCutError
+    ) -> Path:
         Path(config.output_dir).mkdir(parents=True, exist_ok=True)
         with pytest.MonkeyPatch.context() as patch:
             if cut_before is not None:

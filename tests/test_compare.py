@@ -316,6 +316,16 @@ class TestUnfinished:
             "nan",
         )
 
+    def test_one_seed_that_diverged_leaves_its_row_without_a_mean(
+        self, tmp_path: Path, tables: Callable[..., Tables]
+    ) -> None:
+        nan = float("nan")
+        write_run(tmp_path / "0", [(100, 60, 4.0, 4.0, 0.3), (200, 120, 3.0, 3.0, 0.4)])
+        write_run(tmp_path / "1", [(100, 60, 4.0, 4.0, 0.1), (200, 120, nan, nan, 0.05)], seed=1)
+        (row,) = tables(tmp_path)["Best and last"]
+        assert row["training loss, last"] == "nan"
+        assert row["mIoU, best"] == "0.250 ± 0.212"
+
 
 class TestFiles:
     def test_csv_has_a_line_for_every_run_in_full_precision(self, four: Path) -> None:

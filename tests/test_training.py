@@ -31,6 +31,7 @@ from facekp.models import build_model, fuse
 from facekp.module import FaceParsing
 from facekp.resume import Resume, find_resume, require_same
 from facekp.runlog import RunLog, read_rows
+from facekp.summary import finished_score
 from facekp.training import build_data, build_module, build_trainer
 from facekp.weights import load_network
 
@@ -225,6 +226,14 @@ class TestResume:
         assert sorted(log.rows) == [1, 2, 3, 4]
         assert [step for step, row in log.rows.items() if "val/loss" in row] == [4]
 
+    def test_a_run_that_kept_no_rows_says_that_its_summary_begins_late(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        log = RunLog(tmp_path / "new", Resume(tmp_path / "old" / "checkpoints" / "last.ckpt", 4))
+        assert not log.rows
+        expected = f"'{tmp_path}/old' kept no metrics.csv: scores and times begin at step 4\n"
+        assert capsys.readouterr().out == expected
+
     @pytest.mark.parametrize(
         ("change", "message"),
         [
@@ -353,6 +362,23 @@ class TestTrainer:
         finally:
             signal.signal(signal.SIGINT, handler)
         assert f"resume={tmp_path}/checkpoints/last.ckpt continues this run" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("error", [RuntimeError("no memory"), SystemExit(144)])  # the latter as submitit exits
+    def test_another_error_passes_as_it_is(
+        self, tiny_root: Path, train: Callable[..., Path], tmp_path: Path, error: BaseException
+    ) -> None:
+        with pytest.raises(type(error)) as end:
+            train(settings(tiny_root, tmp_path), cut_before=1, error=error)
+        assert end.value is error
+
+    def test_a_run_that_diverged_at_once_is_summed_up(
+        self, tiny_root: Path, train: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        diverging = {"optim.lr": 1e30, "callbacks.monitor": "val/loss"}
+        config = changed(settings(tiny_root, tmp_path, max_steps=4), diverging)
+        train(config)
+        assert ", loss nan (step 4)" in capsys.readouterr().out
+        assert math.isnan(finished_score(config))
 
 
 class Payload:

@@ -1,6 +1,7 @@
 """Runs as rows of a comparison: seeds together, named by the settings that differ, ranked."""
 
 import json
+import math
 import statistics
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -26,15 +27,16 @@ LONGEST = 60  # characters of a label; a legend has no room for more
 
 
 class Spread(NamedTuple):
-    """Mean and sample standard deviation of `n` values; None of one value."""
+    """Mean and sample standard deviation of `n` values; None of one value, nan where one of them is not finite."""
 
     mean: float
     deviation: float | None
     n: int
 
     def text(self, show: Callable[[float], str]) -> str:
-        """Return "0.562 ± 0.007", or "0.562" of one value or of equal ones."""
-        return show(self.mean) + (f" ± {show(self.deviation)}" if self.deviation else "")
+        """Return "0.562 ± 0.007", or "0.562" of one value or of equal ones, or "nan"."""
+        spread = f" ± {show(self.deviation)}" if self.deviation and math.isfinite(self.deviation) else ""
+        return show(self.mean) + spread
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,11 @@ class Row:
         known = [value for value in values if value is not None]
         if len(known) < len(values):
             return None
-        return Spread(statistics.fmean(known), statistics.stdev(known) if len(known) > 1 else None, len(known))
+        if len(known) < 2:
+            return Spread(known[0], None, 1)
+        # statistics.stdev raises an error of its own for what a run that diverged has.
+        deviation = statistics.stdev(known) if all(map(math.isfinite, known)) else math.nan
+        return Spread(statistics.fmean(known), deviation, len(known))
 
 
 def rank(runs: Sequence[RunResult]) -> list[Row]:
