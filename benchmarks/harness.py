@@ -2,7 +2,7 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +26,7 @@ class Bench:
         compile: measure `torch.compile` too, which takes minutes.
         root: data set of the loader's rows; None draws faces.
         cache: where drawn faces are kept.
+        threads: torch's, as the run began; a group may take fewer for a while.
     """
 
     device: torch.device
@@ -35,6 +36,7 @@ class Bench:
     compile: bool = False
     root: Path | None = None
     cache: Path = Path("~/.cache/facekp")
+    threads: int = field(default_factory=torch.get_num_threads)
 
     @property
     def batch(self) -> int:

@@ -8,7 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import torch
 from tabulate import tabulate
 
 from benchmarks.harness import Bench, Row
@@ -31,7 +30,7 @@ def describe(bench: Bench, rows: Sequence[Row]) -> dict[str, Any]:
         "versions": list_versions() | {name: found for name in PEERS if (found := _version(name))},
         "date": datetime.now(UTC).date().isoformat(),
         "device": bench.device.type,
-        "threads": torch.get_num_threads(),
+        "threads": bench.threads,
         "quick": bench.quick,
         "rates": asdict(bench.rates),
         "rows": plain,

@@ -320,7 +320,11 @@ class TestLoader:
 
     def test_rows(self, tiny_root: Path) -> None:
         torch.set_num_threads(2)
-        rows = list(loader.rows(tiny_bench(root=tiny_root)))
+        bench = tiny_bench(root=tiny_root)
+        rows = []
+        for row in loader.rows(bench):
+            rows.append(row)
+            assert describe(bench, rows)["threads"] == 2  # not the one that a loader has while it is measured
         assert [row.name for row in rows] == [
             *(f"loader/{case}" for case in ("naive", "albumentations", "bytes", "decoded", "workers_1", "workers_2")),
             *(f"loader_stage/{s}" for s in ("decode", "jitter", "mirror_scale_crop", "collate", "normalise")),
