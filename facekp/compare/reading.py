@@ -74,10 +74,24 @@ class RunResult:
         return replace(self, figures=self.figures | {f"target.{k}": point.get(k) for k in ("step", "seconds")})
 
     def stopped_after(self, seconds: float | None) -> "RunResult":
-        """Return the run with `equal.*`, its validation with the highest mIoU up to this wall time, if there is one."""
+        """Return the run with `equal.*`, its scores with the highest mIoU up to this wall time, if there are any.
+
+        Between the validations before and after that time they are taken on a straight line, so that it does not
+        matter how shortly before it a run happened to be validated.
+        """
         points = [p for p in self.curve if self.timed and seconds is not None and p["seconds"] <= seconds]
+        later = self.curve[len(points) :]
+        if points and later and seconds is not None:
+            points.append(_between(points[-1], later[0], seconds))
         best = max(points, key=lambda point: point["miou"], default={})
         return replace(self, figures=self.figures | {f"equal.{name}": value for name, value in best.items()})
+
+
+def _between(before: dict[str, Any], after: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Return the point of a curve at a time from that of `before` on and less than that of `after`."""
+    share = (seconds - before["seconds"]) / (after["seconds"] - before["seconds"])
+    known = [name for name in before if None not in (before[name], after.get(name))]
+    return {name: before[name] + share * (after[name] - before[name]) for name in known}
 
 
 def read_runs(paths: Sequence[Path]) -> list[RunResult]:

@@ -58,8 +58,9 @@ def build_tables(rows: Sequence[Row], target: float | None, seconds: float | Non
     curves = "Best and last value of each: losses at their lowest, scores at their highest, which need not be those of "
     curves += "one checkpoint. Training loss: mean of the 100 steps before a validation. A loss is the sum over heads, "
     curves += "in validation over those that predict: compare it among networks with as many of them."
-    equal = "Of every run the validation with the highest mIoU within the wall time of the shortest run that has "
-    equal += f"finished, {show_duration(seconds or 0)}. The others' learning rates were still high then."
+    equal = "Of every run the scores with the highest mIoU within the wall time of the shortest run that has finished, "
+    equal += f"{show_duration(seconds or 0)}; on a straight line between two validations. The others' learning rates "
+    equal += "were still high then."
     tables = [
         ranking(rows),
         Table("Best and last", curves, *_cells(rows, _CURVES)),
