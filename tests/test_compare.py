@@ -163,7 +163,7 @@ def test_equal_wall_time_is_that_of_the_shortest_finished_run(four: Path, tables
     write_unfinished(four / "4-bisenet", "step,seconds,val/miou\n", model="bisenet")
     resnet, other, stopped = tables(four)["At equal wall time"]
     # At 120 s: 0.50 at 200 steps; of the slower seeds 5/7 of the way from 0.40 to 0.53, 0.49286 at 171.4 steps, and
-    # half of it from 0.30 to 0.56, 0.43 at 150. Deviations of mIoU 0.0257, 0.0186, -0.0443: sqrt(0.002967 / 2) = 0.038.
+    # half of it from 0.30 to 0.56, 0.43 at 150. Deviations of mIoU 0.0257, 0.0186, -0.0443: sqrt(0.002967 / 2) = 0.039.
     assert (resnet["mIoU"], resnet["step"]) == ("0.474 ± 0.039", "174 ± 25")
     # A fifth of the way from 0.20 to 0.46, from 50 steps to 100, from loss 4.0 to 3.6.
     assert (other["mIoU"], other["step"], other["loss"]) == ("0.252", "60", "3.920")
