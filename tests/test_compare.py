@@ -88,13 +88,13 @@ def _undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, Figure]:
     """Return the figures that a comparison draws, by name; they are put on the page all the same."""
     figures: dict[str, Figure] = {}
-    write = plots._svg
+    write = plots._plot
 
-    def keep(figure: Figure, name: str) -> str:
+    def keep(name: str, title: str, figure: Figure) -> plots.Plot:
         figures[name] = figure
-        return write(figure, name)
+        return write(name, title, figure)
 
-    monkeypatch.setattr(plots, "_svg", keep)
+    monkeypatch.setattr(plots, "_plot", keep)
     return figures
 
 
@@ -371,8 +371,24 @@ class TestFiles:
         for name in ("one", "two"):
             compare([four], tmp_path / name)
             written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
-        assert sorted(written[0]) == ["comparison.csv", "comparison.html", "comparison.md"]
+        assert sorted(written[0]) == [
+            *(f"comparison-{name}.svg" for name in ("classes", "steps", "time")),
+            *(f"comparison.{kind}" for kind in ("csv", "html", "md")),
+        ]
         assert written[0] == written[1]
+
+    @pytest.mark.usefixtures("drawn")
+    def test_markdown_shows_the_plots_as_files_black_on_white(self, four: Path) -> None:
+        compare([four], four)
+        names = re.findall(r"!\[.+\]\((.+)\)", (four / "comparison.md").read_text(encoding="utf-8"))
+        assert names == [f"comparison-{name}.svg" for name in ("steps", "time", "classes")]
+        for name in names:
+            text = (four / name).read_text(encoding="utf-8")
+            ground = ElementTree.fromstring(text)[0]
+            assert ground.tag == "{http://www.w3.org/2000/svg}rect"
+            assert ground.attrib == {"width": "100%", "height": "100%", "fill": "white"}
+            assert "currentColor" not in text  # nobody gives a file its ink
+            assert "stroke: black" in text
 
 
 def test_plots_show_means_of_seeds_and_every_class(four: Path, drawn: dict[str, Figure]) -> None:

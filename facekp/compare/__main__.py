@@ -1,4 +1,4 @@
-"""`python -m facekp.compare RUN... out=FOLDER`: runs side by side, in comparison.html, .md and .csv.
+"""`python -m facekp.compare RUN... out=FOLDER`: runs side by side, in comparison.html, .md, .csv and -*.svg.
 
 A RUN is a run folder, the folder of a sweep (all its jobs), or a metrics.json under any name.
 """

@@ -1,4 +1,4 @@
-"""The plots of a comparison, as SVG that takes its ink from the page: readable on light and dark, sharp on paper."""
+"""The plots of a comparison: SVG for a page, which gives it its ink (readable on light and dark), or as a file."""
 
 import math
 import re
@@ -37,10 +37,18 @@ STYLE: dict[Any, Any] = {
 
 
 class Plot(NamedTuple):
-    """A picture, and what it shows."""
+    """A picture, its name in the names of files, and what it shows."""
 
+    name: str
     title: str
     svg: str
+    """An element of an HTML page; ids begin with `name`, text and axes are in the page's colour."""
+
+    @property
+    def file(self) -> str:
+        """The picture as a file of its own: black on white, so that it can be read on a dark page too."""
+        start, end, rest = self.svg.partition(">")
+        return f'{start}{end}<rect width="100%" height="100%" fill="white"/>{rest.replace("currentColor", "black")}'
 
 
 class Look(NamedTuple):
@@ -65,11 +73,11 @@ def draw_plots(rows: Sequence[Row]) -> list[Plot]:
     plots = []
     with mpl.rc_context(STYLE):
         if shown:
-            plots.append(Plot("Curves over steps", _svg(_curves(shown, "step", "steps", 1), "steps")))
+            plots.append(_plot("steps", "Curves over steps", _curves(shown, "step", "steps", 1)))
         if timed:
-            plots.append(Plot("Curves over wall time", _svg(_curves(timed, "seconds", *_unit(timed)), "time")))
+            plots.append(_plot("time", "Curves over wall time", _curves(timed, "seconds", *_unit(timed))))
         if shown:
-            plots.append(Plot("F1 by class, best checkpoint", _svg(_bars(shown), "classes")))
+            plots.append(_plot("classes", "F1 by class, best checkpoint", _bars(shown)))
     return plots
 
 
@@ -146,10 +154,9 @@ def _legend(figure: Figure, panel: Axes) -> None:
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
 
 
-def _svg(figure: Figure, name: str) -> str:
-    """Return a figure as an element of an HTML page, whose ids begin with `name`."""
+def _plot(name: str, title: str, figure: Figure) -> Plot:
     file = StringIO()
     figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(METADATA))
     svg = file.getvalue()
     svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg)
+    return Plot(name, title, re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg))

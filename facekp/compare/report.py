@@ -1,16 +1,17 @@
-"""`comparison.html`, `comparison.md` and `comparison.csv`."""
+"""`comparison.html`, `comparison.md`, `comparison.csv`, and a `comparison-*.svg` for every plot."""
 
 import csv
 import json
 from collections.abc import Sequence
 from io import StringIO
 from pathlib import Path
+from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from facekp import __version__
 from facekp.compare.grouping import Row, differing, rank
-from facekp.compare.plots import MOST, draw_plots
+from facekp.compare.plots import MOST, Plot, draw_plots
 from facekp.compare.reading import read_runs
 from facekp.compare.table import Table, build_tables
 from facekp.compare.verdict import cautions, default_target, judge, shared_time
@@ -20,8 +21,19 @@ NAME = "comparison"
 TEMPLATE = "report.html.j2"
 
 
+class Page(NamedTuple):
+    """What the page and the Markdown file say."""
+
+    title: str
+    verdict: Sequence[str]
+    cautions: Sequence[str]
+    tables: Sequence[Table]
+    plots: Sequence[Plot]
+    plot_note: str
+
+
 def compare(paths: Sequence[Path], out: Path, target: float | None = None) -> str:
-    """Compare runs, write the three files, and return the ranking and where they are, as text to print.
+    """Compare runs, write the files, and return the ranking and where they are, as text to print.
 
     Args:
         paths: run folders, folders with run folders in them, or `metrics.json` files.
@@ -35,15 +47,13 @@ def compare(paths: Sequence[Path], out: Path, target: float | None = None) -> st
     target = default_target(runs) if target is None else target
     seconds = shared_time(runs)
     rows = rank([run.aiming_at(target).stopped_after(seconds) for run in runs])
-    tables, verdict, warnings = build_tables(rows, target, seconds), judge(rows, seconds), cautions(runs)
+    tables, verdict = build_tables(rows, target, seconds), judge(rows, seconds)
+    page = Page(_title(rows), verdict, cautions(runs), tables, draw_plots(rows), _plot_note(rows))
+    files = {f"{NAME}.html": _html(page), f"{NAME}.md": _markdown(page), f"{NAME}.csv": _sheet(rows)}
+    files |= {_plot_file(plot): plot.file for plot in page.plots}
     make_folder(out)
-    pages = {
-        "html": _page(rows, tables, verdict, warnings),
-        "md": _markdown(rows, tables, verdict, warnings),
-        "csv": _sheet(rows),
-    }
-    for kind, text in pages.items():
-        with replacing(out / f"{NAME}.{kind}") as part:
+    for name, text in files.items():
+        with replacing(out / name) as part:
             part.write_text(text, encoding="utf-8")
     return "\n".join([tables[0].text("simple"), *verdict, f"comparison: {out / NAME}.html"])
 
@@ -54,28 +64,30 @@ def _title(rows: Sequence[Row]) -> str:
     return f"Comparison of {runs} run{'s' if runs > 1 else ''}{seeds}"
 
 
-def _page(rows: Sequence[Row], tables: Sequence[Table], verdict: Sequence[str], warnings: Sequence[str]) -> str:
-    folder = FileSystemLoader(Path(__file__).parent)
-    pages = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+def _plot_note(rows: Sequence[Row]) -> str:
     note = "One point a validation; training loss: mean of the 100 steps before it. Thick: the mean of "
     note += "a row's seeds; thin: each. A cross ends a run that has not finished."
     if len(rows) > MOST:
         note += f" Of {len(rows)} rows the first {MOST} with a validation are drawn."
-    return pages.get_template(TEMPLATE).render(
-        title=_title(rows),
-        verdict=verdict,
-        cautions=warnings,
-        tables=tables,
-        plots=draw_plots(rows),
-        plot_note=note,
-        version=__version__,
-    )
+    return note
 
 
-def _markdown(rows: Sequence[Row], tables: Sequence[Table], verdict: Sequence[str], warnings: Sequence[str]) -> str:
-    said = [f"# {_title(rows)}", *verdict, *(f"> {sentence}" for sentence in warnings)]
-    shown = [f"## {table.title}\n\n{table.note}\n\n{table.text('github')}" for table in tables]
-    return "\n\n".join([*said, *shown]) + "\n"
+def _plot_file(plot: Plot) -> str:
+    return f"{NAME}-{plot.name}.svg"
+
+
+def _html(page: Page) -> str:
+    folder = FileSystemLoader(Path(__file__).parent)
+    pages = Environment(loader=folder, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return pages.get_template(TEMPLATE).render(page._asdict(), version=__version__)
+
+
+def _markdown(page: Page) -> str:
+    said = [f"# {page.title}", *page.verdict, *(f"> {sentence}" for sentence in page.cautions)]
+    said += [f"## {table.title}\n\n{table.note}\n\n{table.text('github')}" for table in page.tables]
+    if page.plots:
+        said += ["## Plots", page.plot_note, *(f"![{plot.title}]({_plot_file(plot)})" for plot in page.plots)]
+    return "\n\n".join(said) + "\n"
 
 
 def _sheet(rows: Sequence[Row]) -> str:
