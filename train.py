@@ -25,6 +25,7 @@ from facekp.training import (
     build_trainer,
     discard_unused,
     interrupts,
+    keep_settings,
 )
 from facekp.weights import begin_with
 
@@ -41,6 +42,7 @@ def train(config: Config) -> float:
     module = build_module(config)
     data = build_data(config)
     resume = find_resume(config)
+    keep_settings(config)
     if config.init and not resume:  # a resumed run has its own, and the file may be gone
         rank_zero_only(print)(f"init: {begin_with(module.net, config.init)} of {config.init}")
     with closing_wandb(config):
@@ -49,7 +51,7 @@ def train(config: Config) -> float:
         with interrupts(trainer):
             trainer.fit(module, data, ckpt_path=resume.checkpoint if resume else None, weights_only=True)
             if (score := pruned_score(trainer)) is not None:
-                return score  # the search stopped it: its folder stays that of an unfinished run
+                return score  # the search stopped it: its folder has no summary
             if data.samples["test"]:
                 trainer.test(module, data, ckpt_path=best_checkpoint(config), weights_only=True, verbose=False)
     best = write_summary(config, log)["val"]["best"]

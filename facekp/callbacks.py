@@ -119,7 +119,9 @@ class BestCheckpoint(ModelCheckpoint):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take the best checkpoint so far along into this run's folder."""
-        old = None if self._resume is None else self._resume.checkpoint.with_name(f"{BEST}.ckpt")
+        # Once: Lightning restores the callbacks where the best checkpoint is tested, too.
+        resume, self._resume = self._resume, None
+        old = None if resume is None else resume.checkpoint.with_name(f"{BEST}.ckpt")
         if old is not None and old.is_file() and self.dirpath is not None:
             new = Path(self.dirpath) / old.name
             rank_zero_only(_copy)(old, new)

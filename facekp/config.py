@@ -20,6 +20,7 @@ DataSource = Literal["celebamask_hq", "synthetic"]
 LoggerName = Literal["wandb", "csv", "none"]
 DecodedPlace = Literal["none", "ram", "disk"]
 Balance = Literal["none", "sqrt", "linear"]
+Strategy = Literal["auto", "ddp"]
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
 MONITORS = ("val/miou", "val/mean_f1", "val/pixel_accuracy", "val/loss")
 LARGEST_SEED = 2**32 - 1  # numpy's
@@ -128,7 +129,7 @@ class TrainerConfig:
 
     accelerator: str = "auto"
     devices: Any = "auto"  # "auto", a number, or a list of indices
-    strategy: str = "auto"
+    strategy: str = "auto"  # ddp for several devices or nodes
     num_nodes: int = 1
     precision: str = "auto"
     max_steps: int = 4000
@@ -143,6 +144,7 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         """Check values and ranges."""
         require_choice("trainer.precision", self.precision, Precision)
+        require_choice("trainer.strategy", self.strategy, Strategy)
         counts = ("num_nodes", "max_steps", "val_every", "log_every")
         require_all({f"trainer.{n}": (v := getattr(self, n), v >= 1) for n in counts}, "give at least 1")
         clip = self.gradient_clip

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from facekp.attributes import ATTRIBUTES
 from facekp.backends import is_onnx, open_backend, resolve_device
+from facekp.checkpoint import CHECKPOINTS
 from facekp.checks import expand, require
 from facekp.cli import parse_cli
 from facekp.config import DataConfig
@@ -94,9 +95,11 @@ def main(argv: list[str]) -> None:
     """Print the scores and write them."""
     keep_freed_memory()
     config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=f"{__doc__}\n\n{TERMS}")
-    net, size, device = load_scorer(config.ckpt, config.backend, config.device)
     out = expand(config.out)
+    own = out.name == "metrics.json" and (out.parent / CHECKPOINTS).is_dir()
+    require("out", config.out, not own, "this is a run folder, whose own summary has that name: give another")
     make_folder(out.parent)
+    net, size, device = load_scorer(config.ckpt, config.backend, config.device)
     data = FaceDataModule(replace(config.data, size=config.size or size), seed=0, total_steps=0)
     data.setup(config.split)
     scores = evaluate(net, data.evaluation_loader(config.split), device)

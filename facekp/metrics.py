@@ -58,14 +58,16 @@ def scores_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
 
 
 def nest_scores(row: dict[str, float], split: str) -> dict[str, Any]:
-    """Turn `{"val/miou": .., "val/iou/nose": .., ...}` into `{"miou": .., "iou": {"nose": ..}}`; nan becomes None."""
-    plain = {
-        name.removeprefix(f"{split}/"): None if math.isnan(value) else round(value, 6)
-        for name, value in row.items()
-        if name.startswith(f"{split}/")
-    }
+    """Turn `{"val/miou": .., "val/iou/nose": .., ...}` into `{"miou": .., "iou": {"nose": ..}}` of `finite` values."""
+    prefix = f"{split}/"
+    plain = {name.removeprefix(prefix): finite(value) for name, value in row.items() if name.startswith(prefix)}
     nested: dict[str, Any] = {"step": int(row["step"])} if "step" in row else {}
     nested |= {name: value for name, value in plain.items() if "/" not in name}
     for kind in PER_CLASS:
         nested[kind] = {name: plain.get(f"{kind}/{name}") for name in ATTRIBUTES}
     return nested
+
+
+def finite(value: float) -> float | None:
+    """Return `value` with 6 decimals, or None, as JSON has neither nan nor infinity."""
+    return round(value, 6) if math.isfinite(value) else None

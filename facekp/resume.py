@@ -29,7 +29,7 @@ Of `data.exclude` not the file counts but whom it leaves out, `data.left_out`.
 """
 ELSEWHERE = {
     "data.root", "data.eval_batch_size", "trainer.precision", "trainer.val_every", "trainer.limit_val_batches",
-    "callbacks.monitor", "callbacks.patience",
+    "callbacks.patience",
 }  # fmt: skip
 """What may change too where a run goes on in another folder, on another machine."""
 
@@ -81,7 +81,8 @@ def find_resume(config: Config) -> Resume | None:
         raise CheckpointError(f"checkpoint '{path}': holds weights only, so training cannot continue from it")
     if SETTINGS not in content:
         raise CheckpointError(f"checkpoint '{path}': has no record of its settings, so only that version can go on")
-    require_same(config, content[SETTINGS], path, free=ANY_TIME if path == own else ANY_TIME | ELSEWHERE)
+    free = ANY_TIME if path.resolve() == own.resolve() else ANY_TIME | ELSEWHERE
+    require_same(config, content[SETTINGS], path, free=free)
     return Resume(path.resolve(), int(content["global_step"]))
 
 

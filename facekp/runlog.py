@@ -16,7 +16,7 @@ from facekp.resume import Resume
 
 FILE = "metrics.csv"
 Row = dict[str, float]
-"""What was logged at a step: `step`, `seconds` since the run began, and scores such as `val/miou`."""
+"""What was logged at a step: `step`, `seconds` since the run began if that is known, and scores such as `val/miou`."""
 SAVE_EVERY = 5.0
 """Seconds between two writings of the file; what a validation logs is written at once."""
 
@@ -31,6 +31,8 @@ def read_rows(path: Path) -> list[Row]:
 
 class RunLog(Logger):
     """Write every logged value to `folder/metrics.csv`, with its step and the seconds since the run began.
+
+    The test split is scored when all steps are done, which is no time of the run's.
 
     Lightning's CSVLogger removes the file when a run is resumed; this one keeps the rows up to the resumed step. Every
     process keeps the rows, and the first one writes them.
@@ -50,10 +52,11 @@ class RunLog(Logger):
             past = read_rows(resume.folder / FILE)
             self.rows = {int(row["step"]): row for row in past if row["step"] <= resume.step}
             if not self.rows:
-                rank_zero_only(print)(f"'{resume.folder}' kept no {FILE}: scores and times begin at step {resume.step}")
+                said = f"'{resume.folder}' kept no {FILE}: scores begin at step {resume.step}, times are not known"
+                rank_zero_only(print)(said)
         self._steps_done: Callable[[], int] = lambda: 0
-        spent = max((row["seconds"] for row in self.rows.values()), default=0.0)
-        self._began = time.monotonic() - spent
+        spent = [row.get("seconds") for row in self.rows.values()] if resume is not None else [0.0]
+        self._began = None if not spent or None in spent else time.monotonic() - max(spent)
         self._write_after = 0.0
 
     def follow(self, trainer: pl.Trainer) -> None:
@@ -79,7 +82,8 @@ class RunLog(Logger):
         # Lightning's `step` is one less in training than in a validation after it.
         done = self._steps_done()
         row = self.rows.setdefault(done, {"step": done})
-        row["seconds"] = round(time.monotonic() - self._began, 2)
+        if self._began is not None and "test/loss" not in metrics:
+            row["seconds"] = round(time.monotonic() - self._began, 2)
         row |= {name: value for name, value in metrics.items() if name != "epoch"}
         if "val/loss" in metrics:
             self._write_after = 0.0

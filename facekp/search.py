@@ -14,6 +14,7 @@ from pytorch_lightning.callbacks import Callback
 from facekp.config import Config, as_plain
 from facekp.errors import ConfigError
 from facekp.resume import ANY_TIME, SETTINGS, require_same, sweep_job
+from facekp.sweep import PRUNED
 
 SWEEPER = "hydra_plugins.facekp_optuna.OptunaSweeper"
 
@@ -101,7 +102,9 @@ class TrialReports(Callback):
         if trainer.strategy.broadcast(stop):
             self.pruned_at, trainer.should_stop = score, True
             if trainer.is_global_zero:
-                print(f"stopped by the search, {self.monitor} {score:.3f} (step {trainer.global_step})")
+                said = f"stopped by the search, {self.monitor} {score:.3f} (step {trainer.global_step})"
+                (Path(trainer.default_root_dir) / PRUNED).write_text(f"{said}\n", encoding="utf-8")
+                print(said)
 
     def _report(self, score: float, trainer: pl.Trainer) -> bool:
         from optuna.trial import Trial, TrialState

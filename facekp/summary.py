@@ -13,7 +13,7 @@ from facekp.config import CallbacksConfig, Config, as_plain
 from facekp.errors import ConfigError
 from facekp.folder import replacing
 from facekp.machine import describe_machine, list_versions
-from facekp.metrics import nest_scores
+from facekp.metrics import finite, nest_scores
 from facekp.models import build_without_weights
 from facekp.models.cost import count_parameters, multiply_adds
 from facekp.resume import require_same
@@ -76,7 +76,7 @@ def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
         "precision": resolve_precision(config.trainer.precision, config.trainer.accelerator),
         "versions": list_versions(),
     }
-    text = json.dumps(summary, indent=2) + "\n"
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
     rank_zero_only(_write)(Path(config.output_dir) / SUMMARY, text)
     return summary
 
@@ -87,9 +87,9 @@ def _write(path: Path, text: str) -> None:
 
 
 def mean_loss(rows: list[Row], step: int) -> float | None:
-    """Return the mean training loss of the `TRAIN_LOSS_STEPS` steps up to `step`; None where none was logged."""
+    """Return the mean training loss of the `TRAIN_LOSS_STEPS` steps up to `step`; None where none or nan was logged."""
     losses = [r["train/loss"] for r in rows if "train/loss" in r and step - TRAIN_LOSS_STEPS < r["step"] <= step]
-    return statistics.fmean(losses) if losses else None
+    return finite(statistics.fmean(losses)) if losses else None
 
 
 def score_rows(rows: list[Row], callbacks: CallbacksConfig) -> dict[str, Any]:
@@ -101,7 +101,7 @@ def score_rows(rows: list[Row], callbacks: CallbacksConfig) -> dict[str, Any]:
     steps = int(rows[-1]["step"]) if rows else 0
     scores: dict[str, Any] = {
         "steps": steps,
-        "seconds": rows[-1]["seconds"] if rows else None,
+        "seconds": rows[-1].get("seconds") if rows else None,
         "train": {"loss": mean_loss(rows, steps)},
         "val": {},
     }
@@ -118,8 +118,8 @@ def score_rows(rows: list[Row], callbacks: CallbacksConfig) -> dict[str, Any]:
 def _point(rows: list[Row], row: Row) -> dict[str, float | None]:
     """Return one validation of the curve."""
     step = int(row["step"])
-    scores = {name: round(row[f"val/{name}"], 6) for name in CURVE}
-    return {"step": step, "seconds": row["seconds"], "train_loss": mean_loss(rows, step), **scores}
+    scores = {name: finite(row[f"val/{name}"]) for name in CURVE}
+    return {"step": step, "seconds": row.get("seconds"), "train_loss": mean_loss(rows, step), **scores}
 
 
 def measured_cost(rows: list[Row]) -> dict[str, float | None]:

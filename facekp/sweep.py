@@ -11,6 +11,8 @@ from omegaconf import OmegaConf
 
 ERROR = "error.txt"
 """File of a run folder that says, in a line, what ended the run; gone once it is started again."""
+PRUNED = "pruned.txt"
+"""File of a run folder whose trial a search has stopped."""
 COMPOSED = ".hydra"
 """Folder in a run folder with the settings that Hydra composed."""
 SWEEP = "multirun.yaml"

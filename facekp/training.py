@@ -9,6 +9,7 @@ import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers.logger import Logger
 
@@ -17,15 +18,16 @@ from facekp.checkpoint import CHECKPOINTS, LAST
 from facekp.checks import require
 from facekp.config import Config, TrainerConfig, as_plain
 from facekp.data.datamodule import FaceDataModule
-from facekp.errors import ConfigError, FacekpError
+from facekp.errors import ConfigError, FacekpError, explain
 from facekp.module import FaceParsing
 from facekp.resume import OtherSettingsError, Resume, sweep_job
 from facekp.runlog import RunLog
+from facekp.sweep import COMPOSED, ERROR
 
 
 @contextmanager
 def discard_unused(folder: str) -> Iterator[None]:
-    """Remove a run folder that a user's error left with nothing but Hydra's own files in it.
+    """Remove a run folder that a user's error left with nothing but Hydra's own files in it; keep the error in another.
 
     One that holds a run of other settings gets those back: Hydra has put the refused ones over them already.
     """
@@ -33,16 +35,28 @@ def discard_unused(folder: str) -> Iterator[None]:
         yield
     except FacekpError as error:
         run = Path(folder)
-        if isinstance(error, OtherSettingsError) and error.source.is_relative_to(run):
-            OmegaConf.save({**error.settings, "output_dir": folder}, run / ".hydra" / "config.yaml")
-        own = {*(run / ".hydra").glob("*.yaml"), run / f"{HydraConfig.get().job.name}.log"}
+        refused = isinstance(error, OtherSettingsError)
+        if refused and error.source.is_relative_to(run):
+            OmegaConf.save({**error.settings, "output_dir": folder}, run / COMPOSED / "config.yaml")
+        own = {*(run / COMPOSED).glob("*.yaml"), run / f"{HydraConfig.get().job.name}.log"}
         if {path for path in run.rglob("*") if path.is_file()} <= own:
             for path in own:
                 path.unlink(missing_ok=True)
-            for path in (run / ".hydra", run):
+            for path in (run / COMPOSED, run):
                 with suppress(OSError):  # there are folders in it
                     path.rmdir()
+        elif not refused:
+            # Hydra calls nothing after a single run's error, which ends the program.
+            (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
         raise
+
+
+@rank_zero_only
+def keep_settings(config: Config) -> None:
+    """Put the run's settings, resolved, in place of those that Hydra composed: the environment may be another later."""
+    folder = Path(config.output_dir) / COMPOSED
+    if folder.is_dir():
+        OmegaConf.save(as_plain(config), folder / "config.yaml")
 
 
 def build_module(config: Config) -> FaceParsing:

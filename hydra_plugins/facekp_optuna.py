@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -112,7 +113,12 @@ class OptunaSweeper(Sweeper):
 
         failures = []
         jobs = [[*fixed, *(f"{name}={value}" for name, value in trial.params.items())] for trial in trials]
-        returned = self.launcher.launch(jobs, initial_job_idx=trials[0].number)
+        try:
+            returned = self.launcher.launch(jobs, initial_job_idx=trials[0].number)
+        except HydraException:  # their settings cannot be composed: left running, they would come again and again
+            for trial in trials:
+                study.tell(trial.number, state=TrialState.FAIL)
+            raise
         for trial, job in zip(trials, returned, strict=True):
             try:
                 score = float(job.return_value)
@@ -150,12 +156,13 @@ def _in_sequence(trials: list[Any], most: int) -> list[list[Any]]:
 
 
 def _distribution(override: Override) -> Any:
-    """Return what Optuna draws from for `name=interval(...)`, `choice(...)` or `range(...)`."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
+    """Return what Optuna draws from for `name=interval(...)`, `int(interval(...))`, `choice(...)` or `range(...)`."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     sweep = override.value()
     if isinstance(sweep, IntervalSweep):
-        return FloatDistribution(float(sweep.start), float(sweep.end), log="log" in sweep.tags)  # type: ignore[arg-type]
+        kind = IntDistribution if isinstance(sweep.start, int) else FloatDistribution
+        return kind(sweep.start, sweep.end, log="log" in sweep.tags)  # type: ignore[arg-type]
     return CategoricalDistribution(list(override.sweep_string_iterator()))
 
 

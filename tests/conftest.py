@@ -10,6 +10,9 @@ import torch
 from PIL import Image
 from runs import REPOSITORY, script, straight, train  # noqa: F401  # fixtures for every test file
 
+PORTRAIT = REPOSITORY / "docs" / "astronaut.jpg"
+"""A public-domain photo, 512 x 512."""
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> Iterator[None]:

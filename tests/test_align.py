@@ -2,12 +2,12 @@
 
 import json
 import pickle
-from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from conftest import PORTRAIT
 from matplotlib.cbook import get_sample_data
 from PIL import Image
 
@@ -30,7 +30,6 @@ from facekp.results import Results
 from facekp.sharded import _Share
 
 SKIN, NOSE, L_EYE, R_EYE, U_LIP = (ATTRIBUTES.index(name) for name in ("skin", "nose", "l_eye", "r_eye", "u_lip"))
-PORTRAIT = Path(__file__).parents[1] / "docs" / "astronaut.jpg"
 
 
 def near(crop, frame, within=0.05):

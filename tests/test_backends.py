@@ -2,11 +2,11 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import PORTRAIT
 
 from facekp import FaceParser
 from facekp.backends import ABOUT, TorchBackend, describe_export, open_backend
@@ -20,7 +20,6 @@ from facekp.models import build_model, fuse
 from facekp.quantise import quantise
 from facekp.weights import WEIGHTS, load_network
 
-PORTRAIT = Path(__file__).parents[1] / "docs" / "astronaut.jpg"
 SHAPE = (2, 96, 64)  # neither the size nor the batch that the file is made with
 
 

@@ -498,6 +498,7 @@ def test_nothing_is_written_that_was_not_asked_for(
         ([], "card.json"),
         (["sizes=[512]"], "card.json"),
         (["images=500"], None),
+        (["ckpt=best.ckpt"], None),
         (["split=test"], None),
         (["data.source=synthetic"], None),
     ],

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import REPOSITORY
 from PIL import Image
 from torch.utils.data import DataLoader
@@ -19,7 +20,9 @@ from facekp.data.dataset import FaceDataset, to_batch
 from facekp.data.layout import read_index
 from facekp.data.stream import EvaluationOrder
 from facekp.data.transforms import evaluation_transform, normalise
+from facekp.errors import ConfigError
 from facekp.evaluate import evaluate
+from facekp.evaluate import main as evaluate_main
 from facekp.losses import OhemCrossEntropy
 from facekp.models import build_model, fuse
 from facekp.pipeline import Job
@@ -69,8 +72,12 @@ def test_results_beside_the_photos_are_not_parsed(checkpoint: Path, tmp_path: Pa
         assert "1 of 1 parsed" in done.stdout
 
 
-def test_a_damaged_image_ends_training_in_one_line_that_names_it(tiny_root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("others", [False, True])
+def test_a_damaged_image_ends_training_in_one_line_that_names_it(tiny_root: Path, tmp_path: Path, others: bool) -> None:
     # It is found by a loader process, whose traceback stands before the message.
+    if others:  # the folder holds what is not Hydra's, such as a logger's files
+        (tmp_path / "run").mkdir()
+        (tmp_path / "run" / "notes.txt").touch()
     faces = tmp_path / "faces"
     shutil.copytree(tiny_root, faces)
     for image in (faces / "images").iterdir():
@@ -82,7 +89,10 @@ def test_a_damaged_image_ends_training_in_one_line_that_names_it(tiny_root: Path
     assert "Traceback" not in done.stderr
     assert f"image {faces}/images/000" in line
     assert "cannot be read" in line
-    assert not (tmp_path / "run").exists()
+    assert (tmp_path / "run").exists() is others
+    if others:
+        assert (tmp_path / "run" / "error.txt").read_text() == f"{line.removeprefix('error: ')}\n"
+        assert yaml.safe_load((tmp_path / "run" / ".hydra" / "config.yaml").read_text())["data"]["root"] == str(faces)
 
 
 @pytest.mark.parametrize(
@@ -204,6 +214,12 @@ def test_evaluate_scores_as_computed_one_image_at_a_time(checkpoint: Path, tiny_
     assert written["iou"]["skin"] == pytest.approx(hits[1] / either[1], abs=1e-5)
     assert written["classes"] == len(iou)
     assert set(written) >= {"loss", "miou", "mean_f1", "pixel_accuracy", "iou", "f1"}
+
+
+def test_evaluate_leaves_a_runs_own_summary_alone(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ConfigError, match=r"out is '.*metrics\.json': this is a run folder, .*: give another"):
+        evaluate_main([f"ckpt={checkpoint}", "device=cpu", f"out={tmp_path / 'metrics.json'}"])
 
 
 def test_loss_of_an_evaluation_is_weighted_by_images(tiny_root: Path) -> None:

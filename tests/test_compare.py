@@ -5,19 +5,24 @@ import json
 import re
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+import torch
 from conftest import REPOSITORY
+from hydra.core.utils import JobStatus
 from matplotlib.figure import Figure
 from test_wandb import read_run
 
 from facekp.attributes import ATTRIBUTES
 from facekp.compare import plots, report
 from facekp.compare.__main__ import main
+from facekp.compare.callback import CompareSweep
 from facekp.compare.report import compare
 from facekp.errors import ConfigError, DataError
 
@@ -307,25 +312,27 @@ class TestUnfinished:
             ("3 (model=bisenet,seed=1)", "missing"),
         ]
 
-    def test_a_run_that_diverged_is_compared_all_the_same(self, tmp_path: Path, tables: Callable[..., Tables]) -> None:
-        nan = float("nan")
+    @pytest.mark.parametrize(("nan", "shown"), [(None, "–"), (float("nan"), "nan")])  # noqa: RUF001  # older files
+    def test_a_run_that_diverged_is_compared_all_the_same(
+        self, tmp_path: Path, tables: Callable[..., Tables], nan: float | None, shown: str
+    ) -> None:
         write_run(tmp_path / "0", [(100, 60, 4.0, 4.0, 0.1), (200, 120, nan, nan, 0.05)], optim__lr=3.0)
         write_run(tmp_path / "1", [(100, 60, 4.0, 4.0, 0.3), (200, 120, 3.0, 3.0, 0.4)], optim__lr=0.1)
         _, other = tables(tmp_path)["Best and last"]
         assert (other["run"], other["validation loss, best"], other["validation loss, last"]) == (
             "lr=3",
             "4.000",
-            "nan",
+            shown,
         )
 
+    @pytest.mark.parametrize(("nan", "shown"), [(None, "–"), (float("nan"), "nan")])  # noqa: RUF001
     def test_one_seed_that_diverged_leaves_its_row_without_a_mean(
-        self, tmp_path: Path, tables: Callable[..., Tables]
+        self, tmp_path: Path, tables: Callable[..., Tables], nan: float | None, shown: str
     ) -> None:
-        nan = float("nan")
         write_run(tmp_path / "0", [(100, 60, 4.0, 4.0, 0.3), (200, 120, 3.0, 3.0, 0.4)])
         write_run(tmp_path / "1", [(100, 60, 4.0, 4.0, 0.1), (200, 120, nan, nan, 0.05)], seed=1)
         (row,) = tables(tmp_path)["Best and last"]
-        assert row["training loss, last"] == "nan"
+        assert row["training loss, last"] == shown
         assert row["mIoU, best"] == "0.250 ± 0.212"
 
 
@@ -391,6 +398,16 @@ class TestFiles:
             assert "stroke: black" in text
 
 
+def test_seeds_are_averaged_at_steps_that_all_have(tmp_path: Path, drawn: dict[str, Figure]) -> None:
+    # One was validated less often.
+    write_run(tmp_path / "0", [(100, 50, 4.0, 4.0, 0.2), (200, 100, 3.0, 3.0, 0.5)])
+    write_run(tmp_path / "1", [(200, 120, 3.0, 3.0, 0.3)], seed=1)
+    compare([tmp_path], tmp_path)
+    panel = next(axes for axes in drawn["steps"].axes if axes.get_title() == "mIoU")
+    (mean,) = [line for line in panel.lines if not line.get_label().startswith("_")]
+    assert (list(mean.get_xdata()), list(mean.get_ydata())) == ([200], [0.4])
+
+
 def test_plots_show_means_of_seeds_and_every_class(four: Path, drawn: dict[str, Figure]) -> None:
     compare([four], four)
     for name, x in (
@@ -408,6 +425,30 @@ def test_plots_show_means_of_seeds_and_every_class(four: Path, drawn: dict[str, 
     assert [label.get_text() for label in panel.get_xticklabels()] == list(ATTRIBUTES[1:])
     assert [[bar.get_height() for bar in group] for group in panel.containers[:3] if hasattr(group, "patches")] == [
         pytest.approx([0.53] * 18), pytest.approx([0.46] * 18)]  # fmt: skip
+
+
+def test_a_failed_jobs_memory_is_given_back(tmp_path: Path) -> None:
+    # Hydra keeps the error of a job to the end of the sweep, and an error its frames: they held a GPU's memory.
+    held = []
+
+    def job() -> None:
+        network = torch.nn.Identity()
+        held.append(weakref.ref(network))
+        try:
+            raise KeyError("cause")
+        except KeyError as cause:
+            raise RuntimeError("boom") from cause
+
+    try:
+        job()
+    except RuntimeError as error:
+        done = SimpleNamespace(status=JobStatus.FAILED, _return_value=error)
+    assert held[0]() is not None
+    (tmp_path / ".hydra").mkdir()
+    place = SimpleNamespace(hydra=SimpleNamespace(runtime=SimpleNamespace(output_dir=str(tmp_path))))
+    CompareSweep().on_job_end(place, done)
+    assert held[0]() is None
+    assert (tmp_path / "error.txt").read_text() == "RuntimeError: boom\n"
 
 
 class TestCommand:

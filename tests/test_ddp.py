@@ -21,15 +21,18 @@ from hydra.core.hydra_config import HydraConfig
 from test_losses import random_case, reference, value_and_gradient
 from torch import Tensor, nn
 
-from facekp.config import CallbacksConfig, Config, DataConfig, OptimConfig, TrainerConfig, register_schema
+from facekp.checkpoint import read_checkpoint
+from facekp.config import CallbacksConfig, Config, DataConfig, LossConfig, OptimConfig, TrainerConfig, register_schema
 from facekp.errors import ConfigError
 from facekp.losses import OhemCrossEntropy
 from facekp.models import build_model
-from facekp.runlog import Row, RunLog, read_rows
+from facekp.runlog import RunLog, read_rows
 from facekp.training import build_data, build_module, build_trainer
 
 PROCESSES = 2
 STEPS = 20
+Trained = dict[str, Any]
+"""The `rows` of a run, and the `average` and the `newest` of its weights."""
 
 
 def easy(scores: Tensor, labels: Tensor, right: float) -> Tensor:
@@ -83,8 +86,8 @@ def one_thread() -> Iterator[None]:
 
 
 @one_thread()
-def fit(processes: int, root: Path, folder: Path) -> list[Row]:
-    """Train for 20 steps in float64 and with fixed batch-norm statistics, and return the rows.
+def fit(processes: int, root: Path, folder: Path) -> Trained:
+    """Train for 20 steps in float64 and with fixed batch-norm statistics.
 
     Everything else is as in train.py. Statistics of a share of the batch are others than those of the whole, and torch
     takes those of the whole on GPUs only, so no two processes on a CPU could equal one with them.
@@ -92,7 +95,8 @@ def fit(processes: int, root: Path, folder: Path) -> list[Row]:
     config = Config(
         data=DataConfig(root=str(root), size=64, crop=64, batch_size=4, eval_batch_size=1, workers=0),
         model={"name": "resnet18"},
-        optim=OptimConfig(warmup_steps=0, lr=1e-3, head_lr_mult=1),
+        loss=LossConfig(fused=0.5),
+        optim=OptimConfig(warmup_steps=0, lr=1e-3, head_lr_mult=1, ema=0.9),
         trainer=TrainerConfig(accelerator="cpu", devices=processes, max_steps=STEPS, val_every=STEPS, log_every=1),
         callbacks=CallbacksConfig(progress=False),
         output_dir=str(folder),
@@ -112,7 +116,9 @@ def fit(processes: int, root: Path, folder: Path) -> list[Row]:
         norm.eval()
     log = RunLog(folder)
     build_trainer(config, [log]).fit(module, data)
-    return [log.rows[step] for step in sorted(log.rows)]
+    checkpoint = read_checkpoint(folder / "checkpoints" / "last.ckpt")
+    rows = [log.rows[step] for step in sorted(log.rows)]
+    return {"rows": rows, "average": checkpoint["state_dict"], "newest": checkpoint["current_model_state"]}
 
 
 def work(rank: int, root: Path, folder: Path) -> None:
@@ -120,7 +126,7 @@ def work(rank: int, root: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     os.environ |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": str(PROCESSES)}
     dist.init_process_group("gloo", f"file://{folder}/join", rank=rank, world_size=PROCESSES)
-    found = mine(rank) | {"rows": fit(PROCESSES, root, folder)}
+    found = mine(rank) | fit(PROCESSES, root, folder)
     torch.save(found, folder / f"{rank}.pt")
 
 
@@ -167,20 +173,30 @@ class TestLoss:
 
 
 @pytest.fixture(scope="module")
-def single(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Row]:
+def single(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return fit(1, tiny_root, tmp_path_factory.mktemp("single"))
 
 
 class TestTraining:
-    def test_twenty_steps_lose_the_same(self, single: list[Row], pair: list[dict[str, Any]]) -> None:
+    def test_twenty_steps_lose_the_same(self, single: Trained, pair: list[Trained]) -> None:
+        want = single["rows"]
         for rows in (process["rows"] for process in pair):
-            assert len(rows) == len(single) == STEPS
-            for name in ("train/loss", "train/loss_8", "train/loss_16", "train/loss_32", "lr"):
-                assert [row[name] for row in rows] == pytest.approx([row[name] for row in single], rel=1e-9), name
-        assert single[-1]["train/loss"] < 0.8 * single[0]["train/loss"]  # it does train
+            assert len(rows) == len(want) == STEPS
+            for name in ("train/loss", "train/loss_8", "train/loss_16", "train/loss_32", "train/loss_fused", "lr"):
+                assert [row[name] for row in rows] == pytest.approx([row[name] for row in want], rel=1e-9), name
+        assert want[-1]["train/loss"] < 0.8 * want[0]["train/loss"]  # it does train
 
-    def test_scores_are_the_same(self, single: list[Row], pair: list[dict[str, Any]]) -> None:
-        one, two = ({k: v for k, v in rows[-1].items() if k.startswith("val/")} for rows in (single, pair[0]["rows"]))
+    def test_the_moving_average_is_the_same(self, single: Trained, pair: list[Trained]) -> None:
+        moved = 0.0
+        for name, want in single["average"].items():
+            for process in pair:
+                torch.testing.assert_close(process["average"][name], want, rtol=1e-9, atol=1e-12)
+            moved = max(moved, (want - single["newest"][name]).abs().max().item())
+        assert moved > 1e-4  # it is not the newest weights
+
+    def test_scores_are_the_same(self, single: Trained, pair: list[Trained]) -> None:
+        both = (trained["rows"][-1] for trained in (single, pair[0]))
+        one, two = ({k: v for k, v in row.items() if k.startswith("val/")} for row in both)
         assert len(one) > 2 * 19
         assert two == pytest.approx(one, rel=1e-6, nan_ok=True)  # torchmetrics' mean is a float32
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,13 +21,17 @@ import yaml
 from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from pytorch_lightning.callbacks import Callback
 
 import facekp.training
+from facekp.compare.reading import read_runs
 from facekp.config import Config, read_config, register_schema
 from facekp.resume import Resume
 from facekp.runlog import read_rows
+from facekp.search import open_study
 from facekp.training import build_trainer
+from hydra_plugins.facekp_optuna import _distribution
 
 SMALL = (
     "data.size=64", "data.crop=64", "data.batch_size=4", "data.workers=0", "callbacks.progress=false", "logger=csv",
@@ -122,6 +127,10 @@ class TestTable1:
         assert not (stopped / "metrics.json").exists()
         rows = read_rows(stopped / "metrics.csv")
         assert [row["step"] for row in rows] == [1, 2, 3]
+        # What Hydra composed has references, which mean something else where the run is looked at elsewhere.
+        assert read_runs([stopped])[0].settings["data.left_out"] == []
+        text = (stopped / ".hydra" / "config.yaml").read_text()
+        assert yaml.safe_load(text)["output_dir"] == str(stopped)
         built: list[tuple[str, Resume]] = []
 
         def noted(config: Config, loggers: Any, resume: Resume) -> pl.Trainer:
@@ -185,7 +194,9 @@ class TestSearch:
             assert trial["state"] == ("pruned" if behind else "complete")
             assert max(losses) == (2 if behind else 4)
             assert trial["value"] == pytest.approx(losses[2] if behind else min(losses.values()), rel=1e-5)
-            assert (folder / f"{trial['number']}-resnet18" / "metrics.json").exists() is not behind
+            job = folder / f"{trial['number']}-resnet18"
+            assert (job / "metrics.json").exists() is not behind
+            assert read_runs([job])[0].status_text == ("pruned at step 2 of 4" if behind else "finished")
             earlier.append(losses)
         assert {trial["state"] for trial in trials} == {"complete", "pruned"}
 
@@ -247,6 +258,27 @@ class TestSearch:
         study = (tmp_path / "search" / "optuna.journal").read_text()
         assert '"trial_id":0,' in study
         assert '"trial_id":1,' not in study
+
+    def test_what_is_drawn_from(self) -> None:
+        distributions = pytest.importorskip("optuna").distributions
+        parse = OverridesParser.create().parse_override
+        for text, want in {
+            "interval(1,8)": distributions.FloatDistribution(1.0, 8.0),
+            "tag(log,interval(0.1,8))": distributions.FloatDistribution(0.1, 8.0, log=True),
+            "int(interval(1,8))": distributions.IntDistribution(1, 8),
+            "tag(log,int(interval(1,8)))": distributions.IntDistribution(1, 8, log=True),
+            "range(1,4)": distributions.CategoricalDistribution(["1", "2", "3"]),
+        }.items():
+            assert _distribution(parse(f"x={text}")) == want, text
+
+    def test_trials_that_cannot_be_composed_are_not_tried_again(
+        self, sweep: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        with pytest.raises(SystemExit):
+            sweep(*self.ARGUMENTS, "optim.warmup_steps=interval(0.1,0.9)", cwd=tmp_path)
+        assert "optim.warmup_steps" in capsys.readouterr().err
+        study = open_study(SimpleNamespace(storage=str(tmp_path / "search" / "optuna.journal"), study_name="search"))
+        assert [trial.state.name for trial in study.trials] == ["FAIL"]
 
 
 def test_sigterm_to_every_process_ends_the_sweep(

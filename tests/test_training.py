@@ -20,10 +20,11 @@ from runs import STEPS, PowerCutError, changed, logged, settings
 from test_losses import reference
 from torch._dynamo.utils import counters
 
+from facekp import runlog
 from facekp.attributes import ATTRIBUTES
 from facekp.callbacks import BestCheckpoint
 from facekp.checkpoint import read_checkpoint
-from facekp.config import OptimConfig, as_plain
+from facekp.config import CallbacksConfig, OptimConfig, as_plain
 from facekp.data.dataset import to_batch
 from facekp.errors import CheckpointError, ConfigError, DataError
 from facekp.metrics import ParsingMetrics
@@ -31,7 +32,7 @@ from facekp.models import build_model, fuse
 from facekp.module import FaceParsing
 from facekp.resume import Resume, find_resume, require_same
 from facekp.runlog import RunLog, read_rows
-from facekp.summary import finished_score
+from facekp.summary import finished_score, score_rows
 from facekp.training import build_data, build_module, build_trainer
 from facekp.weights import load_network
 
@@ -207,6 +208,9 @@ class TestResume:
             seconds = [row["seconds"] for row in read_rows(folder / "metrics.csv")]
             assert seconds[:4] == [row["seconds"] for row in before[:4]]
             assert seconds == sorted(seconds)
+            # The best checkpoint is that of the scores, not the one that was taken along.
+            best = json.loads((folder / "metrics.json").read_text())["val"]["best"]["step"]
+            assert read_checkpoint(folder / "checkpoints" / "best.ckpt")["global_step"] == best == STEPS
 
     def test_the_best_checkpoint_so_far_is_taken_along(self, interrupted: Path, tmp_path: Path) -> None:
         best = interrupted / "checkpoints" / "best.ckpt"
@@ -231,8 +235,25 @@ class TestResume:
     ) -> None:
         log = RunLog(tmp_path / "new", Resume(tmp_path / "old" / "checkpoints" / "last.ckpt", 4))
         assert not log.rows
-        expected = f"'{tmp_path}/old' kept no metrics.csv: scores and times begin at step 4\n"
+        expected = f"'{tmp_path}/old' kept no metrics.csv: scores begin at step 4, times are not known\n"
         assert capsys.readouterr().out == expected
+        log.log_metrics({name: 0.5 for name in ("val/loss", "val/miou", "val/mean_f1", "val/pixel_accuracy")})
+        log.save()
+        # Nor where it is stopped and goes on once more.
+        again = RunLog(tmp_path / "new", Resume(tmp_path / "new" / "checkpoints" / "last.ckpt", 4))
+        again.log_metrics({"train/loss": 2.0})
+        scores = score_rows(list(again.rows.values()), CallbacksConfig())
+        assert (scores["seconds"], scores["val"]["curve"][0]["seconds"]) == (None, None)
+
+    def test_scoring_the_test_split_is_no_time_of_the_runs(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log = RunLog(tmp_path)
+        began = log._began
+        for seconds, name in ((7.0, "train/loss"), (10.0, "val/loss"), (50.0, "test/loss")):
+            monkeypatch.setattr(runlog.time, "monotonic", lambda now=began + seconds: now)
+            log.log_metrics({name: 1.0})
+        assert log.rows == {0: {"step": 0, "seconds": 10.0, "train/loss": 1.0, "val/loss": 1.0, "test/loss": 1.0}}
 
     @pytest.mark.parametrize(
         ("change", "message"),
@@ -270,6 +291,20 @@ class TestResume:
     ) -> None:
         config = changed(settings(tiny_root, tmp_path), change)
         assert find_resume(replace(config, resume=str(checkpoint))).step == STEPS
+
+    def test_the_score_that_chooses_the_best_may_not(self, checkpoint: Path, tiny_root: Path, tmp_path: Path) -> None:
+        # The weights of what would be the best so far by another score were not kept.
+        config = changed(settings(tiny_root, tmp_path), {"callbacks.monitor": "val/loss", "resume": str(checkpoint)})
+        with pytest.raises(ConfigError, match=r"callbacks\.monitor is 'val/loss', but .* was trained with 'val/miou'"):
+            find_resume(config)
+
+    def test_a_run_folder_is_the_same_by_a_relative_path(
+        self, checkpoint: Path, tiny_root: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(checkpoint.parents[1])
+        change = {"trainer.val_every": 2, "resume": "checkpoints/last.ckpt"}
+        with pytest.raises(ConfigError, match=r"trainer\.val_every is 2, but .* was trained with 4"):
+            find_resume(changed(settings(tiny_root, checkpoint.parents[1]), change))
 
     def test_where_and_how_a_run_runs_may_change(self, checkpoint: Path, tiny_root: Path) -> None:
         change = {"data.workers": 3, "trainer.devices": 2, "logger.name": "none", "resume": "last"}
@@ -379,6 +414,12 @@ class TestTrainer:
         train(config)
         assert ", loss nan (step 4)" in capsys.readouterr().out
         assert math.isnan(finished_score(config))
+
+        def refuse(constant: str) -> None:
+            raise AssertionError(f"{constant} is no JSON")
+
+        summary = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=refuse)
+        assert summary["train"]["loss"] is summary["val"]["curve"][0]["loss"] is None
 
 
 class Payload:

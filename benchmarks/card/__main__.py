@@ -59,7 +59,10 @@ class Settings:
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
     out: str | None = field(
         default=None,
-        metadata={"help": "file for the figures; null: benchmarks/card.json for all real images of val, else none"},
+        metadata={
+            "help": "file for the figures; null: benchmarks/card.json for the shipped weights on all real images of "
+            "val, else none"
+        },
     )
 
     def __post_init__(self) -> None:
@@ -72,11 +75,11 @@ class Settings:
         require("worst", self.worst, self.worst >= 1, "give at least 1")
 
     def path(self) -> Path | None:
-        """Return the file to write, with null resolved: the card's own is of all real validation images alone."""
+        """Return the file to write, with null resolved: the card's own is of the shipped weights on all real faces."""
         if self.out is not None:
             return expand(self.out)
         whole = self.split == "val" and self.images is None and self.data.source != "synthetic"
-        return Path(__file__).parents[1] / "card.json" if whole else None
+        return Path(__file__).parents[1] / "card.json" if whole and self.ckpt == SHIPPED else None
 
 
 def load(settings: Settings, size: int) -> FaceDataModule:

@@ -1,6 +1,7 @@
 """What Hydra calls before and after every job and multirun; see `hydra.callbacks` in conf/config.yaml."""
 
 import atexit
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ class CompareSweep(Callback):
             OmegaConf.save(job_return.hydra_cfg, own / "hydra.yaml")
         error = job_return._return_value  # reading `return_value` raises it
         (folder / ERROR).write_text(f"{_line(error)}\n", encoding="utf-8")
+        # Hydra keeps a job's error to the end of the sweep; its frames hold the network, the data, a GPU's memory.
+        cause: BaseException | None = error
+        while cause is not None:
+            traceback.clear_frames(cause.__traceback__)
+            cause = cause.__context__
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Have the jobs compared at the end, whatever it is: Hydra calls nothing after a failed job or Ctrl-C."""

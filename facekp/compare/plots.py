@@ -116,15 +116,22 @@ def _draw_row(panel: Axes, row: Row, look: Look, axis: str, scale: float, figure
             panel.plot(x, y, color=look.colour, linewidth=0.8, alpha=0.6)
         if run.status != "finished":
             panel.plot(x[-1:], y[-1:], "x", color=look.colour, markersize=9, markeredgewidth=2)
-    # Runs of a row validate at the same steps; those that have not finished at fewer.
-    lines = [_line(run, axis, scale, figure) for run in row.counted]
-    x, y = ([fmean(values) for values in zip(*(line[i] for line in lines), strict=False)] for i in (0, 1))
+    # Of steps at which all were validated: one that has not finished, or was resumed, may lack some.
+    known = [{point["step"]: point for point in _points(run, axis, figure)} for run in row.counted]
+    steps = [step for step in known[0] if all(step in points for points in known)]
+    x, y = ([fmean(points[step][name] for points in known) for step in steps] for name in (axis, figure))
+    x = [value / scale for value in x]
     panel.plot(x, y, look.line, color=look.colour, marker=look.marker, markersize=3.5, label=row.label)
 
 
 def _line(run: RunResult, axis: str, scale: float, figure: str) -> tuple[list[float], list[float]]:
-    points = [p for p in run.curve if p.get(figure) is not None and p.get(axis) is not None]
+    points = _points(run, axis, figure)
     return [p[axis] / scale for p in points], [p[figure] for p in points]
+
+
+def _points(run: RunResult, axis: str, figure: str) -> list[dict[str, Any]]:
+    """Return the validations of which both are known."""
+    return [p for p in run.curve if p.get(figure) is not None and p.get(axis) is not None]
 
 
 def _bars(rows: Sequence[tuple[Row, Look]]) -> Figure:

@@ -15,9 +15,9 @@ from facekp.config import MONITORS, CallbacksConfig, complete
 from facekp.errors import DataError
 from facekp.runlog import FILE, read_rows
 from facekp.summary import SUMMARY, measured_cost, score_rows
-from facekp.sweep import COMPOSED, ERROR, job_folders, job_number, planned_jobs
+from facekp.sweep import COMPOSED, ERROR, PRUNED, job_folders, job_number, planned_jobs
 
-Status = Literal["finished", "unfinished", "failed", "missing"]
+Status = Literal["finished", "pruned", "unfinished", "failed", "missing"]
 TOP: dict[str, Callable[[Sequence[float]], float]] = {"train_loss": min, "loss": min, "miou": max, "mean_f1": max}
 """Scores of a curve, and which of its values is the best."""
 
@@ -29,8 +29,8 @@ class RunResult:
     Attributes:
         name: the folder's name, or the file's.
         path: the run folder, or the file.
-        status: finished: it wrote its summary; failed: an error ended it; unfinished: it was stopped, or still runs;
-            missing: its sweep did not come to it, or there is no such run.
+        status: finished: it wrote its summary; pruned: a search stopped it; failed: an error ended it; unfinished: it
+            was stopped otherwise, or still runs; missing: its sweep did not come to it, or there is no such run.
         settings: folded, as `{"optim.lr": 0.01}`, complete or none.
         steps: optimiser steps done.
         figures: folded: `best.miou`, `best.f1.nose`, ... of the best checkpoint, which `callbacks.monitor` chose;
@@ -141,7 +141,8 @@ def _read_folder(folder: Path) -> RunResult:
     monitor = fold(settings).get("callbacks.monitor")
     callbacks = CallbacksConfig(monitor=monitor) if monitor in MONITORS else CallbacksConfig()
     content = {**score_rows(rows, callbacks), "cost": measured_cost(rows), "settings": settings}
-    return replace(_result(content), name=name, path=folder, status="failed" if error else "unfinished", error=error)
+    stopped: Status = "pruned" if (folder / PRUNED).is_file() else "unfinished"
+    return replace(_result(content), name=name, path=folder, status="failed" if error else stopped, error=error)
 
 
 def _read_summary(path: Path, name: str) -> RunResult:

@@ -190,7 +190,7 @@ def _runs(rows: Sequence[Row]) -> Table:
             known = [run.name, row.label, show_value(run.settings.get("seed", NONE)), run.status_text]
             score, time = NONE if miou is None else f"{miou:.4f}", NONE if seconds is None else show_duration(seconds)
             cells.append([*known, score, time, run.error])
-    note = "Unfinished: stopped before the end, as a search does with bad trials, or still running. "
+    note = "Pruned: stopped by a search. Unfinished: stopped otherwise before the end, or still running. "
     note += "Missing: not started, or no such folder."
     header = ["folder or file", "run", "seed", "status", "best mIoU", "wall time", "error of its last start"]
     return Table("Every run", note, header, cells)
