@@ -19,7 +19,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: $(INSTALLED) ## draw faces, train on them, score, predict on others: under 8 minutes on 2 cores
 	$(BIN)/python train.py experiment=demo data.cache=demo/data hydra.run.dir=demo/run
 	$(BIN)/python -m facekp.evaluate ckpt=demo/run/checkpoints/best.ckpt \
-		data.source=synthetic data.size=160 data.cache=demo/data split=test out=demo/metrics.json
+		data.source=synthetic data.cache=demo/data split=test out=demo/metrics.json
 	$(BIN)/python -m facekp.data.synthetic out=demo/new-faces train=0 val=0 test=8 seed=1000
 	$(BIN)/python predict.py ckpt=demo/run/checkpoints/best.ckpt source=demo/new-faces/CelebA-HQ-img out=demo/pictures align=none
 	$(BIN)/python predict.py source=docs/astronaut.jpg out=demo/portrait

@@ -42,6 +42,8 @@ def main(argv: list[str]) -> int:
         from facekp.clips import parse_videos  # PyAV is an extra
 
         videos = [job for job in jobs if is_video(job.path)]
+        if ignored := [name for name in config.export if name not in ("mask", "overlay", "json")]:
+            print(f"export: {', '.join(ignored)} are of photos; a video gets .jsonl and overlay", file=sys.stderr)
         smoothing = config.one_euro if config.smooth else None
         failures += parse_videos(parser, videos, smoothing, align, overlay="overlay" in config.export)
     print(f"{len(files) - len(failures)} of {len(files)} parsed; results in {config.out}")

@@ -2,7 +2,7 @@
 
 import difflib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, fields, is_dataclass
 from keyword import iskeyword
@@ -40,7 +40,7 @@ class _Setting:
         return self.type in (str, str | None)
 
 
-def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str) -> T:
+def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str, without: Collection[str] = ()) -> T:
     """Read `key=value` arguments into a dataclass, with dots into nested ones; `--help` prints the settings and exits.
 
     A field's help line is its `metadata["help"]`; a field whose default is `omegaconf.MISSING` must be given. Text
@@ -51,6 +51,7 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str)
         argv: the arguments, without the program's name.
         program: how the command is called, for the help.
         about: what the command does, in a line.
+        without: settings of `schema` that this command has no use for; they stay at their defaults.
 
     Returns:
         An instance of `schema`.
@@ -66,7 +67,7 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str)
         >>> parse_cli(Settings, ["size=64"], program="demo", about="Shows a size.").size
         64
     """
-    settings = {setting.key: setting for setting in _walk(schema)}
+    settings = {setting.key: setting for setting in _walk(schema) if setting.key not in without}
     if any(argument in _HELP for argument in argv):
         print(_help(settings, program, about))
         sys.exit(0)
@@ -126,8 +127,8 @@ def _value(setting: _Setting, text: str) -> Any:
         # A shell variable that is not set; an empty path would mean the current folder.
         raise ConfigError(f"{setting.key} is empty: give {setting.key}=...{setting.remark}")
     if setting.type is str or (setting.takes_text and text != "null"):
-        # YAML would turn a folder called 010 into 8 and one called `on` into True.
-        return text
+        # YAML would turn a folder called 010 into 8 and one called `on` into True; ${HOME} is for `expand` to resolve.
+        return text.replace("${", "\\${")
     return OmegaConf.from_dotlist([f"value={text}"])["value"]
 
 

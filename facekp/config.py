@@ -84,6 +84,16 @@ class DataConfig:
         return min(8, max(1, (os.cpu_count() or 2) - 1)) if self.workers is None else self.workers
 
 
+TRAINING_ONLY = frozenset(
+    f"data.{name}"
+    for name in (
+        "left_out", "size", "crop", "scales", "jitter", "flip", "rotate", "degrade", "balance", "balance_below",
+        "decoded", "batch_size",
+    )
+)  # fmt: skip
+"""Settings of `DataConfig` that do nothing where faces are only scored."""
+
+
 @dataclass
 class LossConfig:
     """Settings of `facekp.losses.OhemCrossEntropy`, which checks their ranges too, and the weight of one loss more."""

@@ -1,6 +1,7 @@
 """The network as prediction runs it: pixels in, score maps out, batch-norm folded into the convolutions."""
 
 import copy
+from collections import Counter
 from typing import Literal
 
 import torch
@@ -47,13 +48,17 @@ class ScoreNet(nn.Module):
 def fold_batch_norm(net: nn.Module) -> nn.Module:
     """Return a copy of a network in evaluation mode, with each batch-norm after a convolution folded into it.
 
-    A network that cannot be traced (smp's check their input with a condition) is copied as it is.
+    A network that cannot be traced (one that asks its input a question), or that calls a convolution more than once, is
+    copied as it is: torch would fold into that once for each call (pytorch issue 104593).
     """
     copied = copy.deepcopy(net).eval()
     try:
         # What checks the input's shape stays a call: tracing could not follow its condition. It is found in the module
         # of the network's `forward` alone.
         graph = fx.Tracer(autowrap_functions=(check_input,)).trace(copied)
-    except fx.proxy.TraceError:
+    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError):  # the others: of len(), range(), int()
+        return copied
+    calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
+    if any(n > 1 and isinstance(copied.get_submodule(name), nn.Conv2d) for name, n in calls.items()):
         return copied
     return fold(fx.GraphModule(copied, graph), no_trace=True)

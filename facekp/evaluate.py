@@ -17,7 +17,7 @@ from facekp.backends import is_onnx, open_backend, resolve_device
 from facekp.checkpoint import CHECKPOINTS
 from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import DataConfig
+from facekp.config import TRAINING_ONLY, DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.dataset import Pixels, to_batch
 from facekp.data.layout import SPLITS
@@ -76,7 +76,7 @@ def evaluate(
 def load_scorer(path: str, backend: str, device: str) -> tuple[Callable[[Tensor], Sequence[Tensor]], int, torch.device]:
     """Return what `evaluate` scores, the size of its images, and where its score maps are.
 
-    A checkpoint is scored as training scores it, in float32; an ONNX file as prediction runs it.
+    A checkpoint is scored as training scores it, but always in float32; an ONNX file as prediction runs it.
     """
     if not is_onnx(path) and backend in ("auto", "torch"):
         net, about = load_network(path)
@@ -94,7 +94,8 @@ def load_scorer(path: str, backend: str, device: str) -> tuple[Callable[[Tensor]
 def main(argv: list[str]) -> None:
     """Print the scores and write them."""
     keep_freed_memory()
-    config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=f"{__doc__}\n\n{TERMS}")
+    about = f"{__doc__}\n\n{TERMS}"
+    config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=about, without=TRAINING_ONLY)
     out = expand(config.out)
     own = out.name == "metrics.json" and (out.parent / CHECKPOINTS).is_dir()
     require("out", config.out, not own, "this is a run folder, whose own summary has that name: give another")

@@ -16,7 +16,7 @@ from torch import nn
 from facekp.backends import ABOUT, ONNX_SUFFIX, OnnxBackend, describe_export, is_onnx
 from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.config import DataConfig
+from facekp.config import TRAINING_ONLY, DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.deploy import ScoreNet
 from facekp.errors import ConfigError, FacekpError, one_line_errors
@@ -120,7 +120,9 @@ def calibration_images(data: DataConfig, count: int) -> list[UInt8Array]:
 
 def main(argv: list[str]) -> None:
     """Write what `argv` asks for."""
-    config = parse_cli(ExportConfig, argv, program="python -m facekp.export", about=f"{__doc__}\n\n{TERMS}")
+    about = f"{__doc__}\n\n{TERMS}"
+    unused = TRAINING_ONLY | {"data.eval_batch_size", "data.workers"}
+    config = parse_cli(ExportConfig, argv, program="python -m facekp.export", about=about, without=unused)
     ckpt = locate(config.ckpt)
     net, about = load_network(ckpt)
     size = int(about["size"])

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from facekp.errors import DataError
@@ -28,8 +28,7 @@ def replacing(path: Path) -> Iterator[Path]:
             yield part
             os.replace(part, path)
     finally:
-        # Under a path that was never a folder, unlink has more ways to fail than "missing".
-        if part.exists():
+        with suppress(OSError):  # missing, in what is no folder, of too long a name, ...
             part.unlink()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from facekp.attributes import IGNORE_INDEX, NUM_CLASSES, PALETTE
@@ -16,6 +16,16 @@ from facekp.decode import decode_jpeg, decode_png
 from facekp.errors import DataError
 
 UInt8Array = npt.NDArray[np.uint8]
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a picture upright, by its EXIF tag Orientation (Exif 2.3, section 4.6.4); 1 is upright."""
 
 
 def read_image(path: str | Path) -> UInt8Array:
@@ -42,7 +52,10 @@ def to_rgb(picture: Image.Image) -> UInt8Array:
 
     What is transparent is laid over white, as viewers do. 16 bits become the upper 8.
     """
-    upright = ImageOps.exif_transpose(picture)
+    picture.load()  # a PNG's tags may come behind its pixels
+    # Pillow's own `exif_transpose` writes all tags anew, which an odd one among them does not bear.
+    turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+    upright = picture if turn is None else picture.transpose(turn)
     if upright.mode == "F":
         raise ValueError("pixels are floats of an unknown range; save it with 8 or 16 bits")
     if upright.mode.startswith("I"):
@@ -67,11 +80,12 @@ def decoding(name: str, remedy: str) -> Iterator[None]:
 
 def resize(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:
     """Return `image` (H, W, 3) uint8 at `size` (height, width): averaged where it shrinks, bilinear where it grows."""
-    height, width = size
-    if image.shape[:2] == size:
-        return image
-    how = cv2.INTER_AREA if height < image.shape[0] else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
+    # One after the other, because OpenCV averages only where neither side grows.
+    least = (min(size[0], image.shape[0]), min(size[1], image.shape[1]))
+    for (height, width), how in ((least, cv2.INTER_AREA), (size, cv2.INTER_LINEAR)):
+        if image.shape[:2] != (height, width):
+            image = np.asarray(cv2.resize(image, (width, height), interpolation=how), np.uint8)
+    return image
 
 
 def read_label(path: str | Path) -> UInt8Array:

@@ -20,13 +20,21 @@ ALLOWED = "need (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a tensor (1, H, W)
 def as_images(image: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
     """Return a list of images: of one image, of a list, or of a batch (N, H, W, C) or tensor (N, C, H, W).
 
+    Raises:
+        DataError: something else.
+
     Example:
         >>> len(as_images("photo.jpg")), len(as_images(np.zeros((5, 64, 64, 3), np.uint8)))
         (1, 5)
     """
     if isinstance(image, np.ndarray | torch.Tensor):
         return list(image) if image.ndim == 4 else [image]
-    return [image] if isinstance(image, str | Path | Image.Image) else image
+    if isinstance(image, str | Path | Image.Image):
+        return [image]
+    if not isinstance(image, Sequence) or isinstance(image, bytes):
+        what = "a path, a PIL image, an array, a tensor or a list of them (cv2.imread gives None where it cannot read)"
+        raise DataError(f"image: {type(image).__name__}, need {what}")
+    return image
 
 
 def to_array(image: ImageLike) -> UInt8Array:

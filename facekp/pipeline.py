@@ -29,6 +29,8 @@ P = TypeVar("P", bound="Opened")
 
 LOOK_AHEAD = 4
 """Images that are being read, and images that are being written, at a time."""
+LONGEST_NAME = 255 - len("..annotations.json.part")
+"""Bytes of a result's name, so that what is made of it is a file's."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,9 @@ def one_thread_each(streams: int) -> Iterator[None]:
 
 
 def open_image(parser: FaceParser, job: Job, align: Align) -> OpenedPhoto | DataError:
-    """Read one image and bring what may be faces to the network's size, or return why it cannot be read."""
+    """Read one image and bring what may be faces to the network's size, or return why it has to be skipped."""
+    if len(os.fsencode(job.stem.name)) > LONGEST_NAME:
+        return DataError(f"image {job.path}: the names of its results would be too long; rename it")
     try:
         image = to_array(job.path)
     except DataError as error:

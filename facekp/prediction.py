@@ -65,6 +65,8 @@ class PredictConfig:
         require("devices", self.devices, self.devices >= 1, "give at least 1")
         for name in self.export or ["nothing"]:
             require("export", name, name in EXPORTS, f"choose from {', '.join(EXPORTS)}, as in export=[json,coco]")
+        both = {"svg", "svg-embedded"} <= set(self.export)
+        require("export", self.export, not both, "svg and svg-embedded write the same file: take one")
 
 
 def find_images(source: str) -> list[Path]:
@@ -83,6 +85,8 @@ def find_images(source: str) -> list[Path]:
         inside = sorted(path.iterdir()) if path.is_dir() else None
     except PermissionError as error:
         raise DataError(f"source '{source}': no permission to read it; allow it, or name another") from error
+    except OSError as error:  # too long a name
+        raise DataError(f"source '{source}': cannot be read ({error.strerror}); check the path") from error
     if inside is not None:
         found = [p for p in inside if _is_picture(p)]
         if not found:
@@ -98,8 +102,8 @@ def find_images(source: str) -> list[Path]:
 
 
 def _is_picture(path: Path) -> bool:
-    """Tell whether a path is called as a picture or a video is that no earlier call wrote."""
-    return path.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES and not _is_result(path)
+    """Tell whether a path is called as a picture or a video is that no earlier call wrote, and is not hidden."""
+    return not path.name.startswith(".") and path.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES and not _is_result(path)
 
 
 def _is_result(path: Path) -> bool:

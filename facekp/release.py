@@ -18,11 +18,12 @@ from facekp.backends import resolve_device
 from facekp.checkpoint import describe, read_checkpoint
 from facekp.checks import expand, fold, require
 from facekp.cli import parse_cli
-from facekp.config import DataConfig
+from facekp.config import TRAINING_ONLY, DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors
 from facekp.evaluate import evaluate
+from facekp.folder import make_folder
 from facekp.machine import keep_freed_memory
 from facekp.offsets import add_offsets, fit_offsets, sample_scores
 from facekp.resume import ANY_TIME, SETTINGS
@@ -63,8 +64,9 @@ def release(config: ReleaseConfig) -> dict[str, Any]:
 
     Raises:
         CheckpointError: `ckpt` is none that training wrote.
-        DataError: the data set cannot be used.
+        DataError: the data set cannot be used, or `out` cannot be written.
     """
+    make_folder(expand(config.out).parent)  # before the minutes of scoring
     content = read_checkpoint(expand(config.ckpt))
     device = resolve_device(config.device)
     net, about = load_network(config.ckpt)
@@ -96,7 +98,8 @@ def release(config: ReleaseConfig) -> dict[str, Any]:
 def main(argv: list[str]) -> None:
     """Write, and say how large it is and what it reaches."""
     keep_freed_memory()
-    config = parse_cli(ReleaseConfig, argv, program="python -m facekp.release", about=__doc__ or "")
+    about = __doc__ or ""
+    config = parse_cli(ReleaseConfig, argv, program="python -m facekp.release", about=about, without=TRAINING_ONLY)
     scores = release(config)["scores"]
     megabytes = expand(config.out).stat().st_size / 1e6
     print(f"{config.out}: {megabytes:.1f} MB, for images of {scores['size']} pixels")

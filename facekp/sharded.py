@@ -70,7 +70,9 @@ class _Share(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Load the network on this process's own device."""
         c = self.config
-        self.parser = FaceParser.from_checkpoint(c.ckpt, str(self.device), c.backend, c.keypoints, c.detector)
+        # Lightning moves the module, and says so in `self.device`, only after this.
+        device = str(self.trainer.strategy.root_device)
+        self.parser = FaceParser.from_checkpoint(c.ckpt, device, c.backend, c.keypoints, c.detector)
 
     def predict_dataloader(self) -> "DataLoader[Any]":
         """Return this process's images, read in other processes while the network runs."""

@@ -13,6 +13,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import OmegaConf
 from pytorch_lightning.loggers.logger import Logger
 
+from facekp.backends import cpu_precision
 from facekp.callbacks import build_callbacks
 from facekp.checkpoint import CHECKPOINTS, LAST
 from facekp.checks import require
@@ -92,7 +93,7 @@ def build_trainer(config: Config, loggers: list[Logger], resume: Resume | None =
     gpu = _has_gpu(t)
     try:
         trainer = pl.Trainer(
-            accelerator=t.accelerator,
+            accelerator=resolve_accelerator(t.accelerator),
             devices=t.devices,
             strategy=t.strategy,
             num_nodes=t.num_nodes,
@@ -125,7 +126,8 @@ def build_trainer(config: Config, loggers: list[Logger], resume: Resume | None =
 
 def _has_gpu(t: TrainerConfig) -> bool:
     """Return whether a GPU is used; without one, raise ConfigError for what Lightning would silently replace."""
-    gpu = t.accelerator != "cpu" and (torch.cuda.is_available() or torch.backends.mps.is_available())
+    there = torch.cuda.is_available() or torch.backends.mps.is_available()
+    gpu = there and resolve_accelerator(t.accelerator) != "cpu"
     half, sync = t.precision == "16-mixed", t.sync_batchnorm
     require("trainer.precision", t.precision, gpu or not half, "without a GPU give bf16-mixed or 32-true")
     require("trainer.sync_batchnorm", sync, gpu or not sync, "without a GPU leave it null")
@@ -142,21 +144,34 @@ def _refuse_children_of_a_sweep(trainer: pl.Trainer) -> None:
         )
 
 
+def resolve_accelerator(accelerator: str) -> str:
+    """Return `accelerator` with "auto" resolved: CUDA where it is, else the CPU.
+
+    Apple's GPUs, which Lightning would take, have no float64, in which losses and scores are summed.
+    """
+    return accelerator if accelerator != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def resolve_precision(precision: str, accelerator: str) -> str:
     """Return `precision` with "auto" resolved: 16-mixed on CUDA, else bf16-mixed where the CPU computes in it."""
     if precision != "auto":
         return precision
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "16-mixed"
-    has = torch.cpu.get_capabilities()
-    return "bf16-mixed" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "32-true"
+    return "bf16-mixed" if cpu_precision() == "bfloat16" else "32-true"
 
 
 @contextmanager
 def interrupts(trainer: pl.Trainer) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the whole program, a sweep too, and say how to go on; let other errors pass."""
+    """Let Ctrl-C and SIGTERM end the whole program, a sweep too, and say how to go on; let other errors pass.
+
+    Raises:
+        ConfigError: settings that Lightning finds at odds only with the data, as a share of too few validation batches.
+    """
     try:
         yield
+    except MisconfigurationException as error:
+        raise ConfigError(f"the trainer cannot run with these settings ({error}): change the one it names") from error
     except (SystemExit, RuntimeError) as error:
         # Lightning makes exit status 1 of Ctrl-C. A scheduler sends SIGTERM to the loader's processes too, and torch
         # makes an error of their end. Another exit is submitit's, to be queued again.

@@ -85,6 +85,33 @@ def test_folding_batch_norm_changes_no_score(name, left):
     assert_close(backend(pictures()), plain(net, pictures()), 1e-4)
 
 
+class Shared(torch.nn.Module):
+    """A head that is called at two levels, as RetinaNet's is."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4)
+
+    def forward(self, images):
+        return self.norm(self.conv(images)), self.norm(self.conv(images[:, :, ::2, ::2]))
+
+
+class Curious(Shared):
+    """One that asks its input how many images it has."""
+
+    def forward(self, images):
+        return [self.norm(self.conv(images[i : i + 1])) for i in range(len(images))]
+
+
+@pytest.mark.parametrize("kind", [Shared, Curious])
+def test_a_network_that_cannot_be_folded_is_copied(kind):
+    net, images = kind(), torch.rand(2, 3, 16, 16)
+    torch.nn.init.uniform_(net.norm.running_var, 0.2, 0.4)
+    net.eval()
+    for got, want in zip(fold_batch_norm(net)(images), net(images), strict=True):
+        torch.testing.assert_close(got, want)
+
+
 @pytest.mark.parametrize("backend", ["torch", "onnx"])
 def test_real_faces_have_the_plain_networks_masks(backend, real_root, tmp_path):
     """Folded, exported, and never upsampled: the argmax of the plain network's sum, on the shipped weights."""

@@ -53,9 +53,15 @@ def test_every_kind_of_value_is_read():
     assert isinstance(read.data, Inner)
 
 
-@pytest.mark.parametrize("text", ["010", "on", "1e3", "~", "a: b", "[x", "null"])
+@pytest.mark.parametrize("text", ["010", "on", "1e3", "~", "a: b", "[x", "null", "${HOME}/x", "a${b.jpg"])
 def test_text_is_taken_as_it_stands(text: str):
     assert parse(f"path={text}").path == text
+
+
+def test_what_a_command_has_no_use_for_is_no_setting_of_it():
+    with pytest.raises(ConfigError, match=r"no setting is called 'data.size': known are path, "):
+        parse_cli(Settings, ["path=a", "data.size=64"], program="demo.py", about="", without={"data.size"})
+    assert parse_cli(Settings, ["path=a"], program="demo.py", about="", without={"data.size"}).data.size == 512
 
 
 def test_null_empties_optional_text_only():

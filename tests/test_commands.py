@@ -25,6 +25,7 @@ from facekp.evaluate import evaluate
 from facekp.evaluate import main as evaluate_main
 from facekp.losses import OhemCrossEntropy
 from facekp.models import build_model, fuse
+from facekp.parser import FaceParser
 from facekp.pipeline import Job
 from facekp.prediction import PredictConfig
 from facekp.sharded import _Share
@@ -160,6 +161,16 @@ def test_processes_share_the_photos_out() -> None:
         share._trainer = SimpleNamespace(global_rank=rank, world_size=3)
         shares.append([job.path.name for job in share.predict_dataloader().dataset.jobs])
     assert shares == [["0", "3", "6"], ["1", "4"], ["2", "5"]]
+
+
+def test_each_process_parses_on_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Lightning moves a module only after its setup: there `self.device` is the CPU still.
+    given: list[str] = []
+    monkeypatch.setattr(FaceParser, "from_checkpoint", lambda ckpt, device, *_: given.append(device))
+    share = _Share(PredictConfig(ckpt="x", source="x", out="x"), [])
+    share._trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda", 1)))
+    share.setup("predict")
+    assert given == ["cuda:1"]
 
 
 def test_an_exported_network_is_scored_and_predicts_like_its_checkpoint(

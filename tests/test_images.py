@@ -9,13 +9,13 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from test_parser import BrightIsNose
 
 from facekp import FaceParser
 from facekp.data.synthetic import draw_face
 from facekp.errors import DataError
-from facekp.images import read_image, read_label
+from facekp.images import read_image, read_label, resize
 from facekp.inputs import to_array
 from facekp.pipeline import list_jobs, parse_files
 from facekp.prediction import find_images
@@ -198,6 +198,8 @@ def test_what_is_no_photo_is_skipped_by_name_and_the_others_are_parsed(tmp_path,
     Image.new("RGB", (20000, 10)).save(photos / "thin.png")
     Image.fromarray(np.zeros((40, 40), np.float32)).save(photos / "float.tif")
     bomb(photos / "bomb.png")
+    long = "\u5b57" * 78 + ".png"  # 234 bytes of UTF-8: they and the results' endings are no file's name any more
+    PICTURE.save(photos / long)
     reasons = {
         "folder.jpg": "a folder, not a picture",
         "broken.jpg": "no such file",
@@ -208,6 +210,7 @@ def test_what_is_no_photo_is_skipped_by_name_and_the_others_are_parsed(tmp_path,
         "thin.png": "20000 x 10 pixels, need at least 32 x 32",
         "float.tif": "save it with 8 or 16 bits",
         "bomb.png": "900000000 pixels",
+        long: "the names of its results would be too long",
     }
     for source, found in ((photos, reasons), (photos / "*", reasons)):
         out = tmp_path / "out"
@@ -264,6 +267,40 @@ def test_every_kind_of_image_gives_what_its_file_gives(tmp_path):
     want = read_image(tmp_path / "grey.png")
     for one in (grey, grey[..., None], torch.from_numpy(grey), torch.from_numpy(grey)[None], grey / 255.0):
         np.testing.assert_array_equal(to_array(one), want)
+
+
+def odd_exif(path, orientation):
+    """Write PICTURE with an XResolution of four undefined bytes, which Pillow reads and cannot write anew."""
+    tags = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0) + struct.pack("<HHI4s", 0x011A, 7, 4, b"abcd")
+    tiff = b"II*\0" + struct.pack("<IH", 8, 2) + tags + struct.pack("<I", 0)
+    PICTURE.save(path, exif=b"Exif\0\0" + tiff, quality=100)
+
+
+def test_pictures_are_turned_as_pillow_turns_them_whatever_other_tags_they_have(tmp_path):
+    for orientation in range(1, 9):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        PICTURE.save(tmp_path / "plain.jpg", exif=exif, quality=100)
+        odd_exif(tmp_path / "odd.jpg", orientation)
+        want = np.array(ImageOps.exif_transpose(Image.open(tmp_path / "plain.jpg")).convert("RGB"))
+        for name in ("plain", "odd"):
+            np.testing.assert_array_equal(read_image(tmp_path / f"{name}.jpg"), want)
+    with pytest.raises(TypeError):  # else this test is not needed, nor what it tests
+        ImageOps.exif_transpose(Image.open(tmp_path / "odd.jpg"))
+
+
+def test_a_side_that_shrinks_is_averaged_though_the_other_grows():
+    stripes = np.zeros((4, 8, 3), np.uint8)
+    stripes[:, ::4] = 200  # every fourth column: half of each pair at the left, none at the right
+    shrunk = resize(stripes, (8, 4))
+    assert shrunk[4, :, 0].tolist() == [100, 0, 100, 0]
+
+
+def test_what_is_no_list_of_images_is_refused():
+    parser = FaceParser(BrightIsNose(size=64))
+    for one, kind in ((None, "NoneType"), (b"\xff\xd8", "bytes"), ({1, 2}, "set")):
+        with pytest.raises(DataError, match=f"image: {kind}, need a path, .* or a list of them"):
+            parser(one)
 
 
 def test_batches_are_lists_of_images():

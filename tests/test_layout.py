@@ -66,11 +66,21 @@ def test_index_lists_samples_by_split(prepared: Path):
         ("id,split\n", "index.csv: lists no image"),
         ("name,part\n0,train\n", r"index.csv: columns \['name', 'part'\], need id and split"),
         ("id,split\n00000,training\n", "split 'training' of id 00000, need one of train, val, test"),
+        ("id,split\n00000,train\n00000,val\n", "index.csv: lists id 00000 twice, as 1 ids in all"),
     ],
 )
 def test_a_malformed_index_is_named(index: str, message: str, prepared: Path):
     (prepared / "index.csv").write_text(index, encoding="utf-8")
     with pytest.raises(DataError, match=message):
+        read_index(prepared)
+
+
+def test_an_index_that_a_spreadsheet_wrote(prepared: Path):
+    text = (prepared / "index.csv").read_text(encoding="utf-8")
+    (prepared / "index.csv").write_text(text, encoding="utf-8-sig")
+    assert [sample.id for sample in read_index(prepared)["train"]] == ["00002"]
+    (prepared / "index.csv").write_text(text, encoding="utf-16")
+    with pytest.raises(DataError, match=r"index\.csv: not UTF-8; save it so, with the columns id and split"):
         read_index(prepared)
 
 

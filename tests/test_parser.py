@@ -204,7 +204,7 @@ def test_few_images_are_under_way_at_a_time(tmp_path):
 
 
 def test_sources(tmp_path):
-    for name in ("b.jpg", "a.PNG", "notes.txt", "sub/c.jpg"):
+    for name in ("b.jpg", "a.PNG", "notes.txt", "sub/c.jpg", "._b.jpg"):  # the last as macOS copies it
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert [p.name for p in find_images(str(tmp_path))] == ["a.PNG", "b.jpg"]
@@ -213,6 +213,8 @@ def test_sources(tmp_path):
     for missing in ("none", "*.gif"):
         with pytest.raises(DataError, match="no file matches it"):
             find_images(str(tmp_path / missing))
+    with pytest.raises(DataError, match=r"cannot be read \(File name too long\)"):
+        find_images("a" * 300)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="without pictures"):
         find_images(str(tmp_path / "empty"))

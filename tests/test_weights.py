@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from facekp.checkpoint import describe, read_checkpoint
 from facekp.data.layout import read_index
 from facekp.data.synthetic import draw_face
 from facekp.data.transforms import evaluation_transform, normalise
-from facekp.errors import CheckpointError, ConfigError
+from facekp.errors import CheckpointError, ConfigError, DataError
 from facekp.images import read_image, read_label
 from facekp.models import build_model, fuse
 from facekp.weights import WEIGHTS, load_network, locate, read_weights, write_weights
@@ -144,6 +145,17 @@ class TestRelease:
     def test_a_mistake_is_a_line(self, argument: str, message: str) -> None:
         with pytest.raises(ConfigError, match=message):
             release.main(["ckpt=x.ckpt", "out=x.safetensors", argument])
+
+    def test_offsets_need_training_images(self, straight: Path, tiny_root: Path, tmp_path: Path) -> None:
+        faces = tmp_path / "faces"
+        shutil.copytree(tiny_root, faces)
+        text = (faces / "index.csv").read_text().replace(",train", ",test")
+        (faces / "index.csv").write_text(text)
+        ckpt, out = straight / "checkpoints" / "best.ckpt", tmp_path / "x.safetensors"
+        where = [f"ckpt={ckpt}", f"out={out}", f"data.root={faces}", "data.workers=0", "device=cpu"]
+        with pytest.raises(DataError, match=r"whose index\.csv has no 'train' image"):
+            release.main([*where, "offsets=4"])
+        assert not out.exists()
 
 
 def test_shipped_is_a_name() -> None:

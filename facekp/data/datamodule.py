@@ -50,12 +50,12 @@ class FaceDataModule(pl.LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """List the samples of every split."""
+        root = prepared_root(self.config)
         if not self.samples:
-            root = prepared_root(self.config)
             self.samples = read_index(root, self.excluded)
-            # Without a validation there would be no checkpoint.
-            for split in ("train", "val") if stage == "fit" else (stage.replace("validate", "val"),):
-                self._require(split, root)
+        # Without a validation there would be no checkpoint.
+        for split in ("train", "val") if stage == "fit" else (stage.replace("validate", "val"),):
+            self._require(split, root)
 
     def on_after_batch_transfer(self, batch: Pixels, dataloader_idx: int) -> Batch:
         """Normalise a batch on the device of the step."""

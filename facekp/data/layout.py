@@ -6,8 +6,10 @@ Official: `CelebA-HQ-img/`, `CelebAMask-HQ-mask-anno/`, `CelebA-HQ-to-CelebA-map
 
 import csv
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
@@ -73,11 +75,15 @@ def list_entries(root: str | Path) -> list[Entry]:
     """List the rows of a prepared data set's `index.csv`, whether or not their files are there.
 
     Raises:
-        DataError: a malformed or empty index.
+        DataError: a malformed or empty index, or one that lists an id twice.
     """
     root = Path(root)
     entries = []
-    with (root / INDEX).open(newline="", encoding="utf-8") as file:
+    try:
+        text = (root / INDEX).read_text(encoding="utf-8-sig")  # as Excel writes it, too
+    except UnicodeDecodeError:
+        raise DataError(f"{root / INDEX}: not UTF-8; save it so, with the columns id and split") from None
+    with StringIO(text, newline="") as file:
         rows = csv.DictReader(file)
         if not {"id", "split"} <= set(rows.fieldnames or ()):
             raise DataError(f"{root / INDEX}: columns {rows.fieldnames}, need id and split")
@@ -89,6 +95,9 @@ def list_entries(root: str | Path) -> list[Entry]:
             entries.append(Entry(number, split, sample))
     if not entries:
         raise DataError(f"{root / INDEX}: lists no image; prepare the data set again")
+    twice = [name for name, count in Counter(entry.sample.id for entry in entries).items() if count > 1]
+    if twice:  # perhaps to train and to score on
+        raise DataError(f"{root / INDEX}: lists id {twice[0]} twice, as {len(twice)} ids in all; leave one row of each")
     return entries
 
 

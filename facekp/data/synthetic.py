@@ -17,6 +17,7 @@ import numpy.typing as npt
 from omegaconf import MISSING
 from tqdm import tqdm
 
+from facekp.checks import expand
 from facekp.cli import parse_cli
 from facekp.data.drawing import REVISION
 from facekp.data.drawing.accessories import paint_earrings, paint_glasses, paint_hat
@@ -190,7 +191,7 @@ def main(argv: list[str]) -> None:
     """Draw what `argv` asks for."""
     config = parse_cli(SyntheticConfig, argv, program="python -m facekp.data.synthetic", about=__doc__ or "")
     counts = {split: getattr(config, split) for split in SPLITS}
-    write_synthetic(Path(config.out).expanduser(), counts, config.seed, config.size)
+    write_synthetic(expand(config.out), counts, config.seed, config.size)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,7 +16,7 @@ from facekp.data.audit.duplicates import find_near_duplicates
 from facekp.data.audit.examine import Examined, examine
 from facekp.data.audit.flaw import Flaw
 from facekp.data.findings import KINDS, Finding
-from facekp.data.layout import INDEX, list_entries, recognise
+from facekp.data.layout import list_entries, recognise
 from facekp.errors import DataError
 
 
@@ -36,9 +36,6 @@ def audit(root: Path, *, workers: int | None = None) -> list[Finding]:
         prepare = f"python -m facekp.data.prepare raw={root} out=..."
         raise DataError(f"root is '{root}', the official layout: prepare it ({prepare}) and give its out")
     entries = list_entries(root)
-    twice = [name for name, count in Counter(entry.sample.id for entry in entries).items() if count > 1]
-    if twice:
-        raise DataError(f"{root / INDEX}: lists id {twice[0]} twice, as {len(twice)} ids in all; leave one row of each")
     opencv_threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # they would fight ours for the cores
     # Threads: nearly all of the work is C code outside Python's lock.
