@@ -120,9 +120,10 @@ def calibration_images(data: DataConfig, count: int) -> list[UInt8Array]:
 
 def main(argv: list[str]) -> None:
     """Write what `argv` asks for."""
-    about = f"{__doc__}\n\n{TERMS}"
     unused = TRAINING_ONLY | {"data.eval_batch_size", "data.workers"}
-    config = parse_cli(ExportConfig, argv, program="python -m facekp.export", about=about, without=unused)
+    config = parse_cli(
+        ExportConfig, argv, program="python -m facekp.export", about=f"{__doc__}\n\n{TERMS}", without=unused
+    )
     ckpt = locate(config.ckpt)
     net, about = load_network(ckpt)
     size = int(about["size"])

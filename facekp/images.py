@@ -54,7 +54,7 @@ def to_rgb(picture: Image.Image) -> UInt8Array:
     """
     picture.load()  # a PNG's tags may come behind its pixels
     # Pillow's own `exif_transpose` writes all tags anew, which an odd one among them does not bear.
-    turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation))
+    turn = TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
     upright = picture if turn is None else picture.transpose(turn)
     if upright.mode == "F":
         raise ValueError("pixels are floats of an unknown range; save it with 8 or 16 bits")

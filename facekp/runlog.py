@@ -55,8 +55,8 @@ class RunLog(Logger):
                 said = f"'{resume.folder}' kept no {FILE}: scores begin at step {resume.step}, times are not known"
                 rank_zero_only(print)(said)
         self._steps_done: Callable[[], int] = lambda: 0
-        spent = [row.get("seconds") for row in self.rows.values()] if resume is not None else [0.0]
-        self._began = None if not spent or None in spent else time.monotonic() - max(spent)
+        spent = [row["seconds"] for row in self.rows.values() if "seconds" in row] if resume is not None else [0.0]
+        self._began = time.monotonic() - max(spent) if spent else None
         self._write_after = 0.0
 
     def follow(self, trainer: pl.Trainer) -> None:

@@ -36,8 +36,7 @@ def discard_unused(folder: str) -> Iterator[None]:
         yield
     except FacekpError as error:
         run = Path(folder)
-        refused = isinstance(error, OtherSettingsError)
-        if refused and error.source.is_relative_to(run):
+        if isinstance(error, OtherSettingsError) and error.source.is_relative_to(run):
             OmegaConf.save({**error.settings, "output_dir": folder}, run / COMPOSED / "config.yaml")
         own = {*(run / COMPOSED).glob("*.yaml"), run / f"{HydraConfig.get().job.name}.log"}
         if {path for path in run.rglob("*") if path.is_file()} <= own:
@@ -46,7 +45,7 @@ def discard_unused(folder: str) -> Iterator[None]:
             for path in (run / COMPOSED, run):
                 with suppress(OSError):  # there are folders in it
                     path.rmdir()
-        elif not refused:
+        elif not isinstance(error, OtherSettingsError):
             # Hydra calls nothing after a single run's error, which ends the program.
             (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
         raise
