@@ -47,7 +47,8 @@ def discard_unused(folder: str) -> Iterator[None]:
                     path.rmdir()
         elif not isinstance(error, OtherSettingsError):
             # Hydra calls nothing after a single run's error, which ends the program.
-            (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
+            with suppress(OSError):  # the error may be a full disk
+                (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
         raise
 
 
