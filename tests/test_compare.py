@@ -77,6 +77,8 @@ def read_tables(text: str) -> Tables:
     for part in text.split("\n## ")[1:]:
         title, *rest = part.splitlines()
         lines = [re.split(r"(?<!\\)\|", line)[1:-1] for line in rest if line.startswith("|")]
+        if not lines:  # the plots
+            continue
         header, _, *rows = [[cell.strip() for cell in line] for line in lines]
         tables[title] = [dict(zip(header, row, strict=True)) for row in rows]
     return tables
@@ -504,9 +506,12 @@ def done(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 
 
 class TestMultirun:
-    def test_it_ends_in_the_three_files_and_a_table(self, done: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    def test_it_ends_in_the_files_and_a_table(self, done: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
         folder, process = done
-        assert {path.name for path in folder.glob("comparison.*")} == {f"comparison.{k}" for k in ("html", "md", "csv")}
+        assert {path.name for path in folder.glob("comparison*")} == {
+            *(f"comparison.{kind}" for kind in ("html", "md", "csv")),
+            *(f"comparison-{plot}.svg" for plot in ("steps", "time", "classes")),
+        }
         best = [json.loads((folder / f"{i}-resnet18/metrics.json").read_text())["val"]["best"]["miou"] for i in (0, 1)]
         found = read_tables((folder / "comparison.md").read_text(encoding="utf-8"))
         good, bad = found["Best checkpoints"]
