@@ -95,7 +95,8 @@ def _margin(scores: Scores, finer: int) -> Scores:
     """Return the first of `scores` (n, h, w) less the highest of the others, with `finer` samples for each."""
     if finer > 1:
         rows, columns = (_between(samples, finer) for samples in scores.shape[1:])
-        scores = np.asarray(rows @ scores @ columns.T, np.float32)
+        # Not `@`: threads of NumPy's matrix product wait busily, and so take the cores from the network's next run.
+        scores = np.einsum("nij,kj->nik", np.einsum("ij,njk->nik", rows, scores), columns).astype(np.float32)
     margin: Scores = scores[0] - scores[1:].max(0)
     return margin
 
