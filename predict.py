@@ -3,15 +3,15 @@
 import sys
 from typing import cast
 
-from facekp.checks import expand
 from facekp.cli import parse_cli
 from facekp.errors import one_line_errors
-from facekp.machine import keep_freed_memory
-from facekp.parser import Align, FaceParser
-from facekp.pipeline import list_jobs, parse_files
-from facekp.prediction import PredictConfig, find_images, is_video, require_pyav
-from facekp.results import Results
-from facekp.weights import TERMS
+from facekp.files import expand
+from facekp.hardware import keep_freed_memory
+from facekp.parsing.parser import Align, FaceParser
+from facekp.predict.pipeline import list_jobs, parse_files
+from facekp.predict.results import Results
+from facekp.predict.sources import PredictConfig, find_images, is_video, require_pyav
+from facekp.weights.load import TERMS
 
 
 def main(argv: list[str]) -> int:
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     # Each process needs an image of its own.
     devices = min(config.devices, len(photos))
     if devices > 1:
-        from facekp.sharded import parse_files_sharded  # Lightning takes seconds to import
+        from facekp.predict.multi_device import parse_files_sharded  # Lightning takes seconds to import
 
         failures, tells = parse_files_sharded(config, photos, devices, results)
         if not tells:
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     if photos:
         results.finish([job.stem for job in photos])
     if len(photos) < len(jobs):
-        from facekp.clips import parse_videos  # PyAV is an extra
+        from facekp.predict.videos import parse_videos  # PyAV is an extra
 
         videos = [job for job in jobs if is_video(job.path)]
         if ignored := [name for name in config.export if name not in ("mask", "overlay", "json")]:

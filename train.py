@@ -11,15 +11,14 @@ from hydra.types import RunMode
 from lightning_utilities.core.rank_zero import rank_zero_only
 from omegaconf import DictConfig
 
-from facekp.callbacks import best_checkpoint
 from facekp.config import Config, read_config, register_schema
 from facekp.errors import one_line_errors
-from facekp.loggers import build_loggers, closing_wandb
-from facekp.machine import keep_freed_memory
-from facekp.resume import find_resume
-from facekp.search import pruned_score
-from facekp.summary import finished_score, score_of, write_summary
-from facekp.training import (
+from facekp.hardware import keep_freed_memory
+from facekp.training.callbacks import best_checkpoint
+from facekp.training.loggers import build_loggers, closing_wandb
+from facekp.training.optuna_trial import pruned_score
+from facekp.training.resume import find_resume
+from facekp.training.run import (
     build_data,
     build_module,
     build_trainer,
@@ -27,7 +26,8 @@ from facekp.training import (
     interrupts,
     keep_settings,
 )
-from facekp.weights import begin_with
+from facekp.training.summary import finished_score, score_of, write_summary
+from facekp.weights.load import begin_with
 
 register_schema()
 
@@ -66,7 +66,7 @@ def train(config: Config) -> float:
 def main(composed: DictConfig) -> float:
     """Check the composed settings and train."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    # Our stream does resume (facekp.data.stream), which Lightning cannot know; the other is between it and torch.
+    # Our stream does resume (facekp.data.sampler), which Lightning cannot know; the other is between it and torch.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable")
     warnings.filterwarnings("ignore", ".*LeafSpec")
     warnings.filterwarnings("ignore", "The dirpath has changed")  # a run may be resumed in another folder

@@ -12,10 +12,10 @@ import torch
 from benchmarks.harness import Bench, Row
 from benchmarks.limits import measure_rates
 from benchmarks.results import describe, table, write
-from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.errors import ConfigError, one_line_errors
-from facekp.machine import keep_freed_memory
+from facekp.errors import ConfigError, one_line_errors, require
+from facekp.files import expand
+from facekp.hardware import keep_freed_memory
 
 GROUPS = ("loss", "step", "predict", "folder", "keypoints", "loader")
 """Each is a module of this package with `rows(bench: Bench) -> Iterator[Row]`."""

@@ -21,19 +21,18 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from benchmarks.labels import LabelParser
-from facekp import views
-from facekp.attributes import IGNORE_INDEX, NUM_CLASSES
-from facekp.checks import expand, require
+from facekp.classes import IGNORE_INDEX, NUM_CLASSES
 from facekp.cli import parse_cli
-from facekp.crops import Crop
 from facekp.data.layout import SPLITS, Sample, read_index
-from facekp.detect import HAAR, open_detector
-from facekp.errors import DataError, one_line_errors
-from facekp.face import Face
-from facekp.folder import replacing
+from facekp.errors import DataError, one_line_errors, require
+from facekp.files import expand, replacing
+from facekp.hardware import describe_machine, keep_freed_memory, list_versions
 from facekp.images import UInt8Array, read_image, read_label, resize
-from facekp.machine import describe_machine, keep_freed_memory, list_versions
-from facekp.parser import FaceParser
+from facekp.parsing import scenes as views
+from facekp.parsing.detectors import HAAR, open_detector
+from facekp.parsing.face import Face
+from facekp.parsing.face_crop import Crop
+from facekp.parsing.parser import FaceParser
 
 Confusion = npt.NDArray[np.int64]
 BACKGROUNDS = ("noise", "gradient", "picture")

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from facekp.checks import expand
 from facekp.cli import parse_cli
 from facekp.data.audit.__main__ import main as run_audit
-from facekp.data.findings import KINDS
+from facekp.data.audit.findings import KINDS
 from facekp.data.layout import IMAGES, INDEX, LABELS, list_entries
 from facekp.errors import DataError, one_line_errors
+from facekp.files import expand
 
 KNOWN = {"reversed": "reversed", "partly_reversed": "partly_reversed", "duplicate": "near_duplicate"}
 """Kind of finding that each flaw should give."""

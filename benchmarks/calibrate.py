@@ -15,18 +15,18 @@ from pathlib import Path
 import numpy as np
 from omegaconf import MISSING
 
-import facekp.landmarks
+import facekp.keypoints.landmarks
 from benchmarks.detectors import SIZE, Detected, Points, from_detectors_pixels, read_detected, true_faces
 from facekp.cli import parse_cli
 from facekp.errors import one_line_errors
-from facekp.face import Face
-from facekp.folder import replacing
-from facekp.landmarks.calibration import FILE, Calibration, features, kind, mirrored
-from facekp.landmarks.find import find_landmarks, measure
-from facekp.landmarks.frame import find_frame
-from facekp.landmarks.names import NUMBERS
+from facekp.files import replacing
+from facekp.keypoints.landmarks.calibration import FILE, Calibration, features, kind, mirrored
+from facekp.keypoints.landmarks.find import find_landmarks, measure
+from facekp.keypoints.landmarks.frame import find_frame
+from facekp.keypoints.landmarks.names import NUMBERS
+from facekp.parsing.face import Face
 
-OUT = Path(facekp.landmarks.__file__).parent / FILE
+OUT = Path(facekp.keypoints.landmarks.__file__).parent / FILE
 FOLDS = 5
 ROUNDS = 30
 DECIMALS = 4
@@ -38,7 +38,7 @@ class Gap:
 
     Attributes:
         part: such as "eye".
-        kind: see `facekp.landmarks.calibration.kind`.
+        kind: see `facekp.keypoints.landmarks.calibration.kind`.
         width: of the part, frame units.
         turn: of the head.
         gap: du, dv, frame units.

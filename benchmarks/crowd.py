@@ -5,12 +5,12 @@ from collections.abc import Callable
 import numpy as np
 
 from benchmarks.predict import drawn_scores
-from facekp.backends import Backend
-from facekp.crops import Crop
-from facekp.face import Face
 from facekp.images import UInt8Array
-from facekp.parser import FaceParser
-from facekp.upsample import Scores
+from facekp.keypoints.score_grid import Scores
+from facekp.parsing.backends import Backend
+from facekp.parsing.face import Face
+from facekp.parsing.face_crop import Crop
+from facekp.parsing.parser import FaceParser
 
 COLUMNS = 4
 """Faces side by side; each is as large as a photo of 4 x 4 has room for, however many there are."""

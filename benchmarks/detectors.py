@@ -8,15 +8,15 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from facekp.attributes import ATTRIBUTES, IGNORE_INDEX
-from facekp.checks import expand
+from facekp.classes import ATTRIBUTES, IGNORE_INDEX
 from facekp.config import DataConfig
 from facekp.data.layout import Sample, read_index
 from facekp.data.sources import prepared_root
 from facekp.errors import DataError
-from facekp.face import Face, face_from_mask
+from facekp.files import expand
 from facekp.images import read_label
-from facekp.keypoints import KeypointConfig
+from facekp.keypoints.resample import KeypointConfig
+from facekp.parsing.face import Face, face_from_mask
 
 Points = npt.NDArray[np.float64]
 SIZE = 512

@@ -10,13 +10,13 @@ from PIL import Image
 
 from benchmarks.harness import Bench, Row, alternate, make_row
 from benchmarks.predict import Drawn, drawn_scores
-from facekp.backends import Backend, TorchBackend
-from facekp.data.synthetic import draw_face
+from facekp.data.synthetic.write import draw_face
 from facekp.images import UInt8Array
 from facekp.models import build_model
-from facekp.parser import FaceParser
-from facekp.pipeline import list_jobs, parse_files
-from facekp.results import Results
+from facekp.parsing.backends import Backend, TorchBackend
+from facekp.parsing.parser import FaceParser
+from facekp.predict.pipeline import list_jobs, parse_files
+from facekp.predict.results import Results
 
 PHOTOS = 24
 PHOTO_SIZE = 512

@@ -7,12 +7,12 @@ import torch
 
 from benchmarks.harness import Bench, Row, alternate, make_row
 from benchmarks.predict import drawn_scores
-from facekp.attributes import NUM_CLASSES
-from facekp.contours import METHODS
-from facekp.face import face_from_mask
-from facekp.keypoints import KeypointConfig
+from facekp.classes import NUM_CLASSES
+from facekp.keypoints.outlines import METHODS
+from facekp.keypoints.resample import KeypointConfig
+from facekp.keypoints.score_grid import argmax_at, sum_on_grid
 from facekp.models import fuse
-from facekp.upsample import argmax_at, sum_on_grid
+from facekp.parsing.face import face_from_mask
 
 
 def rows(bench: Bench) -> Iterator[Row]:

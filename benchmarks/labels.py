@@ -3,12 +3,12 @@
 import cv2
 import numpy as np
 
-from facekp.attributes import NUM_CLASSES
-from facekp.crops import Crop
-from facekp.detect import Detector
+from facekp.classes import NUM_CLASSES
 from facekp.images import UInt8Array
-from facekp.parser import FaceParser
-from facekp.upsample import Scores
+from facekp.keypoints.score_grid import Scores
+from facekp.parsing.detectors import Detector
+from facekp.parsing.face_crop import Crop
+from facekp.parsing.parser import FaceParser
 
 STRIDE = 4
 SURE = 10.0
@@ -20,7 +20,7 @@ class Labels:
     size, batch, streams = 512, 16, 1
 
     def __call__(self, images: UInt8Array) -> list[Scores]:
-        """Return the score maps; see `facekp.backends.Backend`."""
+        """Return the score maps; see `facekp.parsing.backends.Backend`."""
         n, height, width, _ = images.shape
         ids = images[..., 0].reshape(n, height // STRIDE, STRIDE, width // STRIDE, STRIDE)
         shares = [(ids == i).mean((2, 4), dtype=np.float32) for i in range(NUM_CLASSES)]

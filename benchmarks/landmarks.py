@@ -21,15 +21,14 @@ from tqdm import tqdm
 
 from benchmarks.calibrate import FOLDS, find_gaps, held_out
 from benchmarks.detectors import Detected, Points, read_detected, to_detectors_pixels, true_faces
-from facekp.attributes import ATTRIBUTES
-from facekp.checks import expand
+from facekp.classes import ATTRIBUTES
 from facekp.cli import parse_cli
 from facekp.errors import one_line_errors
-from facekp.face import Face
-from facekp.folder import make_folder, replacing
-from facekp.landmarks import NUMBERS, Calibration, find_landmarks
-from facekp.machine import describe_machine, list_versions
-from facekp.parser import FaceParser
+from facekp.files import expand, make_folder, replacing
+from facekp.hardware import describe_machine, list_versions
+from facekp.keypoints.landmarks import NUMBERS, Calibration, find_landmarks
+from facekp.parsing.face import Face
+from facekp.parsing.parser import FaceParser
 
 CORNERS = (36, 39, 42, 45, 48, 54)
 GOAL = 2.4

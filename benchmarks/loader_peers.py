@@ -11,11 +11,11 @@ from albumentations.pytorch import ToTensorV2
 from PIL import Image
 from torchvision import transforms
 
-from facekp.attributes import IGNORE_INDEX, MIRROR_PAIRS
+from facekp.classes import IGNORE_INDEX, MIRROR_PAIRS
 from facekp.config import DataConfig
 from facekp.data.dataset import Batch
 from facekp.data.layout import Sample
-from facekp.data.stream import Draw
+from facekp.data.sampler import Draw
 from facekp.data.transforms import MEAN, STD, ChooseScale, MirrorFace, Pipeline
 
 Pair = tuple[Image.Image, Image.Image]

@@ -12,9 +12,9 @@ from benchmarks.predict import drawn_scores
 from benchmarks.step import Way
 from benchmarks.step import prepare as prepare_step
 from benchmarks.timing import Call
-from facekp.backends import TorchBackend
 from facekp.models import build_model
-from facekp.parser import FaceParser
+from facekp.parsing.backends import TorchBackend
+from facekp.parsing.parser import FaceParser
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from benchmarks.memory import peak_memory
 from benchmarks.peers import SortOhem, TopkOhem
 from benchmarks.scores import STRIDE, draw_labels, find_margin, hard_share, make_scores
 from benchmarks.timing import Call
-from facekp.attributes import NUM_CLASSES
-from facekp.losses import OhemCrossEntropy
+from facekp.classes import NUM_CLASSES
+from facekp.losses.ohem import OhemCrossEntropy
 
 CRITERIA: dict[str, Callable[[], nn.Module]] = {"ours": OhemCrossEntropy, "sort": SortOhem, "topk": TopkOhem}
 PEER_NAMES = {"sort": "sort-based OHEM", "topk": "topk-based OHEM"}

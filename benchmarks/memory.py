@@ -7,8 +7,8 @@ from multiprocessing import get_context
 import torch
 
 from benchmarks.timing import Call, synchronize
-from facekp.machine import MIB, read_status, reset_peak_memory, return_freed_memory
-from facekp.machine import peak_memory as current_peak
+from facekp.hardware import MIB, read_status, reset_peak_memory, return_freed_memory
+from facekp.hardware import peak_memory as current_peak
 
 CPU = torch.device("cpu")
 

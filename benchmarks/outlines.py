@@ -23,19 +23,18 @@ from contourpy import contour_generator
 from scipy.spatial import cKDTree
 from tqdm import tqdm
 
-from facekp.attributes import ATTRIBUTES, NUM_CLASSES
-from facekp.checks import expand, require
+from facekp.classes import ATTRIBUTES, NUM_CLASSES
 from facekp.cli import parse_cli
 from facekp.config import DataConfig
-from facekp.contours import METHODS, Contour, trace_all
 from facekp.data.layout import SPLITS, Sample, read_index
 from facekp.data.sources import prepared_root
-from facekp.errors import DataError, one_line_errors
-from facekp.folder import make_folder, replacing
+from facekp.errors import DataError, one_line_errors, require
+from facekp.files import expand, make_folder, replacing
+from facekp.hardware import describe_machine, keep_freed_memory, list_versions
 from facekp.images import UInt8Array, read_image, read_label
-from facekp.machine import describe_machine, keep_freed_memory, list_versions
-from facekp.parser import FaceParser
-from facekp.upsample import Scores, argmax_at, sum_on_grid
+from facekp.keypoints.outlines import METHODS, Contour, trace_all
+from facekp.keypoints.score_grid import Scores, argmax_at, sum_on_grid
+from facekp.parsing.parser import FaceParser
 
 SPACING = 0.25
 """Pixels between the places on an outline whose distances are taken."""

@@ -5,7 +5,7 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facekp.attributes import IGNORE_INDEX, NUM_CLASSES
+from facekp.classes import IGNORE_INDEX, NUM_CLASSES
 from facekp.errors import ConfigError
 from facekp.models import build_model
 
@@ -17,7 +17,7 @@ class PeerMissingError(Exception):
 class SortOhem(nn.Module):
     """OHEM cross entropy as public BiSeNet trainers wrote it: upsample everything, sort every pixel's loss.
 
-    The arguments, shapes and value are those of `facekp.losses.OhemCrossEntropy`.
+    The arguments, shapes and value are those of `facekp.losses.ohem.OhemCrossEntropy`.
 
     Reference: `OhemCELoss` in github.com/CoinCheung/BiSeNet's first loss.py, which many have copied.
     """

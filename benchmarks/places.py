@@ -1,6 +1,6 @@
 """`python -m benchmarks.places data.root=...`: where the parts of a face lie in CelebA-HQ's training labels.
 
-The constants of `facekp.align`, and those of the cascade in `facekp.detect`, come from here.
+The constants of `facekp.parsing.alignment`, and those of the cascade in `facekp.parsing.detectors`, come from here.
 """
 
 import sys
@@ -10,15 +10,15 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.align import Root
-from facekp.align import CLASSES, PLACES, fit, locate
-from facekp.attributes import ATTRIBUTES
-from facekp.checks import expand, require
+from facekp.classes import ATTRIBUTES
 from facekp.cli import parse_cli
-from facekp.crops import Crop
 from facekp.data.layout import Sample, read_index
-from facekp.detect import BOX_MIDDLE, BOX_SIDE, HaarDetector
-from facekp.errors import one_line_errors
+from facekp.errors import one_line_errors, require
+from facekp.files import expand
 from facekp.images import read_image, read_label
+from facekp.parsing.alignment import CLASSES, PLACES, fit, locate
+from facekp.parsing.detectors import BOX_MIDDLE, BOX_SIDE, HaarDetector
+from facekp.parsing.face_crop import Crop
 
 PARTS = ("l_eye", "r_eye", "nose", "mouth")
 QUANTILES = (0.5, 0.9, 0.99, 0.999, 1)
@@ -63,7 +63,7 @@ def print_parts(samples: list[Sample]) -> None:
 
 
 def print_boxes(samples: list[Sample]) -> None:
-    """Print where the cascade's boxes lie, from the crops that `facekp.detect` makes of them."""
+    """Print where the cascade's boxes lie, from the crops that `facekp.parsing.detectors` makes of them."""
     detector = HaarDetector()
     sides, middles = [], []
     for sample in tqdm(samples, desc="images", leave=False):

@@ -17,18 +17,18 @@ from benchmarks.limits import least_seconds
 from benchmarks.memory import peak_memory
 from benchmarks.scores import draw_labels
 from benchmarks.timing import Call
-from facekp.attributes import NUM_CLASSES
-from facekp.backends import Backend, TorchBackend, open_backend
-from facekp.data.synthetic import draw_face
-from facekp.deploy import Precision
+from facekp.classes import NUM_CLASSES
+from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError
-from facekp.export import export_onnx
+from facekp.export.onnx import export_onnx
+from facekp.export.quantise import quantise
 from facekp.images import UInt8Array
+from facekp.keypoints.score_grid import Scores, argmax_at, sum_on_grid
 from facekp.models import build_model
 from facekp.models.cost import multiply_adds
-from facekp.parser import FaceParser
-from facekp.quantise import quantise
-from facekp.upsample import Scores, argmax_at, sum_on_grid
+from facekp.parsing.backends import Backend, TorchBackend, open_backend
+from facekp.parsing.parser import FaceParser
+from facekp.parsing.score_net import Precision
 
 PEER = "BiSeNet-ResNet18"
 CALIBRATION = 8

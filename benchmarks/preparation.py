@@ -13,15 +13,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.data.conversion import Face, Prepared, convert
 from facekp.data.layout import IMAGES, LABELS, OFFICIAL_IMAGES, OFFICIAL_MASKS
-from facekp.data.official import list_images, list_masks
-from facekp.data.pool import run_in_processes
-from facekp.data.synthetic import write_synthetic
-from facekp.errors import one_line_errors
-from facekp.folder import replacing, require_space
+from facekp.data.prepare.convert import Face, Prepared, convert
+from facekp.data.prepare.official import list_images, list_masks
+from facekp.data.prepare.workers import run_in_processes
+from facekp.data.synthetic.write import write_synthetic
+from facekp.errors import one_line_errors, require
+from facekp.files import expand, replacing, require_space
 
 SIZE = 512
 WHOLE = 30_000
@@ -76,7 +75,7 @@ def in_threads(workers: int, faces: Sequence[Face], out: Path) -> Iterator[Prepa
 
 
 def in_processes(workers: int, faces: Sequence[Face], out: Path) -> Iterator[Prepared]:
-    """Prepare as `facekp.data.prepare` does."""
+    """Prepare as `facekp.data.prepare.build` does."""
     yield from run_in_processes(partial(convert, out=out, size=SIZE), faces, workers)
 
 

@@ -11,10 +11,9 @@ from typing import Any
 from tabulate import tabulate
 
 from benchmarks.harness import Bench, Row
-from facekp.checks import require
-from facekp.errors import DataError
-from facekp.folder import make_folder, replacing
-from facekp.machine import describe_machine, list_versions
+from facekp.errors import DataError, require
+from facekp.files import make_folder, replacing
+from facekp.hardware import describe_machine, list_versions
 
 PEERS = ("onnxruntime", "openvino", "pillow", "segmentation-models-pytorch")
 """Packages of backends and peers, whose versions are kept beside ours where they are installed."""

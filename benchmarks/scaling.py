@@ -20,11 +20,10 @@ from benchmarks.loads import FORWARD_PASSES, QUICK_SWEEPS, SWEEPS, TASKS, Load, 
 from benchmarks.memory import peak_memory
 from benchmarks.plot import KINDS, draw
 from benchmarks.results import describe, reserve
-from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.errors import ConfigError, one_line_errors
-from facekp.folder import replacing
-from facekp.machine import MIB, keep_freed_memory
+from facekp.errors import ConfigError, one_line_errors, require
+from facekp.files import expand, replacing
+from facekp.hardware import MIB, keep_freed_memory
 from facekp.models import build_model
 from facekp.models.cost import multiply_adds
 

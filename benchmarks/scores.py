@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from facekp.attributes import ATTRIBUTES, NUM_CLASSES
-from facekp.data.synthetic import draw_face
+from facekp.classes import ATTRIBUTES, NUM_CLASSES
+from facekp.data.synthetic.write import draw_face
 
 STRIDE = 8
 THRESHOLD = 0.7

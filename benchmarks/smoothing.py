@@ -13,17 +13,17 @@ import numpy.typing as npt
 from tabulate import tabulate
 from tqdm import tqdm
 
-from facekp.attributes import ATTRIBUTES, NUM_CLASSES
-from facekp.checks import expand, require
+from facekp.classes import ATTRIBUTES, NUM_CLASSES
 from facekp.cli import parse_cli
-from facekp.data.synthetic import draw_face
-from facekp.errors import DataError, one_line_errors
-from facekp.face import Face, face_from_mask
+from facekp.data.synthetic.write import draw_face
+from facekp.errors import DataError, one_line_errors, require
+from facekp.files import expand
 from facekp.images import UInt8Array, read_image
-from facekp.keypoints import KeypointConfig
-from facekp.parser import FaceParser
-from facekp.smoothing import FaceTracks, OneEuroConfig
-from facekp.weights import CKPT_HELP, SHIPPED
+from facekp.keypoints.resample import KeypointConfig
+from facekp.parsing.face import Face, face_from_mask
+from facekp.parsing.parser import FaceParser
+from facekp.predict.tracking import FaceTracks, OneEuroConfig
+from facekp.weights.load import CKPT_HELP, SHIPPED
 
 Vectors = npt.NDArray[np.float64]
 

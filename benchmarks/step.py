@@ -17,11 +17,11 @@ from benchmarks.limits import least_seconds
 from benchmarks.memory import peak_memory
 from benchmarks.peers import PeerMissingError, SortOhem, bisenet, smp_unet
 from benchmarks.timing import Call
-from facekp.attributes import IGNORE_INDEX, NUM_CLASSES
-from facekp.losses import OhemCrossEntropy
+from facekp.classes import IGNORE_INDEX, NUM_CLASSES
+from facekp.losses.ohem import OhemCrossEntropy
 from facekp.models import build_model
 from facekp.models.cost import multiply_adds
-from facekp.optim import build_sgd
+from facekp.training.optim import build_sgd
 
 LR, MOMENTUM, WEIGHT_DECAY = 1e-2, 0.9, 5e-4
 TRIALS = 2

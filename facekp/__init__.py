@@ -9,9 +9,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from facekp.face import Attribute, Face
-    from facekp.landmarks import Landmark
-    from facekp.parser import FaceParser
+    from facekp.keypoints.landmarks import Landmark
+    from facekp.parsing.face import Attribute, Face
+    from facekp.parsing.parser import FaceParser
 
 # Otherwise albumentations asks PyPI for a newer release at every import, and warns where there is no network.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
@@ -23,15 +23,15 @@ __all__ = ["Attribute", "Face", "FaceParser", "Landmark"]
 def __getattr__(name: str) -> Any:
     """Import the public classes when first used: preparing data, for one, needs no torch."""
     if name == "FaceParser":
-        from facekp.parser import FaceParser
+        from facekp.parsing.parser import FaceParser
 
         return FaceParser
     if name == "Landmark":
-        from facekp.landmarks import Landmark
+        from facekp.keypoints.landmarks import Landmark
 
         return Landmark
     if name in ("Attribute", "Face"):
-        from facekp import face
+        from facekp.parsing import face
 
         return getattr(face, name)
     raise AttributeError(f"module 'facekp' has no attribute '{name}'")

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from facekp.checks import expand, fold, require, require_all, require_choice
-from facekp.errors import ConfigError
-from facekp.exclusions import describe_exclusions, read_exclusions
+from facekp.data.exclusions import describe_exclusions, read_exclusions
+from facekp.errors import ConfigError, require, require_all, require_choice
+from facekp.files import expand
 
 DataSource = Literal["celebamask_hq", "synthetic"]
 LoggerName = Literal["wandb", "csv", "none"]
@@ -111,7 +111,7 @@ class LossConfig:
 
 @dataclass
 class OptimConfig:
-    """Settings of `facekp.optim`: SGD and its schedule."""
+    """Settings of `facekp.training.optim`: SGD and its schedule."""
 
     lr: float = 1e-2
     momentum: float = 0.9
@@ -214,7 +214,7 @@ class Config:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
     seed: int = 0
-    init: str | None = None  # "shipped", or a checkpoint: begin with its weights, or its trunk (facekp/weights.py)
+    init: str | None = None  # "shipped", or a checkpoint: begin with its weights, or its trunk (facekp/weights/load.py)
     resume: str | None = None  # "last" or a checkpoint's path
     output_dir: str = MISSING
 
@@ -262,3 +262,16 @@ def complete(settings: dict[str, Any]) -> dict[str, Any]:
 def as_plain(config: Config) -> dict[str, Any]:
     """Return the settings as nested dicts of plain values, for loggers and files."""
     return asdict(config)
+
+
+def fold(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Turn nested dicts into one.
+
+    Example:
+        >>> fold({"optim": {"lr": 0.01}, "seed": 1})
+        {'optim.lr': 0.01, 'seed': 1}
+    """
+    folded: dict[str, Any] = {}
+    for name, value in settings.items():
+        folded |= fold(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return folded

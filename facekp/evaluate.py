@@ -12,23 +12,22 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from facekp.attributes import ATTRIBUTES
-from facekp.backends import is_onnx, open_backend, resolve_device
-from facekp.checkpoint import CHECKPOINTS
-from facekp.checks import expand, require
+from facekp.classes import ATTRIBUTES
 from facekp.cli import parse_cli
 from facekp.config import TRAINING_ONLY, DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.dataset import Pixels, to_batch
 from facekp.data.layout import SPLITS
 from facekp.data.transforms import denormalise
-from facekp.errors import one_line_errors
-from facekp.evaluation import Evaluation
-from facekp.folder import make_folder, replacing
-from facekp.losses import OhemCrossEntropy
-from facekp.machine import keep_freed_memory
-from facekp.metrics import nest_scores
-from facekp.weights import CKPT_HELP, SHIPPED, TERMS, load_network
+from facekp.errors import one_line_errors, require
+from facekp.files import expand, make_folder, replacing
+from facekp.hardware import keep_freed_memory
+from facekp.losses.ohem import OhemCrossEntropy
+from facekp.parsing.backends import is_onnx, open_backend, resolve_device
+from facekp.training.metrics import Evaluation
+from facekp.training.metrics import nest_scores
+from facekp.weights.checkpoint import CHECKPOINTS
+from facekp.weights.load import CKPT_HELP, SHIPPED, TERMS, load_network
 
 
 @dataclass

@@ -69,7 +69,7 @@ class OptunaSweeper(Sweeper):
             FacekpError: a setting or data set that cannot be used; it ends the search.
             Exception: that of the first trial that failed otherwise, after all others have run.
         """
-        from facekp.search import open_study, require_same_search
+        from facekp.training.optuna_trial import open_study, require_same_search
 
         folder = Path(self.config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)

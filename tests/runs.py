@@ -13,8 +13,8 @@ from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback
 
 from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
-from facekp.runlog import read_rows
-from facekp.training import build_trainer
+from facekp.training.history import read_rows
+from facekp.training.run import build_trainer
 
 REPOSITORY = Path(__file__).parents[1]
 STEPS = 8

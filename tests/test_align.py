@@ -14,20 +14,20 @@ from PIL import Image
 from benchmarks.align import Case, measure
 from benchmarks.labels import LabelParser, Labels
 from facekp import FaceParser
-from facekp.align import PLACES, distinct, fit, locate, refine
-from facekp.attributes import ATTRIBUTES
-from facekp.contours import trace
-from facekp.crops import Crop, cut, within
+from facekp.classes import ATTRIBUTES
 from facekp.data.layout import read_index
-from facekp.data.synthetic import draw_face
-from facekp.detect import BOX_MIDDLE, BOX_SIDE, HaarDetector, YuNetDetector, open_detector
+from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError
 from facekp.images import read_image, read_label
-from facekp.pipeline import list_jobs, parse_files
-from facekp.placing import give_way
-from facekp.prediction import PredictConfig
-from facekp.results import Results
-from facekp.sharded import _Share
+from facekp.keypoints.outlines import trace
+from facekp.parsing.alignment import PLACES, distinct, fit, locate, refine
+from facekp.parsing.detectors import BOX_MIDDLE, BOX_SIDE, HaarDetector, YuNetDetector, open_detector
+from facekp.parsing.face_crop import Crop, cut, within
+from facekp.parsing.placing import give_way
+from facekp.predict.multi_device import _Share
+from facekp.predict.pipeline import list_jobs, parse_files
+from facekp.predict.results import Results
+from facekp.predict.sources import PredictConfig
 
 SKIN, NOSE, L_EYE, R_EYE, U_LIP = (ATTRIBUTES.index(name) for name in ("skin", "nose", "l_eye", "r_eye", "u_lip"))
 
@@ -374,8 +374,8 @@ def test_faces_of_videos_are_followed(tmp_path):
     pytest.importorskip("av")
     from fractions import Fraction
 
-    from facekp.clips import parse_videos
-    from facekp.video import VideoWriter
+    from facekp.predict.video_io import VideoWriter
+    from facekp.predict.videos import parse_videos
 
     photo, label = paste((400, 600), (0, turned(180 + 200j, 220, 15)), (1, turned(440 + 200j, 180, 0)))
     with VideoWriter(tmp_path / "clip.mp4", Fraction(25)) as clip:
@@ -539,7 +539,7 @@ def test_yunets_points_are_read_in_their_order(tmp_path, monkeypatch):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), tmp_path / "yunet.onnx")
     detector = YuNetDetector(tmp_path / "yunet.onnx")
     # The photo is looked at in half its size only where it is larger than that; so the longest side is lowered.
-    monkeypatch.setattr("facekp.detect.YUNET_LONGEST", side)
+    monkeypatch.setattr("facekp.parsing.detectors.YUNET_LONGEST", side)
     (crop,) = detector(np.zeros((2 * side, 2 * side, 3), np.uint8))
     assert near(crop, frame, 0.01)
 

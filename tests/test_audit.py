@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facekp.attributes import mirror_table
+from facekp.classes import mirror_table
 from facekp.data.audit import parts
 from facekp.data.audit.__main__ import main
 from facekp.data.audit.duplicates import find_near_duplicates, thumbnail

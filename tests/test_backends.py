@@ -9,16 +9,16 @@ import torch
 from conftest import PORTRAIT
 
 from facekp import FaceParser
-from facekp.backends import ABOUT, TorchBackend, describe_export, open_backend
 from facekp.data.layout import read_index
 from facekp.data.transforms import normalise
-from facekp.deploy import ScoreNet, fold_batch_norm
 from facekp.errors import CheckpointError, ConfigError
-from facekp.export import ExportConfig, calibration_images, export_onnx
+from facekp.export.onnx import ExportConfig, calibration_images, export_onnx
+from facekp.export.quantise import quantise
 from facekp.images import read_image, resize
 from facekp.models import build_model, fuse
-from facekp.quantise import quantise
-from facekp.weights import WEIGHTS, load_network
+from facekp.parsing.backends import ABOUT, TorchBackend, describe_export, open_backend
+from facekp.parsing.score_net import ScoreNet, fold_batch_norm
+from facekp.weights.load import WEIGHTS, load_network
 
 SHAPE = (2, 96, 64)  # neither the size nor the batch that the file is made with
 

@@ -11,7 +11,7 @@ from PIL import Image
 from facekp.data import balance
 from facekp.data.balance import find_classes, repeat_factors
 from facekp.data.layout import Sample, read_index
-from facekp.data.stream import TrainingStream
+from facekp.data.sampler import TrainingStream
 from facekp.errors import DataError
 
 HAT, EARRING, SKIN = 14, 15, 1

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from benchmarks.preparation import main, store_as_downloaded
-from facekp.data.official import composite, list_masks, load_mask
-from facekp.data.synthetic import write_synthetic
+from facekp.data.prepare.official import composite, list_masks, load_mask
+from facekp.data.synthetic.write import write_synthetic
 
 
 def test_a_face_is_stored_as_celebamask_hq_is(tmp_path: Path):

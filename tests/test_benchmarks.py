@@ -41,7 +41,7 @@ from facekp.data.dataset import FaceDataset, to_batch
 from facekp.data.layout import read_index
 from facekp.data.transforms import training_transform
 from facekp.errors import ConfigError, DataError
-from facekp.losses import OhemCrossEntropy
+from facekp.losses.ohem import OhemCrossEntropy
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 RATES = Rates(matmul={"float32": 100.0}, convolution={"float32": 50.0}, copy=10.0)

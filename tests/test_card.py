@@ -19,8 +19,7 @@ from benchmarks.card.scores import Parsed, class_scores, count_images, image_sco
 from benchmarks.card.sheets import Shown, claim_folder, draw_sheet
 from benchmarks.card.tables import tables
 from benchmarks.card.worst import find_errors, rank, report_worst
-from facekp.attributes import ATTRIBUTES, PALETTE
-from facekp.checkpoint import KEY, describe
+from facekp.classes import ATTRIBUTES, PALETTE
 from facekp.cli import parse_cli
 from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule
@@ -28,7 +27,8 @@ from facekp.errors import ConfigError
 from facekp.evaluate import evaluate, load_scorer
 from facekp.images import read_image, read_label, write_label
 from facekp.models import build_model
-from facekp.weights import TERMS
+from facekp.weights.checkpoint import KEY, describe
+from facekp.weights.load import TERMS
 
 BACKGROUND, SKIN, NOSE, GLASSES, HAIR, HAT, EARRING = 0, 1, 2, 3, 13, 14, 15
 REPOSITORY = Path(__file__).parents[1]

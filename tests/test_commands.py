@@ -15,20 +15,20 @@ from conftest import REPOSITORY
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from facekp.checkpoint import KEY, describe
 from facekp.data.dataset import FaceDataset, to_batch
 from facekp.data.layout import read_index
-from facekp.data.stream import EvaluationOrder
+from facekp.data.sampler import EvaluationOrder
 from facekp.data.transforms import evaluation_transform, normalise
 from facekp.errors import ConfigError
 from facekp.evaluate import evaluate
 from facekp.evaluate import main as evaluate_main
-from facekp.losses import OhemCrossEntropy
+from facekp.losses.ohem import OhemCrossEntropy
 from facekp.models import build_model, fuse
-from facekp.parser import FaceParser
-from facekp.pipeline import Job
-from facekp.prediction import PredictConfig
-from facekp.sharded import _Share
+from facekp.parsing.parser import FaceParser
+from facekp.predict.multi_device import _Share
+from facekp.predict.pipeline import Job
+from facekp.predict.sources import PredictConfig
+from facekp.weights.checkpoint import KEY, describe
 
 
 @pytest.fixture(scope="session")

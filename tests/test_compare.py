@@ -19,7 +19,7 @@ from hydra.core.utils import JobStatus
 from matplotlib.figure import Figure
 from test_wandb import read_run
 
-from facekp.attributes import ATTRIBUTES
+from facekp.classes import ATTRIBUTES
 from facekp.compare import plots, report
 from facekp.compare.__main__ import main
 from facekp.compare.callback import CompareSweep

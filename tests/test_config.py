@@ -32,7 +32,7 @@ from facekp.config import (
 )
 from facekp.errors import ConfigError, one_line_errors
 from facekp.evaluate import EvaluateConfig
-from facekp.export import ExportConfig
+from facekp.export.onnx import ExportConfig
 from facekp.models import model_names
 
 CONF = REPOSITORY / "conf"

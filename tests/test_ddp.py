@@ -21,13 +21,13 @@ from hydra.core.hydra_config import HydraConfig
 from test_losses import random_case, reference, value_and_gradient
 from torch import Tensor, nn
 
-from facekp.checkpoint import read_checkpoint
 from facekp.config import CallbacksConfig, Config, DataConfig, LossConfig, OptimConfig, TrainerConfig, register_schema
 from facekp.errors import ConfigError
-from facekp.losses import OhemCrossEntropy
+from facekp.losses.ohem import OhemCrossEntropy
 from facekp.models import build_model
-from facekp.runlog import RunLog, read_rows
-from facekp.training import build_data, build_module, build_trainer
+from facekp.training.history import RunLog, read_rows
+from facekp.training.run import build_data, build_module, build_trainer
+from facekp.weights.checkpoint import read_checkpoint
 
 PROCESSES = 2
 STEPS = 20

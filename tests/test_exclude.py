@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from facekp import resume as resume_module
 from facekp.config import Config, DataConfig, as_plain
+from facekp.data.audit.findings import Finding, write_findings
 from facekp.data.datamodule import FaceDataModule
-from facekp.data.findings import Finding, write_findings
+from facekp.data.exclusions import describe_exclusions, read_exclusions
 from facekp.data.layout import read_index
 from facekp.errors import ConfigError, DataError
-from facekp.exclusions import describe_exclusions, read_exclusions
-from facekp.resume import find_resume
-from facekp.summary import finished_score
+from facekp.training import resume as resume_module
+from facekp.training.resume import find_resume
+from facekp.training.summary import finished_score
 
 
 def table(path: Path, text: str) -> Path:

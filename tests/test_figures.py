@@ -12,11 +12,8 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from PIL import Image
 
 from facekp import FaceParser
-from facekp.attributes import PALETTE
-from facekp.backends import ABOUT, describe_export
-from facekp.crops import Crop
+from facekp.classes import PALETTE
 from facekp.errors import CheckpointError, ConfigError, DataError
-from facekp.face import face_from_mask
 from facekp.figures import (
     ClassScores,
     class_scores,
@@ -29,10 +26,13 @@ from facekp.figures import (
 from facekp.figures.__main__ import main, save
 from facekp.figures.framing import frame_face, into_frame
 from facekp.figures.style import BLUE, RED
+from facekp.formats.overlay import OPACITY, draw_overlay
 from facekp.images import resize
-from facekp.keypoints import KeypointConfig
-from facekp.overlay import OPACITY, draw_overlay
-from facekp.views import Scene, View
+from facekp.keypoints.resample import KeypointConfig
+from facekp.parsing.backends import ABOUT, describe_export
+from facekp.parsing.face import face_from_mask
+from facekp.parsing.face_crop import Crop
+from facekp.parsing.scenes import Scene, View
 
 SKIN, NOSE, HAIR, CLOTH = 1, 2, 13, 18
 

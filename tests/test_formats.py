@@ -20,17 +20,17 @@ from pycocotools import mask as coco_mask
 from test_parser import BrightIsNose, picture
 
 from facekp import FaceParser
-from facekp.attributes import ATTRIBUTES, PALETTE
-from facekp.data.synthetic import draw_face
+from facekp.classes import ATTRIBUTES, PALETTE
+from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError, DataError
-from facekp.face import face_from_mask
 from facekp.formats import PHOTO_FORMATS, RUN_FORMATS, Photo
 from facekp.formats.coco import COCO
 from facekp.formats.plain import json_schema
-from facekp.keypoints import KeypointConfig
-from facekp.pipeline import list_jobs, parse_files
-from facekp.prediction import PredictConfig, find_images
-from facekp.results import Results
+from facekp.keypoints.resample import KeypointConfig
+from facekp.parsing.face import face_from_mask
+from facekp.predict.pipeline import list_jobs, parse_files
+from facekp.predict.results import Results
+from facekp.predict.sources import PredictConfig, find_images
 
 NOSE, L_EYE, L_LIP, HAIR = 2, 4, 12, 13
 SVG = "{http://www.w3.org/2000/svg}"

@@ -13,13 +13,13 @@ from PIL import Image, ImageOps
 from test_parser import BrightIsNose
 
 from facekp import FaceParser
-from facekp.data.synthetic import draw_face
+from facekp.data.synthetic.write import draw_face
 from facekp.errors import DataError
 from facekp.images import read_image, read_label, resize
-from facekp.inputs import to_array
-from facekp.pipeline import list_jobs, parse_files
-from facekp.prediction import find_images
-from facekp.results import Results
+from facekp.parsing.inputs import to_array
+from facekp.predict.pipeline import list_jobs, parse_files
+from facekp.predict.results import Results
+from facekp.predict.sources import find_images
 
 FACE = draw_face(0, 96).image
 PICTURE = Image.fromarray(FACE)

@@ -4,10 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from facekp.contours import trace, trace_all
-from facekp.curves import anchored
 from facekp.errors import ConfigError
-from facekp.keypoints import KeypointConfig, resample
+from facekp.keypoints.curves import anchored
+from facekp.keypoints.outlines import trace, trace_all
+from facekp.keypoints.resample import KeypointConfig, resample
 
 
 def ellipse(centre, axes, shape=(160, 180)):

@@ -9,14 +9,14 @@ import pytest
 from benchmarks.calibrate import Gap, fit, held_out
 from benchmarks.detectors import DLIB, Detected, read_detected, true_faces
 from benchmarks.landmarks import CORNERS, GOAL, measure, summarise
-from facekp.attributes import ATTRIBUTES
+from facekp.classes import ATTRIBUTES
 from facekp.data.layout import Sample
 from facekp.errors import DataError
-from facekp.face import Face, face_from_mask
-from facekp.keypoints import KeypointConfig
-from facekp.landmarks import NUMBERS, Calibration, Landmark, find_landmarks
-from facekp.landmarks.calibration import load_calibration, mirrored
-from facekp.landmarks.names import PARTS
+from facekp.keypoints.landmarks import NUMBERS, Calibration, Landmark, find_landmarks
+from facekp.keypoints.landmarks.calibration import load_calibration, mirrored
+from facekp.keypoints.landmarks.names import PARTS
+from facekp.keypoints.resample import KeypointConfig
+from facekp.parsing.face import Face, face_from_mask
 
 PLAIN = Calibration({}, {})
 UNIT = 100.0

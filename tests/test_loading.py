@@ -18,19 +18,18 @@ from PIL import Image
 from torch.utils.data import DataLoader, default_collate
 
 from benchmarks.loader_peers import plain_transform
-from facekp.attributes import mirror_table
+from facekp.classes import mirror_table
 from facekp.config import DataConfig
-from facekp.data import decoded as decoded_module
-from facekp.data.colour import KINDS, jitter
+from facekp.data import cache as decoded_module
+from facekp.data.cache import decode_all, read_sample
+from facekp.data.crop import enlarge, pad, reflect, span
 from facekp.data.dataset import FaceDataset, to_batch
-from facekp.data.decoded import decode_all, read_sample
+from facekp.data.jitter import KINDS, jitter
 from facekp.data.layout import read_index
 from facekp.data.transforms import Pipeline, training_transform
 from facekp.data.view import TrainingView
-from facekp.data.window import enlarge, pad, reflect, span
-from facekp.decode import decode_jpeg, decode_png
 from facekp.errors import ConfigError, DataError
-from facekp.images import PALETTE, palette_image, read_image, read_label
+from facekp.images import PALETTE, decode_jpeg, decode_png, palette_image, read_image, read_label
 
 SCALES = (0.75, 1, 1.25, 1.5, 1.75, 2)
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-import facekp.losses
-from facekp.losses import OhemCrossEntropy
+import facekp.losses.ohem
+from facekp.losses.ohem import OhemCrossEntropy
 
 CUT = -math.log(0.7)
 
@@ -223,7 +223,7 @@ def test_three_heads_add_up() -> None:
 def test_piece_size_does_not_matter(monkeypatch: pytest.MonkeyPatch, elements: int, margin: float) -> None:
     scores, labels = one_class_case(margin)
     want, want_grad = value_and_gradient(reference, scores, labels)
-    monkeypatch.setitem(facekp.losses.PIECE_ELEMENTS, "cpu", elements)
+    monkeypatch.setitem(facekp.losses.ohem.PIECE_ELEMENTS, "cpu", elements)
     loss, grad = value_and_gradient(OhemCrossEntropy(), scores, labels)
     torch.testing.assert_close(loss, want, rtol=1e-12, atol=0)
     torch.testing.assert_close(grad, want_grad, rtol=1e-10, atol=1e-15)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from facekp.machine import reset_peak_memory
+from facekp.hardware import reset_peak_memory
 
 REPOSITORY = Path(__file__).parents[1]
 # 64 MiB: what a batch of images takes, and more than glibc lets M_MMAP_THRESHOLD keep. glibc sets up to seven of them
 # aside before it takes one again: small blocks behind them wait in a cache of seven.
 PROGRAM = """
 import resource, torch
-from facekp.machine import keep_freed_memory
+from facekp.hardware import keep_freed_memory
 keep_freed_memory()
 for _ in range(20):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -33,8 +33,8 @@ def test_a_large_tensor_takes_the_memory_of_the_one_before():
 
 SECOND_RUN = """
 import torch
-from facekp.callbacks import Cost
-from facekp.machine import keep_freed_memory, peak_memory, read_status
+from facekp.training.callbacks import Cost
+from facekp.hardware import keep_freed_memory, peak_memory, read_status
 keep_freed_memory()
 for side in (1 << 14, 1):
     Cost(1).on_train_start(None, None)

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from facekp.attributes import ATTRIBUTES
-from facekp.metrics import ParsingMetrics
+from facekp.classes import ATTRIBUTES
+from facekp.training.metrics import ParsingMetrics
 
 
 def by_loops(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:

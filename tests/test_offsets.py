@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from facekp import release
-from facekp.attributes import ATTRIBUTES
+from facekp.classes import ATTRIBUTES
 from facekp.errors import ConfigError
+from facekp.export import release
+from facekp.export.class_offsets import add_offsets, fit_offsets, sample_scores
 from facekp.models import build_model, fuse
-from facekp.offsets import add_offsets, fit_offsets, sample_scores
-from facekp.weights import load_network
+from facekp.weights.load import load_network
 
 
 def mean_f1(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:

@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from facekp.models import build_model
-from facekp.optim import PolySchedule, build_sgd
+from facekp.training.optim import PolySchedule, build_sgd
 
 # Warm-up from 1e-5 to 1e-2 in 100 steps: 1e-5 * 1000^(i/100). Then 1e-2 * (1 - i/4000)^0.9.
 RATES = {

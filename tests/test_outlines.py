@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from facekp.contours import METHODS, trace, trace_all
-from facekp.face import face_from_mask
 from facekp.formats.plain import json_schema
-from facekp.keypoints import KeypointConfig, resample
-from facekp.upsample import argmax_at, sum_on_grid
+from facekp.keypoints.outlines import METHODS, trace, trace_all
+from facekp.keypoints.resample import KeypointConfig, resample
+from facekp.keypoints.score_grid import argmax_at, sum_on_grid
+from facekp.parsing.face import face_from_mask
 
 HAIR = 13
 SIZE = (150, 160)

@@ -10,18 +10,18 @@ import pytest
 from PIL import Image
 
 from facekp import FaceParser
-from facekp.attributes import ATTRIBUTES, PALETTE
-from facekp.backends import resolve_device
+from facekp.classes import ATTRIBUTES, PALETTE
 from facekp.errors import ConfigError, DataError
-from facekp.face import face_from_mask
-from facekp.folder import make_folder
+from facekp.files import make_folder
+from facekp.formats.overlay import _draw_points
 from facekp.images import read_image
-from facekp.keypoints import KeypointConfig
-from facekp.overlay import _draw_points
-from facekp.parser import _confidence
-from facekp.pipeline import LOOK_AHEAD, list_jobs, parse_files
-from facekp.prediction import find_images, output_names
-from facekp.results import Results
+from facekp.keypoints.resample import KeypointConfig
+from facekp.parsing.backends import resolve_device
+from facekp.parsing.face import face_from_mask
+from facekp.parsing.parser import _confidence
+from facekp.predict.pipeline import LOOK_AHEAD, list_jobs, parse_files
+from facekp.predict.results import Results
+from facekp.predict.sources import find_images, output_names
 
 NOSE, HAIR = 2, 13
 

@@ -18,10 +18,10 @@ from facekp.errors import CheckpointError, ConfigError
 from facekp.models import BiSeNet, Network, build_model
 from facekp.models.__main__ import main, multiply_adds
 from facekp.models.bisenet import AttentionRefinement, FeatureFusion
-from facekp.module import FaceParsing
-from facekp.runlog import RunLog, read_rows
-from facekp.training import build_data, build_module, build_trainer
-from facekp.weights import load_network
+from facekp.training.history import RunLog, read_rows
+from facekp.training.module import FaceParsing
+from facekp.training.run import build_data, build_module, build_trainer
+from facekp.weights.load import load_network
 
 PACKAGE = "segmentation_models_pytorch"
 BISENET = {"name": "bisenet", "pretrained": False}

@@ -11,8 +11,8 @@ from test_losses import reference
 from torch import Tensor
 
 from facekp.config import CallbacksConfig, Config, DataConfig, OptimConfig, TrainerConfig
-from facekp.runlog import RunLog
-from facekp.training import build_data, build_module, build_trainer
+from facekp.training.history import RunLog
+from facekp.training.run import build_data, build_module, build_trainer
 
 STEPS = 20
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from facekp.config import DataConfig
-from facekp.data import conversion
-from facekp.data import prepare as module
 from facekp.data.layout import read_index
-from facekp.data.official import composite, load_image, load_mask, read_mapping, split_of
-from facekp.data.prepare import main, prepare
+from facekp.data.prepare import build as module
+from facekp.data.prepare import convert as conversion
+from facekp.data.prepare.build import main, prepare
+from facekp.data.prepare.official import composite, load_image, load_mask, read_mapping, split_of
 from facekp.data.sources import prepared_root
 from facekp.errors import ConfigError, DataError
 from facekp.images import read_image, read_label, resize, write_label
@@ -399,7 +399,7 @@ def test_synthetic_faces_are_drawn_and_prepared_once(
     assert {split: len(listed) for split, listed in samples.items()} == {"train": 2, "val": 1, "test": 1}
     assert read_label(samples["val"][0].label).shape == (64, 64)
     assert str(root) in capsys.readouterr().out
-    monkeypatch.setattr("facekp.data.synthetic.write_synthetic", lambda *args: pytest.fail("drawn again"))
+    monkeypatch.setattr("facekp.data.synthetic.write.write_synthetic", lambda *args: pytest.fail("drawn again"))
     assert prepared_root(config) == root
     monkeypatch.undo()
     assert prepared_root(DataConfig(source="synthetic", cache=str(tmp_path), synthetic_seed=1, **settings)) != root

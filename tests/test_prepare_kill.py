@@ -13,8 +13,8 @@ import pytest
 from conftest import REPOSITORY
 from test_prepare import IMAGES, MAPPING, MASKS, SIDE, contents, write_official
 
-from facekp.data import pool
-from facekp.data.prepare import prepare
+from facekp.data.prepare import workers as pool
+from facekp.data.prepare.build import prepare
 from facekp.errors import DataError
 
 # Six faces: source.json, an image and a label each, summary.json, index.csv.
@@ -24,8 +24,8 @@ MOMENTS = ("half", "before", "after")
 DRIVER = """
 import os, signal, sys
 from pathlib import Path
-from facekp import folder
-from facekp.data import prepare as module
+from facekp import files as folder
+from facekp.data.prepare import build as module
 
 raw, outs = Path(sys.argv[1]), Path(sys.argv[2])
 assert "torch" not in sys.modules, "preparing data needs no torch"
@@ -186,7 +186,7 @@ def test_processes_give_what_one_process_gives(tmp_path: Path):
 def test_a_script_without_a_guard_runs_once(tmp_path: Path):
     raw, script = write_official(tmp_path / "raw"), tmp_path / "script.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom facekp.data.prepare import prepare\nprint('started', flush=True)\n"
+        "import sys\nfrom pathlib import Path\nfrom facekp.data.prepare.build import prepare\nprint('started', flush=True)\n"
         f"print(prepare(Path({str(raw)!r}), Path({str(tmp_path / 'out')!r}), size=64, workers=2).written)\n"
     )
     run = subprocess.Popen(

@@ -9,8 +9,8 @@ from PIL import Image
 from test_prepare import IMAGES, MAPPING, MASKS, SIDE, contents, expected_label, write_mask, write_official
 
 from facekp.data.layout import read_index
-from facekp.data.prepare import main, prepare
-from facekp.data.problems import CONSEQUENCES, Kind
+from facekp.data.prepare.build import main, prepare
+from facekp.data.prepare.problems import CONSEQUENCES, Kind
 from facekp.errors import DataError
 from facekp.images import read_label
 

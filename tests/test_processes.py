@@ -11,12 +11,12 @@ import pytest
 from conftest import REPOSITORY
 from test_wandb import read_run
 
-from facekp.checkpoint import read_checkpoint
 from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.evaluate import evaluate
-from facekp.runlog import read_rows
-from facekp.weights import load_network
+from facekp.training.history import read_rows
+from facekp.weights.checkpoint import read_checkpoint
+from facekp.weights.load import load_network
 
 SMALL = ["data.size=64", "data.crop=64", "data.batch_size=4", "data.workers=0", "callbacks.progress=false"]
 

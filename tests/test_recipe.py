@@ -13,15 +13,15 @@ from pytorch_lightning.callbacks import Callback
 from runs import PowerCutError, changed, logged, settings
 from test_losses import reference
 
-from facekp import training
-from facekp.checkpoint import describe, read_checkpoint
 from facekp.config import OptimConfig
 from facekp.data.dataset import to_batch
 from facekp.errors import ConfigError
 from facekp.models import build_model, fuse
-from facekp.module import FaceParsing
-from facekp.training import build_data
-from facekp.weights import begin_with, load_network, write_weights
+from facekp.training import run as training
+from facekp.training.module import FaceParsing
+from facekp.training.run import build_data
+from facekp.weights.checkpoint import describe, read_checkpoint
+from facekp.weights.load import begin_with, load_network, write_weights
 
 OPTIM = {key: getattr(OptimConfig(), key) for key in OptimConfig.__dataclass_fields__}
 TRAIN = Callable[..., Path]

@@ -6,8 +6,8 @@ import pytest
 
 from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
 from facekp.data.sources import prepared_root
-from facekp.runlog import RunLog, read_rows
-from facekp.training import build_data, build_module, build_trainer
+from facekp.training.history import RunLog, read_rows
+from facekp.training.run import build_data, build_module, build_trainer
 
 STEPS = 200
 

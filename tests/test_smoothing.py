@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from benchmarks.smoothing import Settings, tremble
-from facekp.attributes import ATTRIBUTES
-from facekp.data.synthetic import draw_face
+from facekp.classes import ATTRIBUTES
+from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError, DataError
-from facekp.face import face_from_mask
-from facekp.keypoints import KeypointConfig
-from facekp.smoothing import FaceTracks, OneEuro, OneEuroConfig
+from facekp.keypoints.resample import KeypointConfig
+from facekp.parsing.face import face_from_mask
+from facekp.predict.tracking import FaceTracks, OneEuro, OneEuroConfig
 
 # A person who walks by: 1.4 m/s is a brisk pace, and a face is about 16 cm wide.
 WALKING = 1.4 / 0.16  # face widths a second

@@ -15,7 +15,7 @@ from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.dataset import FaceDataset, Pixels
 from facekp.data.layout import read_index
-from facekp.data.stream import BLANK, Draw, EvaluationOrder, TrainingStream
+from facekp.data.sampler import BLANK, Draw, EvaluationOrder, TrainingStream
 from facekp.data.transforms import evaluation_transform
 
 SIZE, LENGTH, BATCH = 11, 48, 8

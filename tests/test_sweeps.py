@@ -24,13 +24,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from pytorch_lightning.callbacks import Callback
 
-import facekp.training
+import facekp.training.run
 from facekp.compare.reading import read_runs
 from facekp.config import Config, read_config, register_schema
-from facekp.resume import Resume
-from facekp.runlog import read_rows
-from facekp.search import open_study
-from facekp.training import build_trainer
+from facekp.training.history import read_rows
+from facekp.training.optuna_trial import open_study
+from facekp.training.resume import Resume
+from facekp.training.run import build_trainer
 from hydra_plugins.facekp_optuna import _distribution
 
 SMALL = (
@@ -112,7 +112,7 @@ class TestTable1:
             return trainer
 
         with pytest.MonkeyPatch.context() as patch, redirect_stderr(StringIO()) as said:
-            patch.setattr(facekp.training, "build_trainer", interrupted)
+            patch.setattr(facekp.training.run, "build_trainer", interrupted)
             with pytest.raises(SystemExit) as end:
                 sweep(*cls.ARGUMENTS, cwd=cwd)
         assert end.value.code == 130
@@ -137,7 +137,7 @@ class TestTable1:
             built.append((config.output_dir, resume))
             return build_trainer(config, loggers, resume)
 
-        monkeypatch.setattr(facekp.training, "build_trainer", noted)
+        monkeypatch.setattr(facekp.training.run, "build_trainer", noted)
         sweep(*self.ARGUMENTS, cwd=folder.parent)
         assert [(Path(run).name, resume.step) for run, resume in built] == [(stopped.name, 2)]
         assert written(done) == before
@@ -289,7 +289,7 @@ def test_sigterm_to_every_process_ends_the_sweep(
         trainer.callbacks.append(Preempted())
         return trainer
 
-    monkeypatch.setattr(facekp.training, "build_trainer", preempted)
+    monkeypatch.setattr(facekp.training.run, "build_trainer", preempted)
     with pytest.raises(SystemExit) as end:
         sweep("seed=0,1", "data.workers=1", "hydra.sweep.dir=sweep", cwd=tmp_path)
     assert end.value.code == 130

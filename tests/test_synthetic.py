@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facekp.attributes import ATTRIBUTES
-from facekp.data.drawing.canvas import Canvas
-from facekp.data.drawing.geometry import sample_face
-from facekp.data.synthetic import SyntheticFace, draw_face, write_synthetic
+from facekp.classes import ATTRIBUTES
+from facekp.data.synthetic.canvas import Canvas
+from facekp.data.synthetic.geometry import sample_face
+from facekp.data.synthetic.write import SyntheticFace, draw_face, write_synthetic
 from facekp.errors import DataError
 
 SIZE = 128

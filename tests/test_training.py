@@ -20,21 +20,21 @@ from runs import STEPS, PowerCutError, changed, logged, settings
 from test_losses import reference
 from torch._dynamo.utils import counters
 
-from facekp import runlog
-from facekp.attributes import ATTRIBUTES
-from facekp.callbacks import BestCheckpoint
-from facekp.checkpoint import read_checkpoint
+from facekp.classes import ATTRIBUTES
 from facekp.config import CallbacksConfig, OptimConfig, as_plain
 from facekp.data.dataset import to_batch
 from facekp.errors import CheckpointError, ConfigError, DataError
-from facekp.metrics import ParsingMetrics
 from facekp.models import build_model, fuse
-from facekp.module import FaceParsing
-from facekp.resume import Resume, find_resume, require_same
-from facekp.runlog import RunLog, read_rows
-from facekp.summary import finished_score, score_rows
-from facekp.training import build_data, build_module, build_trainer, resolve_accelerator
-from facekp.weights import load_network
+from facekp.training import history as runlog
+from facekp.training.callbacks import BestCheckpoint
+from facekp.training.history import RunLog, read_rows
+from facekp.training.metrics import ParsingMetrics
+from facekp.training.module import FaceParsing
+from facekp.training.resume import Resume, find_resume, require_same
+from facekp.training.run import build_data, build_module, build_trainer, resolve_accelerator
+from facekp.training.summary import finished_score, score_rows
+from facekp.weights.checkpoint import read_checkpoint
+from facekp.weights.load import load_network
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from facekp.attributes import ATTRIBUTES, MIRROR_PAIRS
+from facekp.classes import ATTRIBUTES, MIRROR_PAIRS
 from facekp.data.defects import defects
 from facekp.data.layout import read_index
 from facekp.data.transforms import (

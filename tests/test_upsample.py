@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
+from facekp.keypoints.score_grid import CHUNK_PIXELS, argmax_at, sum_on_grid
 from facekp.models import fuse
-from facekp.upsample import CHUNK_PIXELS, argmax_at, sum_on_grid
 
 
 def random_maps(h, w, strides=(1, 2, 4), seed=0):

@@ -15,14 +15,14 @@ import predict
 from facekp import FaceParser
 from facekp.errors import ConfigError, DataError
 from facekp.formats.plain import json_schema
-from facekp.keypoints import KeypointConfig
-from facekp.pipeline import LOOK_AHEAD, list_jobs
-from facekp.prediction import find_images, require_pyav
-from facekp.smoothing import OneEuroConfig
+from facekp.keypoints.resample import KeypointConfig
+from facekp.predict.pipeline import LOOK_AHEAD, list_jobs
+from facekp.predict.sources import find_images, require_pyav
+from facekp.predict.tracking import OneEuroConfig
 
 av = pytest.importorskip("av", reason="needs the extra video")
-from facekp.clips import parse_videos  # noqa: E402  # needs PyAV
-from facekp.video import VideoReader, VideoWriter  # noqa: E402
+from facekp.predict.video_io import VideoReader, VideoWriter  # noqa: E402
+from facekp.predict.videos import parse_videos  # noqa: E402  # needs PyAV
 
 SIZE = (160, 256)
 SKIN, NOSE = 1, 2
@@ -418,7 +418,7 @@ def test_predict_takes_photos_and_videos(parser, tmp_path, monkeypatch, capsys):
 
 
 def test_without_pyav_the_remedy_is_named(monkeypatch):
-    monkeypatch.setattr("facekp.prediction.find_spec", lambda name: None)
+    monkeypatch.setattr("facekp.predict.sources.find_spec", lambda name: None)
     require_pyav([Path("a.jpg")])
     with pytest.raises(ConfigError, match=r"video b\.mp4: needs PyAV: pip install -e '\.\[video\]'"):
         require_pyav([Path("a.jpg"), Path("b.mp4")])

@@ -12,11 +12,11 @@ import pytest
 import wandb
 from wandb.proto import wandb_internal_pb2
 
-from facekp.attributes import ATTRIBUTES
+from facekp.classes import ATTRIBUTES
 from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, TrainerConfig
-from facekp.loggers import build_loggers, build_wandb, closing_wandb
-from facekp.resume import Resume
-from facekp.training import build_data, build_module, build_trainer
+from facekp.training.loggers import build_loggers, build_wandb, closing_wandb
+from facekp.training.resume import Resume
+from facekp.training.run import build_data, build_module, build_trainer
 
 HEADER, BLOCK = 7, 32768
 

@@ -10,16 +10,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from facekp import FaceParser, evaluate, export, release
-from facekp.backends import TorchBackend, open_backend
-from facekp.checkpoint import describe, read_checkpoint
+from facekp import FaceParser, evaluate
 from facekp.data.layout import read_index
-from facekp.data.synthetic import draw_face
+from facekp.data.synthetic.write import draw_face
 from facekp.data.transforms import evaluation_transform, normalise
 from facekp.errors import CheckpointError, ConfigError, DataError
+from facekp.export import onnx as export
+from facekp.export import release
 from facekp.images import read_image, read_label
 from facekp.models import build_model, fuse
-from facekp.weights import WEIGHTS, load_network, locate, read_weights, write_weights
+from facekp.parsing.backends import TorchBackend, open_backend
+from facekp.weights.checkpoint import describe, read_checkpoint
+from facekp.weights.load import WEIGHTS, load_network, locate, read_weights, write_weights
 
 # Of the weights that are shipped now.
 SHA256 = "9e2c045732a58a972390ff3b2a4997a9abb6ef10068fec5569bb54817def29e0"
@@ -78,7 +80,7 @@ class TestRefused:
     def test_half_of_a_pair(self, pair: tuple[Path, torch.nn.Module], tmp_path: Path, missing: str) -> None:
         path = self.copy(pair, tmp_path)
         path.with_suffix(missing).unlink()
-        with pytest.raises(CheckpointError, match=rf"net\{missing}': no such file; .*facekp.release"):
+        with pytest.raises(CheckpointError, match=rf"net\{missing}': no such file; .*facekp.export.release"):
             load_network(path)
 
     def test_a_truncated_file(self, pair: tuple[Path, torch.nn.Module], tmp_path: Path) -> None:

@@ -27,16 +27,15 @@ from benchmarks.card.sheets import Shown, claim_folder, write_sheets
 from benchmarks.card.tables import tables
 from benchmarks.card.worst import report_worst
 from benchmarks.results import reserve
-from facekp.checks import expand, require
 from facekp.cli import parse_cli
 from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.layout import SPLITS
-from facekp.errors import one_line_errors
+from facekp.errors import one_line_errors, require
 from facekp.evaluate import load_scorer
-from facekp.folder import replacing
-from facekp.machine import describe_machine, keep_freed_memory, list_versions
-from facekp.weights import CKPT_HELP, SHIPPED, TERMS, locate
+from facekp.files import expand, replacing
+from facekp.hardware import describe_machine, keep_freed_memory, list_versions
+from facekp.weights.load import CKPT_HELP, SHIPPED, TERMS, locate
 
 
 @dataclass

@@ -6,7 +6,7 @@ import numpy as np
 
 from benchmarks.card.groups import Placed
 from benchmarks.card.scores import Counts, Floats, Members, class_scores, mean_score, score
-from facekp.attributes import ATTRIBUTES
+from facekp.classes import ATTRIBUTES
 
 FEWEST = 10
 """Images on either side below which nothing is compared."""

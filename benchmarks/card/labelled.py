@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from benchmarks.card.scores import Floats, Members
-from facekp.attributes import ATTRIBUTES
+from facekp.classes import ATTRIBUTES
 from facekp.images import UInt8Array
 
 INNER = ("l_brow", "r_brow", "l_eye", "r_eye", "nose", "mouth", "u_lip", "l_lip")

@@ -11,10 +11,10 @@ from torch.utils.data import DataLoader
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 from tqdm import tqdm
 
-from facekp.attributes import IGNORE_INDEX, NUM_CLASSES
+from facekp.classes import IGNORE_INDEX, NUM_CLASSES
 from facekp.data.dataset import Pixels, to_batch
-from facekp.metrics import nest_scores, scores_from_confusion
 from facekp.models import fuse
+from facekp.training.metrics import nest_scores, scores_from_confusion
 
 Network = Callable[[Tensor], Sequence[Tensor]]
 Counts = npt.NDArray[np.int64]

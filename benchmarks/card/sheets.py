@@ -10,11 +10,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from facekp.attributes import ATTRIBUTES, PALETTE
-from facekp.checks import require
-from facekp.folder import make_folder, replacing
+from facekp.classes import ATTRIBUTES, PALETTE
+from facekp.errors import require
+from facekp.files import make_folder, replacing
+from facekp.formats.overlay import blend_mask
 from facekp.images import UInt8Array
-from facekp.overlay import blend_mask
 
 HEADING = "photo, ground truth, prediction (faces of CelebAMask-HQ: not to be published, committed or passed on)"
 COLUMNS, ROWS = 2, 5

@@ -6,7 +6,7 @@ from typing import Any
 from tabulate import tabulate
 
 from benchmarks.card.worst import ERRORS
-from facekp.attributes import ATTRIBUTES
+from facekp.classes import ATTRIBUTES
 
 TOTALS = {"mean_f1": "mean F1", "miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks.card.groups import Placed
 from benchmarks.card.scores import Counts, Floats, class_scores, image_scores
-from facekp.attributes import ATTRIBUTES
+from facekp.classes import ATTRIBUTES
 
 MISSED = 0.5
 """F1 below which a class of the ground truth is called missed."""

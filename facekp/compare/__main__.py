@@ -8,10 +8,10 @@ import sys
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from facekp.checks import expand, require
 from facekp.cli import parse_cli
 from facekp.compare.report import compare
-from facekp.errors import ConfigError, one_line_errors
+from facekp.errors import ConfigError, one_line_errors, require
+from facekp.files import expand
 
 
 @dataclass

@@ -10,7 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from facekp.errors import FacekpError, explain
-from facekp.sweep import COMPOSED, ERROR, job_folders
+from facekp.training.sweep import COMPOSED, ERROR, job_folders
 
 
 class CompareSweep(Callback):

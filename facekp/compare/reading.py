@@ -10,12 +10,11 @@ from typing import Any, Literal, cast
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from facekp.checks import fold
-from facekp.config import MONITORS, CallbacksConfig, complete
+from facekp.config import MONITORS, CallbacksConfig, complete, fold
 from facekp.errors import DataError
-from facekp.runlog import FILE, read_rows
-from facekp.summary import SUMMARY, measured_cost, score_rows
-from facekp.sweep import COMPOSED, ERROR, PRUNED, job_folders, job_number, planned_jobs
+from facekp.training.history import FILE, read_rows
+from facekp.training.summary import SUMMARY, measured_cost, score_rows
+from facekp.training.sweep import COMPOSED, ERROR, PRUNED, job_folders, job_number, planned_jobs
 
 Status = Literal["finished", "pruned", "unfinished", "failed", "missing"]
 TOP: dict[str, Callable[[Sequence[float]], float]] = {"train_loss": min, "loss": min, "miou": max, "mean_f1": max}

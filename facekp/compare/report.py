@@ -15,7 +15,7 @@ from facekp.compare.plots import MOST, Plot, draw_plots
 from facekp.compare.reading import read_runs
 from facekp.compare.table import Table, build_tables
 from facekp.compare.verdict import cautions, default_target, judge, shared_time
-from facekp.folder import make_folder, replacing
+from facekp.files import make_folder, replacing
 
 NAME = "comparison"
 TEMPLATE = "report.html.j2"

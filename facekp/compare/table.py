@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tabulate import tabulate
 
-from facekp.attributes import ATTRIBUTES
+from facekp.classes import ATTRIBUTES
 from facekp.compare.grouping import Row, differing, show_value
 
 NONE = "–"  # noqa: RUF001  # a hyphen would pass for a minus

@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from facekp.attributes import NUM_CLASSES
+from facekp.classes import NUM_CLASSES
 from facekp.data.layout import Sample, fingerprint
-from facekp.folder import make_folder, only_one, replacing
+from facekp.files import make_folder, only_one, replacing
 from facekp.images import read_label
 
 POWERS = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}

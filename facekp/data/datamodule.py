@@ -6,17 +6,17 @@ import cv2
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
-from facekp.checks import expand
 from facekp.config import DataConfig
 from facekp.data.balance import find_classes, repeat_factors
+from facekp.data.cache import decode_all
 from facekp.data.dataset import Batch, FaceDataset, Pixels, to_batch
-from facekp.data.decoded import decode_all
+from facekp.data.exclusions import read_exclusions
 from facekp.data.layout import Sample, read_index
+from facekp.data.sampler import EvaluationOrder, TrainingStream
 from facekp.data.sources import check_source, prepared_root
-from facekp.data.stream import EvaluationOrder, TrainingStream
 from facekp.data.transforms import evaluation_transform, training_transform
 from facekp.errors import DataError
-from facekp.exclusions import read_exclusions
+from facekp.files import expand
 
 
 class FaceDataModule(pl.LightningDataModule):

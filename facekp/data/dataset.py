@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from facekp.attributes import IGNORE_INDEX
-from facekp.data.decoded import Decoded, read_sample
+from facekp.classes import IGNORE_INDEX
+from facekp.data.cache import Decoded, read_sample
 from facekp.data.layout import Sample
-from facekp.data.stream import BLANK, Draw
+from facekp.data.sampler import BLANK, Draw
 from facekp.data.transforms import normalise
 
 

@@ -3,7 +3,7 @@
 import albumentations as A
 import cv2
 
-from facekp.attributes import IGNORE_INDEX
+from facekp.classes import IGNORE_INDEX
 
 SMOOTH = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
 

@@ -3,13 +3,12 @@
 import hashlib
 from pathlib import Path
 
-from facekp.checks import expand
 from facekp.config import DataConfig
-from facekp.data.drawing import REVISION
 from facekp.data.layout import HOW_TO_GET, INDEX, SPLITS, recognise
-from facekp.data.prepare import prepare
+from facekp.data.prepare.build import prepare
+from facekp.data.synthetic import REVISION
 from facekp.errors import ConfigError
-from facekp.folder import make_folder, only_one
+from facekp.files import expand, make_folder, only_one
 
 
 def check_source(config: DataConfig) -> None:
@@ -59,7 +58,7 @@ def _synthetic(config: DataConfig, cache: Path) -> Path:
     with only_one(make_folder(folder)):
         # The folder's name says all that the faces depend on, so a finished one is right.
         if not (out / INDEX).is_file():
-            from facekp.data.synthetic import write_synthetic  # only drawing needs it
+            from facekp.data.synthetic.write import write_synthetic  # only drawing needs it
 
             print(f"data.source is 'synthetic': drawing {sum(counts.values())} faces into '{out}', once")
             write_synthetic(raw, counts, config.synthetic_seed, config.size)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from facekp.attributes import mirror_table
+from facekp.classes import mirror_table
 from facekp.data.defects import defects, turn
 from facekp.data.view import TrainingView
 

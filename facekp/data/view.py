@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facekp.attributes import IGNORE_INDEX, mirror_table
-from facekp.data.colour import KINDS, jitter
-from facekp.data.window import enlarge, pad, reflect, span
+from facekp.classes import IGNORE_INDEX, mirror_table
+from facekp.data.crop import enlarge, pad, reflect, span
+from facekp.data.jitter import KINDS, jitter
 
 
 class TrainingView(A.DualTransform):  # type: ignore[misc]  # albumentations has no types

@@ -8,19 +8,18 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from omegaconf import MISSING
 
-from facekp.backends import BACKENDS
-from facekp.checks import expand, require
 from facekp.cli import parse_cli
-from facekp.errors import one_line_errors
+from facekp.errors import one_line_errors, require
 from facekp.figures import class_scores, draw_heads, draw_key_points, draw_surface, read_landmarks
 from facekp.figures.framing import frame_face, into_frame
 from facekp.figures.scores import check_class
 from facekp.figures.style import STYLE
-from facekp.folder import make_folder, replacing
+from facekp.files import expand, make_folder, replacing
 from facekp.images import read_image
-from facekp.keypoints import KeypointConfig
-from facekp.parser import ALIGNS, FaceParser
-from facekp.weights import CKPT_HELP, SHIPPED, TERMS
+from facekp.keypoints.resample import KeypointConfig
+from facekp.parsing.backends import BACKENDS
+from facekp.parsing.parser import ALIGNS, FaceParser
+from facekp.weights.load import CKPT_HELP, SHIPPED, TERMS
 
 FORMATS = ("png", "svg", "pdf")
 # Otherwise a file would say when it was made, and be another each time.

@@ -3,13 +3,13 @@
 import cv2
 import numpy as np
 
-from facekp.contours import Points
-from facekp.crops import Crop, cut
 from facekp.errors import DataError
 from facekp.images import UInt8Array
-from facekp.inputs import MIN_SIDE
-from facekp.parser import FaceParser
-from facekp.views import confirmed
+from facekp.keypoints.outlines import Points
+from facekp.parsing.face_crop import Crop, cut
+from facekp.parsing.inputs import MIN_SIDE
+from facekp.parsing.parser import FaceParser
+from facekp.parsing.scenes import confirmed
 
 
 def frame_face(parser: FaceParser, image: UInt8Array, name: str) -> tuple[UInt8Array, Crop | None]:

@@ -7,12 +7,12 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from facekp.attributes import PALETTE
-from facekp.contours import Points
-from facekp.face import Face
+from facekp.classes import PALETTE
 from facekp.figures.style import BLUE, RED, STYLE, panels, show_photo
+from facekp.formats.overlay import blend_mask
 from facekp.images import UInt8Array
-from facekp.overlay import blend_mask
+from facekp.keypoints.outlines import Points
+from facekp.parsing.face import Face
 
 PATCHES_IN_ROW = 5
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import torch
 
-from facekp.attributes import ATTRIBUTES
+from facekp.classes import ATTRIBUTES
 from facekp.errors import ConfigError
 from facekp.images import UInt8Array
+from facekp.keypoints.score_grid import Scores
 from facekp.models import fuse
-from facekp.parser import FaceParser
-from facekp.upsample import Scores
+from facekp.parsing.parser import FaceParser
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class ClassScores:
     """The scores of one class in a photo.
 
     Attributes:
-        name: the class, one of `facekp.attributes.ATTRIBUTES`.
+        name: the class, one of `facekp.classes.ATTRIBUTES`.
         heads: (h, w) float32 each, the map of every head, finest first.
         total: (H, W) float32, the heads' maps upsampled bilinearly to the network's input and added up.
     """

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from facekp.face import Face
 from facekp.images import UInt8Array
+from facekp.parsing.face import Face
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from facekp.attributes import ATTRIBUTES
-from facekp.face import Attribute, Face, rounded
+from facekp.classes import ATTRIBUTES
 from facekp.formats.base import Photo, RunFormat, as_text
 from facekp.formats.polygons import polygon
+from facekp.parsing.face import Attribute, Face, rounded
 
 VISIBLE: Final = 2
 

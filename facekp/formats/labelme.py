@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import orjson
 
-from facekp.face import Face, rounded
-from facekp.folder import replacing, writing
+from facekp.files import replacing, writing
 from facekp.formats.base import Photo, as_text
 from facekp.formats.polygons import keyholed
+from facekp.parsing.face import Face, rounded
 
 FOLDER: Final = "labelme"
 """A folder of its own: LabelMe looks for NAME.json, which is this project's own JSON."""

@@ -5,11 +5,11 @@ from typing import Final
 
 from PIL import Image
 
-from facekp.face import Face, merge_masks
-from facekp.folder import replacing
+from facekp.files import replacing
 from facekp.formats.base import Photo
+from facekp.formats.overlay import draw_overlay
 from facekp.images import palette_image
-from facekp.overlay import draw_overlay
+from facekp.parsing.face import Face, merge_masks
 
 MASK: Final = ".mask.png"
 OVERLAY: Final = ".overlay.jpg"

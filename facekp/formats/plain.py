@@ -7,9 +7,9 @@ from typing import Any, Final
 
 import orjson
 
-from facekp.face import SCHEMA, Face
-from facekp.folder import replacing
+from facekp.files import replacing
 from facekp.formats.base import Photo, as_text
+from facekp.parsing.face import SCHEMA, Face
 
 JSON: Final = ".json"
 

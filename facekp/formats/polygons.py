@@ -6,8 +6,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from facekp.contours import Contour
-from facekp.curves import Points
+from facekp.keypoints.curves import Points
+from facekp.keypoints.outlines import Contour
 
 TOLERANCE: Final = 0.25
 """How far, in pixels, an outline may lie from the polygon that stands for it."""

@@ -11,12 +11,12 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from PIL import Image
 
-from facekp.attributes import PALETTE
-from facekp.contours import Points
-from facekp.face import DECIMALS, Attribute, Face
-from facekp.folder import replacing
+from facekp.classes import PALETTE
+from facekp.files import replacing
 from facekp.formats.base import Photo, as_text
 from facekp.formats.polygons import CORNER, polygon
+from facekp.keypoints.outlines import Points
+from facekp.parsing.face import DECIMALS, Attribute, Face
 
 SVG: Final = ".svg"
 OPACITY: Final = "0.45"

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
-from facekp.face import Face, rounded
 from facekp.formats.base import Photo, RunFormat, as_text
+from facekp.parsing.face import Face, rounded
 
 COLUMNS: Final = ("file", "face", "attribute", "kind", "index", "x", "y", "confidence")
 

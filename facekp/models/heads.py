@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from facekp.attributes import NUM_CLASSES
+from facekp.classes import NUM_CLASSES
 
 HEAD_CHANNELS = 64
 STRIDE = 32

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from facekp.attributes import NUM_CLASSES
+from facekp.classes import NUM_CLASSES
 
 
 def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:

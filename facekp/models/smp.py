@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from facekp.attributes import NUM_CLASSES
+from facekp.classes import NUM_CLASSES
 from facekp.errors import ConfigError
 from facekp.models.heads import check_input
 from facekp.models.registry import Network, register

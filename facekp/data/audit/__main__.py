@@ -9,14 +9,13 @@ from pathlib import Path
 
 from omegaconf import MISSING
 
-from facekp.checks import expand, require
 from facekp.cli import parse_cli
+from facekp.data.audit.findings import KINDS, Finding, write_findings
 from facekp.data.audit.search import audit
 from facekp.data.audit.sheet import write_sheet
-from facekp.data.findings import KINDS, Finding, write_findings
 from facekp.data.layout import list_entries
-from facekp.errors import one_line_errors
-from facekp.folder import make_folder
+from facekp.errors import one_line_errors, require
+from facekp.files import expand, make_folder
 
 
 @dataclass

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from facekp.attributes import IGNORE_INDEX, NUM_CLASSES
+from facekp.classes import IGNORE_INDEX, NUM_CLASSES
 from facekp.data.audit.duplicates import thumbnail
 from facekp.data.audit.flaw import Flaw
 from facekp.data.audit.geometry import SKIN, find_frame, find_patches

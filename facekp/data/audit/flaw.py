@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class Flaw(NamedTuple):
-    """A flaw of one image: a key of `facekp.data.findings.KINDS`, words, and a score in 0..1."""
+    """A flaw of one image: a key of `facekp.data.audit.findings.KINDS`, words, and a score in 0..1."""
 
     kind: str
     detail: str

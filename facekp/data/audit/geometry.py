@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facekp.attributes import ATTRIBUTES, MIRROR_PAIRS
+from facekp.classes import ATTRIBUTES, MIRROR_PAIRS
 from facekp.images import UInt8Array
 
 EYES, BROWS, EARS = MIRROR_PAIRS

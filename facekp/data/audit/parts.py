@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facekp.attributes import ATTRIBUTES
+from facekp.classes import ATTRIBUTES
 from facekp.data.audit.flaw import Flaw
 from facekp.data.audit.geometry import BROWS, EYES, LIPS, NOSE, SKIN, Frame, Patch, Point
 from facekp.images import UInt8Array

@@ -11,13 +11,12 @@ from typing import Literal
 import cv2
 from tqdm import tqdm
 
-from facekp.checks import require
 from facekp.data.audit.duplicates import find_near_duplicates
 from facekp.data.audit.examine import Examined, examine
+from facekp.data.audit.findings import KINDS, Finding
 from facekp.data.audit.flaw import Flaw
-from facekp.data.findings import KINDS, Finding
 from facekp.data.layout import list_entries, recognise
-from facekp.errors import DataError
+from facekp.errors import DataError, require
 
 
 def audit(root: Path, *, workers: int | None = None) -> list[Finding]:

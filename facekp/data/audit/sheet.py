@@ -13,12 +13,12 @@ import numpy as np
 from jinja2 import Environment
 from PIL import Image
 
-from facekp.attributes import ATTRIBUTES, PALETTE
+from facekp.classes import ATTRIBUTES, PALETTE
+from facekp.data.audit.findings import KINDS, Finding
 from facekp.data.audit.template import PAGE
-from facekp.data.findings import KINDS, Finding
 from facekp.data.layout import IMAGES, LABELS
 from facekp.errors import DataError
-from facekp.folder import replacing
+from facekp.files import replacing
 from facekp.images import UInt8Array, palette_image, read_image, read_label, resize
 
 SIDE = 192  # of a thumbnail, pixels

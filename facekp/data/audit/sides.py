@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from facekp.attributes import ATTRIBUTES, MIRROR_PAIRS
+from facekp.classes import ATTRIBUTES, MIRROR_PAIRS
 from facekp.data.audit.flaw import Flaw
 from facekp.data.audit.geometry import Frame, Patch
 

@@ -1,0 +1,62 @@
+"""Whose a prepared folder is: two sources, or two sizes, never share one."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from facekp.data.layout import IMAGES, INDEX, LABELS, OFFICIAL_MAPPING
+from facekp.errors import DataError
+from facekp.files import ANOTHER, only_one, replacing, writing
+
+SOURCE = "source.json"
+"""Says what a prepared folder was made from."""
+
+
+@contextmanager
+def claimed(out: Path, raw: Path, size: int) -> Iterator[None]:
+    """Make `out` the folder of `raw` at `size` pixels, with one process at a time in it.
+
+    Raises:
+        DataError: it cannot be written, or holds what was made from another source, at another size, or not by this.
+    """
+    source = _identify(raw, size)
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with only_one(out):
+        path = out / SOURCE
+        if (out / INDEX).exists() or find_pairs(out):
+            _require_same(path, source)
+        with replacing(path) as part:
+            part.write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
+        yield
+
+
+def find_pairs(out: Path) -> set[int]:
+    """Return the ids whose image and label are both there."""
+    images, labels = ({path.stem for path in (out / name).glob("[0-9]*")} for name in (IMAGES, LABELS))
+    return {int(stem) for stem in images & labels if stem.isdecimal()}
+
+
+def _identify(raw: Path, size: int) -> dict[str, str | int]:
+    """Tell a source from others by its place and its mapping.
+
+    Not by its images: whoever puts a damaged one right, or leaves it out, may go on with the same folder.
+    """
+    digest = hashlib.sha256((raw / OFFICIAL_MAPPING).read_bytes())
+    return {"raw": str(raw.resolve()), "size": size, "mapping": digest.hexdigest()}
+
+
+def _require_same(path: Path, source: dict[str, str | int]) -> None:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        before = f"'{found['raw']}' at {found['size']} pixels"
+    except FileNotFoundError:
+        raise DataError(f"folder '{path.parent}': holds images that prepare did not write; {ANOTHER}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read; remove folder '{path.parent}', or {ANOTHER}") from error
+    if found != source:
+        now = f"'{source['raw']}' at {source['size']} pixels"
+        how = f"not from {now}" if before != now else "whose mapping has changed since"
+        raise DataError(f"folder '{path.parent}': was prepared from {before}, {how}; remove it, or {ANOTHER}")

@@ -1,0 +1,156 @@
+"""Reading the official CelebAMask-HQ folder: images, one mask file an attribute, and the split its mapping implies."""
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from facekp.classes import ATTRIBUTES
+from facekp.data.layout import OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS
+from facekp.data.prepare.problems import Kind, Problem
+from facekp.errors import DataError
+from facekp.images import UInt8Array, decoding, read_image
+
+LAST_TRAIN, LAST_VAL = 162770, 182637
+"""Last number of a CelebA file (`orig_file`) that belongs to train, and to val; test is what follows."""
+
+MIN_SIDE = 32
+"""Smallest side in pixels of an image that is prepared: below it no network of ours has a pixel left."""
+
+_IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
+_MASK_NAME = re.compile(r"(\d+)_(\w+)\.png", re.IGNORECASE)
+_CLASS_IDS = {name: index for index, name in enumerate(ATTRIBUTES) if index}
+
+
+def split_of(orig_file: str) -> str:
+    """Return the official split of the CelebA file `orig_file`, such as "162771.jpg" (val).
+
+    Raises:
+        ValueError: the name is no number.
+    """
+    number = int(Path(orig_file).stem)
+    return "train" if number <= LAST_TRAIN else "val" if number <= LAST_VAL else "test"
+
+
+def read_mapping(path: Path) -> dict[int, str]:
+    """Return the split of every id in the mapping file, whose rows are `idx orig_idx orig_file`, header or not.
+
+    Raises:
+        DataError: a row that cannot be read, or none.
+    """
+    splits: dict[int, str] = {}
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    for number, line in enumerate(lines, start=1):
+        columns = line.split()
+        if not columns or (number == 1 and not columns[0].isdecimal()):
+            continue
+        try:
+            name, _, orig_file = columns
+            index, split = int(name), split_of(orig_file)
+        except ValueError as error:
+            raise DataError(f"{path}, line {number}: '{line}', need idx orig_idx orig_file; restore it") from error
+        if splits.setdefault(index, split) != split:
+            raise DataError(f"{path}, line {number}: idx {index} is in {splits[index]} by an earlier line; restore it")
+    if not splits:
+        raise DataError(f"{path}: lists no image; restore it from the download")
+    return splits
+
+
+def list_images(raw: Path, splits: dict[int, str]) -> dict[int, Path]:
+    """Return the image file of every id, in the order of ids.
+
+    Args:
+        raw: the official folder.
+        splits: the ids that the mapping knows.
+
+    Raises:
+        DataError: no image, an image that the mapping does not know, or two of one id.
+    """
+    folder = raw / OFFICIAL_IMAGES
+    images: dict[int, Path] = {}
+    unknown: list[Path] = []
+    for name in sorted(os.listdir(folder)):
+        path = folder / name
+        if name.startswith(".") or path.suffix.lower() not in _IMAGE_SUFFIXES:
+            continue
+        if not path.stem.isdecimal() or int(path.stem) not in splits:
+            unknown.append(path)
+        elif (other := images.setdefault(int(path.stem), path)) != path:
+            raise DataError(f"image {path}: has the same id as {other.name}; remove one of them")
+    if unknown:
+        raise DataError(
+            f"image {unknown[0]}: not listed in {OFFICIAL_MAPPING}, nor are {len(unknown) - 1} other images; "
+            "remove them or restore the mapping"
+        )
+    if not images:
+        raise DataError(f"folder {folder}: holds no image such as 0.jpg; unpack CelebAMask-HQ again")
+    return dict(sorted(images.items()))
+
+
+def list_masks(raw: Path) -> tuple[dict[int, dict[int, Path]], list[Problem]]:
+    """Return every id's mask files by class id, and those that are passed over.
+
+    Files with names of another form (`Thumbs.db`, `._00000_hair.png`) are nothing to tell of.
+    """
+    masks: dict[int, dict[int, Path]] = defaultdict(dict)
+    problems: list[Problem] = []
+    # 330,000 files: one walk, and no look-up a file. In order, so that it is the same everywhere.
+    for folder, subfolders, names in os.walk(raw / OFFICIAL_MASKS):
+        subfolders.sort()
+        for name in sorted(names):
+            match = _MASK_NAME.fullmatch(name)
+            if not match:
+                continue
+            path, class_id = Path(folder, name), _CLASS_IDS.get(match[2].lower())
+            if class_id is None:
+                problems.append(Problem(Kind.UNKNOWN, path.relative_to(raw).as_posix(), match[2]))
+            elif (first := masks[int(match[1])].setdefault(class_id, path)) is not path:
+                kept = first.relative_to(raw).as_posix()
+                problems.append(Problem(Kind.SECOND, path.relative_to(raw).as_posix(), f"beside {kept}"))
+    return dict(masks), problems
+
+
+def load_image(path: Path) -> UInt8Array:
+    """Read an image: (H, W, 3) uint8, RGB.
+
+    Raises:
+        DataError: a file that cannot be read, or a side below 32 pixels.
+    """
+    image = read_image(path)
+    height, width = image.shape[:2]
+    if min(height, width) < MIN_SIDE:
+        raise DataError(f"image {path}: {width} x {height} pixels, need at least {MIN_SIDE} x {MIN_SIDE}; replace it")
+    return image
+
+
+def load_mask(path: Path) -> UInt8Array:
+    """Read a mask of any mode, one channel or more: (H, W) uint8, above 0 where the attribute is.
+
+    Raises:
+        DataError: a file that cannot be read.
+    """
+    with decoding(f"mask {path}", "unpack it again"), Image.open(path) as picture:
+        return np.array(picture.convert("L"))
+
+
+def composite(masks: Mapping[int, UInt8Array], size: int) -> UInt8Array:
+    """Lay an image's masks over one another: ids 1..18 in order, later over earlier, wherever a mask is above 0.
+
+    Args:
+        masks: (H, W) uint8 by class id, of any sizes.
+        size: pixels; side of the label.
+
+    Returns:
+        (size, size) uint8, class ids; 0 where no mask is set.
+    """
+    label = np.zeros((size, size), dtype=np.uint8)
+    for class_id, mask in sorted(masks.items()):
+        if mask.shape != label.shape:
+            mask = np.asarray(cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST_EXACT), dtype=np.uint8)
+        label[mask > 0] = class_id
+    return label

@@ -1,0 +1,193 @@
+"""Online hard example mining cross entropy, at full resolution, without a full-resolution graph."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from facekp.classes import IGNORE_INDEX
+from facekp.losses.distributed import add_up, add_up_largest, count_processes
+
+# Upsampled scores are held a piece at a time: 4 MB on a CPU, so that it stays in cache between the passes over it;
+# more on a GPU, where a larger piece means fewer kernel launches.
+PIECE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 25}
+
+
+class OhemCrossEntropy(nn.Module):
+    """Cross entropy averaged over the hard pixels of a batch.
+
+    With `t = -ln(threshold)` and `n_min = max(1, floor(min_kept * valid pixels))`: if at least `n_min` pixels lose more
+    than `t`, the mean of all those; otherwise the mean of the `n_min` largest.
+
+    The scores are upsampled bilinearly (`align_corners=False`) to the labels. Value and gradient come from one pass
+    that holds a few rows of one image at a time, so neither memory nor time pays for a full-resolution graph.
+
+    Where several processes train together (`torch.distributed`), a batch is what all of them hold: in training mode the
+    value is that of the whole batch, on each process, and the gradients' mean over the processes, which
+    DistributedDataParallel takes, is the whole batch's gradient. All must call it then, with labels of one shape. In
+    evaluation mode each process scores its own images.
+
+    Shape:
+        scores: (N, C, h, w) float, any resolution; half precision is computed in float32.
+        labels: (N, H, W) int64, ids in 0..C-1 or `ignore_index`.
+        Returns: scalar, float32 (float64 for float64 scores); 0 where no pixel is valid.
+
+    Args:
+        threshold: probability of the true class below which a pixel is hard, in (0, 1).
+        min_kept: least share of the valid pixels that are averaged, in (0, 1].
+        ignore_index: label of pixels that are left out.
+
+    Raises:
+        ValueError: an argument out of its range, or shapes that do not fit.
+
+    Reference: Shrivastava et al. 2016, arXiv:1604.03540, section 4; the pixel-wise form is that of BiSeNet,
+        arXiv:1808.00897, section 4.1.
+
+    Example:
+        >>> scores = torch.zeros(1, 2, 1, 1)  # both classes are equally likely everywhere
+        >>> round(OhemCrossEntropy()(scores, torch.ones(1, 4, 4, dtype=torch.long)).item(), 4)
+        0.6931
+    """
+
+    def __init__(self, threshold: float = 0.7, min_kept: float = 1 / 16, ignore_index: int = IGNORE_INDEX) -> None:
+        super().__init__()
+        if not 0 < threshold < 1:
+            raise ValueError(f"loss.threshold is {threshold}: give a probability between 0 and 1, such as 0.7")
+        if not 0 < min_kept <= 1:
+            raise ValueError(f"loss.min_kept is {min_kept}: give a share of the pixels in (0, 1], such as 0.0625")
+        self.threshold = threshold
+        self.min_kept = min_kept
+        self.ignore_index = ignore_index
+
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of `scores` against `labels`; see the class for shapes."""
+        if scores.ndim != 4 or labels.ndim != 3 or scores.shape[0] != labels.shape[0]:
+            raise ValueError(
+                f"scores {tuple(scores.shape)} and labels {tuple(labels.shape)}: need (N, C, h, w) and (N, H, W)"
+            )
+        loss: Tensor = _OhemFunction.apply(scores, labels, self)
+        return loss
+
+    def extra_repr(self) -> str:
+        """Return the settings that `print` shows."""
+        return f"threshold={self.threshold}, min_kept={self.min_kept}, ignore_index={self.ignore_index}"
+
+
+class _OhemFunction(torch.autograd.Function):
+    """The gradient of every hard pixel is known up to the factor 1/kept, so it is gathered during the forward pass."""
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, labels: Tensor, rule: OhemCrossEntropy) -> Tensor:
+        want_grad = ctx.needs_input_grad[0]
+        with torch.autocast(scores.device.type, enabled=False):
+            loss, grad = _ohem(scores.detach(), labels, rule, want_grad)
+        if want_grad:
+            ctx.save_for_backward(grad)
+            ctx.dtype = scores.dtype
+        return loss
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (grad,) = ctx.saved_tensors
+        return (grad * grad_outputs[0]).to(ctx.dtype), None, None
+
+
+def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: bool) -> tuple[Tensor, Tensor | None]:
+    """Return the loss and, if wanted, its gradient with respect to `scores`."""
+    work = scores.to(torch.float64 if scores.dtype == torch.float64 else torch.float32)
+    valid = labels != rule.ignore_index
+    # An ignored pixel needs some class to look up; its loss is then set below every other.
+    targets = torch.where(valid, labels, 0)
+    cut = -math.log(rule.threshold)
+    losses, total, hard, grad = _sweep(work, targets, valid, cut, want_grad)
+    counts = torch.stack([total, hard, valid.sum().to(total)])
+    processes = count_processes() if rule.training else 1
+    total, *numbers = (add_up(counts) if processes > 1 else counts).unbind()
+    n_hard, n_valid = (int(number) for number in numbers)
+    if n_valid == 0:
+        return losses.new_zeros(()), grad
+    kept = max(1, int(n_valid * rule.min_kept))
+    if n_hard >= kept:
+        kept = n_hard
+    else:
+        largest = losses.flatten().topk(min(kept, losses.numel()))
+        total, share = largest.values.sum(), kept
+        if processes > 1:
+            total, share = add_up_largest(largest.values, kept)
+        if want_grad:
+            chosen = torch.zeros_like(valid).flatten().index_fill_(0, largest.indices[:share], True).view_as(valid)
+            grad = _sweep(work, targets, chosen, -math.inf, want_grad)[3]
+    return (total / kept).to(work.dtype), None if grad is None else grad * (processes / kept)
+
+
+def _sweep(
+    scores: Tensor, targets: Tensor, counted: Tensor, cut: float, want_grad: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Go once over all upsampled scores, a few rows of one image at a time.
+
+    Args:
+        scores: (N, C, h, w) float.
+        targets: (N, H, W) int64, ids in 0..C-1.
+        counted: (N, H, W) bool, pixels that take part.
+        cut: pixels that take part and lose more than this are chosen.
+        want_grad: whether the gradient is wanted.
+
+    Returns:
+        losses: (N, H, W), -1 where a pixel is not counted.
+        total: scalar float64, the sum of the chosen losses.
+        chosen: scalar float64, how many those are.
+        grad: (N, C, h, w), the gradient of `total`, or None.
+    """
+    n, classes, h, w = scores.shape
+    height, width = targets.shape[1:]
+    to_columns = _bilinear_matrix(w, width, scores)  # (W, w)
+    pieces = list(_pieces(_bilinear_matrix(h, height, scores), classes * width))
+    losses = scores.new_empty(targets.shape)
+    grad = torch.zeros_like(scores, memory_format=torch.contiguous_format) if want_grad else None
+    sums = [torch.zeros(2, dtype=torch.float64, device=scores.device)]
+    for i in range(n):
+        wide = scores[i] @ to_columns.T  # (C, h, W)
+        wide_grad = torch.zeros_like(wide)
+        for rows, sources, to_rows in pieces:
+            weights = to_rows.expand(classes, -1, -1)  # `@` would leave the product in an order slow to go over
+            up = torch.bmm(weights, wide[:, sources])  # (C, rows, W)
+            target = targets[i, rows][None]
+            up -= up.amax(0)
+            true_score = up.gather(0, target)[0]
+            total = up.exp_().sum(0)
+            loss = (total.log() - true_score).where(counted[i, rows], -1.0)
+            losses[i, rows] = loss
+            chosen = (loss > cut) & counted[i, rows]
+            sums.append(torch.stack([(loss * chosen).sum(dtype=torch.float64), chosen.sum()]))
+            if grad is None:
+                continue
+            up *= chosen / total  # softmax where chosen, else 0
+            up.scatter_add_(0, target, -chosen[None].to(up.dtype))
+            wide_grad[:, sources] += torch.bmm(weights.mT, up)
+        if grad is not None:
+            grad[i] = wide_grad @ to_columns
+    total_loss, n_chosen = torch.stack(sums).sum(0)
+    return losses, total_loss, n_chosen, grad
+
+
+def _bilinear_matrix(size_in: int, size_out: int, like: Tensor) -> Tensor:
+    """Return the (size_out, size_in) matrix of 1-D linear interpolation, taken from torch's own kernel."""
+    eye = torch.eye(size_in, device=like.device, dtype=like.dtype)
+    return F.interpolate(eye[None], size=size_out, mode="linear", align_corners=False)[0].T.contiguous()
+
+
+def _pieces(to_rows: Tensor, row_elements: int) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Cut the (H, h) matrix into pieces: rows of the labels, the rows of scores that they lie between, the weights."""
+    height = to_rows.shape[0]
+    rows = max(1, PIECE_ELEMENTS.get(to_rows.device.type, PIECE_ELEMENTS["cuda"]) // row_elements)
+    sources = to_rows.cpu().ne(0)
+    for start in range(0, height, rows):
+        piece = slice(start, min(start + rows, height))
+        used = sources[piece].any(0).nonzero()
+        near = slice(int(used[0]), int(used[-1]) + 1)
+        yield piece, near, to_rows[piece, near].contiguous()

@@ -1,0 +1,177 @@
+"""What watches a training run: checkpoints, speed, progress."""
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.trainer.states import TrainerFn
+
+from facekp.config import Config, as_plain
+from facekp.data.dataset import Batch
+from facekp.hardware import peak_memory, reset_peak_memory, return_freed_memory
+from facekp.training.loggers import MaskPictures
+from facekp.training.optuna_trial import trial_reports
+from facekp.training.resume import SETTINGS, Resume
+from facekp.weights.checkpoint import BEST, CHECKPOINTS, LAST
+
+
+def best_checkpoint(config: Config) -> Path:
+    """Return where a run keeps its best checkpoint."""
+    return Path(config.output_dir) / CHECKPOINTS / f"{BEST}.ckpt"
+
+
+def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
+    """Return the callbacks that `config.callbacks` asks for.
+
+    Args:
+        config: the run's settings.
+        resume: where it continues, or None.
+    """
+    folder = Path(config.output_dir) / CHECKPOINTS
+    c = config.callbacks
+    callbacks: list[Callback] = [
+        Cost(config.data.batch_size),
+        LastValidation(),
+        SettingsRecord(config),
+        # Two, because Lightning's `save_last` only follows when a new best is saved.
+        BestCheckpoint(folder, c.monitor, c.mode, resume),
+        ModelCheckpoint(folder, LAST, save_on_train_epoch_end=False, enable_version_counter=False),
+    ]
+    if config.logger.name == "wandb" and config.logger.images:
+        callbacks.append(MaskPictures(config.logger.images))
+    callbacks += trial_reports(c.monitor)
+    if config.optim.ema is not None:
+        callbacks.append(AverageWeights(decay=config.optim.ema))
+    if c.patience is not None:
+        callbacks.append(EarlyStopping(c.monitor, mode=c.mode, patience=c.patience))
+    if c.progress:
+        callbacks.append(TQDMProgressBar(refresh_rate=config.trainer.log_every))
+    return callbacks
+
+
+class AverageWeights(EMAWeightAveraging):
+    """Keep a moving average of the weights, batch-norm's statistics too: it is validated, kept in checkpoints, tested.
+
+    Lightning's own would test the newest weights of a checkpoint in place of the average, and keep it on the CPU, where
+    the module still is when the average is made.
+    """
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Bring the average to the module's device."""
+        if self._average_model is not None:
+            self._average_model.to(pl_module.device)
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take up both where a run goes on."""
+        if trainer.state.fn == TrainerFn.FITTING:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class LastValidation(Callback):
+    """Validate, and so save, after the last step too where `val_every` does not divide the number of steps."""
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Put the next validation behind the last step."""
+        if trainer.global_step == trainer.max_steps - 1:
+            trainer.val_check_batch = trainer.max_steps
+
+
+class SettingsRecord(Callback):
+    """Keep the settings of the run in its checkpoints, so that it is only continued with the same.
+
+    Args:
+        config: the run's settings.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.settings = as_plain(config)
+        del self.settings["output_dir"]  # a checkpoint may be moved
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Add them, as plain data."""
+        checkpoint[SETTINGS] = self.settings
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keep the best checkpoint of the whole run, also when it is resumed in another folder or was moved.
+
+    Lightning forgets the best score there, so that the first validation after a resume would count as the best.
+
+    Args:
+        folder: where the checkpoint is kept, as `best.ckpt`.
+        monitor: the logged score that decides.
+        mode: "min" or "max".
+        resume: where the run continues, or None.
+    """
+
+    def __init__(self, folder: Path, monitor: str, mode: str, resume: Resume | None = None) -> None:
+        super().__init__(folder, BEST, monitor=monitor, mode=mode, enable_version_counter=False)
+        self._resume = resume
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the best checkpoint so far along into this run's folder."""
+        # Once: Lightning restores the callbacks where the best checkpoint is tested, too.
+        resume, self._resume = self._resume, None
+        old = None if resume is None else resume.checkpoint.with_name(f"{BEST}.ckpt")
+        if old is not None and old.is_file() and self.dirpath is not None:
+            new = Path(self.dirpath) / old.name
+            rank_zero_only(_copy)(old, new)
+            moved = {"dirpath": self.dirpath, "best_model_path": str(new), "kth_best_model_path": str(new)}
+            state_dict = {**state_dict, **moved, "best_k_models": {str(new): state_dict["best_model_score"]}}
+        super().load_state_dict(state_dict)
+
+
+def _copy(old: Path, new: Path) -> None:
+    new.parent.mkdir(parents=True, exist_ok=True)
+    if not new.exists() or not new.samefile(old):
+        shutil.copyfile(old, new)
+
+
+class Cost(Callback):
+    """Log `train/images_per_second`, over all processes, validation left out, and `train/peak_memory`, of one process.
+
+    Memory is in MiB: on a CPU the process's, without the loader's workers; on a GPU what torch allocated there.
+
+    Args:
+        batch_size: images a step, over all processes.
+    """
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self._restart()
+
+    def _restart(self) -> None:
+        self._steps, self._since = 0, time.perf_counter()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock, and forget what an earlier run of this process held."""
+        return_freed_memory()
+        reset_peak_memory()
+        self._restart()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock anew."""
+        self._restart()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
+    ) -> None:
+        """Log the rate since the last logged step, and the memory."""
+        self._steps += 1
+        # Lightning logs the steps whose 1-based number is a multiple of log_every_n_steps.
+        if (batch_idx + 1) % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]  # set by its connector
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            seconds = time.perf_counter() - self._since
+            pl_module.log("train/images_per_second", self._steps * self.batch_size / seconds)
+            pl_module.log("train/peak_memory", peak_memory(pl_module.device))
+            self._restart()

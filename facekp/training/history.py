@@ -1,0 +1,111 @@
+"""`metrics.csv` of a run folder: one row a logged step, kept through a resume."""
+
+import csv
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+from lightning_utilities.core.rank_zero import rank_zero_only
+from pytorch_lightning.loggers.logger import Logger
+
+from facekp.files import replacing
+from facekp.training.resume import Resume
+
+FILE = "metrics.csv"
+Row = dict[str, float]
+"""What was logged at a step: `step`, `seconds` since the run began if that is known, and scores such as `val/miou`."""
+SAVE_EVERY = 5.0
+"""Seconds between two writings of the file; what a validation logs is written at once."""
+
+
+def read_rows(path: Path) -> list[Row]:
+    """Return the rows of a `metrics.csv`; empty cells are left out. No file gives no rows."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+
+
+class RunLog(Logger):
+    """Write every logged value to `folder/metrics.csv`, with its step and the seconds since the run began.
+
+    The test split is scored when all steps are done, which is no time of the run's.
+
+    Lightning's CSVLogger removes the file when a run is resumed; this one keeps the rows up to the resumed step. Every
+    process keeps the rows, and the first one writes them.
+
+    Args:
+        folder: the run folder.
+        resume: where it continues another run, whose rows up to then are taken over; None for a new run.
+        keep_file: whether the file is written; without it the rows are in memory only.
+    """
+
+    def __init__(self, folder: Path, resume: Resume | None = None, *, keep_file: bool = True) -> None:
+        super().__init__()
+        self.path = folder / FILE
+        self.keep_file = keep_file
+        self.rows: dict[int, Row] = {}
+        if resume is not None:
+            past = read_rows(resume.folder / FILE)
+            self.rows = {int(row["step"]): row for row in past if row["step"] <= resume.step}
+            if not self.rows:
+                said = f"'{resume.folder}' kept no {FILE}: scores begin at step {resume.step}, times are not known"
+                rank_zero_only(print)(said)
+        self._steps_done: Callable[[], int] = lambda: 0
+        spent = [row["seconds"] for row in self.rows.values() if "seconds" in row] if resume is not None else [0.0]
+        self._began = time.monotonic() - max(spent) if spent else None
+        self._write_after = 0.0
+
+    def follow(self, trainer: pl.Trainer) -> None:
+        """Take the number of steps done from `trainer`, which is made after its loggers."""
+        self._steps_done = lambda: int(trainer.global_step)
+
+    @property
+    def name(self) -> str:
+        """Return the logger's name."""
+        return "runlog"
+
+    @property
+    def version(self) -> str:
+        """Return an empty version: the run folder is the version."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: the run folder holds the composed configuration already."""
+
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add `metrics` to the row of the step that the trainer has done."""
+        # Lightning's `step` is one less in training than in a validation after it.
+        done = self._steps_done()
+        row = self.rows.setdefault(done, {"step": done})
+        if self._began is not None and "test/loss" not in metrics:
+            row["seconds"] = round(time.monotonic() - self._began, 2)
+        row |= {name: value for name, value in metrics.items() if name != "epoch"}
+        if "val/loss" in metrics:
+            self._write_after = 0.0
+
+    def save(self) -> None:
+        """Write the file unless it was written just now; Lightning calls this after every row."""
+        if time.monotonic() >= self._write_after:
+            self._write()
+
+    def finalize(self, status: str) -> None:
+        """Write what is left."""
+        if self.rows:
+            self._write()
+
+    @rank_zero_only
+    def _write(self) -> None:
+        """Write the file, whole, and put it in place at once."""
+        self._write_after = time.monotonic() + SAVE_EVERY
+        if not self.keep_file:
+            return
+        names = list(dict.fromkeys(name for row in self.rows.values() for name in row))
+        with replacing(self.path) as part, part.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, names)
+            writer.writeheader()
+            writer.writerows(self.rows[step] for step in sorted(self.rows))

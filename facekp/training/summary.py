@@ -1,0 +1,140 @@
+"""`metrics.json` of a run folder: what a finished run reached, on what settings, and what it cost."""
+
+import json
+import math
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_utilities.core.rank_zero import rank_zero_only
+
+from facekp.config import CallbacksConfig, Config, as_plain
+from facekp.errors import ConfigError
+from facekp.files import replacing
+from facekp.hardware import describe_machine, list_versions
+from facekp.models import build_without_weights
+from facekp.models.cost import count_parameters, multiply_adds
+from facekp.training.history import Row, RunLog
+from facekp.training.metrics import finite, nest_scores
+from facekp.training.resume import require_same
+from facekp.training.run import resolve_precision
+
+SUMMARY = "metrics.json"
+CURVE = ("loss", "miou", "mean_f1", "pixel_accuracy")
+TRAIN_LOSS_STEPS = 100
+"""A training loss is the mean of what was logged in this many steps."""
+
+
+def finished_score(config: Config) -> float | None:
+    """Return the best score of the run that the run folder holds, or None where none has finished there.
+
+    Raises:
+        ConfigError: it was trained with other settings, or its `metrics.json` is not a run's.
+    """
+    path = Path(config.output_dir) / SUMMARY
+    if not path.is_file():
+        return None
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        settings, best = summary["settings"], summary["val"]["best"]
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"'{path}' is no summary of a run: remove it, or give another hydra.run.dir") from None
+    require_same(config, settings, path)
+    return score_of(config, best)
+
+
+def score_of(config: Config, scores: dict[str, Any]) -> float:
+    """Return the score that `callbacks.monitor` names out of a summary's scores; nan where the run has diverged."""
+    score = scores[config.callbacks.monitor.removeprefix("val/")]
+    return math.nan if score is None else float(score)
+
+
+def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
+    """Write the run's final scores to `metrics.json`, on one process, and return them.
+
+    Raises:
+        ConfigError: the run has no validation, so that nothing is left to do.
+    """
+    rows = [log.rows[step] for step in sorted(log.rows)]
+    scores = score_rows(rows, config.callbacks)
+    if not scores["val"]:
+        raise ConfigError(
+            f"'{config.resume or config.output_dir}' is a finished run that kept no metrics.csv: nothing is left to do"
+        )
+    summary: dict[str, Any] = {"model": config.model, "seed": config.seed, **scores}
+    tested = [row for row in rows if "test/miou" in row]
+    if tested:
+        # It was the best checkpoint that was tested.
+        summary["test"] = nest_scores({**tested[-1], "step": scores["val"]["best"]["step"]}, "test")
+    settings = as_plain(config)
+    del settings["output_dir"]  # the folder that holds this file
+    summary |= {
+        "cost": _cost(config, rows),
+        "settings": settings,
+        "machine": describe_machine(),
+        "precision": resolve_precision(config.trainer.precision, config.trainer.accelerator),
+        "versions": list_versions(),
+    }
+    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
+    rank_zero_only(_write)(Path(config.output_dir) / SUMMARY, text)
+    return summary
+
+
+def _write(path: Path, text: str) -> None:
+    with replacing(path) as part:  # its being there says that the run has finished
+        part.write_text(text, encoding="utf-8")
+
+
+def mean_loss(rows: list[Row], step: int) -> float | None:
+    """Return the mean training loss of the `TRAIN_LOSS_STEPS` steps up to `step`; None where none or nan was logged."""
+    losses = [r["train/loss"] for r in rows if "train/loss" in r and step - TRAIN_LOSS_STEPS < r["step"] <= step]
+    return finite(statistics.fmean(losses)) if losses else None
+
+
+def score_rows(rows: list[Row], callbacks: CallbacksConfig) -> dict[str, Any]:
+    """Return a summary's `steps`, `seconds`, `train` and `val` from what a run has logged up to now.
+
+    `val` is empty before the first validation.
+    """
+    validated = [row for row in rows if callbacks.monitor in row]
+    steps = int(rows[-1]["step"]) if rows else 0
+    scores: dict[str, Any] = {
+        "steps": steps,
+        "seconds": rows[-1].get("seconds") if rows else None,
+        "train": {"loss": mean_loss(rows, steps)},
+        "val": {},
+    }
+    if validated:
+        best = (max if callbacks.mode == "max" else min)(validated, key=lambda row: row[callbacks.monitor])
+        scores["val"] = {
+            "best": nest_scores(best, "val"),
+            "last": nest_scores(validated[-1], "val"),
+            "curve": [_point(rows, row) for row in validated],
+        }
+    return scores
+
+
+def _point(rows: list[Row], row: Row) -> dict[str, float | None]:
+    """Return one validation of the curve."""
+    step = int(row["step"])
+    scores = {name: finite(row[f"val/{name}"]) for name in CURVE}
+    return {"step": step, "seconds": row.get("seconds"), "train_loss": mean_loss(rows, step), **scores}
+
+
+def measured_cost(rows: list[Row]) -> dict[str, float | None]:
+    """Return a run's median speed and its peak memory, MiB; None where they were not logged."""
+    speed = [row["train/images_per_second"] for row in rows if "train/images_per_second" in row]
+    memory = [row["train/peak_memory"] for row in rows if "train/peak_memory" in row]
+    return {
+        "images_per_second": round(statistics.median(speed), 2) if speed else None,
+        "peak_memory": round(max(memory), 1) if memory else None,
+    }
+
+
+def _cost(config: Config, rows: list[Row]) -> dict[str, float | None]:
+    """Return the network's size, its multiply-adds for one training crop, and the run's speed and memory."""
+    with torch.device("meta"):
+        net = build_without_weights(**config.model)
+    size = {"parameters": count_parameters(net), "multiply_adds": multiply_adds(net, config.data.crop)}
+    return {**size, **measured_cost(rows)}
