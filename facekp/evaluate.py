@@ -24,8 +24,7 @@ from facekp.files import expand, make_folder, replacing
 from facekp.hardware import keep_freed_memory
 from facekp.losses.ohem import OhemCrossEntropy
 from facekp.parsing.backends import is_onnx, open_backend, resolve_device
-from facekp.training.metrics import Evaluation
-from facekp.training.metrics import nest_scores
+from facekp.training.metrics import Evaluation, nest_scores
 from facekp.weights.checkpoint import CHECKPOINTS
 from facekp.weights.load import CKPT_HELP, SHIPPED, TERMS, load_network
 

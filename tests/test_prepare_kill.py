@@ -186,7 +186,8 @@ def test_processes_give_what_one_process_gives(tmp_path: Path):
 def test_a_script_without_a_guard_runs_once(tmp_path: Path):
     raw, script = write_official(tmp_path / "raw"), tmp_path / "script.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom facekp.data.prepare.build import prepare\nprint('started', flush=True)\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from facekp.data.prepare.build import prepare\nprint('started', flush=True)\n"
         f"print(prepare(Path({str(raw)!r}), Path({str(tmp_path / 'out')!r}), size=64, workers=2).written)\n"
     )
     run = subprocess.Popen(

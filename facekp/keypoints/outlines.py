@@ -25,7 +25,7 @@ class Contour:
 
     Attributes:
         points: (m, 2) float32 pixels, in order; the last is followed by the first. Clockwise as seen in the image,
-            counter-clockwise for a hole. It starts at the anchor, see `facekp.keypoints.curves.anchored`; where that lies on the
+            counter-clockwise for a hole. It starts at the anchor, see `curves.anchored`; where that lies on the
             image's border, at the next point clockwise that does not.
         area: pixels enclosed.
         hole: whether it bounds a hole.
@@ -82,7 +82,7 @@ def trace_all(
         min_area: parts (without their holes) and holes with fewer pixels than this are dropped.
         method: "canny", the paper's: the edges of the mask. "contour": the lines where the class's score overtakes all
             others; of a mask without scores, the lines between its pixels and others.
-        grid: (2h + 1, 2w + 1, 19) float32, the scores whose argmax the mask is (`facekp.keypoints.score_grid.sum_on_grid`); it
+        grid: (2h + 1, 2w + 1, 19) float32, the scores whose argmax the mask is (`score_grid.sum_on_grid`); it
             covers the image from border to border. Canny does not look at it.
 
     Raises:

@@ -96,7 +96,7 @@ class FaceParser:
 
         Args:
             image: a path, a PIL image, an array (H, W, 3), a tensor (3, H, W), or with align="none" several: a list of
-                them, an array (N, H, W, 3) or a tensor (N, 3, H, W). `facekp.parsing.inputs.to_array` says what else, and which
+                them, an array (N, H, W, 3) or a tensor (N, 3, H, W). `inputs.to_array` says what else, and which
                 numbers.
             align: "none": the whole image is taken as one face, framed as in CelebA-HQ. "auto": faces are looked for,
                 anywhere, of any size, and turned by up to about 45 degrees; each is framed so, and put back.

@@ -26,7 +26,7 @@ def give_way(grid: Scores, crop: Crop, others: Sequence[Crop]) -> Scores:
     units of their sides: so a large face gives way to a small one beside it only around that one.
 
     Args:
-        grid: (n, n, 19) float32, from corner to corner of the crop, as `facekp.keypoints.score_grid.sum_on_grid` gives it.
+        grid: (n, n, 19) float32, from corner to corner of the crop, as `score_grid.sum_on_grid` gives it.
         crop: what it covers.
         others: the crops of the other faces.
     """

@@ -116,7 +116,7 @@ class FaceTracks:
     """Follow the faces of a video and smooth the key points and landmarks of each.
 
     A face is the one whose centre was nearest in the frame before, and not farther than its own width. Each attribute
-    and each of `facekp.keypoints.landmarks.names.PARTS` has a filter, which starts anew when it was not there in the frame
+    and each of `landmarks.names.PARTS` has a filter, which starts anew when it was not there in the frame
     before. Masks and outlines stay as they are, and so does which landmarks are visible.
 
     Args:

@@ -1,6 +1,6 @@
 """Where each part of a face has its landmarks: plain geometry, with no constant that was fitted to anything.
 
-Each function takes outlines and returns the points (k, 2) of the names in `facekp.keypoints.landmarks.names`, in frame units.
+Each function takes outlines and returns the points (k, 2) of the names in `names.py`, in frame units.
 What the 68-point scheme spaces along an edge is spaced evenly here; what detectors do differently is the business of
 `facekp.keypoints.landmarks.calibration`.
 """
