@@ -1,4 +1,4 @@
-"""What a result was measured on."""
+"""The machine: its processor, precision, memory and versions."""
 
 import ctypes
 import gc
@@ -8,6 +8,7 @@ import sys
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -31,6 +32,12 @@ def describe_machine() -> str:
 def list_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that a result depends on."""
     return {"facekp": __version__, "python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def cpu_precision() -> Literal["bfloat16", "float32"]:
+    """Return "bfloat16" where the processor multiplies in it, else "float32"."""
+    has = torch.cpu.get_capabilities()
+    return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "float32"
 
 
 def keep_freed_memory() -> None:

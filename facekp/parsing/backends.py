@@ -12,6 +12,7 @@ import torch
 
 from facekp.classes import ATTRIBUTES
 from facekp.errors import CheckpointError, ConfigError
+from facekp.hardware import cpu_precision
 from facekp.images import UInt8Array
 from facekp.keypoints.score_grid import Scores
 from facekp.parsing.score_net import Precision, ScoreNet
@@ -183,12 +184,6 @@ def resolve_device(device: str) -> torch.device:
         reason = str(error).splitlines()[0]
         raise ConfigError(f"device is '{device}', which this machine does not have ({reason}): take auto") from error
     return found
-
-
-def cpu_precision() -> Precision:
-    """Return bfloat16 where the processor multiplies in it, else float32."""
-    has = torch.cpu.get_capabilities()
-    return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "float32"
 
 
 def describe_export(size: int) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from pytorch_lightning.loggers.logger import Logger
 from facekp.config import Config, TrainerConfig, as_plain
 from facekp.data.datamodule import FaceDataModule
 from facekp.errors import ConfigError, FacekpError, explain, require
-from facekp.parsing.backends import cpu_precision
 from facekp.training.callbacks import build_callbacks
 from facekp.training.history import RunLog
 from facekp.training.module import FaceParsing
