@@ -16,6 +16,7 @@ from pytorch_lightning.loggers.logger import Logger
 from facekp.config import Config, TrainerConfig, as_plain
 from facekp.data.datamodule import FaceDataModule
 from facekp.errors import ConfigError, FacekpError, explain, require
+from facekp.hardware import cpu_precision
 from facekp.training.callbacks import build_callbacks
 from facekp.training.history import RunLog
 from facekp.training.module import FaceParsing
