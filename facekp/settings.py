@@ -1,0 +1,216 @@
+"""Typed settings: a dataclass field with its help, its range and what it affects.
+
+`setting` declares a field, `Settings` checks the values of a dataclass when it is made, and `walk` lists its settings
+for `--help`, the documentation, and the commands that ask what a setting affects.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import MISSING as NO_DEFAULT
+from dataclasses import dataclass, field, fields, is_dataclass
+from enum import StrEnum
+from types import NoneType
+from typing import Any, ClassVar, Literal, get_args, get_origin
+
+from omegaconf import MISSING
+
+from facekp.errors import ConfigError
+
+
+class Affects(StrEnum):
+    """What changes with a setting. A run that is resumed may change all but those that affect its result."""
+
+    RESULT = "result"
+    """What is learned or computed."""
+    SCORES = "scores"
+    """How a run is scored: fixed within its folder, which has one curve; free where the run continues in another."""
+    MACHINE = "machine"
+    """What computes it: the same result but for rounding."""
+    SPEED = "speed"
+    """Speed and memory alone."""
+    PLACE = "place"
+    """Where files and logs go."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """A range of values.
+
+    Attributes:
+        accepts: returns whether a value is in the range.
+        range: the range in words, as in "at least 1".
+        remedy: what to do about a value outside it, as in "give at least 1".
+    """
+
+    accepts: Callable[[Any], bool]
+    range: str
+    remedy: str
+
+
+def check_that(accepts: Callable[[Any], bool], range: str, such_as: object = None, why: str = "") -> Check:
+    """Return a check of its own kind.
+
+    Args:
+        accepts: returns whether a value is in the range.
+        range: the range in words, after "give".
+        such_as: an example for the remedy.
+        why: the reason for the remedy.
+    """
+    example = "" if such_as is None else f", such as {such_as}"
+    return Check(accepts, range, f"give {range}{example}{why and f': {why}'}")
+
+
+def at_least(least: float, why: str = "") -> Check:
+    """Accept finite numbers from `least` on."""
+    return check_that(lambda value: least <= value < math.inf, f"at least {least}", why=why)
+
+
+def above(limit: float) -> Check:
+    """Accept finite numbers above `limit`."""
+    return check_that(lambda value: limit < value < math.inf, f"a number above {limit}")
+
+
+def between(low: float, high: float, ends: Literal["[]", "[)", "(]", "()"] = "[]", such_as: object = None) -> Check:
+    """Accept numbers from `low` to `high`; a round bracket in `ends` excludes that end."""
+    words = {"[]": "from {} to {}", "[)": "from {} to below {}", "(]": "above {}, up to {}", "()": "between {} and {}"}
+    low_in, high_in = ends[0] == "[", ends[1] == "]"
+
+    def accepts(value: float) -> bool:
+        return (low <= value if low_in else low < value) and (value <= high if high_in else value < high)
+
+    return check_that(accepts, f"a number {words[ends].format(low, high)}", such_as)
+
+
+def multiple_of(factor: int) -> Check:
+    """Accept `factor` and its multiples."""
+    accepts = lambda value: value >= factor and value % factor == 0  # noqa: E731
+    return check_that(accepts, f"a multiple of {factor}", 14 * factor)
+
+
+def one_of(*choices: Any) -> Check:
+    """Accept one of several strings, or of a `Literal`'s.
+
+    OmegaConf 2.3 has no `Literal`, and its enumerations take names alone, which "32-true" is not: a setting with closed
+    choices is a `str` with this check.
+    """
+    names = get_args(choices[0]) if get_origin(choices[0]) is Literal else choices
+    listed = ", ".join(names)
+    return Check(lambda value: value in names, listed, f"choose one of {listed}")
+
+
+def each(check: Check, *, empty: bool = False, such_as: object = None) -> Check:
+    """Accept lists whose items all pass `check`; an empty one if `empty`."""
+    accepts = lambda values: (empty or len(values) > 0) and all(map(check.accepts, values))  # noqa: E731
+    return check_that(accepts, f"a list, each {check.range}", such_as)
+
+
+def setting(
+    default: Any, help: str, *, affects: Affects = Affects.RESULT, check: Check | None = None, path: bool = False
+) -> Any:
+    """Declare a field of a settings dataclass.
+
+    Args:
+        default: its default; `omegaconf.MISSING` if it must be given. Lists and dicts are copied.
+        help: what it is, in a line: unit first where it has one.
+        affects: what changes with it.
+        check: the range of its values; null passes where the type allows it.
+        path: whether it names a file or folder of this machine, which means nothing on another.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass
+        ... class Crops(Settings, group="crops"):
+        ...     size: int = setting(448, "side in pixels", check=multiple_of(32))
+        >>> Crops(size=30)
+        Traceback (most recent call last):
+        facekp.errors.ConfigError: crops.size is 30: give a multiple of 32, such as 448
+    """
+    metadata = {"help": help, "affects": affects, "check": check, "path": path}
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy.copy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting as `walk` finds it.
+
+    Attributes:
+        key: its name with those of its groups, as in "data.size".
+        type: its type.
+        default: its default; `omegaconf.MISSING` if it must be given.
+        help: what it is, in a line.
+        affects: what changes with it.
+        check: the range of its values, or None.
+        path: whether it names a file or folder of this machine.
+    """
+
+    key: str
+    type: Any
+    default: Any
+    help: str
+    affects: Affects
+    check: Check | None
+    path: bool
+
+    @property
+    def type_name(self) -> str:
+        """The type as it is written in Python."""
+        return self.type.__name__ if get_origin(self.type) is None and isinstance(self.type, type) else str(self.type)
+
+
+class Settings:
+    """Base of a settings dataclass: checks every value when the object is made.
+
+    Args:
+        group: name of the group that messages put before a setting's own.
+    """
+
+    group: ClassVar[str] = ""
+
+    def __init_subclass__(cls, group: str = "") -> None:
+        """Keep the group's name."""
+        cls.group = group or cls.group
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: a value out of its range; names setting, value and remedy.
+        """
+        prefix = f"{self.group}." if self.group else ""
+        for f in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
+            found, value = _setting(f, prefix), getattr(self, f.name)
+            if found.check is None or value == MISSING:
+                continue
+            optional = NoneType in get_args(found.type)
+            if not (optional if value is None else found.check.accepts(value)):
+                raise ConfigError(f"{found.key} is {value!r}: {found.check.remedy}{', or null' if optional else ''}")
+
+
+def walk(schema: Any, prefix: str = "") -> Iterator[Setting]:
+    """Yield the settings of a dataclass, and of those in it, in their order.
+
+    Args:
+        schema: the dataclass.
+        prefix: what keys begin with, as in "data.".
+    """
+    for f in fields(schema):
+        if is_dataclass(f.type):
+            yield from walk(f.type, f"{prefix}{f.name}.")
+        else:
+            yield _setting(f, prefix)
+
+
+def settings_that(schema: Any, *affect: Affects) -> frozenset[str]:
+    """Return the keys of the settings of a dataclass that affect one of `affect`."""
+    return frozenset(found.key for found in walk(schema) if found.affects in affect)
+
+
+def _setting(f: Any, prefix: str) -> Setting:
+    # `class` cannot be a field's name, so it is `class_`.
+    default = f.default if f.default_factory is NO_DEFAULT else f.default_factory()
+    default = MISSING if default is NO_DEFAULT else default
+    about = {"help": "", "affects": Affects.RESULT, "check": None, "path": False, **f.metadata}
+    return Setting(f"{prefix}{f.name.removesuffix('_')}", f.type, default, **about)
