@@ -1,5 +1,5 @@
-"""Runs side by side: `python -m facekp.compare RUN... out=FOLDER`, and by itself at the end of a multirun.
+"""Runs side by side.
 
-reading -> grouping -> verdict, table, plots -> report. This file imports nothing, because every training run imports
-`facekp.compare.callback`.
+In: run folders, sweeps, `metrics.json` files. Out: `comparison.html`, `.md`, `.csv` and `.svg`, and a verdict.
+Start with `report.py`. Nothing is imported here, since every training run imports `callback.py`.
 """

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from facekp.cli import parse_cli
-from facekp.compare.report import compare
 from facekp.errors import ConfigError, one_line_errors, require
 from facekp.files import expand
 
@@ -42,6 +41,8 @@ def main(argv: list[str]) -> None:
     config = parse_cli(CompareConfig, settings, program="python -m facekp.compare RUN...", about=__doc__ or "")
     if not runs:
         raise ConfigError("no run is given: name run folders, a sweep's folder, or metrics.json files")
+    from facekp.compare.report import compare  # pandas and matplotlib take a second
+
     paths = [expand(run) for run in runs]
     own = paths[0] if len(paths) == 1 and paths[0].is_dir() else Path("comparison")
     print(compare(paths, own if config.out is None else expand(config.out), config.target))

@@ -1,29 +1,28 @@
-"""The plots of a comparison: SVG for a page, which gives it its ink (readable on light and dark), or as a file."""
+"""The plots of a comparison, as SVG for a page, whose text colour they take, or as files."""
 
 import math
 import re
 from collections.abc import Sequence
 from io import StringIO
-from statistics import fmean
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from facekp.compare.grouping import Row
-from facekp.compare.reading import RunResult
-from facekp.compare.table import CLASSES
+from facekp.compare.runs import Run
+from facekp.compare.tables import CLASSES, spreads
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
-"""Okabe and Ito's, told apart by the colour-blind; without black and yellow, which a dark or a light page swallows."""
+"""Okabe and Ito's colours for the colour-blind, without black and yellow, which a dark or a light page swallows."""
 STROKES = (("-", "o", ""), ("--", "s", "////"))
 """Line, marker and hatch of the first six rows, and of the next six."""
-MOST = len(COLOURS) * len(STROKES)
+MAX_ROWS = len(COLOURS) * len(STROKES)
 """Rows that a plot holds."""
-INK = "#010203"  # becomes the page's text colour, so nothing else is drawn in it
-ASTRAY = 50  # losses this much higher than others would press those flat, so the axis is logarithmic
+INK = "#010203"  # replaced by the page's text colour
+ASTRAY = 50  # ratio of the highest to the lowest loss above which the axis is logarithmic
 METADATA = ("Creator", "Date", "Format", "Type")  # left out
 CURVES = {"train_loss": "training loss", "loss": "validation loss", "miou": "mIoU", "mean_f1": "mean F1"}
 STYLE: dict[Any, Any] = {
@@ -60,39 +59,45 @@ class Look(NamedTuple):
     hatch: str
 
 
-def draw_plots(rows: Sequence[Row]) -> list[Plot]:
+def draw_plots(runs: Sequence[Run], table: pd.DataFrame) -> list[Plot]:
     """Return the curves over steps and over wall time, and every class's F1.
 
     Args:
-        rows: as `rank` gives them; the first `MOST` with a validation are drawn.
+        runs: the runs.
+        table: what `tabulate_runs` made of them; its first `MAX_ROWS` rows with a validation are drawn.
     """
-    drawn = [row for row in rows if any(run.curve for run in row.runs)][:MOST]
-    looks = [Look(COLOURS[i % len(COLOURS)], *STROKES[i // len(COLOURS)]) for i in range(len(drawn))]
-    shown = list(zip(drawn, looks, strict=True))
-    timed = [(row, look) for row, look in shown if any(run.timed for run in row.runs)]
+    drawn = table[[len(runs[i].curve) > 0 for i in table.index]]
+    rows = {label: group for label, group in list(drawn.groupby("row", sort=False))[:MAX_ROWS]}
+    looks = {label: Look(COLOURS[i % len(COLOURS)], *STROKES[i // len(COLOURS)]) for i, label in enumerate(rows)}
+    curves = [
+        runs[i].curve.assign(row=label, run=i, seconds=runs[i].curve["seconds"] if runs[i].timed else math.nan)
+        for label, group in rows.items()
+        for i in group.index
+    ]
+    if not curves:
+        return []
+    points = pd.concat(curves).join(table[["counted", "finished"]], on="run")
+    longest = points["seconds"].max()
+    unit, scale = ("hours", 3600) if longest > 7200 else ("minutes", 60) if longest > 120 else ("seconds", 1)
+    points["time"] = points["seconds"] / scale
     plots = []
     with mpl.rc_context(STYLE):
-        if shown:
-            plots.append(_plot("steps", "Curves over steps", _curves(shown, "step", "steps", 1)))
-        if timed:
-            plots.append(_plot("time", "Curves over wall time", _curves(timed, "seconds", *_unit(timed))))
-        if shown:
-            plots.append(_plot("classes", "F1 by class, best checkpoint", _bars(shown)))
+        plots.append(_plot("steps", "Curves over steps", _curves(points, looks, "step", "steps")))
+        if points["time"].notna().any():
+            timed = points[points["time"].notna()]
+            plots.append(_plot("time", "Curves over wall time", _curves(timed, looks, "time", unit)))
+        plots.append(_plot("classes", "F1 by class, best checkpoint", _bars(drawn, looks)))
     return plots
 
 
-def _unit(rows: Sequence[tuple[Row, Look]]) -> tuple[str, float]:
-    longest = max(run.curve[-1]["seconds"] for row, _ in rows for run in row.runs if run.timed)
-    return ("hours", 3600) if longest > 7200 else ("minutes", 60) if longest > 120 else ("seconds", 1)
-
-
-def _curves(rows: Sequence[tuple[Row, Look]], axis: str, unit: str, scale: float) -> Figure:
+def _curves(points: pd.DataFrame, looks: dict[str, Look], axis: str, unit: str) -> Figure:
     figure = Figure(figsize=(10, 7), layout="constrained")
     panels = figure.subplots(2, 2, sharex=True)
-    for panel, (figure_name, title) in zip(panels.flat, CURVES.items(), strict=True):
-        for row, look in rows:
-            _draw_row(panel, row, look, axis, scale, figure_name)
-        if not any(len(line.get_xdata()) for line in panel.lines):
+    for panel, (name, title) in zip(panels.flat, CURVES.items(), strict=True):
+        known = points.dropna(subset=[name]) if name in points else points[0:0]
+        for label, row in known.groupby("row", sort=False):
+            _draw_row(panel, row, label, looks[label], axis, name)
+        if known.empty:
             panel.text(0.5, 0.5, "not known", transform=panel.transAxes, ha="center")
             panel.set_yticks([])
         low, high = panel.dataLim.intervaly
@@ -108,46 +113,36 @@ def _curves(rows: Sequence[tuple[Row, Look]], axis: str, unit: str, scale: float
     return figure
 
 
-def _draw_row(panel: Axes, row: Row, look: Look, axis: str, scale: float, figure: str) -> None:
-    """Draw the mean of a row's runs, each of several thinly, and a cross where one ends that has not finished."""
-    for run in row.runs:
-        x, y = _line(run, axis, scale, figure)
-        if len(row.runs) > 1:
-            panel.plot(x, y, color=look.colour, linewidth=0.8, alpha=0.6)
-        if run.status != "finished":
-            panel.plot(x[-1:], y[-1:], "x", color=look.colour, markersize=9, markeredgewidth=2)
-    # Of steps at which all were validated: one that has not finished, or was resumed, may lack some.
-    known = [{point["step"]: point for point in _points(run, axis, figure)} for run in row.counted]
-    steps = [step for step in known[0] if all(step in points for points in known)]
-    x, y = ([fmean(points[step][name] for points in known) for step in steps] for name in (axis, figure))
-    x = [value / scale for value in x]
-    panel.plot(x, y, look.line, color=look.colour, marker=look.marker, markersize=3.5, label=row.label)
+def _draw_row(panel: Axes, row: pd.DataFrame, label: str, look: Look, axis: str, name: str) -> None:
+    """Draw the mean of a row's runs, each of several as a thin line, and a cross where an unfinished one ends."""
+    for _, run in row.groupby("run", sort=False):
+        if row["run"].nunique() > 1:
+            panel.plot(run[axis], run[name], color=look.colour, linewidth=0.8, alpha=0.6)
+        if not run["finished"].iloc[0]:
+            panel.plot(
+                run[axis].iloc[-1:], run[name].iloc[-1:], "x", color=look.colour, markersize=9, markeredgewidth=2
+            )
+    # Only steps at which all were validated: one that has not finished, or was resumed, may lack some.
+    counted = row[row["counted"]]
+    at_step = counted.groupby("step")
+    mean = at_step[[axis, name]].mean() if axis != "step" else at_step[[name]].mean().reset_index()
+    mean = mean[at_step["run"].nunique().to_numpy() == counted["run"].nunique()]
+    panel.plot(mean[axis], mean[name], look.line, color=look.colour, marker=look.marker, markersize=3.5, label=label)
 
 
-def _line(run: RunResult, axis: str, scale: float, figure: str) -> tuple[list[float], list[float]]:
-    points = _points(run, axis, figure)
-    return [p[axis] / scale for p in points], [p[figure] for p in points]
-
-
-def _points(run: RunResult, axis: str, figure: str) -> list[dict[str, Any]]:
-    """Return the validations of which both are known."""
-    return [p for p in run.curve if p.get(figure) is not None and p.get(axis) is not None]
-
-
-def _bars(rows: Sequence[tuple[Row, Look]]) -> Figure:
+def _bars(table: pd.DataFrame, looks: dict[str, Look]) -> Figure:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panel = figure.subplots()
-    width = 0.84 / len(rows)
-    for place, (row, look) in enumerate(rows):
-        spreads = [row.spread(f"best.f1.{name}") for name in CLASSES]
-        x = [c + (place - (len(rows) - 1) / 2) * width for c in range(len(CLASSES))]
-        y = [spread.mean if spread else math.nan for spread in spreads]  # an absent class has no bar
-        bars = panel.bar(x, y, width * 0.92, color=look.colour, label=row.label)
+    width = 0.84 / len(looks)
+    f1 = {name: spreads(table, f"best.f1.{name}") for name in CLASSES}
+    for place, (label, look) in enumerate(looks.items()):
+        found = pd.DataFrame({name: f1[name].loc[label] for name in CLASSES}).T
+        x = [c + (place - (len(looks) - 1) / 2) * width for c in range(len(CLASSES))]
+        bars = panel.bar(x, found["mean"], width * 0.92, color=look.colour, label=label)  # an absent class has no bar
         for bar in bars:
             bar.set(hatch=look.hatch, edgecolor=INK if look.hatch else look.colour, linewidth=0)
-        if len(row.counted) > 1:
-            error = [(spread.deviation or 0.0) if spread else 0.0 for spread in spreads]
-            panel.errorbar(x, y, error, fmt="none", ecolor=INK, elinewidth=1)
+        if found["count"].max() > 1:
+            panel.errorbar(x, found["mean"], found["std"], fmt="none", ecolor=INK, elinewidth=1)
     panel.set_xticks(range(len(CLASSES)), labels=list(CLASSES), rotation=40, ha="right")
     panel.set(ylabel="F1", ylim=(0, 1), xlim=(-0.6, len(CLASSES) - 0.4), axisbelow=True)
     panel.grid(axis="y", alpha=0.15, color=INK)

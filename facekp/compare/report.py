@@ -1,28 +1,28 @@
 """`comparison.html`, `comparison.md`, `comparison.csv`, and a `comparison-*.svg` for every plot."""
 
-import csv
-import json
 from collections.abc import Sequence
-from io import StringIO
 from pathlib import Path
 from typing import NamedTuple
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from facekp import __version__
-from facekp.compare.grouping import Row, differing, rank
-from facekp.compare.plots import MOST, Plot, draw_plots
-from facekp.compare.reading import read_runs
-from facekp.compare.table import Table, build_tables
+from facekp.compare.plots import MAX_ROWS, Plot, draw_plots
+from facekp.compare.rows import differing, tabulate_runs
+from facekp.compare.runs import Run, read_runs
+from facekp.compare.tables import Table, build_tables
 from facekp.compare.verdict import cautions, default_target, judge, shared_time
 from facekp.files import make_folder, replacing
 
 NAME = "comparison"
 TEMPLATE = "report.html.j2"
+FIGURES = {"best", "last", "top", "test", "cost", "seconds", "target", "equal"}
+"""First parts of the names of figures."""
 
 
 class Page(NamedTuple):
-    """What the page and the Markdown file say."""
+    """Content of the page and of the Markdown file."""
 
     title: str
     verdict: Sequence[str]
@@ -33,12 +33,13 @@ class Page(NamedTuple):
 
 
 def compare(paths: Sequence[Path], out: Path, target: float | None = None) -> str:
-    """Compare runs, write the files, and return the ranking and where they are, as text to print.
+    """Compare runs, write the files, and return the ranking and the path of the page, as text to print.
 
     Args:
         paths: run folders, folders with run folders in them, or `metrics.json` files.
         out: the folder to write to.
-        target: mIoU whose time is given; None: the highest that all finished runs reached, rounded down to 0.05.
+        target: mIoU to report the time to; None takes the highest that all finished runs reached, rounded
+            down to 0.05.
 
     Raises:
         DataError: no run in `paths`, a file that is no summary of a run, or a folder that cannot be written.
@@ -46,10 +47,10 @@ def compare(paths: Sequence[Path], out: Path, target: float | None = None) -> st
     runs = read_runs(paths)
     target = default_target(runs) if target is None else target
     seconds = shared_time(runs)
-    rows = rank([run.aiming_at(target).stopped_after(seconds) for run in runs])
-    tables, verdict = build_tables(rows, target, seconds), judge(rows, seconds)
-    page = Page(_title(rows), verdict, cautions(runs), tables, draw_plots(rows), _plot_note(rows))
-    files = {f"{NAME}.html": _html(page), f"{NAME}.md": _markdown(page), f"{NAME}.csv": _sheet(rows)}
+    table = tabulate_runs(runs, target, seconds)
+    tables, verdict = build_tables(runs, table, target, seconds), judge(table, seconds)
+    page = Page(_title(table), verdict, cautions(runs), tables, draw_plots(runs, table), _plot_note(table))
+    files = {f"{NAME}.html": _html(page), f"{NAME}.md": _markdown(page), f"{NAME}.csv": _sheet(runs, table)}
     files |= {_plot_file(plot): plot.file for plot in page.plots}
     make_folder(out)
     for name, text in files.items():
@@ -58,18 +59,18 @@ def compare(paths: Sequence[Path], out: Path, target: float | None = None) -> st
     return "\n".join([tables[0].text("simple"), *verdict, f"comparison: {out / NAME}.html"])
 
 
-def _title(rows: Sequence[Row]) -> str:
-    runs = sum(len(row.runs) for row in rows)
-    seeds = f" in {len(rows)} rows" if len(rows) < runs else ""
-    return f"Comparison of {runs} run{'s' if runs > 1 else ''}{seeds}"
+def _title(table: pd.DataFrame) -> str:
+    runs, rows = len(table), table["row"].nunique()
+    return f"Comparison of {runs} run{'s' if runs > 1 else ''}{f' in {rows} rows' if rows < runs else ''}"
 
 
-def _plot_note(rows: Sequence[Row]) -> str:
-    note = "One point a validation; training loss: mean of the 100 steps before it. Thick: the mean of "
-    note += "a row's seeds; thin: each. A cross ends a run that has not finished."
-    if len(rows) > MOST:
-        note += f" Of {len(rows)} rows the first {MOST} with a validation are drawn."
-    return note
+def _plot_note(table: pd.DataFrame) -> str:
+    note = (
+        "One point per validation; training loss: mean of the 100 steps before it. Thick lines: mean over seeds; "
+        "thin lines: single runs. A cross ends a run that has not finished."
+    )
+    rows = table["row"].nunique()
+    return note + (f" Of {rows} rows the first {MAX_ROWS} with a validation are drawn." if rows > MAX_ROWS else "")
 
 
 def _plot_file(plot: Plot) -> str:
@@ -90,22 +91,10 @@ def _markdown(page: Page) -> str:
     return "\n\n".join(said) + "\n"
 
 
-def _sheet(rows: Sequence[Row]) -> str:
-    """Return a line for every run with all that is known of it, in full precision; a cell is empty where nothing is."""
-    runs = [(row, run) for row in rows for run in row.runs]
-    apart = differing([run for _, run in runs])
-    lines = []
-    for i, (row, run) in enumerate(runs):
-        known = {"row": row.label, "run": run.name, "path": run.path, "status": run.status, "error": run.error}
-        done = {"steps": run.steps, "machine": run.machine, "precision": run.precision}
-        settings = {name: _plain(values[i]) for name, values in apart.items()}
-        lines.append(known | {"seed": run.settings.get("seed")} | done | settings | run.figures)
-    file = StringIO()
-    writer = csv.DictWriter(file, list(dict.fromkeys(name for line in lines for name in line)), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
-    return file.getvalue()
-
-
-def _plain(value: object) -> object:
-    return json.dumps(value) if isinstance(value, list) else value
+def _sheet(runs: Sequence[Run], table: pd.DataFrame) -> str:
+    """Return CSV with one line per run and every known figure in full precision."""
+    apart = differing(runs).reindex(table.index)
+    figures = [name for name in table if name.partition(".")[0] in FIGURES]
+    columns = ["row", "run", "path", "status", "error", "steps", "machine", "precision", "seed"]
+    sheet = pd.concat([table[columns], apart.drop(columns="seed", errors="ignore"), table[figures]], axis=1)
+    return str(sheet.astype({"seed": "Int64"}).to_csv(index=False, lineterminator="\n"))

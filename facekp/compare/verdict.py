@@ -1,18 +1,19 @@
-"""What a comparison says in words: which row is best, how sure that is, and what cannot be compared."""
+"""The verdict in words: which row is best, how sure that is, and what cannot be compared."""
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 
+import pandas as pd
 from scipy.stats import t
 
-from facekp.compare.grouping import Row, Spread, show_value
-from facekp.compare.reading import RunResult
-from facekp.compare.table import show_duration
+from facekp.compare.rows import show_value
+from facekp.compare.runs import Run
+from facekp.compare.tables import show_duration, show_figure, show_spread, spreads
 
 STEP = 0.05
 """The default target is a multiple of this."""
-NAMED = 4  # runs that a caution names
+MAX_NAMED = 4
+"""Runs that a caution names."""
 CONDITIONS = {
     "machine": "speed, memory and times",
     "precision": "speed and memory (scores may differ a little too)",
@@ -30,100 +31,90 @@ CONDITIONS = {
     "callbacks.monitor": "best checkpoints, which it chooses",
 }
 """What should be the same in all runs, and what cannot be compared where it is not."""
+show = show_figure("miou")
 
 
-def default_target(runs: Sequence[RunResult]) -> float | None:
+def default_target(runs: Sequence[Run]) -> float | None:
     """Return the highest mIoU that every finished run has reached, rounded down to 0.05; None where that is 0."""
-    highest = [max(point["miou"] for point in run.curve) for run in runs if run.status == "finished"]
+    lowest = min((run.curve["miou"].max() for run in runs if run.status == "finished"), default=0.0)
     # The small term: 0.15 / 0.05 is 2.9999999999999996.
-    steps = math.floor(min(highest, default=0.0) / STEP + 1e-9)
-    return round(steps * STEP, 2) if steps else None
+    return round(math.floor(lowest / STEP + 1e-9) * STEP, 2) or None
 
 
-def shared_time(runs: Sequence[RunResult]) -> float | None:
-    """Return the wall time, in seconds, of the shortest finished run; None where it is not known of two."""
-    times = [run.curve[-1]["seconds"] for run in runs if run.status == "finished" and run.timed]
+def shared_time(runs: Sequence[Run]) -> float | None:
+    """Return the wall time, in seconds, of the shortest finished run; None unless it is known of two."""
+    times = [float(run.curve["seconds"].iloc[-1]) for run in runs if run.status == "finished" and run.timed]
     return min(times) if len(times) > 1 else None
 
 
-def judge(rows: Sequence[Row], seconds: float | None = None) -> list[str]:
-    """Return sentences that name the best row, or the ties, and say what chance may have to do with it.
+def judge(table: pd.DataFrame, seconds: float | None = None) -> list[str]:
+    """Return sentences that name the best row, or the ties, and say whether chance may explain the lead.
 
     Args:
-        rows: as `rank` gives them.
-        seconds: the wall time that runs were `stopped_after`; the best at that time is named too.
+        table: what `tabulate_runs` made of the runs.
+        seconds: the wall time of the `equal.*` figures, or None.
     """
-    scores = _ranked(rows, "best.miou")
-    if not scores:
+    finished = table[table["finished"]]
+    scores = _ranked(finished, "best.miou")
+    if scores.empty:
         return ["No run has finished, so none is ranked."]
     if len(scores) == 1:
-        label, best = scores[0]
-        return [f"Only {label} has finished, with mIoU {best.text(_shown)}: there is nothing to rank it against."]
-    said = [f"Best mIoU: {_lead(scores)}.", f"{_chance([spread for _, spread in scores])}."]
-    early = _ranked(rows, "equal.miou")
+        only, best = scores.index[0], show_spread(scores.iloc[0], show)
+        return [f"Only {only} has finished, with mIoU {best}: there is nothing to rank it against."]
+    said = [f"Best mIoU: {_lead(scores)}.", f"{_chance(scores)}."]
+    early = _ranked(finished, "equal.miou")
     if seconds is not None and len(early) > 1:
         said.append(f"At equal wall time ({show_duration(seconds)}, that of the shortest run): {_lead(early)}.")
     return said
 
 
-def cautions(runs: Sequence[RunResult]) -> list[str]:
-    """Return a sentence for everything in which the runs differ that makes their figures not comparable."""
+def cautions(runs: Sequence[Run]) -> list[str]:
+    """Return a sentence for every condition in which the runs differ, so that figures cannot be compared."""
     found = []
-    known = [(run, _conditions(run)) for run in runs]
     for what, spoiled in CONDITIONS.items():
-        holders: dict[str, list[str]] = defaultdict(list)
-        for run, conditions in known:
-            # None is a value of a setting; of a machine or a version it says that it is not known.
-            if what in run.settings or conditions.get(what) is not None:
-                holders[show_value(conditions[what])].append(run.name)
+        holders: dict[str, list[str]] = {}
+        for run in runs:
+            # A setting may be None; a machine or a version is None where it is unknown.
+            if what in run.settings or run.about.get(what) is not None:
+                holders.setdefault(show_value({**run.settings, **run.about}[what]), []).append(run.name)
         if len(holders) > 1:
             parts = "; ".join(f"{value} ({_names(names)})" for value, names in holders.items())
             found.append(f"Different {what}: do not compare {spoiled}. {parts}.")
-    untimed = [run.name for run in runs if run.curve and not run.timed]
+    untimed = [run.name for run in runs if len(run.curve) and not run.timed]
     if untimed:
-        found.append(f"The times of validations are not known of {_names(untimed)}.")
+        found.append(f"The times of validations are unknown for {_names(untimed)}.")
     return found
 
 
-def _conditions(run: RunResult) -> dict[str, object]:
-    versions = {f"version of {name}": run.versions.get(name) for name in ("torch", "facekp")}
-    return {**run.settings, **versions, "machine": run.machine, "precision": run.precision}
-
-
 def _names(names: Sequence[str]) -> str:
-    more = len(names) - NAMED
-    return ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
-def _shown(score: float) -> str:
-    return f"{score:.3f}"
+def _ranked(table: pd.DataFrame, figure: str) -> pd.DataFrame:
+    return spreads(table, figure).dropna(subset="mean").sort_values("mean", ascending=False, kind="stable")
 
 
-def _ranked(rows: Sequence[Row], figure: str) -> list[tuple[str, Spread]]:
-    """Return the rows with a finished run and their figure, the highest first."""
-    scores = [(row.label, spread) for row in rows if row.finished and (spread := row.spread(figure))]
-    return sorted(scores, key=lambda score: -score[1].mean)
-
-
-def _lead(scores: Sequence[tuple[str, Spread]]) -> str:
-    """Name the first and how far it is above the second, or those that share the first place as it is shown."""
-    (label, best), (other, second) = scores[:2]
-    ties = [name for name, spread in scores if _shown(spread.mean) == _shown(best.mean)]
+def _lead(scores: pd.DataFrame) -> str:
+    """Name the first row and its lead over the second, or the rows that share the first place as it is shown."""
+    best, second = scores.iloc[0], scores.iloc[1]
+    ties = scores.index[scores["mean"].map(show) == show(best["mean"])]
     if len(ties) > 1:
-        return f"a tie at {_shown(best.mean)}, {_names(ties)}"
-    return f"{label} with {best.text(_shown)}, {_shown(best.mean - second.mean)} above {other} ({second.text(_shown)})"
+        return f"a tie at {show(best['mean'])}, {_names(list(ties))}"
+    lead = show(best["mean"] - second["mean"])
+    return f"{best.name} with {show_spread(best, show)}, {lead} above {second.name} ({show_spread(second, show)})"
 
 
-def _chance(spreads: Sequence[Spread]) -> str:
-    """Say what is known of the spread over seeds, and whether the first's lead over the second is larger."""
-    freedom = sum(s.n - 1 for s in spreads)
+def _chance(scores: pd.DataFrame) -> str:
+    """Say what is known of the spread over seeds, and whether the first row's lead over the second exceeds it."""
+    freedom = int((scores["count"] - 1).sum())
     if not freedom:
         return "One seed each: how much of a difference is chance was not measured"
-    pooled = math.sqrt(sum((s.n - 1) * (s.deviation or 0.0) ** 2 for s in spreads) / freedom)
-    runs = sum(s.n for s in spreads if s.n > 1)
-    best, second = spreads[:2]
-    chance = float(t.ppf(0.975, freedom)) * pooled * math.sqrt(1 / best.n + 1 / second.n)
-    small = best.mean - second.mean < chance
+    pooled = math.sqrt(((scores["count"] - 1) * scores["std"].fillna(0) ** 2).sum() / freedom)
+    runs = int(scores["count"][scores["count"] > 1].sum())
+    best, second = scores.iloc[0], scores.iloc[1]
+    chance = float(t.ppf(0.975, freedom)) * pooled * math.sqrt(1 / best["count"] + 1 / second["count"])
+    small = best["mean"] - second["mean"] < chance
     return (
         f"Over seeds the standard deviation of mIoU is {pooled:.4f}, pooled over {runs} runs: a lead of less than "
         f"{chance:.3f} may be chance (Student's t, 95 %); this one is {'smaller, so it may be' if small else 'larger'}"

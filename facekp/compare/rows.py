@@ -1,0 +1,105 @@
+"""Runs as one table: seeds grouped into rows, rows named by the settings that differ, and ranked."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from facekp.compare.runs import Run
+
+NETWORK = ("model.name", "model.arch")
+"""Settings that identify the network: first in a label, as bare values."""
+ASIDE = (
+    "output_dir", "resume", "logger.", "callbacks.progress",
+    "data.cache", "data.decoded", "data.exclude", "data.workers",
+)  # fmt: skip
+MAX_LABEL = 60  # characters; a legend has no room for more
+
+
+def differing(runs: Sequence[Run], *, where_present: bool = False) -> pd.DataFrame:
+    """Return the settings that differ between runs, as text: one line per run, NaN where a run has no such setting.
+
+    Args:
+        runs: runs whose settings are unknown do not count.
+        where_present: ignore the runs that lack a setting, instead of counting its absence as a value.
+    """
+    table = pd.DataFrame(
+        [{k: show_value(v) for k, v in run.settings.items() if not k.startswith(ASIDE)} for run in runs]
+    )
+    known = table[[bool(run.settings) for run in runs]]
+    return table.loc[:, known.nunique(dropna=where_present) > 1] if len(known) else table
+
+
+def tabulate_runs(runs: Sequence[Run], target: float | None, seconds: float | None) -> pd.DataFrame:
+    """Return one line per run: `run`, `path`, `row`, `seed`, `status`, ..., and every figure as a column of floats.
+
+    Runs with equal settings but for the seed share a `row`. Rows with a finished run come first, by mean mIoU; `rank`
+    is NaN for the others. `counted` marks the runs that figures are averaged over: those that finished or, where none
+    did, all.
+
+    Args:
+        runs: at least one.
+        target: mIoU for `target.*`, or None.
+        seconds: wall time for `equal.*`, or None.
+    """
+    figures = [{**r.figures, **r.reaching(target), **r.stopped_after(seconds)} for r in runs]
+    known = [
+        {"run": r.name, "path": r.path, "status": r.status, "status_text": r.status_text, "error": r.error,
+         "seed": r.settings.get("seed"), "steps": r.steps, **r.about} for r in runs
+    ]  # fmt: skip
+    table = pd.concat([pd.DataFrame(known), pd.DataFrame(figures).astype(float)], axis=1)
+    # A run whose settings are unknown is like no other, and a repeated seed is not another sample.
+    table["group"] = [_identity(run) for run in runs]
+    table["group"] += table.groupby(["group", "seed"], dropna=False).cumcount().astype(str)
+    firsts = table.drop_duplicates("group").index
+    table["row"] = table["group"].map(
+        dict(zip(table["group"][firsts], _labels([runs[i] for i in firsts]), strict=True))
+    )
+    table["finished"] = table["status"] == "finished"
+    table["counted"] = table["finished"] | ~table.groupby("row")["finished"].transform("any")
+    if "best.miou" not in table:
+        table["best.miou"] = float("nan")
+    score = table["best.miou"].where(table["finished"]).groupby(table["row"]).transform("mean")
+    table["rank"] = score.rank(method="dense", ascending=False)
+    table["order"] = table.groupby("row", sort=False).ngroup()
+    return table.sort_values(["rank", "order", "seed"], kind="stable").drop(columns=["group", "order"])
+
+
+def _identity(run: Run) -> str:
+    kept = {name: v for name, v in run.settings.items() if name != "seed" and not name.startswith(ASIDE)}
+    return json.dumps(kept or str(run.path), sort_keys=True)
+
+
+def show_value(value: Any) -> str:
+    """Return a setting's value as it is written on the command line; numbers with at most 6 digits.
+
+    Example:
+        >>> show_value(10.0), show_value(None), show_value([0.5, 1])
+        ('10', 'null', '[0.5, 1]')
+    """
+    if isinstance(value, float):
+        return f"{value:g}"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _labels(firsts: Sequence[Run]) -> list[str]:
+    """Name every row by the settings that set it apart, or by its first run's folder where that is too long."""
+    apart = [name for name in differing(firsts, where_present=True) if name not in ("seed", *NETWORK)]
+    if len(firsts) == 1 or {*NETWORK} & {*differing(firsts)}:
+        apart = [*NETWORK, *apart]
+    last = Counter(name.rpartition(".")[2] for name in apart)
+    labels = []
+    for run in firsts:
+        parts = [
+            show_value(run.settings[name]) if name in NETWORK
+            else f"{name if last[short := name.rpartition('.')[2]] > 1 else short}={show_value(run.settings[name])}"
+            for name in apart if name in run.settings
+        ]  # fmt: skip
+        label = " ".join(parts)
+        labels.append(label if 0 < len(label) <= MAX_LABEL else run.name)
+    for more in ([run.name for run in firsts], [str(run.path) for run in firsts]):
+        count = Counter(labels)
+        labels = [label if count[label] == 1 else f"{label} ({m})" for label, m in zip(labels, more, strict=True)]
+    return labels
