@@ -397,6 +397,14 @@ def test_seeds_are_averaged_at_steps_that_all_have(tmp_path: Path, drawn: dict[s
     assert (list(mean.get_xdata()), list(mean.get_ydata())) == ([200], [0.4])
 
 
+def test_no_mean_is_drawn_of_what_one_seed_did_not_record(tmp_path: Path, drawn: dict[str, Figure]) -> None:
+    write_run(tmp_path / "0", [(100, 50, 4.0, 4.0, 0.2)])
+    write_run(tmp_path / "1", [(100, 50, None, 4.0, 0.2)], seed=1)
+    compare([tmp_path], tmp_path)
+    loss = next(axes for axes in drawn["steps"].axes if axes.get_title() == "training loss")
+    assert [len(line.get_xdata()) for line in loss.lines] == [1, 0]  # the one that has it, and an empty mean
+
+
 def test_plots_show_means_of_seeds_and_every_class(four: Path, drawn: dict[str, Figure]) -> None:
     compare([four], four)
     for name, x in (

@@ -76,7 +76,8 @@ def draw_plots(runs: Sequence[Run], table: pd.DataFrame) -> list[Plot]:
     ]
     if not curves:
         return []
-    points = pd.concat(curves).join(table[["counted", "finished"]], on="run")
+    of = table.groupby("row")["counted"].agg(runs="size", counted_runs="sum")
+    points = pd.concat(curves).join(table[["counted", "finished"]], on="run").join(of, on="row")
     longest = points["seconds"].max()
     unit, scale = ("hours", 3600) if longest > 7200 else ("minutes", 60) if longest > 120 else ("seconds", 1)
     points["time"] = points["seconds"] / scale
@@ -116,7 +117,7 @@ def _curves(points: pd.DataFrame, looks: dict[str, Look], axis: str, unit: str) 
 def _draw_row(panel: Axes, row: pd.DataFrame, label: str, look: Look, axis: str, name: str) -> None:
     """Draw the mean of a row's runs, each of several as a thin line, and a cross where an unfinished one ends."""
     for _, run in row.groupby("run", sort=False):
-        if row["run"].nunique() > 1:
+        if run["runs"].iloc[0] > 1:
             panel.plot(run[axis], run[name], color=look.colour, linewidth=0.8, alpha=0.6)
         if not run["finished"].iloc[0]:
             panel.plot(
@@ -126,7 +127,7 @@ def _draw_row(panel: Axes, row: pd.DataFrame, label: str, look: Look, axis: str,
     counted = row[row["counted"]]
     at_step = counted.groupby("step")
     mean = at_step[[axis, name]].mean() if axis != "step" else at_step[[name]].mean().reset_index()
-    mean = mean[at_step["run"].nunique().to_numpy() == counted["run"].nunique()]
+    mean = mean[(at_step["run"].nunique() == at_step["counted_runs"].first()).to_numpy()]
     panel.plot(mean[axis], mean[name], look.line, color=look.colour, marker=look.marker, markersize=3.5, label=label)
 
 
