@@ -46,7 +46,7 @@ class DataConfig:
     balance_below: float = 0.5  # rare is what a smaller share of the images has
     decoded: str = "none"  # "ram", "disk": decode the training images once, beforehand
     batch_size: int = 16  # images a step, over all processes
-    eval_batch_size: int = 16
+    eval_batch_size: int = 16  # images a batch of each process
     workers: int | None = None  # loader processes; None: one less than the cores, at most 8
     synthetic_train: int = 320  # faces drawn for data=synthetic
     synthetic_val: int = 48

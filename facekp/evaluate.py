@@ -100,7 +100,6 @@ def main(argv: list[str]) -> None:
     make_folder(out.parent)
     net, size, device = load_scorer(config.ckpt, config.backend, config.device)
     data = FaceDataModule(replace(config.data, size=config.size or size), seed=0, total_steps=0)
-    data.setup(config.split)
     scores = evaluate(net, data.evaluation_loader(config.split), device)
     for name in ("loss", "miou", "mean_f1", "pixel_accuracy"):
         print(f"{name:<16} {scores[name]:.4f}")

@@ -145,11 +145,10 @@ class TestGroups:
         assert count_shared(placed) == {"a": {"b": 2}, "b": {"a": 2}, "c": {}}
 
     def test_faces_are_measured_in_their_order(self, tiny_root: Path) -> None:
-        samples = FaceDataModule(DataConfig(root=str(tiny_root)), seed=0, total_steps=0)
-        samples.setup("train")
+        samples = FaceDataModule(DataConfig(root=str(tiny_root)), seed=0, total_steps=0).split("train")
         groups = {"id": Group("", lambda one: float(one.label[40, 40])), "ten": Group("", lambda _: 10.0)}
-        placed = place_all(samples.samples["train"], groups)
-        labels = [np.array(Image.open(sample.label)) for sample in samples.samples["train"]]
+        placed = place_all(samples, groups)
+        labels = [np.array(Image.open(sample.label)) for sample in samples]
         assert placed["id"].inside.tolist() == [bool(label[40, 40]) for label in labels]
         assert len(set(placed["id"].inside)) == 2
         assert placed["ten"].inside.all()
@@ -411,8 +410,7 @@ def scored(checkpoint: Path, root: Path, size: int, every: slice = slice(None)):
     """What `facekp.evaluate` gives for some of the faces."""
     net, _, device = load_scorer(str(checkpoint), "auto", "cpu")
     data = FaceDataModule(DataConfig(root=str(root), size=size, workers=0), seed=0, total_steps=0)
-    data.setup("val")
-    data.samples["val"] = data.samples["val"][every]
+    data.samples["val"] = data.split("val")[every]
     return evaluate(net, data.evaluation_loader("val"), device)
 
 

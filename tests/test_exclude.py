@@ -121,7 +121,7 @@ def test_a_wrong_file_is_told_before_any_data_is_read(settings: DataConfig) -> N
 def test_something_must_be_left(settings: DataConfig, tmp_path: Path) -> None:
     rows = "".join(f"{i:05d},yes\n" for i in range(12))
     everything = replace(settings, exclude=str(table(tmp_path / "all.csv", "id,exclude\n" + rows)))
-    with pytest.raises(DataError, match=r"data\.exclude is '.*all\.csv', which leaves out all training images"):
+    with pytest.raises(DataError, match=r"data\.exclude is '.*all\.csv', which excludes all training images"):
         FaceDataModule(everything, seed=0, total_steps=1).setup("fit")
 
 

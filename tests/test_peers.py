@@ -315,7 +315,6 @@ def test_a_network_kept_in_evaluation_mode_logs_the_heads_that_it_has(tiny_root:
     module.log_dict = logged.update
     module._learning_rate = lambda: 0.0
     data = build_data(config)
-    data.setup("fit")
     module.training_step(to_batch(next(iter(data.train_dataloader()))), 0)
     assert [name for name in logged if name.startswith("train/loss_")] == ["train/loss_main"]
     assert torch.equal(logged["train/loss"], logged["train/loss_main"])

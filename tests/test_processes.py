@@ -116,7 +116,6 @@ class TestTwoProcesses:
         net, about = load_network(pair.folder / "checkpoints" / f"{name}.ckpt")
         data = FaceDataModule(DataConfig(root=str(tiny_root), size=about["size"], workers=0, eval_batch_size=1),
                               seed=0, total_steps=0)  # fmt: skip
-        data.setup(split)
         scores = evaluate(net, data.evaluation_loader(split), next(net.parameters()).device)
         for key in ("loss", "miou", "mean_f1", "pixel_accuracy"):
             assert written[key] == pytest.approx(scores[key], rel=1e-4), key

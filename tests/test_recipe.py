@@ -103,7 +103,6 @@ class TestFusedLoss:
     def test_is_added_with_its_weight(self, tiny_root: Path, tmp_path: Path) -> None:
         module = FaceParsing({"name": "resnet18"}, {"threshold": 0.7, "fused": 0.5}, OPTIM, 1, 64).train()
         data = build_data(settings(tiny_root, tmp_path))
-        data.setup("fit")
         batch = to_batch(next(iter(data.train_dataloader())))
         logs: dict[str, Any] = {}
         module.log = lambda name, value, **_: logs.update({name: value})
@@ -176,8 +175,7 @@ class TestAverage:
         rows = logged(folder)
         net, _ = load_network(folder / "checkpoints" / "best.ckpt")
         data = build_data(config)
-        for stage, split in (("fit", "val"), ("test", "test")):
-            data.setup(stage)
+        for split in ("val", "test"):
             total, images = 0.0, 0
             for batch in map(to_batch, data.evaluation_loader(split)):
                 with torch.inference_mode():

@@ -3,6 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,11 +13,13 @@ import pytest
 import torch
 
 from facekp.config import DataConfig
+from facekp.data import datamodule
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.dataset import FaceDataset, Pixels
 from facekp.data.layout import read_index
 from facekp.data.sampler import BLANK, Draw, EvaluationOrder, TrainingStream
 from facekp.data.transforms import evaluation_transform
+from facekp.errors import ConfigError, DataError
 
 SIZE, LENGTH, BATCH = 11, 48, 8
 
@@ -95,7 +98,6 @@ def load(
         root=str(root), size=64, crop=64, scales=[0.75, 1, 1.5], batch_size=4, workers=workers, **settings
     )
     data = FaceDataModule(config, seed=1, total_steps=6)
-    data.setup("fit")
     here = SimpleNamespace(root_device=torch.device("cpu"))
     data.trainer = SimpleNamespace(world_size=world, global_rank=rank, global_step=step, strategy=here)
     return list(data.train_dataloader())
@@ -178,3 +180,35 @@ def test_a_blank_has_no_label(tiny_root: Path) -> None:
 def test_evaluation_does_not_depend_on_the_draw(tiny_root: Path) -> None:
     dataset = FaceDataset(read_index(tiny_root)["val"], evaluation_transform(64))
     assert torch.equal(dataset[1, 0]["image"], dataset[1, 99]["image"])
+
+
+class TestSplits:
+    @pytest.fixture
+    def data(self, tiny_root: Path) -> FaceDataModule:
+        return FaceDataModule(DataConfig(root=str(tiny_root), size=64, crop=64, batch_size=4), seed=0, total_steps=6)
+
+    def test_each_of_lightnings_stages_needs_its_splits_only(self, data: FaceDataModule) -> None:
+        for split, stages in {"train": {"fit"}, "val": {"fit", "validate"}, "test": {"test"}}.items():
+            kept, data.samples[split] = data.samples[split], []
+            with pytest.raises(DataError, match=rf"whose index\.csv has no '{split}' image; take another data set"):
+                data.split(split)
+            for stage in ("fit", "validate", "test", "predict"):
+                with pytest.raises(DataError) if stage in stages else nullcontext():
+                    data.setup(stage)
+            data.samples[split] = kept
+
+    def test_the_data_set_is_looked_up_once(self, data: FaceDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
+        found: list[str] = []
+        monkeypatch.setattr(datamodule, "prepared_root", lambda config: found.append("root") or Path(config.root))
+        monkeypatch.setattr(datamodule, "read_index", lambda *given: found.append("index") or read_index(*given))
+        data.prepare_data()
+        for stage in ("fit", "validate", "test"):
+            data.setup(stage)
+        assert [len(data.split(name)) for name in ("train", "val", "test")] == [12, 3, 2]
+        assert len(data.evaluation_loader("val").dataset) == 3
+        assert found == ["root", "index"]
+
+    def test_a_batch_is_shared_out_evenly(self, data: FaceDataModule) -> None:
+        data.trainer = SimpleNamespace(world_size=3)
+        with pytest.raises(ConfigError, match=r"^data\.batch_size is 4: give a multiple of the 3 processes$"):
+            data.train_dataloader()

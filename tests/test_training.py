@@ -49,7 +49,6 @@ class TestRun:
         pl.seed_everything(config.seed, verbose=False)
         net = build_model("resnet18").train()
         data = build_data(config)
-        data.setup("fit")
         speed = {name: torch.zeros_like(p) for name, p in net.named_parameters()}
         # Warm-up 1e-5 * 1000^(i/2) for two steps, then 1e-2 * (1 - i/8)^0.9.
         rates = [1e-5, 1e-5 * math.sqrt(1000), *(1e-2 * (1 - i / 8) ** 0.9 for i in range(2, 8))]
@@ -96,7 +95,6 @@ class TestRun:
     ) -> None:
         net = load_network(checkpoint)[0]
         data = build_data(settings(tiny_root, straight))
-        data.setup("fit")
         metrics, losses, count = ParsingMetrics(), 0.0, 0
         with torch.inference_mode():
             for batch in map(to_batch, data.val_dataloader()):

@@ -84,8 +84,7 @@ class Settings:
 def load(settings: Settings, size: int) -> FaceDataModule:
     """Return the labelled faces, to be parsed at `size`."""
     data = FaceDataModule(replace(settings.data, size=size), seed=0, total_steps=0)
-    data.setup(settings.split)
-    data.samples[settings.split] = data.samples[settings.split][: settings.images]
+    data.samples[settings.split] = data.split(settings.split)[: settings.images]
     return data
 
 
@@ -97,7 +96,7 @@ def measure(settings: Settings, net: Network, device: torch.device) -> dict[str,
 
     counts = {size: count_images(parsed(load(settings, size))) for size in settings.sizes}
     data, confusions = load(settings, settings.sizes[-1]), counts[settings.sizes[-1]]
-    samples = data.samples[settings.split]
+    samples = data.split(settings.split)
     placed = place_all(samples)
     worst, report = report_worst([sample.id for sample in samples], confusions, placed, settings.worst)
     if settings.pictures:

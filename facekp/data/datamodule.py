@@ -1,5 +1,6 @@
 """The data set of a run, as Lightning wants it."""
 
+from functools import cached_property
 from pathlib import Path
 
 import cv2
@@ -15,8 +16,11 @@ from facekp.data.layout import Sample, read_index
 from facekp.data.sampler import EvaluationOrder, TrainingStream
 from facekp.data.sources import check_source, prepared_root
 from facekp.data.transforms import evaluation_transform, training_transform
-from facekp.errors import DataError
+from facekp.errors import ConfigError, DataError
 from facekp.files import expand
+
+STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
+"""Splits that each of Lightning's stages reads."""
 
 
 class FaceDataModule(pl.LightningDataModule):
@@ -42,20 +46,38 @@ class FaceDataModule(pl.LightningDataModule):
         self.excluded = read_exclusions(expand(config.exclude)) if config.exclude else frozenset[str]()
         self.seed = seed
         self.total_steps = total_steps
-        self.samples: dict[str, list[Sample]] = {}
+
+    @cached_property
+    def root(self) -> Path:
+        """The folder of the prepared data set, which is drawn or prepared first where needed."""
+        return prepared_root(self.config)
+
+    @cached_property
+    def samples(self) -> dict[str, list[Sample]]:
+        """The samples of every split, without the excluded training images."""
+        return read_index(self.root, self.excluded)
+
+    def split(self, name: str) -> list[Sample]:
+        """Return the samples of "train", "val" or "test".
+
+        Raises:
+            DataError: the split is empty, or the data set cannot be used.
+        """
+        samples = self.samples[name]
+        if not samples and name == "train" and self.excluded:
+            raise DataError(f"data.exclude is '{self.config.exclude}', which excludes all training images; keep some")
+        if not samples:
+            raise DataError(f"data.root is '{self.root}', whose index.csv has no '{name}' image; take another data set")
+        return samples
 
     def prepare_data(self) -> None:
-        """Prepare or draw the data set, once and on one process."""
-        prepared_root(self.config)
+        """Prepare or draw the data set; Lightning calls this in one process only."""
+        self.root = prepared_root(self.config)
 
     def setup(self, stage: str) -> None:
-        """List the samples of every split."""
-        root = prepared_root(self.config)
-        if not self.samples:
-            self.samples = read_index(root, self.excluded)
-        # Without a validation there would be no checkpoint.
-        for split in ("train", "val") if stage == "fit" else (stage.replace("validate", "val"),):
-            self._require(split, root)
+        """Check that the splits of a Lightning stage have images: without a validation there is no checkpoint."""
+        for name in STAGE_SPLITS[stage]:
+            self.split(name)
 
     def on_after_batch_transfer(self, batch: Pixels, dataloader_idx: int) -> Batch:
         """Normalise a batch on the device of the step."""
@@ -66,8 +88,8 @@ class FaceDataModule(pl.LightningDataModule):
         c = self.config
         world = self.trainer.world_size if self.trainer else 1
         if c.batch_size % world:
-            raise DataError(f"data.batch_size is {c.batch_size}: give a multiple of the {world} processes")
-        samples, repeats = self.samples["train"], None
+            raise ConfigError(f"data.batch_size is {c.batch_size}: give a multiple of the {world} processes")
+        samples, repeats = self.split("train"), None
         if c.balance != "none":
             repeats = repeat_factors(find_classes(samples, expand(c.cache)), c.balance, c.balance_below)
         stream = TrainingStream(
@@ -96,7 +118,7 @@ class FaceDataModule(pl.LightningDataModule):
 
     def evaluation_loader(self, split: str, images: int | None = None) -> DataLoader[Pixels]:
         """Return the images of a split, whole, each once; or at most `images` of them, spread over the split."""
-        samples = self.samples[split]
+        samples = self.split(split)
         if images is not None and images < len(samples):
             samples = [samples[i * len(samples) // images] for i in range(images)]
         dataset = FaceDataset(samples, evaluation_transform(self.config.size))
@@ -116,12 +138,6 @@ class FaceDataModule(pl.LightningDataModule):
             persistent_workers=workers > 0 and isinstance(sampler, TrainingStream),
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
-
-    def _require(self, split: str, root: Path) -> None:
-        if not self.samples[split] and self.config.exclude and split == "train":
-            raise DataError(f"data.exclude is '{self.config.exclude}', which leaves out all training images; keep some")
-        if not self.samples[split]:
-            raise DataError(f"data.root is '{root}', whose index.csv has no '{split}' image; take another data set")
 
 
 def _one_thread(worker: int) -> None:

@@ -110,9 +110,7 @@ def calibration_images(data: DataConfig, count: int) -> list[UInt8Array]:
     Raises:
         DataError: no data set at `data.root`.
     """
-    module = FaceDataModule(data, seed=0, total_steps=0)
-    module.setup("train")
-    samples = module.samples["train"]
+    samples = FaceDataModule(data, seed=0, total_steps=0).split("train")
     spread = np.linspace(0, len(samples) - 1, min(count, len(samples))).round().astype(int)
     return [resize(read_image(samples[i].image), (data.size, data.size)) for i in spread]
 

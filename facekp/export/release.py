@@ -71,24 +71,22 @@ def release(config: ReleaseConfig) -> dict[str, Any]:
     net, about = load_network(config.ckpt)
     about = describe(about["model"], config.size or int(about["size"]))
     data = FaceDataModule(replace(config.data, size=about["size"]), seed=0, total_steps=0)
-    data.setup(config.split)
+    images = len(data.split(config.split))
     if config.terms:
         about["terms"] = config.terms
     settings = {name: value for name, value in fold(content.get(SETTINGS, {})).items() if name not in ANY_TIME | PATHS}
     about["trained"] = {"steps": int(content["global_step"]), "settings": settings}
     if config.offsets:
-        data.setup("train")
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         offsets = fit_offsets(*sample_scores(net, data.evaluation_loader("train", config.offsets), device))
         add_offsets(net, offsets.to(device))
         values = {name: round(float(value), 2) for name, value in zip(ATTRIBUTES, offsets, strict=True)}
-        about["offsets"] = {"images": min(config.offsets, len(data.samples["train"])), "values": values}
+        about["offsets"] = {"images": min(config.offsets, len(data.split("train"))), "values": values}
     with TemporaryDirectory() as folder:  # what is there already stays until all is done
         path = Path(folder) / f"stored{SAFETENSORS}"
         write_weights(net, about, path)
         stored = load_network(path)[0].to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     scores = evaluate(stored, data.evaluation_loader(config.split), device)
-    images = len(data.samples[config.split])
     about["scores"] = {"split": config.split, "images": images, "size": about["size"], **scores}
     write_weights(net, about, expand(config.out))
     return about
