@@ -4,7 +4,7 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint types unit bench bench-gpu bench-data bench-scaling format clean
+.PHONY: help install demo test test-fast lint types docs unit bench bench-gpu bench-data bench-scaling format clean
 
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -26,7 +26,7 @@ demo: $(INSTALLED) ## draw faces, train on them, score, predict on others: under
 	@echo "Masks, overlays and key points of faces that the network never saw: demo/pictures/"
 	@echo "and of a photo, by the weights that facekp ships: demo/portrait/"
 
-test: lint types unit ## lint, types, tests and doctests
+test: lint types docs unit ## lint, types, docs, tests and doctests
 
 lint: $(INSTALLED) ## ruff
 	$(BIN)/ruff check .
@@ -35,8 +35,14 @@ lint: $(INSTALLED) ## ruff
 types: $(INSTALLED) ## mypy, strict
 	$(BIN)/mypy
 
+docs: $(INSTALLED) ## the site, in site/: links are checked
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 unit: $(INSTALLED) ## tests and doctests
 	$(BIN)/pytest
+
+test-fast: $(INSTALLED) ## tests not marked slow: at most 90 s on 2 cores
+	$(BIN)/pytest -m 'not slow'
 
 bench: $(INSTALLED) ## ours beside its peers on the CPU: a table, and benchmarks/results.json
 	$(BIN)/python -m benchmarks device=cpu
@@ -47,7 +53,7 @@ bench-gpu: $(INSTALLED) ## the same on a CUDA GPU: benchmarks/results-cuda.json
 bench-data: $(INSTALLED) ## loading of images beside others' loaders, on $$FACEKP_DATA or drawn faces: benchmarks/results-data.json
 	$(BIN)/python -m benchmarks only=loader device=cpu out=benchmarks/results-data.json $(if $(FACEKP_DATA),root='$(FACEKP_DATA)')
 
-bench-scaling: $(INSTALLED) ## time and memory by batch, size and faces: benchmarks/scaling.json, docs/scaling.png
+bench-scaling: $(INSTALLED) ## time and memory by batch, size and faces: benchmarks/scaling.json, docs/results/scaling.png
 	$(BIN)/python -m benchmarks.scaling
 
 format: $(INSTALLED) ## let ruff put the code in order

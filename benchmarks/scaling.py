@@ -28,7 +28,7 @@ from facekp.models import build_model
 from facekp.models.cost import multiply_adds
 
 REPEATS = 3
-OUT, PLOT = "benchmarks/scaling.json", "docs/scaling.png"
+OUT, PLOT = "benchmarks/scaling.json", "docs/results/scaling.png"
 NOT_TRIED = "not tried: a smaller one ran out of memory"
 
 

@@ -44,7 +44,7 @@ def keep_freed_memory() -> None:
     """Let the allocator of this process keep what is freed, for the next tensors; commands call it when they start.
 
     Otherwise glibc gives every large tensor's memory back to the system, and fetching it anew, page by page, took 19 %
-    of a training step (docs/performance.md). Other systems' allocators are left as they are.
+    of a training step (docs/results/performance.md). Other systems' allocators are left as they are.
     """
     with suppress(AttributeError, OSError, TypeError):
         libc = ctypes.CDLL(None)

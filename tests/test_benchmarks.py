@@ -475,11 +475,11 @@ class TestScaling:
 
     def test_files(self) -> None:
         settings, quick = benchmarks.scaling.Settings(), benchmarks.scaling.Settings(quick=True)
-        assert settings.path(None, "docs/scaling.png", CPU) == Path("docs/scaling.png")
-        assert settings.path(None, "docs/scaling.png", CUDA) == Path("docs/scaling-cuda.png")
-        assert settings.path("mine.png", "docs/scaling.png", CUDA) == Path("mine.png")
-        assert quick.path(None, "docs/scaling.png", CPU) is None  # it replaces nothing
-        assert quick.path("mine.png", "docs/scaling.png", CPU) == Path("mine.png")
+        assert settings.path(None, "docs/results/scaling.png", CPU) == Path("docs/results/scaling.png")
+        assert settings.path(None, "docs/results/scaling.png", CUDA) == Path("docs/scaling-cuda.png")
+        assert settings.path("mine.png", "docs/results/scaling.png", CUDA) == Path("mine.png")
+        assert quick.path(None, "docs/results/scaling.png", CPU) is None  # it replaces nothing
+        assert quick.path("mine.png", "docs/results/scaling.png", CPU) == Path("mine.png")
 
     @pytest.mark.parametrize(
         ("argument", "message"),

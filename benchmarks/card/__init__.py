@@ -1,1 +1,1 @@
-"""The figures of the model card, docs/model_card.md."""
+"""The figures of the model card, docs/results/model_card.md."""

@@ -1,4 +1,4 @@
-"""The figures of the card as Markdown, in the form that docs/model_card.md has them."""
+"""The figures of the card as Markdown, in the form that docs/results/model_card.md has them."""
 
 from collections.abc import Sequence
 from typing import Any

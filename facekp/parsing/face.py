@@ -17,7 +17,7 @@ from facekp.keypoints.resample import KeypointConfig, resample
 from facekp.keypoints.score_grid import Scores
 
 SCHEMA: Final = "facekp/2"
-"""Version of NAME.json and of `Face.to_dict`, described in docs/output.md."""
+"""Version of NAME.json and of `Face.to_dict`, described in docs/reference/formats.md."""
 DECIMALS: Final = 2
 
 
@@ -99,7 +99,7 @@ class Face:
         return find_landmarks(self.mask, contours, {name: a.confidence for name, a in self.attributes.items()})
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but the mask as plain data for JSON; docs/output.md describes it."""
+        """Return everything but the mask as plain data for JSON; docs/reference/formats.md describes it."""
         return {
             "box": [round(v, DECIMALS) for v in self.box],
             "attributes": [_attribute_to_dict(a) for a in self.attributes.values()],

@@ -42,7 +42,7 @@ class PredictConfig:
 
     ckpt: str = field(default=SHIPPED, metadata={"help": CKPT_HELP})
     source: str = field(default=MISSING, metadata={"help": "a photo or video, a folder of them, or a quoted glob"})
-    out: str = field(default=MISSING, metadata={"help": "folder for what is written, see docs/output.md"})
+    out: str = field(default=MISSING, metadata={"help": "folder for what is written, see docs/reference/formats.md"})
     backend: str = field(default="auto", metadata={"help": "torch for .ckpt; onnx or openvino for .onnx; auto"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
     devices: int = field(default=1, metadata={"help": "how many GPUs (or CPU processes) share the images"})

@@ -22,7 +22,7 @@ WEIGHTS = Path(__file__).parent / "shipped" / "fpn.safetensors"
 SAFETENSORS = ".safetensors"
 TERMS: Final = (
     "The weights that facekp ships (ckpt=shipped) were trained on CelebAMask-HQ: for non-commercial research and\n"
-    "education only; facekp/shipped/TERMS.md."
+    "education only; facekp/weights/shipped/TERMS.md."
 )
 CKPT_HELP: Final = (
     "RUN/checkpoints/best.ckpt, the .onnx file that facekp.export.onnx made of it, or shipped: facekp's own weights"

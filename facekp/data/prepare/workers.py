@@ -39,7 +39,7 @@ def run_in_processes(function: Callable[[T], R], things: Sequence[T], workers: i
         DataError: a process was killed. What `function` raises is raised as it is, and ends the others.
     """
     # Processes, not threads: about a third of what Pillow and numpy do holds the interpreter's lock, so threads would
-    # stop gaining at three cores (docs/data.md).
+    # stop gaining at three cores (docs/guides/data.md).
     if workers is None:
         workers = max(1, min(os.cpu_count() or 1, len(things) // WORTH_A_PROCESS))
     if workers == 1:

@@ -73,6 +73,6 @@ def features(width: float, turn: float) -> Array:
 
 @cache
 def load_calibration() -> Calibration:
-    """Return the calibration that comes with the package; docs/landmarks.md says what it was fitted to."""
+    """Return the calibration that comes with the package; docs/reference/landmarks.md says what it was fitted to."""
     content = json.loads((files("facekp.keypoints.landmarks") / FILE).read_text(encoding="utf-8"))
     return Calibration(content["widths"], mirrored({name: np.array(own) for name, own in content["moves"].items()}))
