@@ -476,9 +476,9 @@ def test_the_model_card_has_the_tables_of_its_file() -> None:
     path = REPOSITORY / "benchmarks" / "card.json"
     if not path.is_file():
         pytest.skip(f"{path} is not written yet: python -m benchmarks.card writes it")
-    page = (REPOSITORY / "docs" / "model_card.md").read_text(encoding="utf-8")
+    page = (REPOSITORY / "docs" / "results" / "model_card.md").read_text(encoding="utf-8")
     for table in tables(json.loads(path.read_text(encoding="utf-8"))):
-        assert table in page, f"paste into docs/results/model_card.md what python -m benchmarks.card prints: {table[:200]}"
+        assert table in page, f"paste into the model card what python -m benchmarks.card prints: {table[:200]}"
 
 
 def test_nothing_is_written_that_was_not_asked_for(
