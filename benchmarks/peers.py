@@ -55,7 +55,7 @@ class TopkOhem(SortOhem):
 
 
 def bisenet() -> nn.Module:
-    """Return BiSeNet with a ResNet18: three score maps in training, one in evaluation.
+    """Return BiSeNet with a ResNet18: one head that predicts and two auxiliary ones.
 
     Raises:
         PeerMissingError: this facekp has no such network.

@@ -57,7 +57,7 @@ class Way:
 
 def _sum_over_heads(criterion: nn.Module) -> Callable[[Any, Tensor], Tensor]:
     def loss(scores: Any, labels: Tensor) -> Tensor:
-        return torch.stack([criterion(head, labels) for head in scores]).sum()
+        return torch.stack([criterion(head, labels) for head in scores.maps]).sum()
 
     return loss
 

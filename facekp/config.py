@@ -4,7 +4,6 @@
 data is read.
 """
 
-import math
 import os
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any, Literal
@@ -96,17 +95,15 @@ TRAINING_ONLY = frozenset(
 
 @dataclass
 class LossConfig:
-    """Settings of `facekp.losses.OhemCrossEntropy`, which checks their ranges too, and the weight of one loss more."""
+    """Settings of `facekp.losses.OhemCrossEntropy`, which checks their ranges too."""
 
     threshold: float = 0.7
     min_kept: float = 0.0625
-    fused: float = 0.0  # weight of the loss of the sum that predicts, beside the heads' own losses
 
     def __post_init__(self) -> None:
         """Check ranges."""
         require("loss.threshold", self.threshold, 0 < self.threshold < 1, "give a probability between 0 and 1")
         require("loss.min_kept", self.min_kept, 0 < self.min_kept <= 1, "give a share of the pixels in (0, 1]")
-        require("loss.fused", self.fused, self.fused >= 0 and math.isfinite(self.fused), "give 0 or more")
 
 
 @dataclass

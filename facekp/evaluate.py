@@ -3,28 +3,22 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from facekp.classes import ATTRIBUTES
 from facekp.cli import parse_cli
 from facekp.config import TRAINING_ONLY, DataConfig
 from facekp.data.datamodule import FaceDataModule
-from facekp.data.dataset import Pixels, to_batch
 from facekp.data.layout import SPLITS
-from facekp.data.transforms import denormalise
 from facekp.errors import one_line_errors, require
 from facekp.files import expand, make_folder, replacing
 from facekp.hardware import keep_freed_memory
-from facekp.losses.ohem import OhemCrossEntropy
+from facekp.models import Heads
 from facekp.parsing.backends import is_onnx, open_backend, resolve_device
-from facekp.training.metrics import Evaluation, nest_scores
+from facekp.training.scoring import Scorer, network_scorer
 from facekp.weights.checkpoint import CHECKPOINTS
 from facekp.weights.load import CKPT_HELP, SHIPPED, TERMS, load_network
 
@@ -48,45 +42,17 @@ class EvaluateConfig:
         require("size", size, size is None or (size >= 32 and size % 32 == 0), "give a multiple of 32, or null")
 
 
-@torch.inference_mode()
-def evaluate(
-    net: Callable[[Tensor], Sequence[Tensor]], loader: DataLoader[Pixels], device: torch.device
-) -> dict[str, Any]:
-    """Score a network.
-
-    Args:
-        net: from normalised images (N, 3, H, W) float32 to score maps (N, 19, h, w), such as a network of
-            `facekp.models` in evaluation mode, on `device`.
-        loader: batches as `FaceDataset` gives them.
-        device: where it runs.
-
-    Returns:
-        `loss` (OHEM with the default settings, summed over heads, mean over images), `miou`, `mean_f1`,
-        `pixel_accuracy`, `classes`, and `iou` and `f1` by class; None for a class that is in no image.
-    """
-    evaluation = Evaluation(OhemCrossEntropy()).to(device)
-    for pixels in tqdm(loader, unit="batch", desc="evaluating"):
-        batch = to_batch({"image": pixels["image"].to(device), "label": pixels["label"].to(device)})
-        evaluation.update(net(batch["image"]), batch["label"])
-    return nest_scores({f"val/{name}": float(value) for name, value in evaluation.compute().items()}, "val")
-
-
-def load_scorer(path: str, backend: str, device: str) -> tuple[Callable[[Tensor], Sequence[Tensor]], int, torch.device]:
-    """Return what `evaluate` scores, the size of its images, and where its score maps are.
-
-    A checkpoint is scored as training scores it, but always in float32; an ONNX file as prediction runs it.
-    """
+def load_scorer(path: str, backend: str, device: str) -> Scorer:
+    """Return the scorer of a checkpoint, or of an ONNX file, which has no auxiliary heads and hence no loss."""
     if not is_onnx(path) and backend in ("auto", "torch"):
         net, about = load_network(path)
-        where = resolve_device(device)
-        return net.to(where, memory_format=torch.channels_last), int(about["size"]), where  # type: ignore[call-overload]
+        return network_scorer(net, about, resolve_device(device))
     runner = open_backend(path, backend, device)
 
-    def run(images: Tensor) -> list[Tensor]:
-        scores = runner(denormalise(images.permute(0, 2, 3, 1).numpy()))
-        return [torch.from_numpy(s).permute(0, 3, 1, 2) for s in scores]
+    def run(pixels: Tensor) -> Heads:
+        return Heads(tuple(torch.from_numpy(s).permute(0, 3, 1, 2) for s in runner(pixels.numpy())))
 
-    return run, runner.size, torch.device("cpu")
+    return Scorer(run, runner.size, torch.device("cpu"), criterion=None)
 
 
 def main(argv: list[str]) -> None:
@@ -98,11 +64,11 @@ def main(argv: list[str]) -> None:
     own = out.name == "metrics.json" and (out.parent / CHECKPOINTS).is_dir()
     require("out", config.out, not own, "this is a run folder, whose own summary has that name: give another")
     make_folder(out.parent)
-    net, size, device = load_scorer(config.ckpt, config.backend, config.device)
-    data = FaceDataModule(replace(config.data, size=config.size or size), seed=0, total_steps=0)
-    scores = evaluate(net, data.evaluation_loader(config.split), device)
+    scorer = load_scorer(config.ckpt, config.backend, config.device)
+    data = FaceDataModule(replace(config.data, size=config.size or scorer.size), seed=0, total_steps=0)
+    scores = scorer(data.evaluation_loader(config.split))
     for name in ("loss", "miou", "mean_f1", "pixel_accuracy"):
-        print(f"{name:<16} {scores[name]:.4f}")
+        print(f"{name:<16} " + ("none" if scores[name] is None else f"{scores[name]:.4f}"))
     print(f"\n{'class':<12} {'IoU':>7} {'F1':>7}")
     for name in ATTRIBUTES:
         iou, f1 = scores["iou"][name], scores["f1"][name]

@@ -39,7 +39,7 @@ def plain(net, images):
     """The network as training runs it."""
     batch = normalise(torch.from_numpy(np.stack(images)))
     with torch.inference_mode():
-        return [scores.permute(0, 2, 3, 1).numpy() for scores in net(batch)]
+        return [scores.permute(0, 2, 3, 1).numpy() for scores in net(batch).predict]
 
 
 def pictures(seed=0):
@@ -77,7 +77,7 @@ def shipped(tmp_path_factory):
 @pytest.mark.parametrize(("name", "left"), [("resnet18", 0), ("residual_attention", 74), ("bisenet", 0), ("fpn", 0)])
 def test_folding_batch_norm_changes_no_score(name, left):
     net = trained_like(name)
-    folded = fold_batch_norm(net)
+    folded = ScoreNet(net).net
     called = {node.target for node in folded.graph.nodes}
     layers = [layer for name, layer in folded.named_modules() if name in called]
     assert sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in layers) == left
@@ -125,7 +125,7 @@ def test_real_faces_have_the_plain_networks_masks(backend, real_root, tmp_path):
     for sample in read_index(real_root)["val"][:4]:
         image = resize(read_image(sample.image), (256, 256))
         with torch.inference_mode():
-            scores = net(normalise(torch.from_numpy(image)[None]))
+            scores = net(normalise(torch.from_numpy(image)[None])).predict
         want = fuse(scores, (256, 256)).argmax(1)[0].numpy()
         assert len(np.unique(want)) > 8
         assert np.mean(parser(image)[0].mask == want) >= 0.999

@@ -20,7 +20,6 @@ from facekp.data.layout import read_index
 from facekp.data.sampler import EvaluationOrder
 from facekp.data.transforms import evaluation_transform, normalise
 from facekp.errors import ConfigError
-from facekp.evaluate import evaluate
 from facekp.evaluate import main as evaluate_main
 from facekp.losses.ohem import OhemCrossEntropy
 from facekp.models import build_model, fuse
@@ -28,6 +27,7 @@ from facekp.parsing.parser import FaceParser
 from facekp.predict.multi_device import _Share
 from facekp.predict.pipeline import Job
 from facekp.predict.sources import PredictConfig
+from facekp.training.scoring import network_scorer
 from facekp.weights.checkpoint import KEY, describe
 
 
@@ -215,7 +215,7 @@ def test_evaluate_scores_as_computed_one_image_at_a_time(checkpoint: Path, tiny_
     for i in range(len(dataset)):
         sample = dataset[(i, 0)]
         with torch.inference_mode():
-            guess = fuse(net(normalise(sample["image"][None])), (64, 64)).argmax(1)[0].numpy()
+            guess = fuse(net(normalise(sample["image"][None])).predict, (64, 64)).argmax(1)[0].numpy()
         truth = sample["label"].numpy()
         for c in range(19):
             hits[c] += np.sum((guess == c) & (truth == c))
@@ -241,7 +241,7 @@ def test_loss_of_an_evaluation_is_weighted_by_images(tiny_root: Path) -> None:
     pixels = list(DataLoader(dataset, 2, sampler=EvaluationOrder(dataset)))  # three images: two and one
     batches = [to_batch(p) for p in pixels]
     with torch.inference_mode():
-        two, one = (sum(OhemCrossEntropy()(s, b["label"]).item() for s in net(b["image"])) for b in batches)
-    scores = evaluate(net, pixels, torch.device("cpu"))
+        two, one = (sum(OhemCrossEntropy()(s, b["label"]).item() for s in net(b["image"]).maps) for b in batches)
+    scores = network_scorer(net, {"size": 64}, torch.device("cpu"))(pixels)
     assert scores["loss"] == pytest.approx((2 * two + one) / 3, rel=1e-5)
     assert scores["loss"] != pytest.approx((two + one) / 2, rel=1e-5)

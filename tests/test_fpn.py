@@ -12,10 +12,11 @@ from facekp.models import build_model
 from facekp.models.cost import multiply_adds
 
 
-def test_one_map_in_evaluation_and_three_in_training() -> None:
-    net, images = on_meta("fpn"), torch.empty(2, 3, 64, 96, device="meta")
-    assert [tuple(s.shape) for s in net.eval()(images)] == [(2, 19, 8, 12)]
-    assert [tuple(s.shape) for s in net.train()(images)] == [(2, 19, 8, 12), (2, 19, 4, 6), (2, 19, 2, 3)]
+@pytest.mark.parametrize("training", [False, True])
+def test_one_map_predicts_and_two_are_auxiliary(training: bool) -> None:
+    predict, auxiliary = on_meta("fpn").train(training)(torch.empty(2, 3, 64, 96, device="meta"))
+    assert [tuple(s.shape) for s in predict] == [(2, 19, 8, 12)]
+    assert [tuple(s.shape) for s in auxiliary] == [(2, 19, 4, 6), (2, 19, 2, 3)]
 
 
 def test_prediction_does_not_pay_for_auxiliary_heads() -> None:
@@ -65,7 +66,7 @@ def test_adds_up_from_coarse_to_fine() -> None:
     net.smooth = nn.ModuleList([Constant(lambda x: x + 5), Constant(lambda x: -x), Constant(lambda x: 2 * x)])
     net.heads = nn.ModuleList(nn.Identity() for _ in range(3))
     with torch.inference_mode():
-        fine, middle, coarse = (s[0, 0, 0] for s in net(torch.randn(2, 3, 64, 96)))
+        fine, middle, coarse = (s[0, 0, 0] for s in net(torch.randn(2, 3, 64, 96)).maps)
     assert coarse.tolist() == [20, 22, 24]
     # Halfway between the centres: a quarter of the way on either side, and flat at the ends.
     assert middle.tolist() == [-120, -120.5, -121.5, -122.5, -123.5, -124]
@@ -77,6 +78,6 @@ def test_adds_up_from_coarse_to_fine() -> None:
 
 def test_gradients_reach_every_parameter() -> None:
     net = build_model("fpn").train()
-    sum(s.square().mean() for s in net(torch.randn(4, 3, 64, 64))).backward()
+    sum(s.square().mean() for s in net(torch.randn(4, 3, 64, 64)).maps).backward()
     idle = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert idle == []

@@ -14,7 +14,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from facekp.errors import ConfigError
 from facekp.models import Network, build_model, fuse, model_names, register, registry
 from facekp.models.cost import multiply_adds
-from facekp.models.heads import OutputHead
+from facekp.models.heads import Heads, OutputHead
 from facekp.models.residual_attention import AttentionModule, Bottleneck, DownUp
 from facekp.models.resnet import Stem
 
@@ -43,7 +43,7 @@ def test_registered_names() -> None:
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (64, 96), (32, 160)])
 def test_score_maps_have_strides_8_16_32(network: nn.Module, height: int, width: int) -> None:
     with torch.inference_mode():
-        scores = network(torch.randn(2, 3, height, width))
+        scores = network(torch.randn(2, 3, height, width)).predict
     assert [tuple(s.shape) for s in scores] == [(2, 19, height // s, width // s) for s in (8, 16, 32)]
     assert all(s.isfinite().all() for s in scores)
 
@@ -51,10 +51,12 @@ def test_score_maps_have_strides_8_16_32(network: nn.Module, height: int, width:
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", model_names())
 def test_heads_have_names(name: str, training: bool) -> None:
-    net = on_meta(name).train(training)
-    count = len(net(torch.empty(2, 3, 64, 64, device="meta")))
-    assert count == (len(net.head_names) if training else net.predicting or len(net.head_names))
-    assert len(set(net.head_names)) == len(net.head_names)
+    net, images = on_meta(name).train(training), torch.empty(2, 3, 64, 64, device="meta")
+    heads = net(images)
+    assert len(heads.maps) == len(net.head_names) == len(set(net.head_names))
+    assert len(heads.auxiliary) == (2 if name in ("bisenet", "fpn") else 0)
+    alone = net(images, auxiliary=False)
+    assert (len(alone.predict), alone.auxiliary) == (len(heads.predict), ())
 
 
 @pytest.mark.parametrize("name", ["residual_attention", "resnet18"])
@@ -76,7 +78,9 @@ def test_every_score_map_comes_from_its_own_features() -> None:
     changed = image.clone()
     changed[..., :8, :8] += 1
     with torch.inference_mode():
-        reached = [((a - b).abs().amax(1)[0] > 0) for a, b in zip(net(image), net(changed), strict=True)]
+        reached = [
+            ((a - b).abs().amax(1)[0] > 0) for a, b in zip(net(image).predict, net(changed).predict, strict=True)
+        ]
     assert not reached[0][-1, -1]
     assert reached[2][-1, -1]
 
@@ -102,6 +106,9 @@ class TestRegistry:
             def __init__(self, width: int = 1) -> None:
                 super().__init__()
                 self.width = width
+
+            def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
+                return Heads((images,))
 
         built = build_model("mine", width=7)
         assert isinstance(built, Mine)
@@ -162,7 +169,7 @@ class TestResNet18:
         images = torch.randn(2, 3, 64, 96)
         with torch.inference_mode():
             want = create_feature_extractor(other, ["layer2", "layer3", "layer4"])(images).values()
-            for got, features in zip(net(images), want, strict=True):
+            for got, features in zip(net(images).predict, want, strict=True):
                 assert torch.equal(got, features)
 
     def test_the_stem_trains_as_torchvisions(self) -> None:

@@ -13,7 +13,7 @@ from facekp.classes import ATTRIBUTES
 from facekp.errors import ConfigError
 from facekp.export import release
 from facekp.export.class_offsets import add_offsets, fit_offsets, sample_scores
-from facekp.models import build_model, fuse
+from facekp.models import Heads, build_model, fuse
 from facekp.weights.load import load_network
 
 
@@ -61,11 +61,12 @@ class TestFit:
 class Constant(torch.nn.Module):
     """Two score maps, at half and at a quarter of the resolution, that say where a pixel lies."""
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, *, auxiliary: bool) -> Heads:
         """Return them."""
+        assert not auxiliary
         n, _, height, width = images.shape
         rows = torch.arange(height // 2.0).view(1, 1, -1, 1).expand(n, 19, -1, width // 2)
-        return rows, torch.ones(n, 19, height // 4, width // 4)
+        return Heads((rows, torch.ones(n, 19, height // 4, width // 4)))
 
 
 def test_samples_every_fourth_pixel_that_has_a_label() -> None:
@@ -92,9 +93,9 @@ def test_adds_to_the_sum_of_the_heads(model: dict[str, str] | str) -> None:
     )
     images, offsets = torch.randn(1, 3, 64, 64).double(), torch.linspace(-1, 2, 19).double()
     with torch.inference_mode():
-        before = fuse(net(images), (64, 64))
+        before = fuse(net(images).predict, (64, 64))
         add_offsets(net, offsets)
-        after = fuse(net(images), (64, 64))
+        after = fuse(net(images).predict, (64, 64))
     torch.testing.assert_close(after - before, offsets.view(1, 19, 1, 1).expand(1, 19, 64, 64), atol=1e-6, rtol=0)
 
 
@@ -114,7 +115,8 @@ def test_a_release_with_them_is_not_worse_on_what_they_were_fitted_to(
     assert found[5]["scores"]["mean_f1"] > found[0]["scores"]["mean_f1"]
     images = torch.zeros(1, 3, 64, 64)
     with torch.inference_mode():
-        plain, shifted = (fuse(load_network(tmp_path / f"{n}.safetensors")[0](images), (64, 64)) for n in (0, 5))
+        nets = (load_network(tmp_path / f"{n}.safetensors")[0] for n in (0, 5))
+        plain, shifted = (fuse(net(images).predict, (64, 64)) for net in nets)
     want = torch.tensor(list(offsets["values"].values()))
     torch.testing.assert_close((shifted - plain)[0, :, 0, 0], want, atol=6e-3, rtol=0)
 

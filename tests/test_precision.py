@@ -42,7 +42,7 @@ class Run:
         module = build_module(config)
         self.scores: set[torch.dtype] = set()
         self.errors: list[float] = []
-        module.criterion.register_forward_hook(self._check)
+        module.criterion.criterion.register_forward_hook(self._check)
         log = RunLog(folder)
         build_trainer(config, [log]).fit(module, build_data(config))
         self.losses = torch.tensor([log.rows[step]["train/loss"] for step in range(1, STEPS + 1)])

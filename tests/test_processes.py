@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import torch
 from conftest import REPOSITORY
 from test_wandb import read_run
 
 from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule
-from facekp.evaluate import evaluate
 from facekp.training.history import read_rows
+from facekp.training.scoring import network_scorer
 from facekp.weights.checkpoint import read_checkpoint
 from facekp.weights.load import load_network
 
@@ -116,7 +117,7 @@ class TestTwoProcesses:
         net, about = load_network(pair.folder / "checkpoints" / f"{name}.ckpt")
         data = FaceDataModule(DataConfig(root=str(tiny_root), size=about["size"], workers=0, eval_batch_size=1),
                               seed=0, total_steps=0)  # fmt: skip
-        scores = evaluate(net, data.evaluation_loader(split), next(net.parameters()).device)
+        scores = network_scorer(net, about, torch.device("cpu"))(data.evaluation_loader(split))
         for key in ("loss", "miou", "mean_f1", "pixel_accuracy"):
             assert written[key] == pytest.approx(scores[key], rel=1e-4), key
         assert written["classes"] == scores["classes"]

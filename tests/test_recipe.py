@@ -16,7 +16,7 @@ from test_losses import reference
 from facekp.config import OptimConfig
 from facekp.data.dataset import to_batch
 from facekp.errors import ConfigError
-from facekp.models import build_model, fuse
+from facekp.models import build_model
 from facekp.training import run as training
 from facekp.training.module import FaceParsing
 from facekp.training.run import build_data
@@ -99,41 +99,6 @@ def _about() -> dict[str, Any]:
     return describe({"name": "resnet18"}, 64)
 
 
-class TestFusedLoss:
-    def test_is_added_with_its_weight(self, tiny_root: Path, tmp_path: Path) -> None:
-        module = FaceParsing({"name": "resnet18"}, {"threshold": 0.7, "fused": 0.5}, OPTIM, 1, 64).train()
-        data = build_data(settings(tiny_root, tmp_path))
-        batch = to_batch(next(iter(data.train_dataloader())))
-        logs: dict[str, Any] = {}
-        module.log = lambda name, value, **_: logs.update({name: value})
-        module.log_dict = logs.update
-        module._learning_rate = lambda: 0.0
-        loss = module.training_step(batch, 0)
-        scores = module.net(batch["image"])
-        heads = sum(reference(s, batch["label"]) for s in scores)
-        # Eight by eight scores at stride 8 of 64 pixels.
-        summed = reference(fuse(scores, (8, 8)), batch["label"])
-        assert logs["train/loss"].item() == pytest.approx(heads.item(), rel=1e-5)
-        assert logs["train/loss_fused"].item() == pytest.approx(summed.item(), rel=1e-5)
-        assert loss.item() == pytest.approx((heads + 0.5 * summed).item(), rel=1e-5)
-
-    def test_counts_the_heads_that_predict(self) -> None:
-        module = FaceParsing({"name": "bisenet"}, {"fused": 2.0}, OPTIM, 1, 64).train()
-        logs: dict[str, Any] = {}
-        module.log = lambda name, value, **_: logs.update({name: value})
-        module.log_dict = logs.update
-        module._learning_rate = lambda: 0.0
-        labels = torch.randint(0, 19, (2, 64, 64))
-        module.training_step({"image": torch.rand(2, 3, 64, 64), "label": labels}, 0)
-        assert logs["train/loss_fused"].item() == pytest.approx(logs["train/loss_main"].item(), rel=1e-5)
-
-    def test_evaluation_stays_that_of_the_heads(self, tiny_root: Path, train: TRAIN, tmp_path: Path) -> None:
-        change = {"loss.fused": 1.0, "optim.lr": 1e-20, "optim.warmup_steps": 0}
-        folder = train(changed(settings(tiny_root, tmp_path / "fused", max_steps=1), change))
-        plain = train(changed(settings(tiny_root, tmp_path / "plain", max_steps=1), change | {"loss.fused": 0.0}))
-        assert logged(folder)[0]["val/loss"] == logged(plain)[0]["val/loss"]
-
-
 class Weights(Callback):
     """Keep the weights after every step."""
 
@@ -179,7 +144,7 @@ class TestAverage:
             total, images = 0.0, 0
             for batch in map(to_batch, data.evaluation_loader(split)):
                 with torch.inference_mode():
-                    loss = sum(reference(s, batch["label"]) for s in net(batch["image"])).item()
+                    loss = sum(reference(s, batch["label"]) for s in net(batch["image"]).maps).item()
                 total, images = total + len(batch["label"]) * loss, images + len(batch["label"])
             assert rows[-1][f"{split}/loss"] == pytest.approx(total / images, rel=1e-4)
         assert json.loads((folder / "metrics.json").read_text())["settings"]["optim"]["ema"] == self.DECAY

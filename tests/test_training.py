@@ -55,7 +55,7 @@ class TestRun:
         rows = logged(straight)[:STEPS]
         for row, batch, rate in zip(rows, map(to_batch, data.train_dataloader()), rates, strict=True):
             net.zero_grad()
-            parts = [reference(s, batch["label"]) for s in net(batch["image"])]
+            parts = [reference(s, batch["label"]) for s in net(batch["image"]).maps]
             sum(parts).backward()
             with torch.no_grad():
                 for name, p in net.named_parameters():
@@ -98,7 +98,7 @@ class TestRun:
         metrics, losses, count = ParsingMetrics(), 0.0, 0
         with torch.inference_mode():
             for batch in map(to_batch, data.val_dataloader()):
-                scores, labels = net(batch["image"]), batch["label"]
+                scores, labels = net(batch["image"]).predict, batch["label"]
                 metrics.update(fuse(scores, (64, 64)).argmax(1), labels)
                 losses += len(labels) * sum(reference(s, labels) for s in scores).item()
                 count += len(labels)

@@ -127,7 +127,8 @@ def main(argv: Sequence[str]) -> None:
     keep_freed_memory()
     settings = parse_cli(Settings, argv, program="python -m benchmarks.card", about=f"{__doc__}\n{TERMS}")
     ckpt, out = locate(settings.ckpt), settings.path()
-    net, _, device = load_scorer(str(ckpt), settings.backend, settings.device)
+    scorer = load_scorer(str(ckpt), settings.backend, settings.device)
+    net, device = scorer.run, scorer.device
     # Before the minutes that it takes.
     if out:
         reserve("out", out)

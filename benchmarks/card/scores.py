@@ -1,6 +1,6 @@
 """What a network sees in labelled faces, counted for every image, and the scores that the counts give."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,11 +12,11 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 from tqdm import tqdm
 
 from facekp.classes import IGNORE_INDEX, NUM_CLASSES
-from facekp.data.dataset import Pixels, to_batch
-from facekp.models import fuse
+from facekp.data.dataset import Pixels
+from facekp.models import Heads, fuse
 from facekp.training.metrics import nest_scores, scores_from_confusion
 
-Network = Callable[[Tensor], Sequence[Tensor]]
+Network = Callable[[Tensor], Heads]
 Counts = npt.NDArray[np.int64]
 """Confusion matrices (..., 19, 19), rows ground truth, columns prediction."""
 Floats = npt.NDArray[np.float64]
@@ -34,11 +34,10 @@ class Parsed(NamedTuple):
 def parse(net: Network, loader: DataLoader[Pixels], device: torch.device) -> Iterator[Parsed]:
     """Yield what a network sees in every batch, as evaluation has it: the argmax of the heads' upsampled sum."""
     for pixels in tqdm(loader, unit="batch", desc="parsing"):
-        photos, labels = pixels["image"].to(device), pixels["label"].to(device)
+        photos, labels = pixels["image"].to(device), pixels["label"].to(device, torch.int64)
         with torch.inference_mode():
-            batch = to_batch({"image": photos, "label": labels})
-            masks = fuse(net(batch["image"]), (labels.shape[1], labels.shape[2])).argmax(1)
-        yield Parsed(photos, batch["label"], masks)
+            masks = fuse(net(photos).predict, (labels.shape[1], labels.shape[2])).argmax(1)
+        yield Parsed(photos, labels, masks)
 
 
 def count_images(parsed: Iterator[Parsed]) -> Counts:

@@ -90,7 +90,7 @@ def _sample(net: Network, loader: DataLoader[Pixels], device: torch.device) -> I
     for pixels in tqdm(loader, unit="batch", desc="fitting offsets"):
         batch = to_batch({"image": pixels["image"].to(device), "label": pixels["label"].to(device)})
         labels = batch["label"][:, EVERY // 2 :: EVERY, EVERY // 2 :: EVERY]
-        whole = fuse(net(batch["image"]), (batch["label"].shape[1], batch["label"].shape[2]))
+        whole = fuse(net(batch["image"], auxiliary=False).predict, (batch["label"].shape[1], batch["label"].shape[2]))
         scores = whole[:, :, EVERY // 2 :: EVERY, EVERY // 2 :: EVERY].permute(0, 2, 3, 1)
         valid = labels != IGNORE_INDEX
         yield scores[valid].float().cpu(), labels[valid].cpu()

@@ -19,12 +19,12 @@ from facekp.config import TRAINING_ONLY, DataConfig, fold
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors, require
-from facekp.evaluate import evaluate
 from facekp.export.class_offsets import add_offsets, fit_offsets, sample_scores
 from facekp.files import expand, make_folder
 from facekp.hardware import keep_freed_memory
 from facekp.parsing.backends import resolve_device
 from facekp.training.resume import ANY_TIME, SETTINGS
+from facekp.training.scoring import network_scorer
 from facekp.weights.checkpoint import describe, read_checkpoint
 from facekp.weights.load import SAFETENSORS, load_network, write_weights
 
@@ -85,8 +85,8 @@ def release(config: ReleaseConfig) -> dict[str, Any]:
     with TemporaryDirectory() as folder:  # what is there already stays until all is done
         path = Path(folder) / f"stored{SAFETENSORS}"
         write_weights(net, about, path)
-        stored = load_network(path)[0].to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    scores = evaluate(stored, data.evaluation_loader(config.split), device)
+        stored = network_scorer(load_network(path)[0], about, device)
+    scores = stored(data.evaluation_loader(config.split))
     about["scores"] = {"split": config.split, "images": images, "size": about["size"], **scores}
     write_weights(net, about, expand(config.out))
     return about

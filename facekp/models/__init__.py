@@ -1,12 +1,12 @@
-"""Networks that give scores per pixel and class from one or several heads, behind one registry.
+"""Networks that score every pixel for every class, behind one registry.
 
-A new network is one file here, decorated with `@register("its_name")` and imported below, and one file in
-`conf/model/`.
+In: normalised images `(N, 3, H, W)`. Out: `Heads`, the score maps that predict and those that only help training.
+Start with `registry.py`; a new network is one module here and one file in `conf/model/`.
 """
 
 from facekp.models.bisenet import BiSeNet
 from facekp.models.fpn import FeaturePyramid
-from facekp.models.fusion import fuse
+from facekp.models.heads import Heads, fuse
 from facekp.models.registry import Network, build_model, build_without_weights, model_names, register
 from facekp.models.residual_attention import ResidualAttention
 from facekp.models.resnet import ResNet18
@@ -15,6 +15,7 @@ from facekp.models.smp import Smp
 __all__ = [
     "BiSeNet",
     "FeaturePyramid",
+    "Heads",
     "Network",
     "ResNet18",
     "ResidualAttention",

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facekp.models.heads import check_input
+from facekp.models.heads import Heads, check_input
 from facekp.models.layers import conv, conv_norm_relu, plain_head
 from facekp.models.registry import Network, register
 from facekp.models.resnet import Stem, resnet18_trunk
@@ -90,11 +90,11 @@ class FeatureFusion(nn.Module):
 
 @register("bisenet")
 class BiSeNet(Network):
-    """BiSeNet-R18 with a main head and, in training, two auxiliary ones on the context path.
+    """BiSeNet-R18 with a head that predicts and two auxiliary ones on the context path.
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32; in training, N at least 2.
-        Returns: (N, 19, H/8, W/8); in training mode also (N, 19, H/8, W/8) and (N, 19, H/16, W/16), from the features
+        Returns: (N, 19, H/8, W/8) predicts; auxiliary are (N, 19, H/8, W/8) and (N, 19, H/16, W/16), from the features
         refined at strides 16 and 32 and then upsampled.
 
     Args:
@@ -108,7 +108,6 @@ class BiSeNet(Network):
 
     head_names = ("main", "aux16", "aux32")
     head_parts = ("fusion", "heads")
-    predicting = 1
 
     def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
         super().__init__()
@@ -122,10 +121,10 @@ class BiSeNet(Network):
         self.fusion = FeatureFusion()
         self.heads = nn.ModuleList([plain_head(256, 256), plain_head(128, 64), plain_head(128, 64)])
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the main score map, and in training mode the auxiliary ones."""
+    def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
+        """Return the main score map and the auxiliary ones."""
         check_input(images)
         fine, coarse = self.context(images)
         main, aux16, aux32 = self.heads
-        scores: Tensor = main(self.fusion(self.spatial(images), fine))
-        return (scores, aux16(fine), aux32(coarse)) if self.training else (scores,)
+        scores = main(self.fusion(self.spatial(images), fine))
+        return Heads((scores,), (aux16(fine), aux32(coarse)) if auxiliary else ())

@@ -1,11 +1,11 @@
-"""ResNet18 with a feature pyramid: what the coarse stages saw is added to the finer ones before anything is decided."""
+"""ResNet18 with a feature pyramid, which adds coarse features to finer ones before the first decision."""
 
 from typing import Literal
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facekp.models.heads import check_input
+from facekp.models.heads import Heads, check_input
 from facekp.models.layers import conv, conv_norm_relu, plain_head
 from facekp.models.registry import register
 from facekp.models.resnet import OnResNet18
@@ -16,13 +16,13 @@ HEAD_WIDTH = 64
 
 @register("fpn")
 class FeaturePyramid(OnResNet18):
-    """ResNet18's last three stages, added up from coarse to fine; one head on the finest, in training one on each.
+    """ResNet18's last three stages, added up from coarse to fine; the finest sum predicts, the others are auxiliary.
 
-    To the coarsest stage a projection of its mean over the image is added, so that every pixel knows of the whole.
+    A projection of the coarsest stage's mean over the image is added to it, which gives every pixel global context.
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32.
-        Returns: (N, 19, H/8, W/8); in training mode also (N, 19, H/16, W/16) and (N, 19, H/32, W/32).
+        Returns: (N, 19, H/8, W/8) predicts; auxiliary are (N, 19, H/16, W/16) and (N, 19, H/32, W/32).
 
     Args:
         pretrained: as of `OnResNet18`.
@@ -32,7 +32,6 @@ class FeaturePyramid(OnResNet18):
 
     head_names = ("8", "16", "32")
     head_parts = ("laterals", "context", "smooth", "heads")
-    predicting = 1
 
     def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
         super().__init__(pretrained)
@@ -43,8 +42,8 @@ class FeaturePyramid(OnResNet18):
         self.smooth = nn.ModuleList(conv_norm_relu(WIDTH, WIDTH, 3) for _ in range(3))
         self.heads = nn.ModuleList(plain_head(WIDTH, HEAD_WIDTH) for _ in range(3))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the score map at stride 8, and in training mode those at strides 16 and 32."""
+    def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
+        """Return the score map at stride 8 and the auxiliary ones at strides 16 and 32."""
         check_input(images)
         at8, at16, at32 = self.features(images)
         lateral8, lateral16, lateral32 = self.laterals
@@ -53,8 +52,7 @@ class FeaturePyramid(OnResNet18):
         middle = smooth16(lateral16(at16) + _doubled(coarse))
         fine = smooth8(lateral8(at8) + _doubled(middle))
         head8, head16, head32 = self.heads
-        scores: Tensor = head8(fine)
-        return (scores, head16(middle), head32(coarse)) if self.training else (scores,)
+        return Heads((head8(fine),), (head16(middle), head32(coarse)) if auxiliary else ())
 
 
 def _doubled(features: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
-"""What turns a feature map into scores, and the check that every network makes of its input."""
+"""Score heads: their output, their fusion into one score map, and the paper's output layer."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
@@ -10,6 +12,40 @@ from facekp.classes import NUM_CLASSES
 HEAD_CHANNELS = 64
 STRIDE = 32
 """Input sides are multiples of this, the stride of the coarsest head."""
+
+
+class Heads(NamedTuple):
+    """The score maps of a network, (N, 19, h, w) float each, at resolutions of their own.
+
+    Attributes:
+        predict: the maps whose upsampled sum is the prediction (`fuse`).
+        auxiliary: the maps that only help training; empty where none were asked for.
+    """
+
+    predict: tuple[Tensor, ...]
+    auxiliary: tuple[Tensor, ...] = ()
+
+    @property
+    def maps(self) -> tuple[Tensor, ...]:
+        """All score maps: those that predict, then the auxiliary ones."""
+        return self.predict + self.auxiliary
+
+
+def fuse(scores: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """Upsample every head's scores bilinearly and add them up.
+
+    Args:
+        scores: score maps (N, C, h, w) float, each at its own resolution.
+        size: (H, W) of the result.
+
+    Returns:
+        (N, C, H, W) float32 (float64 for float64 scores).
+    """
+    maps = [s if s.dtype.itemsize >= 4 else s.float() for s in scores]
+    first, *rest = [F.interpolate(s, size=size, mode="bilinear", align_corners=False) for s in maps]
+    for other in rest:
+        first = first + other
+    return first
 
 
 class OutputHead(nn.Sequential):

@@ -1,26 +1,36 @@
-"""The one place that turns a network's name into a network."""
+"""Registry of networks, and the contract that all of them keep."""
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar, TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from facekp.errors import ConfigError
+from facekp.models.heads import Heads
 
 
-class Network(nn.Module):
-    """What every network here is: a module that gives one score map a head (see `build_model`) and names its heads.
+class Network(nn.Module, ABC):
+    """Base class of all networks: one score map per head, the same heads in training and evaluation mode.
 
     Attributes:
-        head_names: what logs call the heads, in the order of the score maps.
+        head_names: names of the heads in logs: those that predict, then the auxiliary ones.
         head_parts: names of the submodules that learn at the heads' rate (`optim.head_lr_mult`).
-        predicting: how many heads, from the first, predict; None: all. The others only help training.
     """
 
     head_names: ClassVar[tuple[str, ...]]
     head_parts: ClassVar[tuple[str, ...]] = ("heads",)
-    predicting: ClassVar[int | None] = None
+    __call__: Callable[..., Heads]  # typed here, since nn.Module leaves it open
+
+    @abstractmethod
+    def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
+        """Return the score maps.
+
+        Args:
+            images: (N, 3, H, W) float, normalised; H and W multiples of 32.
+            auxiliary: False skips the heads that only help training, so that prediction does not pay for them.
+        """
 
 
 _NETWORKS: dict[str, type[Network]] = {}
@@ -61,19 +71,18 @@ def build_model(name: str, **kwargs: object) -> Network:
         kwargs: the network's own settings.
 
     Returns:
-        A module with `model(images: (N, 3, H, W) float) -> tuple of score maps (N, 19, h, w)`, each at a resolution of
-        its own; H and W are multiples of 32. The prediction is their upsampled sum (`fuse`).
-
-        In training mode there is one map for each of `model.head_names`. In evaluation mode a network leaves out, from
-        the end, what only helps training; the main head comes first and is always there. `resnet18` and
-        `residual_attention` give three maps in both modes, at strides 8, 16 and 32.
+        A module with `model(images, auxiliary=True) -> Heads`: images (N, 3, H, W) float, H and W multiples of 32, to
+        score maps (N, 19, h, w), each at its own resolution. Training and evaluation mode return the same heads. The
+        prediction is the upsampled sum of `heads.predict` (`fuse`); `heads.auxiliary` only helps training, and
+        `auxiliary=False` skips it. `resnet18` and `residual_attention` predict with three maps, at strides 8, 16, 32.
 
     Raises:
         ConfigError: an unknown name or setting, or a value that the network refuses.
 
     Example:
-        >>> scores = build_model("resnet18").eval()(__import__("torch").zeros(1, 3, 64, 96))
-        >>> [tuple(s.shape) for s in scores]
+        >>> import torch
+        >>> heads = build_model("resnet18").eval()(torch.zeros(1, 3, 64, 96))
+        >>> [tuple(scores.shape) for scores in heads.predict]
         [(1, 19, 8, 12), (1, 19, 4, 6), (1, 19, 2, 3)]
     """
     network = network_class(name)

@@ -6,7 +6,7 @@ The variant is Attention-92 for inputs of 448 pixels: one more attention stage t
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facekp.models.heads import check_input, output_heads
+from facekp.models.heads import Heads, check_input, output_heads
 from facekp.models.registry import Network, register
 
 
@@ -100,7 +100,7 @@ class ResidualAttention(Network):
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32.
-        Returns: three score maps (N, 19, H/8, W/8), (N, 19, H/16, W/16), (N, 19, H/32, W/32).
+        Returns: three maps that predict, (N, 19, H/8, W/8), (N, 19, H/16, W/16), (N, 19, H/32, W/32).
 
     Reference: Wang et al. 2017, arXiv:1704.06904, table 2.
     """
@@ -127,11 +127,11 @@ class ResidualAttention(Network):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
         self.heads = output_heads((256, 512, 1024))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the score maps at strides 8, 16 and 32."""
+    def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
+        """Return the score maps at strides 8, 16 and 32; all of them predict."""
         check_input(images)
         at8 = self.stage1(self.stem(images))
         at16 = self.stage2(at8)
         at32 = self.stage3(at16)
         fine, middle, coarse = self.heads
-        return fine(at8), middle(at16), coarse(at32)
+        return Heads((fine(at8), middle(at16), coarse(at32)))

@@ -7,7 +7,7 @@ import torchvision
 from torch import Tensor, nn
 
 from facekp.errors import ConfigError
-from facekp.models.heads import check_input, output_heads
+from facekp.models.heads import Heads, check_input, output_heads
 from facekp.models.registry import Network, register
 
 
@@ -42,7 +42,7 @@ class ResNet18(OnResNet18):
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32.
-        Returns: three score maps (N, 19, H/8, W/8), (N, 19, H/16, W/16), (N, 19, H/32, W/32).
+        Returns: three maps that predict, (N, 19, H/8, W/8), (N, 19, H/16, W/16), (N, 19, H/32, W/32).
 
     Args:
         pretrained: as of `OnResNet18`.
@@ -54,12 +54,12 @@ class ResNet18(OnResNet18):
         super().__init__(pretrained)
         self.heads = output_heads((128, 256, 512))
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the score maps at strides 8, 16 and 32."""
+    def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
+        """Return the score maps at strides 8, 16 and 32; all of them predict."""
         check_input(images)
         at8, at16, at32 = self.features(images)
         fine, middle, coarse = self.heads
-        return fine(at8), middle(at16), coarse(at32)
+        return Heads((fine(at8), middle(at16), coarse(at32)))
 
 
 class Stem(nn.Module):

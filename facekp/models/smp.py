@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from facekp.classes import NUM_CLASSES
 from facekp.errors import ConfigError
-from facekp.models.heads import check_input
+from facekp.models.heads import Heads, check_input
 from facekp.models.registry import Network, register
 from facekp.models.resnet import check_pretrained
 
@@ -18,7 +18,7 @@ class Smp(Network):
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32; in training, N at least 2 for some.
-        Returns: one score map (N, 19, h, w).
+        Returns: one map that predicts, (N, 19, h, w).
 
     Args:
         arch: what `smp.create_model` accepts: Unet, FPN, DeepLabV3Plus, ...
@@ -50,10 +50,10 @@ class Smp(Network):
                 f"({(str(error) or type(error).__name__).splitlines()[0]}):{fetch} choose another encoder"
             ) from error
 
-    def forward(self, images: Tensor) -> tuple[Tensor]:
+    def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
         """Return the score map."""
         check_input(images)
-        return (self.model(images),)
+        return Heads((self.model(images),))
 
 
 def _import_smp() -> Any:

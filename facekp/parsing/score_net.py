@@ -9,14 +9,14 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse as fold
 
 from facekp.data.transforms import MEAN, STD
-from facekp.models.heads import check_input
+from facekp.models.heads import Heads, check_input
 
 Precision = Literal["float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class ScoreNet(nn.Module):
-    """A network from pixels to the score maps of its heads.
+    """A network from pixels to the score maps that predict.
 
     Both ends are channels-last, as pictures are and as convolutions are fastest.
 
@@ -32,7 +32,7 @@ class ScoreNet(nn.Module):
     def __init__(self, net: nn.Module, precision: Precision = "float32") -> None:
         super().__init__()
         self.dtype = DTYPES[precision]
-        self.net = fold_batch_norm(net).to(dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = fold_batch_norm(_Predict(net)).to(dtype=self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", 255 * torch.tensor(MEAN))
@@ -43,6 +43,19 @@ class ScoreNet(nn.Module):
         normalised = (images.to(torch.float32) - self.mean) / self.std
         scores = self.net(normalised.to(self.dtype).permute(0, 3, 1, 2))
         return tuple(s.permute(0, 2, 3, 1).to(torch.float32) for s in scores)
+
+
+class _Predict(nn.Module):
+    """The heads of a network that predict; the auxiliary ones are not computed, and so are in no exported graph."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the score maps (N, 19, h, w) of `images` (N, 3, H, W)."""
+        heads: Heads = self.net(images, auxiliary=False)
+        return heads.predict
 
 
 def fold_batch_norm(net: nn.Module) -> nn.Module:

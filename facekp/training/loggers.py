@@ -147,7 +147,8 @@ class MaskPictures(Callback):
         if batch_idx or not isinstance(pl_module, FaceParsing):
             return
         images, labels = batch["image"][: self.count], batch["label"][: self.count]
-        predicted = fuse(pl_module(images), (labels.shape[1], labels.shape[2])).argmax(1)
+        heads = pl_module(images, auxiliary=False)
+        predicted = fuse(heads.predict, (labels.shape[1], labels.shape[2])).argmax(1)
         names = dict(enumerate(ATTRIBUTES))
         mean, std = (images.new_tensor(v)[:, None, None] for v in (MEAN, STD))
         pixels = ((images * std + mean).clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()

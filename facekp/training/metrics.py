@@ -1,69 +1,114 @@
-"""Loss and scores of a whole split: mIoU, F1 and accuracy from one confusion matrix."""
+"""Losses and scores of a whole split; the scores come from one confusion matrix."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torchmetrics import MeanMetric
-from torchmetrics.classification import MulticlassConfusionMatrix
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from facekp.classes import ATTRIBUTES, IGNORE_INDEX, NUM_CLASSES
-from facekp.losses.ohem import OhemCrossEntropy
-from facekp.models import fuse
+from facekp.models import Heads, fuse
 
 PER_CLASS = ("iou", "f1")
 """Scores that exist for every class, as `iou/nose`."""
 
 
-class ParsingMetrics(MulticlassConfusionMatrix):
+class ParsingMetrics(Metric):
     """mIoU, mean F1, pixel accuracy, and IoU and F1 of every class.
 
-    `update(predicted, labels)` takes (N, H, W) int ids, labels with 255 where nothing counts. The confusion matrix is
-    summed over images and processes before anything is divided.
+    The confusion matrix is summed over images and processes before anything is divided.
+
+    Example:
+        >>> metrics = ParsingMetrics()
+        >>> metrics.update(torch.tensor([[[0, 1], [1, 2]]]), torch.tensor([[[0, 1], [2, 2]]]))
+        >>> metrics.compute()["pixel_accuracy"].item()
+        0.75
     """
+
+    confusion: Tensor
 
     def __init__(self, **kwargs: Any) -> None:
-        # `read_label` has checked the labels already; checking here sorts every pixel.
-        super().__init__(NUM_CLASSES, ignore_index=IGNORE_INDEX, validate_args=False, **kwargs)
+        super().__init__(**kwargs)
+        self.add_state("confusion", torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.int64), dist_reduce_fx="sum")
 
-    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]  # the base class returns the matrix itself
-        """Return the scores; see `scores_from_confusion`."""
-        return scores_from_confusion(super().compute())
-
-
-class Evaluation(nn.Module):
-    """What training and `python -m facekp.evaluate` score a network with; over several processes it sums up.
-
-    Args:
-        criterion: the loss of one head.
-    """
-
-    def __init__(self, criterion: OhemCrossEntropy) -> None:
-        super().__init__()
-        self.criterion = criterion
-        self.metrics = ParsingMetrics()
-        # Lightning's own mean rounds the number of images when several processes have different ones.
-        self.loss = MeanMetric()
-
-    def update(self, scores: Sequence[Tensor], labels: Tensor) -> None:
-        """Count one batch.
+    def update(self, predicted: Tensor, labels: Tensor) -> None:
+        """Count the pixels of a batch.
 
         Args:
-            scores: (N, 19, h, w) float of each head.
-            labels: (N, H, W) int64, official ids or 255; an image of 255 alone does not count.
+            predicted: (N, H, W) int64 ids.
+            labels: (N, H, W) int64 ids, or 255 for pixels that do not count.
         """
-        loss = torch.stack([self.criterion(s, labels) for s in scores]).sum()
-        self.loss.update(loss, weight=int((labels != IGNORE_INDEX).flatten(1).any(1).sum()))
-        self.metrics.update(fuse(scores, (labels.shape[1], labels.shape[2])).argmax(1), labels)
+        # `read_label` has checked the labels already; checking here sorts every pixel.
+        self.confusion += multiclass_confusion_matrix(
+            predicted, labels, NUM_CLASSES, ignore_index=IGNORE_INDEX, validate_args=False
+        )
 
     def compute(self) -> dict[str, Tensor]:
-        """Return `loss` (summed over heads, mean over images) and what `ParsingMetrics` gives, and start anew."""
-        scores = {"loss": self.loss.compute(), **self.metrics.compute()}
-        self.loss.reset()
-        self.metrics.reset()
-        return scores
+        """Return the scores; see `scores_from_confusion`."""
+        return scores_from_confusion(self.confusion)
+
+
+class MeanLosses(Metric):
+    """Mean over images of the losses that a criterion returns, such as `DeepSupervision`.
+
+    Lightning's own mean rounds the number of images when several processes have different ones.
+
+    Args:
+        names: names of the losses.
+    """
+
+    total: Tensor
+    images: Tensor
+
+    def __init__(self, names: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.names = tuple(names)
+        self.add_state("total", torch.zeros(len(self.names), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, losses: Mapping[str, Tensor], labels: Tensor) -> None:
+        """Count the losses of a batch with the weight of its images.
+
+        Args:
+            losses: a scalar for every name, the mean over the batch.
+            labels: (N, H, W) int64 ids or 255; an image of 255 alone does not count.
+        """
+        images = (labels != IGNORE_INDEX).flatten(1).any(1).sum()
+        self.total += torch.stack([losses[name].detach().double() for name in self.names]) * images
+        self.images += images
+
+    def compute(self) -> dict[str, Tensor]:
+        """Return the mean of every loss, float32; nan where no image counts."""
+        return dict(zip(self.names, (self.total / self.images).float().unbind(), strict=True))
+
+
+class SplitMetrics(MetricCollection):
+    """The mean losses and the scores of a split.
+
+    Args:
+        heads: names of the network's heads, whose losses are averaged beside their sum; None averages no loss.
+        prefix: put before the names of what `compute` returns, such as "val/".
+    """
+
+    def __init__(self, heads: Sequence[str] | None, prefix: str | None = None) -> None:
+        metrics: dict[str, Metric | MetricCollection] = {"scores": ParsingMetrics()}
+        if heads is not None:
+            metrics = {"losses": MeanLosses(["loss", *(f"loss_{name}" for name in heads)])} | metrics
+        super().__init__(metrics, prefix=prefix)
+
+    def count(self, heads: Heads, labels: Tensor, losses: Mapping[str, Tensor] | None = None) -> None:
+        """Count a batch.
+
+        Args:
+            heads: score maps (N, 19, h, w) float; those that predict are scored.
+            labels: (N, H, W) int64 ids, or 255 for pixels that do not count.
+            losses: the losses of the batch, by name.
+        """
+        predicted = fuse(heads.predict, (labels.shape[1], labels.shape[2])).argmax(1)
+        self.update(predicted=predicted, labels=labels, losses=losses)
 
 
 def scores_from_confusion(confusion: Tensor) -> dict[str, Tensor]:

@@ -9,22 +9,22 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 
 from facekp.data.dataset import Batch
-from facekp.losses.ohem import OhemCrossEntropy
-from facekp.models import Network, build_model, fuse
-from facekp.training.metrics import Evaluation
+from facekp.losses import DeepSupervision, OhemCrossEntropy
+from facekp.models import Heads, build_model
+from facekp.training.metrics import SplitMetrics
 from facekp.training.optim import PolySchedule, build_sgd
 from facekp.weights.checkpoint import KEY, describe
 
 
 class FaceParsing(pl.LightningModule):
-    """A network, the sum of its heads' OHEM losses, its metrics and its optimiser.
+    """A network, the sum of its heads' losses, its metrics and its optimiser.
 
-    Training adds up all the network's heads; evaluation those that it predicts with (see `build_model`).
+    `train/loss`, `val/loss` and `test/loss` are the same quantity: the sum over all heads, auxiliary ones included.
     All arguments are plain data, so that a checkpoint loads without pickles.
 
     Args:
         model: `name` and settings for `build_model`.
-        loss: settings of `OhemCrossEntropy`, and `fused`, the weight of the loss of the heads' sum.
+        loss: settings of `OhemCrossEntropy`.
         optim: `lr`, `momentum`, `weight_decay`, `head_lr_mult`, `warmup_steps`, `warmup_start`, `power`, ...
         total_steps: optimiser steps of the whole run.
         size: side in pixels at which images are evaluated; a prediction uses the same.
@@ -45,51 +45,48 @@ class FaceParsing(pl.LightningModule):
         super().__init__()
         self.save_hyperparameters(logger=False)  # loggers are given the whole configuration
         # Convolutions are faster in channels_last, on CPUs and tensor cores alike.
-        self.net: Network = build_model(**model).to(memory_format=torch.channels_last)
-        self.fused = float(loss.get("fused", 0))
-        self.criterion = OhemCrossEntropy(**{name: value for name, value in loss.items() if name != "fused"})
-        self.val, self.test = Evaluation(self.criterion), Evaluation(self.criterion)
+        self.net = build_model(**model).to(memory_format=torch.channels_last)
+        self.criterion = DeepSupervision(OhemCrossEntropy(**loss), self.net.head_names)
+        self.val, self.test = (SplitMetrics(self.net.head_names, prefix) for prefix in ("val/", "test/"))
         if compile:
             self.net.compile()
 
-    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
         """Return the score maps of `images` (N, 3, H, W) float, normalised; see `build_model`."""
-        scores: tuple[Tensor, ...] = self.net(images.contiguous(memory_format=torch.channels_last))
-        return scores
+        return self.net(images.contiguous(memory_format=torch.channels_last), auxiliary=auxiliary)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Return the loss of one batch."""
-        maps: tuple[Tensor, ...] = self(batch["image"])
-        losses = [self.criterion(scores, batch["label"]) for scores in maps]
-        loss = torch.stack(losses).sum()
-        self.log("train/loss", loss.detach(), prog_bar=True)
-        parts = zip(self.net.head_names, losses, strict=False)  # fewer where a user keeps the network in eval mode
-        self.log_dict({f"train/loss_{name}": part.detach() for name, part in parts})
-        self.log("lr", self._learning_rate())
-        if not self.fused:
-            return loss
-        # At the finest map's resolution: the criterion brings the sum to the labels'.
-        size = (maps[0].shape[2], maps[0].shape[3])
-        summed = self.criterion(fuse(maps[: self.net.predicting], size), batch["label"])
-        self.log("train/loss_fused", summed.detach())
-        both: Tensor = loss + self.fused * summed
-        return both
+        losses, _ = self._step(batch)
+        self.log("train/loss", losses["loss"].detach(), prog_bar=True)
+        self.log_dict({f"train/{name}": loss.detach() for name, loss in losses.items() if name != "loss"})
+        self.log("lr", float(self.trainer.optimizers[0].param_groups[0]["lr"]))
+        return losses["loss"]
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch."""
-        self.val.update(self(batch["image"]), batch["label"])
+        losses, heads = self._step(batch)
+        self.val.count(heads, batch["label"], losses)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
         """Count one batch."""
-        self.test.update(self(batch["image"]), batch["label"])
+        losses, heads = self._step(batch)
+        self.test.count(heads, batch["label"], losses)
 
     def on_validation_epoch_end(self) -> None:
         """Log the scores of the whole split."""
-        self.log_dict({f"val/{name}": value for name, value in self.val.compute().items()})
+        self.log_dict(self.val.compute())
+        self.val.reset()
 
     def on_test_epoch_end(self) -> None:
         """Log the scores of the whole split."""
-        self.log_dict({f"test/{name}": value for name, value in self.test.compute().items()})
+        self.log_dict(self.test.compute())
+        self.test.reset()
+
+    def _step(self, batch: Batch) -> tuple[dict[str, Tensor], Heads]:
+        """Return the losses of a batch and the score maps that they are of."""
+        heads = self(batch["image"])
+        return self.criterion(heads, batch["label"]), heads
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Return SGD and its schedule, which advances with every step."""
@@ -106,7 +103,3 @@ class FaceParsing(pl.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what prediction needs to know, as plain data."""
         checkpoint[KEY] = describe(self.hparams.model, self.hparams.size)
-
-    def _learning_rate(self) -> float:
-        optimizers = self.trainer.optimizers
-        return float(optimizers[0].param_groups[0]["lr"])

@@ -1,0 +1,38 @@
+"""Deep supervision: one criterion on every head of a network."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from facekp.models.heads import Heads
+
+
+class DeepSupervision(nn.Module):
+    """The sum of one criterion over all heads, those that predict and the auxiliary ones, each with weight 1.
+
+    Shape:
+        heads: score maps (N, C, h, w) float.
+        labels: (N, H, W) int64, ids or the criterion's ignore index.
+        Returns: scalars: `loss`, the sum, and `loss_NAME` for every head.
+
+    Args:
+        criterion: loss of one score map against the labels.
+        names: names of the heads, in the order of `Heads.maps` (`Network.head_names`).
+
+    Raises:
+        ValueError: as many names as heads are needed.
+
+    Reference: Lee et al. 2015, arXiv:1409.5185.
+    """
+
+    def __init__(self, criterion: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.criterion = criterion
+        self.names = tuple(names)
+
+    def forward(self, heads: Heads, labels: Tensor) -> dict[str, Tensor]:
+        """Return the sum and its parts; see the class for shapes."""
+        parts = [self.criterion(scores, labels) for scores in heads.maps]
+        named = {f"loss_{name}": part for name, part in zip(self.names, parts, strict=True)}
+        return {"loss": torch.stack(parts).sum(), **named}

@@ -1,0 +1,62 @@
+"""Scores of a network on labelled images."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from facekp.data.dataset import Pixels
+from facekp.data.transforms import normalise
+from facekp.losses import DeepSupervision, OhemCrossEntropy
+from facekp.models import Heads, Network
+from facekp.training.metrics import SplitMetrics, nest_scores
+
+
+@dataclass(frozen=True, eq=False)
+class Scorer:
+    """A network, and what its scores are computed with.
+
+    Attributes:
+        run: from pixels (N, H, W, 3) uint8 RGB on `device` to score maps.
+        size: side in pixels at which the network was evaluated in training.
+        device: device of the score maps.
+        criterion: the loss of the run that trained the network; None where its auxiliary heads are missing.
+    """
+
+    run: Callable[[Tensor], Heads]
+    size: int
+    device: torch.device
+    criterion: DeepSupervision | None
+
+    @torch.inference_mode()
+    def __call__(self, loader: DataLoader[Pixels]) -> dict[str, Any]:
+        """Score the network on the images of a loader.
+
+        Returns:
+            `loss` (summed over heads, mean over images; None without a criterion), `loss_NAME` of every head, `miou`,
+            `mean_f1`, `pixel_accuracy`, `classes`, and `iou` and `f1` by class; None for a class that is in no image.
+        """
+        criterion = self.criterion
+        metrics = SplitMetrics(None if criterion is None else criterion.names).to(self.device)
+        for pixels in tqdm(loader, unit="batch", desc="evaluating"):
+            heads, labels = self.run(pixels["image"].to(self.device)), pixels["label"].to(self.device, torch.int64)
+            metrics.count(heads, labels, None if criterion is None else criterion(heads, labels))
+        row = {f"split/{name}": float(value) for name, value in metrics.compute().items()}
+        return {"loss": None} | nest_scores(row, "split")
+
+
+def network_scorer(net: Network, about: dict[str, Any], device: torch.device) -> Scorer:
+    """Return the scorer of a checkpoint's network, which it moves to `device`.
+
+    Args:
+        net: a network in evaluation mode; it is scored in float32.
+        about: the checkpoint's description (`facekp.weights.checkpoint.describe`).
+        device: where the network runs.
+    """
+    net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stub
+    criterion = DeepSupervision(OhemCrossEntropy(), net.head_names).eval()
+    return Scorer(lambda pixels: net(normalise(pixels)), int(about["size"]), device, criterion)
