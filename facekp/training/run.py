@@ -139,7 +139,7 @@ def _refuse_children_of_a_sweep(trainer: pl.Trainer) -> None:
     if sweep_job() and trainer.world_size > 1 and environment and not environment.creates_processes_externally:
         raise ConfigError(
             f"trainer.devices makes {trainer.world_size} processes, but a job of a sweep is one: take "
-            "trainer.devices=1, or on a cluster hydra/launcher=submitit_slurm (docs/guides/scale.md)"
+            "trainer.devices=1, or on a cluster hydra/launcher=submitit_slurm (docs/guides/compare.md)"
         )
 
 
