@@ -25,7 +25,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from pytorch_lightning.callbacks import Callback
 
 import facekp.training.run
-from facekp.compare.reading import read_runs
+from facekp.compare.runs import read_runs
 from facekp.config import Config, read_config, register_schema
 from facekp.training.history import read_rows
 from facekp.training.optuna_trial import open_study
