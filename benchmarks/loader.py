@@ -15,14 +15,13 @@ from benchmarks.harness import Bench, Row, make_row
 from benchmarks.loader_peers import NaiveDataset, PlainDataset
 from benchmarks.timing import Call, timed
 from facekp.config import DataConfig
-from facekp.data.cache import decode_all, read_sample
-from facekp.data.dataset import FaceDataset, Pixels, to_batch
+from facekp.data.cache import decode_all
+from facekp.data.dataset import FaceDataset, Pixels, read_sample, to_batch
 from facekp.data.jitter import jitter
 from facekp.data.layout import read_index
 from facekp.data.sampler import TrainingStream
 from facekp.data.sources import prepared_root
-from facekp.data.transforms import training_transform
-from facekp.data.view import TrainingView
+from facekp.data.transforms import TrainingView, training_transform
 from facekp.images import UInt8Array
 
 FACES, PASSES = 96, 2

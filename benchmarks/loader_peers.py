@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 import albumentations as A
 import cv2
@@ -11,12 +12,14 @@ from albumentations.pytorch import ToTensorV2
 from PIL import Image
 from torchvision import transforms
 
-from facekp.classes import IGNORE_INDEX, MIRROR_PAIRS
+from facekp.classes import IGNORE_INDEX, MIRROR_PAIRS, mirror_table
 from facekp.config import DataConfig
 from facekp.data.dataset import Batch
 from facekp.data.layout import Sample
+from facekp.data.normalisation import MEAN, STD
 from facekp.data.sampler import Draw
-from facekp.data.transforms import MEAN, STD, ChooseScale, MirrorFace, Pipeline
+from facekp.data.transforms import Pipeline
+from facekp.images import UInt8Array
 
 Pair = tuple[Image.Image, Image.Image]
 
@@ -73,6 +76,27 @@ def _mirrored(label: Image.Image) -> Image.Image:
     for left, right in MIRROR_PAIRS:
         after[before == left], after[before == right] = right, left
     return Image.fromarray(after)
+
+
+class MirrorFace(A.HorizontalFlip):  # type: ignore[misc]  # albumentations has no types
+    """Horizontal flip that also swaps the left and right eyes, brows and ears of the label map."""
+
+    def apply_to_mask(self, mask: UInt8Array, *args: Any, **params: Any) -> UInt8Array:
+        """Flip (H, W) uint8 class ids and swap those with a side."""
+        mirrored: UInt8Array = mirror_table()[super().apply_to_mask(mask, *args, **params)]
+        return mirrored
+
+
+class ChooseScale(A.RandomScale):  # type: ignore[misc]  # as above
+    """Scale by one of a few equally likely factors."""
+
+    def __init__(self, factors: Sequence[float]) -> None:
+        super().__init__(p=1, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST_EXACT)
+        self.factors = tuple(factors)
+
+    def get_params(self) -> dict[str, Any]:
+        """Draw the factor."""
+        return {"scale": self.py_random.choice(self.factors)}
 
 
 def plain_transform(c: DataConfig) -> A.Compose:

@@ -40,7 +40,7 @@ class DataConfig:
     jitter: float = 0.5
     flip: float = 0.5
     rotate: float = 0.0  # degrees; crops are turned by up to so many, either way
-    degrade: float = 0.0  # share of the crops that are blurred, noisy, compressed, grey, ... (facekp/data/defects.py)
+    corrupt: float = 0.0  # share of the crops that are blurred, noisy, compressed, ... (facekp/data/transforms.py)
     balance: str = "none"  # "sqrt", "linear": images with rare classes come more often (facekp/data/balance.py)
     balance_below: float = 0.5  # rare is what a smaller share of the images has
     decoded: str = "none"  # "ram", "disk": decode the training images once, beforehand
@@ -64,7 +64,7 @@ class DataConfig:
                 "give factors between 0.1 and 10, such as [0.75,1,1.5]")  # fmt: skip
         shares = {
             f"data.{name}": (v := getattr(self, name), 0 <= v <= 1)
-            for name in ("jitter", "flip", "degrade", "balance_below")
+            for name in ("jitter", "flip", "corrupt", "balance_below")
         }
         require_all(shares, "give a number from 0 to 1")
         require("data.rotate", self.rotate, 0 <= self.rotate <= 180, "give degrees from 0 to 180")
@@ -86,7 +86,7 @@ class DataConfig:
 TRAINING_ONLY = frozenset(
     f"data.{name}"
     for name in (
-        "left_out", "size", "crop", "scales", "jitter", "flip", "rotate", "degrade", "balance", "balance_below",
+        "left_out", "size", "crop", "scales", "jitter", "flip", "rotate", "corrupt", "balance", "balance_below",
         "decoded", "batch_size",
     )
 )  # fmt: skip
@@ -251,9 +251,14 @@ def _refuse_additions(node: DictConfig, schema: type, prefix: str) -> None:
             _refuse_additions(node[key], known[key], f"{prefix}{key!s}.")  # type: ignore[arg-type]  # classes, not objects
 
 
+RENAMED = {"data.degrade": "data.corrupt"}
+"""Today's names of settings in older runs."""
+
+
 def complete(settings: dict[str, Any]) -> dict[str, Any]:
-    """Fold a run's settings, and add those that its version of facekp did not have yet, at their defaults."""
-    return fold(as_plain(Config(model={"name": ""}))) | fold(settings)
+    """Fold a run's settings, under today's names, and add those that it did not have yet at their defaults."""
+    renamed = {RENAMED.get(name, name): value for name, value in fold(settings).items()}
+    return fold(as_plain(Config(model={"name": ""}))) | renamed
 
 
 def as_plain(config: Config) -> dict[str, Any]:

@@ -395,7 +395,7 @@ def test_the_data_set_is_only_read(flawed_set: Path, tmp_path: Path) -> None:
     ("arguments", "error", "message"),
     [
         ([], ConfigError, "root is not set"),
-        (["root=nowhere"], DataError, "root is 'nowhere', which is no folder"),
+        (["root=nowhere"], DataError, "root is 'nowhere', which is not a folder"),
         (["root=.", "workers=0"], ConfigError, "workers is 0: give at least 1"),
         (["root=.", "pictures=-1"], ConfigError, "pictures is -1"),
     ],

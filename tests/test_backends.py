@@ -10,7 +10,7 @@ from conftest import PORTRAIT
 
 from facekp import FaceParser
 from facekp.data.layout import read_index
-from facekp.data.transforms import normalise
+from facekp.data.normalisation import normalise
 from facekp.errors import CheckpointError, ConfigError
 from facekp.export.onnx import ExportConfig, calibration_images, export_onnx
 from facekp.export.quantise import quantise

@@ -17,8 +17,9 @@ from torch.utils.data import DataLoader
 
 from facekp.data.dataset import FaceDataset, to_batch
 from facekp.data.layout import read_index
+from facekp.data.normalisation import normalise
 from facekp.data.sampler import EvaluationOrder
-from facekp.data.transforms import evaluation_transform, normalise
+from facekp.data.transforms import evaluation_transform
 from facekp.errors import ConfigError
 from facekp.evaluate import main as evaluate_main
 from facekp.losses.ohem import OhemCrossEntropy

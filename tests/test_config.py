@@ -26,6 +26,7 @@ from facekp.config import (
     OptimConfig,
     TrainerConfig,
     as_plain,
+    complete,
     expand,
     read_config,
     register_schema,
@@ -222,7 +223,7 @@ def test_paths_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
         ("optim.lrr=0.1", "lrr"),  # misspelt
         ("trainer.max_steps=many", "many"),  # of the wrong type
         ("data.crop=450", "data.crop is 450: give a multiple of 32"),  # out of range
-        ("data.root=nowhere", "data.root is 'nowhere', which is no folder: download CelebAMask-HQ"),
+        ("data.root=nowhere", "data.root is 'nowhere', which is not a folder: download CelebAMask-HQ"),
     ],
 )
 def test_a_mistake_on_the_command_line_is_one_line(tmp_path: Path, argument: str, named: str) -> None:
@@ -252,3 +253,9 @@ def test_a_mistake_leaves_a_folder_with_other_files_alone(tmp_path: Path) -> Non
     command = [sys.executable, REPOSITORY / "train.py", f"hydra.run.dir={tmp_path}", "data.root=nowhere"]
     assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 2
     assert (tmp_path / "mine.log").exists()
+
+
+def test_a_run_of_an_older_version_is_read_under_todays_names() -> None:
+    found = complete({"data": {"degrade": 0.25, "size": 64}})
+    assert (found["data.corrupt"], found["data.size"], found["data.crop"]) == (0.25, 64, 448)
+    assert "data.degrade" not in found

@@ -43,7 +43,7 @@ def test_an_incomplete_official_folder_is_told_what_is_missing(gone: str, tmp_pa
 
 
 def test_a_missing_root_and_an_empty_one_are_named(tmp_path: Path):
-    with pytest.raises(DataError, match=r"^data.root is '.*nowhere', which is no folder: download .* data=synthetic"):
+    with pytest.raises(DataError, match=r"^data.root is '.*nowhere', which is not a folder: .* data=synthetic"):
         recognise(tmp_path / "nowhere")
     with pytest.raises(DataError, match=rf"^raw is '{tmp_path}', which holds neither index.csv"):
         recognise(tmp_path, setting="raw")
@@ -90,7 +90,7 @@ def test_an_image_without_its_label_and_a_label_without_its_image_are_named(prep
         read_index(prepared)
     (prepared / "aside.png").rename(prepared / "labels" / "00001.png")
     (prepared / "images" / "00000.jpg").unlink()
-    with pytest.raises(DataError, match=r"images/00000.jpg: listed in index.csv and not there"):
+    with pytest.raises(DataError, match=r"images/00000.jpg: listed in index.csv but missing"):
         read_index(prepared)
 
 

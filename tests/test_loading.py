@@ -21,13 +21,12 @@ from benchmarks.loader_peers import plain_transform
 from facekp.classes import mirror_table
 from facekp.config import DataConfig
 from facekp.data import cache as decoded_module
-from facekp.data.cache import decode_all, read_sample
+from facekp.data.cache import decode_all
 from facekp.data.crop import enlarge, pad, reflect, span
-from facekp.data.dataset import FaceDataset, to_batch
+from facekp.data.dataset import FaceDataset, read_sample, to_batch
 from facekp.data.jitter import KINDS, jitter
 from facekp.data.layout import read_index
-from facekp.data.transforms import Pipeline, training_transform
-from facekp.data.view import TrainingView
+from facekp.data.transforms import Pipeline, TrainingView, training_transform
 from facekp.errors import ConfigError, DataError
 from facekp.images import PALETTE, decode_jpeg, decode_png, palette_image, read_image, read_label
 
@@ -361,7 +360,7 @@ class TestDecoded:
 
 def test_what_is_normalised_twice_is_refused(tiny_root: Path) -> None:
     dataset = FaceDataset(read_index(tiny_root)["train"], A.Compose([A.Normalize()]))
-    with pytest.raises(TypeError, match="leave out what normalises"):
+    with pytest.raises(TypeError, match="remove steps that normalise"):
         dataset[0, 0]
 
 

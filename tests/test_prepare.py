@@ -259,7 +259,7 @@ def test_a_folder_that_is_not_ours_is_not_written_to(raw: Path, tiny_root: Path)
 
 
 def test_a_missing_root_and_one_that_is_prepared_already_are_named(raw: Path, tiny_root: Path, tmp_path: Path):
-    with pytest.raises(DataError, match=r"^raw is '.*nowhere', which is no folder"):
+    with pytest.raises(DataError, match=r"^raw is '.*nowhere', which is not a folder"):
         prepare(tmp_path / "nowhere", tmp_path / "out")
     with pytest.raises(DataError, match=rf"^raw is '{tiny_root}', which is prepared already"):
         prepare(tiny_root, tmp_path / "out")

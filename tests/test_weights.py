@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 
 from facekp import FaceParser, evaluate
 from facekp.data.layout import read_index
+from facekp.data.normalisation import normalise
 from facekp.data.synthetic.write import draw_face
-from facekp.data.transforms import evaluation_transform, normalise
+from facekp.data.transforms import evaluation_transform
 from facekp.errors import CheckpointError, ConfigError, DataError
 from facekp.export import onnx as export
 from facekp.export import release

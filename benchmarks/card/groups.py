@@ -18,7 +18,7 @@ from benchmarks.card.labelled import (
     uneven_light,
 )
 from benchmarks.card.scores import Floats, Members
-from facekp.data.cache import read_sample
+from facekp.data.dataset import read_sample
 from facekp.data.layout import Sample
 
 HAIR_SHARE = 0.01

@@ -1,6 +1,6 @@
-"""Rare classes more often: how many times each image comes in one pass over the data.
+"""Repeat factor sampling: images with rare classes are drawn more often.
 
-Reference: Gupta et al. 2019, LVIS, arXiv:1908.03195, appendix B.1 (repeat factor sampling).
+Reference: Gupta et al. 2019, LVIS, arXiv:1908.03195, appendix B.1.
 """
 
 from collections.abc import Sequence
@@ -17,19 +17,19 @@ from facekp.files import make_folder, only_one, replacing
 from facekp.images import read_label
 
 POWERS = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
-"""Of `data.balance`."""
+"""Exponents of the choices of `data.balance`."""
 
 
 def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_]:
-    """Return which image has which class, from its label.
+    """Return which classes each image has.
 
-    Labels are read once; the answer is kept in `cache`, and found again unless a label has changed.
+    Labels are read once; the result is kept in `cache` and reused unless a label has changed.
 
     Returns:
         (N, 19) bool.
 
     Raises:
-        DataError: a label that cannot be read, or a cache that cannot be written.
+        DataError: a label cannot be read, or the cache cannot be written.
     """
     path = make_folder(cache) / f"classes-{fingerprint(samples)}.npy"
     with only_one(cache):
@@ -47,21 +47,21 @@ def _classes(sample: Sample) -> npt.NDArray[np.bool_]:
 
 
 def repeat_factors(classes: npt.NDArray[np.bool_], balance: str, below: float) -> npt.NDArray[np.float64] | None:
-    """Return how often each image comes in one pass, on average.
+    """Return how often each image is drawn per pass, on average.
 
-    A class that the share f of the images has is repeated `max(1, (below / f) ** power)` times, with a power of 1/2
-    ("sqrt", as in LVIS) or 1 ("linear"). An image is repeated as often as the class of it that is repeated most.
+    A class that a share f of the images has gets the factor `max(1, (below / f) ** power)`; the power is 1/2 for "sqrt"
+    (as in LVIS) and 1 for "linear". An image gets the largest factor of its classes.
 
     Args:
-        classes: (N, 19) bool, which image has which class.
+        classes: (N, 19) bool, which classes each image has.
         balance: "none", "sqrt" or "linear".
-        below: classes in a smaller share of the images than this are repeated.
+        below: share of the images below which a class is repeated.
 
     Returns:
         (N,) float64, at least 1; None for "none".
 
     Example:
-        One image in four wears a hat, all have skin:
+        One image in four has a hat, all have skin:
 
         >>> table = np.zeros((4, 19), bool)
         >>> table[:, 1] = table[0, 14] = True
@@ -72,7 +72,7 @@ def repeat_factors(classes: npt.NDArray[np.bool_], balance: str, below: float) -
     if not power:
         return None
     share = classes.mean(0)
-    # A class that is nowhere repeats nothing.
+    # An absent class repeats nothing.
     by_class = np.maximum(1, (below / np.where(share > 0, share, 1)) ** power)
     factors: npt.NDArray[np.float64] = np.where(classes, by_class, 1).max(1)
     return factors

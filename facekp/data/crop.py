@@ -1,13 +1,12 @@
-"""Crop before scaling: which source pixels a crop of the scaled picture is made of."""
+"""Crop before scaling: find the source pixels of a crop of the scaled image, and scale only those."""
 
 import math
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-UInt8Array = npt.NDArray[np.uint8]
+from facekp.images import UInt8Array
 
 
 class Span(NamedTuple):
@@ -15,10 +14,10 @@ class Span(NamedTuple):
 
     Attributes:
         start: first source pixel that is read.
-        stop: the one after the last.
-        scaled: what these are scaled to, pixels.
-        skip: scaled pixels in front of the crop.
-        keep: scaled pixels in the crop; it is padded where they are fewer than its side.
+        stop: source pixel after the last one that is read.
+        scaled: length that the source pixels are scaled to, pixels.
+        skip: scaled pixels before the crop.
+        keep: scaled pixels in the crop; fewer than the crop's side where the scaled image is smaller.
     """
 
     start: int
@@ -29,20 +28,20 @@ class Span(NamedTuple):
 
 
 def span(side: int, factor: float, crop: int, place: float) -> Span:
-    """Return the source pixels of a crop, such that scaling only these gives what scaling all and cropping would.
+    """Return the source pixels of a crop; scaling only these gives the same crop as scaling the whole image.
 
-    A side of n pixels is scaled to m. With n / m = q / p in lowest terms, every p scaled pixels lie on q source pixels
-    in the same way, so a cut at a multiple of both leaves each scaled pixel where it was. One such block more on
-    either side holds the neighbours that interpolation needs.
+    A side of n pixels is scaled to m. With n / m = q / p in lowest terms, each block of q source pixels becomes a block
+    of p scaled pixels in the same way, so cutting at block boundaries moves no scaled pixel. One more block on either
+    side holds the neighbours that interpolation needs.
 
     Args:
         side: n, source pixels.
         factor: m is `int(n * factor)`.
-        crop: side of the crop in scaled pixels; where m is smaller, all of it is kept.
-        place: where the crop lies: 0 at the start, just below 1 at the end.
+        crop: side of the crop in scaled pixels; if m is smaller, all of it is kept.
+        place: position of the crop, from 0 (at the start) to just below 1 (at the end).
 
     Example:
-        Half as large again: blocks of 2 source pixels and 3 scaled ones. The crop's 448 pixels begin at 160 of the 768:
+        A factor of 1.5: blocks of 2 source pixels and 3 scaled ones. The crop's 448 pixels begin at 160 of the 768:
 
         >>> span(512, 1.5, 448, 0.5)
         Span(start=104, stop=408, scaled=456, skip=4, keep=448)
@@ -60,12 +59,12 @@ def span(side: int, factor: float, crop: int, place: float) -> Span:
 
 
 def reflect(across: Span, side: int) -> Span:
-    """Return the span whose source pixels, turned round, are those of `across` in the mirrored picture."""
+    """Return the span that reads, in an image `side` pixels wide, the mirror images of the pixels of `across`."""
     return across._replace(start=side - across.stop, stop=side - across.start)
 
 
 def enlarge(pixels: UInt8Array, down: Span, across: Span, *, interpolation: int) -> UInt8Array:
-    """Scale the source pixels of a crop, (H, W) or (H, W, 3) uint8, and cut the crop out of them."""
+    """Scale a crop's source pixels, (H, W) or (H, W, 3) uint8, and cut the crop out of them."""
     if pixels.shape[:2] != (down.scaled, across.scaled):
         scaled = cv2.resize(pixels, (across.scaled, down.scaled), interpolation=interpolation)
         pixels = np.asarray(scaled, np.uint8)
@@ -73,7 +72,7 @@ def enlarge(pixels: UInt8Array, down: Span, across: Span, *, interpolation: int)
 
 
 def pad(pixels: UInt8Array, side: int, value: int) -> UInt8Array:
-    """Return `pixels` in the middle of a square of `side` pixels that is `value` elsewhere."""
+    """Return `pixels` centred in a square of `side` pixels, padded with `value`."""
     height, width = side - pixels.shape[0], side - pixels.shape[1]
     if not height and not width:
         return pixels

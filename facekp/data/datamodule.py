@@ -1,4 +1,4 @@
-"""The data set of a run, as Lightning wants it."""
+"""The data set of a run as a LightningDataModule."""
 
 from functools import cached_property
 from pathlib import Path
@@ -26,8 +26,8 @@ STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)
 class FaceDataModule(pl.LightningDataModule):
     """Training, validation and test loaders over a prepared, an official or a synthetic data set.
 
-    The training loader is one long stream of `total_steps` batches (see `TrainingStream`); it begins where the
-    trainer's step count says that a resumed run stands.
+    The training loader is one long stream of `total_steps` batches (see `TrainingStream`). It starts at the trainer's
+    global step, so a resumed run continues it.
 
     Args:
         config: the `data` settings.
@@ -35,8 +35,7 @@ class FaceDataModule(pl.LightningDataModule):
         total_steps: steps of the whole run.
 
     Raises:
-        DataError: the data set or `data.exclude` is missing or cannot be used; both are checked here, before any data
-            is read.
+        DataError: the data set or `data.exclude` is missing or unusable; both are checked before any data is read.
     """
 
     def __init__(self, config: DataConfig, *, seed: int, total_steps: int) -> None:
@@ -49,19 +48,19 @@ class FaceDataModule(pl.LightningDataModule):
 
     @cached_property
     def root(self) -> Path:
-        """The folder of the prepared data set, which is drawn or prepared first where needed."""
+        """Folder of the prepared data set, which is drawn or prepared first if needed."""
         return prepared_root(self.config)
 
     @cached_property
     def samples(self) -> dict[str, list[Sample]]:
-        """The samples of every split, without the excluded training images."""
+        """Samples by split, without the excluded training images."""
         return read_index(self.root, self.excluded)
 
     def split(self, name: str) -> list[Sample]:
         """Return the samples of "train", "val" or "test".
 
         Raises:
-            DataError: the split is empty, or the data set cannot be used.
+            DataError: the split is empty, or the data set is unusable.
         """
         samples = self.samples[name]
         if not samples and name == "train" and self.excluded:
@@ -75,7 +74,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.root = prepared_root(self.config)
 
     def setup(self, stage: str) -> None:
-        """Check that the splits of a Lightning stage have images: without a validation there is no checkpoint."""
+        """Check that the splits of a stage have images: a fit without validation images would keep no checkpoint."""
         for name in STAGE_SPLITS[stage]:
             self.split(name)
 
@@ -84,7 +83,11 @@ class FaceDataModule(pl.LightningDataModule):
         return to_batch(batch)
 
     def train_dataloader(self) -> DataLoader[Pixels]:
-        """Return the rest of the training stream, in batches."""
+        """Return the rest of the training stream, in batches.
+
+        Raises:
+            ConfigError: `data.batch_size` is not a multiple of the number of processes.
+        """
         c = self.config
         world = self.trainer.world_size if self.trainer else 1
         if c.batch_size % world:
@@ -103,21 +106,21 @@ class FaceDataModule(pl.LightningDataModule):
             world_size=world,
         )
         transform = training_transform(
-            c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip, rotate=c.rotate, degrade=c.degrade
+            c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip, rotate=c.rotate, corrupt=c.corrupt
         )
         dataset = FaceDataset(samples, transform, decode_all(samples, c))
         return self._loader(dataset, stream, c.batch_size // world)
 
     def val_dataloader(self) -> DataLoader[Pixels]:
-        """Return the validation images, whole."""
+        """Return the validation images, uncropped."""
         return self.evaluation_loader("val")
 
     def test_dataloader(self) -> DataLoader[Pixels]:
-        """Return the test images, whole."""
+        """Return the test images, uncropped."""
         return self.evaluation_loader("test")
 
     def evaluation_loader(self, split: str, images: int | None = None) -> DataLoader[Pixels]:
-        """Return the images of a split, whole, each once; or at most `images` of them, spread over the split."""
+        """Return the uncropped images of a split, each once, or up to `images` of them, evenly spaced."""
         samples = self.split(split)
         if images is not None and images < len(samples):
             samples = [samples[i * len(samples) // images] for i in range(images)]
@@ -134,12 +137,12 @@ class FaceDataModule(pl.LightningDataModule):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=workers,
-            worker_init_fn=_one_thread if workers else None,
+            worker_init_fn=_disable_opencv_threads if workers else None,
             persistent_workers=workers > 0 and isinstance(sampler, TrainingStream),
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
 
 
-def _one_thread(worker: int) -> None:
-    # OpenCV's own threads fight the other workers for the cores.
+def _disable_opencv_threads(worker: int) -> None:
+    # They would compete with the other workers for the cores.
     cv2.setNumThreads(0)

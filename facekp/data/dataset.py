@@ -1,51 +1,75 @@
-"""Labelled faces as tensors."""
+"""Labelled faces as tensors: reading, augmentation and batches."""
 
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import Protocol, TypedDict
 
 import albumentations as A
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from facekp.classes import IGNORE_INDEX
-from facekp.data.cache import Decoded, read_sample
 from facekp.data.layout import Sample
+from facekp.data.normalisation import normalise
 from facekp.data.sampler import BLANK, Draw
-from facekp.data.transforms import normalise
+from facekp.errors import DataError
+from facekp.images import UInt8Array, read_image, read_label
 
 
 class Pixels(TypedDict):
-    """What a loader gives: `image` (N, H, W, 3) uint8 RGB; `label` (N, H, W) uint8, ids or 255."""
+    """What a loader yields: `image` (N, H, W, 3) uint8 RGB; `label` (N, H, W) uint8, ids or 255."""
 
     image: Tensor
     label: Tensor
 
 
 class Batch(TypedDict):
-    """What a step is given: `image` (N, 3, H, W) float32, normalised; `label` (N, H, W) int64, ids or 255."""
+    """What a step takes: `image` (N, 3, H, W) float32, normalised; `label` (N, H, W) int64, ids or 255."""
 
     image: Tensor
     label: Tensor
 
 
+class DecodedSamples(Protocol):
+    """Samples that were decoded beforehand."""
+
+    def __getitem__(self, index: int, /) -> tuple[UInt8Array, UInt8Array]:
+        """Return image (H, W, 3) and label (H, W), uint8."""
+
+
 def to_batch(pixels: Pixels) -> Batch:
-    """Normalise what a loader gave, on the device where it is: bytes travel faster than floats."""
+    """Normalise a loader's batch on the device where it is: bytes are faster to transfer than floats."""
     return {"image": normalise(pixels["image"]), "label": pixels["label"].to(torch.int64)}
 
 
+def read_sample(sample: Sample) -> tuple[UInt8Array, UInt8Array]:
+    """Return image (H, W, 3) uint8 RGB and label (H, W) uint8, the image resized to the label's size.
+
+    Raises:
+        DataError: a file cannot be read, or image and label have different aspect ratios.
+    """
+    image, label = read_image(sample.image), read_label(sample.label)
+    if image.shape[0] * label.shape[1] != image.shape[1] * label.shape[0]:
+        raise DataError(
+            f"label {sample.label}: {label.shape[1]} x {label.shape[0]} pixels, "
+            f"but its image has {image.shape[1]} x {image.shape[0]}; they must cover the same frame"
+        )
+    if image.shape[:2] != label.shape:
+        image = A.Resize(*label.shape)(image=image)["image"]
+    return image, label
+
+
 class FaceDataset(Dataset[Pixels]):
-    """Samples of a prepared data set, each transformed from its own seed.
+    """Samples of a prepared data set, each augmented from its own seed.
 
     Args:
-        samples: what to read.
-        transform: a pipeline of `facekp.data.transforms`, or any other that ends in uint8 pixels.
-        decoded: the samples' pixels, where they were decoded beforehand.
+        samples: the samples to read.
+        transform: a pipeline of `facekp.data.transforms`, or any albumentations pipeline that returns uint8 pixels.
+        decoded: the samples' pixels if they were decoded beforehand.
     """
 
-    def __init__(self, samples: Sequence[Sample], transform: A.Compose, decoded: Decoded | None = None) -> None:
+    def __init__(self, samples: Sequence[Sample], transform: A.Compose, decoded: DecodedSamples | None = None) -> None:
         self.samples = samples
         self.transform = transform
         self.decoded = decoded
@@ -58,8 +82,8 @@ class FaceDataset(Dataset[Pixels]):
         """Return `image` (H, W, 3) uint8 and `label` (H, W) uint8 of one draw.
 
         Raises:
-            DataError: a file that cannot be read, or an image and a label of different shapes.
-            TypeError: a transform that gives anything but uint8 pixels.
+            DataError: a file cannot be read, or image and label have different aspect ratios.
+            TypeError: the transform does not return uint8 pixels.
         """
         index, seed = draw
         image, label = read_sample(self.samples[index]) if self.decoded is None else self.decoded[index]
@@ -69,10 +93,10 @@ class FaceDataset(Dataset[Pixels]):
         self.transform.set_random_seed(seed)
         out = self.transform(image=image, mask=label)
         if getattr(out["image"], "dtype", None) != np.uint8:
-            raise TypeError("the transform gives no uint8 image: leave out what normalises or makes tensors of it")
+            raise TypeError("the transform returns no uint8 image: remove steps that normalise or convert to tensors")
         return {"image": _tensor(out["image"]), "label": _tensor(out["mask"])}
 
 
-def _tensor(array: npt.NDArray[np.uint8]) -> Tensor:
-    # What was decoded beforehand is read-only; torch wants to be able to write.
+def _tensor(array: UInt8Array) -> Tensor:
+    # Cached pixels are read-only, and torch wants writable memory.
     return torch.from_numpy(np.require(array, requirements="W"))

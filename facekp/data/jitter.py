@@ -1,29 +1,28 @@
-"""Brightness, contrast and saturation in as few passes over the pixels as their clipping allows."""
+"""Jitter of brightness, contrast and saturation in as few passes over the pixels as clipping allows."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-UInt8Array = npt.NDArray[np.uint8]
+from facekp.images import UInt8Array
 
 Kind = Literal["brightness", "contrast", "saturation"]
 KINDS: tuple[Kind, ...] = ("brightness", "contrast", "saturation")
 RED, GREEN, BLUE = 0.299, 0.587, 0.114
-"""Weights of red, green and blue in the grey level: ITU-R BT.601."""
+"""Weights of red, green and blue in the grey level. Reference: ITU-R BT.601."""
 THINNING = 4
-"""The mean that contrast needs is taken over every fourth pixel of every fourth row."""
+"""The mean grey level for contrast is taken over every fourth pixel of every fourth row."""
 
 
 class Shade(NamedTuple):
-    """The map `colour * own + grey(colour) * grey + level`: any sequence of the three kinds of jitter is such a map.
+    """The colour map `own * colour + grey * grey_level(colour) + level`; every sequence of jitter steps is one.
 
     Attributes:
-        own: share of the colour itself.
-        grey: share of its grey level.
-        level: what is added to all three channels, 0..255.
+        own: weight of the colour itself.
+        grey: weight of its grey level.
+        level: constant added to all three channels, 0..255.
     """
 
     own: float = 1.0
@@ -31,7 +30,7 @@ class Shade(NamedTuple):
     level: float = 0.0
 
     def then(self, kind: Kind, factor: float, mean: float) -> "Shade":
-        """Return this followed by one step; `mean` is the mean grey level of the picture before both.
+        """Return this map followed by one step; `mean` is the image's mean grey level before both.
 
         Example:
             >>> Shade().then("brightness", 0.5, 100).then("contrast", 0.5, 100)  # the mean is 50 by then
@@ -44,8 +43,8 @@ class Shade(NamedTuple):
         return Shade(own * factor, grey * factor, level * factor + (1 - factor) * middle)
 
     def apply(self, pixels: UInt8Array) -> UInt8Array:
-        """Return (H, W, 3) uint8, rounded and clipped."""
-        if not self.grey:  # cv2.transform takes 20 times as long for such a matrix
+        """Map (H, W, 3) uint8, rounded and clipped."""
+        if not self.grey:  # cv2.transform is 20 times slower for a diagonal matrix
             return np.asarray(cv2.addWeighted(pixels, self.own, pixels, 0, self.level), np.uint8)
         own, level, r, g, b = self.own, self.level, self.grey * RED, self.grey * GREEN, self.grey * BLUE
         matrix = np.array([[own + r, g, b, level], [r, own + g, b, level], [r, g, own + b, level]])
@@ -53,20 +52,23 @@ class Shade(NamedTuple):
 
 
 def jitter(pixels: UInt8Array, steps: Sequence[tuple[Kind, float]], whole: UInt8Array) -> UInt8Array:
-    """Return `pixels` after each step in turn, as torchvision's and albumentations' ColorJitter define them.
+    """Apply jitter steps in turn, each defined as in torchvision's and albumentations' ColorJitter.
 
-    A factor up to 1 mixes colours with black, with their grey or with the mean grey. That stays within 0..255, so the
-    next step can be done in the same pass. A greater one can leave that range, and what leaves it is clipped before
-    the next step: there a pass ends.
+    A factor of up to 1 blends colours with black, their grey level or the mean grey level. That stays within 0..255, so
+    the next step joins the same pass. A larger factor can leave that range, and the definition clips before the next
+    step: there a pass ends.
 
     Args:
         pixels: (H, W, 3) uint8 RGB, a part of `whole`.
-        steps: kinds and factors; 1 leaves everything as it is, 0 takes all of the kind away.
-        whole: (H, W, 3) uint8 RGB, whose mean grey level is the middle of the contrast.
+        steps: kinds and factors; a factor of 1 changes nothing, 0 removes all of the kind.
+        whole: (H, W, 3) uint8 RGB, whose mean grey level contrast is relative to.
+
+    Returns:
+        (H, W, 3) uint8.
     """
     height, width = whole.shape[:2]
-    few = max(1, width // THINNING), max(1, height // THINNING)
-    sample = np.asarray(cv2.resize(whole, few, interpolation=cv2.INTER_NEAREST), np.uint8)
+    thinned = max(1, width // THINNING), max(1, height // THINNING)
+    sample = np.asarray(cv2.resize(whole, thinned, interpolation=cv2.INTER_NEAREST), np.uint8)
     shade = Shade()
     for place, (kind, factor) in enumerate(steps, start=1):
         shade = shade.then(kind, factor, _mean_grey(sample) if kind == "contrast" else 0.0)

@@ -1,4 +1,4 @@
-"""Which files make up a data set: the prepared layout, and how the official one is told from it.
+"""Layouts of a data set on disk: the prepared one, its index, and recognition of the official one.
 
 Prepared: `images/{id}.jpg`, `labels/{id}.png`, `index.csv` with the columns `id,split`.
 Official: `CelebA-HQ-img/`, `CelebAMask-HQ-mask-anno/`, `CelebA-HQ-to-CelebA-mapping.txt`.
@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 from facekp.errors import DataError
 
-Split = Literal["train", "val", "test"]
-SPLITS: tuple[str, ...] = get_args(Split)
+SPLITS = ("train", "val", "test")
 Layout = Literal["official", "prepared"]
 
 INDEX = "index.csv"
@@ -41,7 +40,7 @@ class Sample:
 
 
 class Entry(NamedTuple):
-    """A row of the index: its number, counted from 0, its split and its image."""
+    """A row of the index: its number from 0, its split and its sample."""
 
     row: int
     split: str
@@ -49,14 +48,14 @@ class Entry(NamedTuple):
 
 
 def recognise(root: str | Path, setting: str = "data.root") -> Layout:
-    """Tell which layout `root` holds; messages call it `setting`.
+    """Return the layout of `root`; messages call it `setting`.
 
     Raises:
-        DataError: the folder is missing, or holds neither layout.
+        DataError: the folder is missing or has neither layout.
     """
     root = Path(root)
     if not root.is_dir():
-        raise DataError(f"{setting} is '{root}', which is no folder: {HOW_TO_GET}")
+        raise DataError(f"{setting} is '{root}', which is not a folder: {HOW_TO_GET}")
     if (root / INDEX).is_file():
         return "prepared"
     official = [OFFICIAL_IMAGES, OFFICIAL_MASKS, OFFICIAL_MAPPING]
@@ -72,15 +71,15 @@ def recognise(root: str | Path, setting: str = "data.root") -> Layout:
 
 
 def list_entries(root: str | Path) -> list[Entry]:
-    """List the rows of a prepared data set's `index.csv`, whether or not their files are there.
+    """List the rows of a prepared data set's `index.csv` without checking that their files exist.
 
     Raises:
-        DataError: a malformed or empty index, or one that lists an id twice.
+        DataError: the index is malformed or empty, or lists an id twice.
     """
     root = Path(root)
     entries = []
     try:
-        text = (root / INDEX).read_text(encoding="utf-8-sig")  # as Excel writes it, too
+        text = (root / INDEX).read_text(encoding="utf-8-sig")  # Excel adds a byte order mark
     except UnicodeDecodeError:
         raise DataError(f"{root / INDEX}: not UTF-8; save it so, with the columns id and split") from None
     with StringIO(text, newline="") as file:
@@ -96,7 +95,7 @@ def list_entries(root: str | Path) -> list[Entry]:
     if not entries:
         raise DataError(f"{root / INDEX}: lists no image; prepare the data set again")
     twice = [name for name, count in Counter(entry.sample.id for entry in entries).items() if count > 1]
-    if twice:  # perhaps to train and to score on
+    if twice:  # perhaps in two splits
         raise DataError(f"{root / INDEX}: lists id {twice[0]} twice, as {len(twice)} ids in all; leave one row of each")
     return entries
 
@@ -106,15 +105,14 @@ def read_index(root: str | Path, exclude: frozenset[str] = frozenset()) -> dict[
 
     Args:
         root: the folder.
-        exclude: ids of training images that are left out, there or not; of other splits nothing is left out.
+        exclude: ids of training images to exclude, whose files need not exist; other splits are never reduced.
 
     Raises:
-        DataError: a malformed or empty index, an image or label that is listed and not there, or an id to leave out
-            that is not listed.
+        DataError: the index is malformed or empty, a listed image or label is missing, or an excluded id is not listed.
     """
     root = Path(root)
     samples: dict[str, list[Sample]] = {split: [] for split in SPLITS}
-    # One listing of each folder instead of two look-ups a sample: 30,000 samples in a tenth of a second.
+    # One listing per folder instead of two look-ups per sample: 30,000 samples take a tenth of a second.
     images = _stems(root / IMAGES, ".jpg")
     labels = _stems(root / LABELS, ".png")
     entries = list_entries(root)
@@ -128,7 +126,7 @@ def read_index(root: str | Path, exclude: frozenset[str] = frozenset()) -> dict[
         if split == "train" and sample.id in exclude:
             continue
         if sample.id not in images:
-            raise DataError(f"image {sample.image}: listed in {INDEX} and not there; restore it or remove its row")
+            raise DataError(f"image {sample.image}: listed in {INDEX} but missing; restore it or remove its row")
         if sample.id not in labels:
             raise DataError(f"label {sample.label}: image {sample.id} has no label; restore it or remove its row")
         samples[split].append(sample)
@@ -136,10 +134,10 @@ def read_index(root: str | Path, exclude: frozenset[str] = frozenset()) -> dict[
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
-    """Return 16 digits that change when a sample is added, removed, moved or written anew.
+    """Return 16 hexadecimal digits that change when a sample is added, removed, moved or rewritten.
 
     Raises:
-        DataError: a file that is gone.
+        DataError: a file is missing.
     """
     digest = hashlib.sha256()
     for sample in samples:
@@ -147,7 +145,7 @@ def fingerprint(samples: Sequence[Sample]) -> str:
             try:
                 state = path.stat()
             except OSError as error:
-                raise DataError(f"'{path}': listed in {INDEX} and not there; restore it or remove its row") from error
+                raise DataError(f"'{path}': listed in {INDEX} but missing; restore it or remove its row") from error
             digest.update(f"{path.resolve()} {state.st_size} {state.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Which sample comes when: the training stream as a pure function of seed and position."""
+"""Samplers: the training stream, a pure function of seed and position, and the order of evaluation."""
 
 import math
 from collections.abc import Iterator, Sized
@@ -10,28 +10,28 @@ from torch.utils.data import Sampler
 Draw = tuple[int, int]
 """Index into the data set, and the seed of the sample's augmentation."""
 BLANK = -1
-"""Index of no image: any picture with a label that is ignored everywhere."""
+"""Index of a padding draw: any image, with a label that is ignored everywhere."""
 
 
 class TrainingStream(Sampler[Draw]):
-    """The k-th draw of training, for any number of workers and processes and after a resume.
+    """The draws of training, the same for any number of workers and processes and after a resume.
 
     Pass p over the data is a permutation drawn from (seed, p); the augmentation of position k is seeded from (seed, k).
-    With repeat factors, a pass has as many draws as these add up to, rounded, and every image comes as often as its
-    factor says, rounded up or down at random such that the mean over passes is the factor.
-    A process takes its share of every global batch, so that the union over processes is the single-process stream.
+    With repeat factors, the length of a pass is their rounded sum, and each image's factor is rounded up or down at
+    random such that its mean over passes is the factor.
+    Each process takes its share of every global batch, so the union over processes is the single-process stream.
 
-    `len()` is the length of the whole stream, also when iteration starts later: Lightning counts the batches that a
-    resumed run has seen already.
+    `len()` is the length of the whole stream even if iteration starts later: Lightning counts the batches that a
+    resumed run has already seen.
 
     Args:
         size: number of images.
-        repeats: (size,) float, how often each image comes in a pass, on average; None: once.
+        repeats: (size,) float, mean number of draws of each image per pass; None draws each once.
         seed: non-negative.
         length: draws in the whole stream, over all processes; a multiple of `global_batch`.
-        global_batch: draws a step, over all processes; a multiple of `world_size`.
+        global_batch: draws per step, over all processes; a multiple of `world_size`.
         start: position of the first draw, a multiple of `global_batch`.
-        rank: which share of each batch.
+        rank: index of this process.
         world_size: number of processes.
 
     Example:
@@ -62,7 +62,7 @@ class TrainingStream(Sampler[Draw]):
         return self.length // self.world_size
 
     def __iter__(self) -> Iterator[Draw]:
-        """Yield this process's draws from `start` on."""
+        """Yield this process's draws, beginning at `start`."""
         share = self.global_batch // self.world_size
         order, order_pass = np.empty(0, dtype=np.int64), -1
         for batch in range(self.start, self.length, self.global_batch):
@@ -74,13 +74,13 @@ class TrainingStream(Sampler[Draw]):
                 yield int(order[offset]), int(augmentation)
 
     def _order(self, in_pass: int) -> npt.NDArray[np.int64]:
-        """Return the images of a pass, in the order in which they come."""
+        """Return the images of a pass in the order of their draws."""
         rng = np.random.default_rng((self.seed, in_pass))
         order = rng.permutation(self.size)
         if self.repeats is None:
             return order
-        # Systematic sampling: the factors are laid end to end, in random order, and a comb with teeth one apart is put
-        # over them at random. As many teeth as fall on a factor are its image's copies.
+        # Systematic sampling: lay the factors end to end in random order, and place a comb with unit spacing over them
+        # at a random offset. The teeth that fall on a factor are its image's copies.
         ends = np.cumsum(self.repeats[order])
         ends *= self.pass_length / ends[-1]
         teeth = np.arange(self.pass_length) + rng.random()
@@ -88,14 +88,14 @@ class TrainingStream(Sampler[Draw]):
 
 
 class EvaluationOrder(Sampler[Draw]):
-    """Every image once, in order; with several processes each takes every `world_size`-th.
+    """Every image once, in order; each of several processes takes every `world_size`-th.
 
-    Where they do not share out evenly, the processes that have one less draw a blank: all need as many batches, because
-    they exchange batch-norm's statistics at each.
+    Processes with one image fewer draw a blank: all need the same number of batches, because batch norm synchronises
+    its statistics at each.
 
     Args:
-        dataset: what is evaluated.
-        rank: which share.
+        dataset: the images to evaluate.
+        rank: index of this process.
         world_size: number of processes.
 
     Example:

@@ -1,4 +1,4 @@
-"""From the `data` settings to a folder in the prepared layout."""
+"""The data set that the `data` settings name, as a folder in the prepared layout."""
 
 import hashlib
 from pathlib import Path
@@ -12,11 +12,11 @@ from facekp.files import expand, make_folder, only_one
 
 
 def check_source(config: DataConfig) -> None:
-    """Raise within milliseconds if the data set cannot be there.
+    """Check in milliseconds that the data set is there.
 
     Raises:
         ConfigError: no `data.root`.
-        DataError: a folder that is missing or in neither layout.
+        DataError: the folder is missing or has neither layout.
     """
     if config.source == "synthetic":
         return
@@ -26,14 +26,14 @@ def check_source(config: DataConfig) -> None:
 
 
 def prepared_root(config: DataConfig) -> Path:
-    """Return the folder of the prepared data set, drawing or preparing it first where needed.
+    """Return the folder of the prepared data set, which is drawn or prepared first if needed.
 
-    An official folder is prepared at 512 pixels into `config.cache`, and synthetic faces are drawn there at
-    `config.size`; both are there at once the next time.
+    An official folder is prepared at 512 pixels and synthetic faces are drawn at `config.size`, both in `config.cache`,
+    where later calls find them.
 
     Raises:
         ConfigError: no `data.root`.
-        DataError: a data set that is missing or damaged, or a cache that cannot be written.
+        DataError: the data set is missing or damaged, or the cache cannot be written.
     """
     check_source(config)
     cache = expand(config.cache)
@@ -56,7 +56,7 @@ def _synthetic(config: DataConfig, cache: Path) -> Path:
     folder = cache / f"synthetic-{_digest(repr((counts, config.synthetic_seed, config.size, REVISION)))}"
     raw, out = folder / "raw", folder / "prepared"
     with only_one(make_folder(folder)):
-        # The folder's name says all that the faces depend on, so a finished one is right.
+        # The folder's name contains everything that the faces depend on, so a finished one is right.
         if not (out / INDEX).is_file():
             from facekp.data.synthetic.write import write_synthetic  # only drawing needs it
 

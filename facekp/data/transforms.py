@@ -1,4 +1,4 @@
-"""Augmentation and normalisation, in albumentations."""
+"""Training and evaluation transforms, in albumentations."""
 
 import random
 from collections.abc import Sequence
@@ -8,56 +8,80 @@ import albumentations as A
 import cv2
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from facekp.classes import mirror_table
-from facekp.data.defects import defects, turn
-from facekp.data.view import TrainingView
-
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
+from facekp.classes import IGNORE_INDEX, mirror_table
+from facekp.data.crop import enlarge, pad, reflect, span
+from facekp.data.jitter import KINDS, jitter
 
 
-class MirrorFace(A.HorizontalFlip):  # type: ignore[misc]  # albumentations has no types
-    """Horizontal flip that also swaps the left and right eyes, brows and ears of the label map."""
+class Pipeline(A.Compose):  # type: ignore[misc]  # albumentations has no types
+    """Transforms that draw their random numbers in turn from one generator.
 
-    _table = mirror_table()
-
-    def apply_to_mask(self, mask: npt.NDArray[Any], *args: Any, **params: Any) -> npt.NDArray[Any]:
-        """Flip (H, W) uint8 class ids and rename those that have a side."""
-        mirrored: npt.NDArray[Any] = self._table[super().apply_to_mask(mask, *args, **params)]
-        return mirrored
-
-
-class ChooseScale(A.RandomScale):  # type: ignore[misc]  # as above
-    """Scale by one of a few factors, each as likely as the others."""
-
-    def __init__(self, factors: Sequence[float], p: float = 1.0) -> None:
-        super().__init__(
-            scale_limit=(min(factors) - 1, max(factors) - 1),
-            interpolation=cv2.INTER_LINEAR,
-            mask_interpolation=cv2.INTER_NEAREST_EXACT,
-            p=p,
-        )
-        self.factors = tuple(factors)
-
-    def get_params(self) -> dict[str, Any]:
-        """Draw the factor."""
-        return {"scale": self.py_random.choice(self.factors)}
-
-
-class Pipeline(A.Compose):  # type: ignore[misc]  # as above
-    """Transforms that draw their random numbers one after the other from one stream.
-
-    With `A.Compose` every transform starts a stream of its own from the same seed, so that all draw the same numbers:
-    the draw that mirrors an image would also choose its scale and its crop.
+    `A.Compose` seeds each transform's own generator alike, so that all draw the same numbers: the draw that mirrors an
+    image would also choose its scale and its crop.
     """
 
     def set_random_seed(self, seed: int | None) -> None:
-        """Start the stream."""
+        """Seed the generator."""
         self.seed = seed
         self.set_random_state(np.random.default_rng(seed), random.Random(seed))
+
+
+class TrainingView(A.DualTransform):  # type: ignore[misc]  # as above
+    """Colour jitter, mirroring, random scale and random crop in one step that touches only the pixels it keeps.
+
+    Equals `A.ColorJitter`, `A.HorizontalFlip` with left and right classes swapped, `A.RandomScale` and `A.RandomCrop`
+    in turn, except that colours may differ by a level or two because they are rounded less often.
+
+    Args:
+        crop: side of the result in pixels; a smaller scaled image is padded, centred, with black and 255.
+        scales: scale factors, one of which is drawn.
+        jitter: brightness, contrast and saturation are each multiplied by a factor in [1 - jitter, 1 + jitter].
+        flip: probability of mirroring.
+    """
+
+    _table = mirror_table()
+
+    def __init__(self, crop: int, *, scales: Sequence[float], jitter: float, flip: float) -> None:
+        super().__init__(p=1)
+        self.crop, self.scales, self.jitter, self.flip = crop, tuple(scales), jitter, flip
+
+    def get_params(self) -> dict[str, Any]:
+        """Draw the parameters of one view."""
+        kinds = self.py_random.sample(KINDS, len(KINDS)) if self.jitter else []
+        return {
+            "steps": [(kind, self.py_random.uniform(1 - self.jitter, 1 + self.jitter)) for kind in kinds],
+            "mirror": self.py_random.random() < self.flip,
+            "scale": self.py_random.choice(self.scales),
+            "place": (self.py_random.random(), self.py_random.random()),
+        }
+
+    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        """Return the crop's `spans`, down and across."""
+        sides = zip(params["shape"][:2], params["place"], strict=True)
+        down, across = (span(side, params["scale"], self.crop, place) for side, place in sides)
+        return {"spans": (down, reflect(across, params["shape"][1]) if params["mirror"] else across)}
+
+    def apply(self, img: npt.NDArray[Any], **params: Any) -> npt.NDArray[Any]:
+        """Return the crop of (H, W, 3) uint8."""
+        kept = jitter(self._kept(img, params), params["steps"], img)
+        return self._finish(kept, params, cv2.INTER_LINEAR, 0)
+
+    def apply_to_mask(self, mask: npt.NDArray[Any], *args: Any, **params: Any) -> npt.NDArray[Any]:
+        """Return the crop of (H, W) uint8 class ids; mirroring swaps left and right classes."""
+        kept = self._kept(mask, params)
+        if params["mirror"]:
+            kept = np.asarray(cv2.LUT(kept, self._table))
+        return self._finish(kept, params, cv2.INTER_NEAREST_EXACT, IGNORE_INDEX)
+
+    def _kept(self, pixels: npt.NDArray[Any], params: dict[str, Any]) -> npt.NDArray[Any]:
+        down, across = params["spans"]
+        return pixels[down.start : down.stop, across.start : across.stop]
+
+    def _finish(self, kept: npt.NDArray[Any], params: dict[str, Any], how: int, fill: int) -> npt.NDArray[Any]:
+        if params["mirror"]:
+            kept = np.asarray(cv2.flip(kept, 1))
+        return pad(enlarge(kept, *params["spans"], interpolation=how), self.crop, fill)
 
 
 def training_transform(
@@ -68,28 +92,28 @@ def training_transform(
     jitter: float,
     flip: float,
     rotate: float = 0.0,
-    degrade: float = 0.0,
-) -> A.Compose:
-    """Return the training pipeline: resize, colour jitter, mirror, scale, crop, and where asked for turn and degrade.
+    corrupt: float = 0.0,
+) -> Pipeline:
+    """Return the training pipeline: resize, `TrainingView`, then rotation and corruption where they are enabled.
 
     Args:
-        size: side that images are brought to, pixels.
-        crop: as in `TrainingView`.
-        scales: as there.
-        jitter: as there.
-        flip: as there.
-        rotate: largest angle that a crop is turned by, degrees.
-        degrade: share of the crops that get a defect, see `defects`.
+        size: side in pixels that images are resized to.
+        crop: see `TrainingView`.
+        scales: see `TrainingView`.
+        jitter: see `TrainingView`.
+        flip: see `TrainingView`.
+        rotate: largest angle in degrees by which a crop is rotated, either way.
+        corrupt: share of the crops that are corrupted; see `corruption`.
 
     Returns:
         A pipeline from `image` (H, W, 3) uint8 RGB and `mask` (H, W) uint8 to `image` (crop, crop, 3) uint8 and `mask`
-        (crop, crop) uint8, 255 where nothing is known.
+        (crop, crop) uint8, 255 outside the image.
     """
     steps = [_resize(size), TrainingView(crop, scales=scales, jitter=jitter, flip=flip)]
     if rotate:
-        steps.append(turn(rotate))
-    if degrade:
-        steps.append(defects(degrade))
+        steps.append(rotation(rotate))
+    if corrupt:
+        steps.append(corruption(corrupt))
     return Pipeline(steps)
 
 
@@ -98,32 +122,41 @@ def evaluation_transform(size: int) -> A.Compose:
     return A.Compose([_resize(size)])
 
 
-def normalise(images: Tensor) -> Tensor:
-    """Return pixels as networks take them, on the device where they are.
+def rotation(degrees: float) -> A.Rotate:
+    """Return a transform that rotates image and label about their centre by up to `degrees` either way.
 
-    Args:
-        images: (N, H, W, 3) uint8 RGB.
-
-    Returns:
-        (N, 3, H, W) float32 in channels_last, with the training mean and deviation taken out.
+    Exposed corners are black, and 255 in the label.
     """
-    width = images.shape[2]
-    mean, std = (torch.tensor(v, device=images.device).repeat(width) for v in (MEAN, STD))
-    scale, shift = 1 / (255 * std), -mean / std
-    # Rows of W * 3 numbers: an innermost loop over three channels would take several times as long.
-    rows = images.flatten(2)
-    out = torch.empty(rows.shape, dtype=torch.float32, device=images.device)
-    for target, source in zip(out, rows, strict=True):  # one by one, which a processor's cache holds
-        torch.addcmul(shift, target.copy_(source), scale, out=target)
-    return out.view(images.shape).permute(0, 3, 1, 2)
+    return A.Rotate(
+        limit=(-degrees, degrees),
+        interpolation=cv2.INTER_LINEAR,
+        mask_interpolation=cv2.INTER_NEAREST,
+        border_mode=cv2.BORDER_CONSTANT,
+        fill=0,
+        fill_mask=IGNORE_INDEX,
+        p=1,
+    )
 
 
-def denormalise(images: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
-    """Return the pixels (..., 3) uint8 RGB that `normalise` made float32 of: the very same ones."""
-    pixels: npt.NDArray[np.uint8] = np.rint(
-        (images * np.array(STD, np.float32) + np.array(MEAN, np.float32)) * 255
-    ).astype(np.uint8)
-    return pixels
+def corruption(share: float) -> A.OneOf:
+    """Return a transform that corrupts a `share` of the images as photos are and CelebAMask-HQ's images are not.
+
+    Blurred, noisy, compressed, grey and dark or bright images are equally likely. Labels do not change.
+    """
+    downscale = {"downscale": cv2.INTER_AREA, "upscale": cv2.INTER_LINEAR}
+    return A.OneOf(
+        [
+            A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.0), p=1),
+            # A centred kernel: the image must stay over its label.
+            A.MotionBlur(blur_limit=(3, 9), allow_shifted=False, direction_range=(0, 0), p=1),
+            A.Downscale(scale_range=(0.3, 0.7), interpolation_pair=downscale, p=1),
+            A.ImageCompression(quality_range=(20, 70), p=1),
+            A.GaussNoise(std_range=(0.02, 0.08), p=1),
+            A.ToGray(p=1),
+            A.RandomGamma(gamma_limit=(40, 200), p=1),
+        ],
+        p=share,
+    )
 
 
 def _resize(size: int) -> A.Resize:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse as fold
 
-from facekp.data.transforms import MEAN, STD
+from facekp.data.normalisation import MEAN, STD
 from facekp.models.heads import Heads, check_input
 
 Precision = Literal["float32", "bfloat16", "float16"]

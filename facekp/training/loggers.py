@@ -17,7 +17,7 @@ from pytorch_lightning.loggers.logger import Logger
 from facekp.classes import ATTRIBUTES
 from facekp.config import Config, LoggerConfig, as_plain
 from facekp.data.dataset import Batch
-from facekp.data.transforms import MEAN, STD
+from facekp.data.normalisation import MEAN, STD
 from facekp.models import fuse
 from facekp.training.history import RunLog
 from facekp.training.metrics import PER_CLASS

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from facekp.data.dataset import Pixels
-from facekp.data.transforms import normalise
+from facekp.data.normalisation import normalise
 from facekp.losses import DeepSupervision, OhemCrossEntropy
 from facekp.models import Heads, Network
 from facekp.training.metrics import SplitMetrics, nest_scores

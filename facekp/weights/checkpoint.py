@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from facekp.classes import ATTRIBUTES
-from facekp.data.transforms import MEAN, STD
+from facekp.data.normalisation import MEAN, STD
 from facekp.errors import CheckpointError
 
 KEY = "facekp"
