@@ -7,11 +7,12 @@ from facekp.cli import parse_cli
 from facekp.errors import one_line_errors
 from facekp.files import expand
 from facekp.hardware import keep_freed_memory
-from facekp.parsing.parser import Align, FaceParser
+from facekp.parsing.choices import Align
+from facekp.parsing.parser import FaceParser
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
 from facekp.predict.sources import PredictConfig, find_images, is_video, require_pyav
-from facekp.weights.load import TERMS
+from facekp.weights.paths import TERMS
 
 
 def main(argv: list[str]) -> int:
@@ -20,7 +21,13 @@ def main(argv: list[str]) -> int:
     config = parse_cli(PredictConfig, argv, program="python predict.py", about=f"{__doc__}\n\n{TERMS}")
     files = find_images(config.source)
     require_pyav(files)
-    parser = FaceParser.from_checkpoint(config.ckpt, config.device, config.backend, config.keypoints, config.detector)
+    parser = FaceParser.from_checkpoint(
+        config.ckpt,
+        device=config.device,
+        backend=config.backend,
+        keypoints=config.keypoints,
+        detector=config.detector,
+    )
     align = cast(Align, config.align)
     results = Results(expand(config.out), config.export)
     jobs = list_jobs(files, results.out)

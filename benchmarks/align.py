@@ -29,7 +29,8 @@ from facekp.files import expand, replacing
 from facekp.hardware import describe_machine, keep_freed_memory, list_versions
 from facekp.images import UInt8Array, read_image, read_label, resize
 from facekp.parsing import scenes as views
-from facekp.parsing.detectors import HAAR, open_detector
+from facekp.parsing.choices import HAAR
+from facekp.parsing.detectors import open_detector
 from facekp.parsing.face import Face
 from facekp.parsing.face_crop import Crop
 from facekp.parsing.parser import FaceParser
@@ -176,9 +177,9 @@ def measure(parser: FaceParser, samples: Sequence[Sample], case: Case, seed: int
     ours, framed, known = np.zeros((3, NUM_CLASSES, NUM_CLASSES), np.int64)
     for index in tqdm(range(len(samples)), desc=f"{case.scale:g} {case.angle:g}", leave=False):
         scene = draw_scene(samples, index, case, seed)
-        detected += any(crop.away(scene.frame) < 2 * NEAR for crop in parser.detector(scene.image))
+        detected += any(crop.distance_to(scene.frame) < 2 * NEAR for crop in parser.stages.detector(scene.image))
         crops, faces = see(parser, scene)
-        near = [face for crop, face in zip(crops, faces, strict=True) if crop.away(scene.frame) < NEAR]
+        near = [face for crop, face in zip(crops, faces, strict=True) if crop.distance_to(scene.frame) < NEAR]
         others += len(faces) - len(near[:1])
         if near:
             found += 1
@@ -195,15 +196,15 @@ def measure(parser: FaceParser, samples: Sequence[Sample], case: Case, seed: int
 def see(parser: FaceParser, scene: Scene) -> tuple[list[Crop], list[Face]]:
     """Return the faces found in a picture, and where they are framed."""
     if isinstance(parser, LabelParser):
-        parser.label = np.where(scene.label == IGNORE_INDEX, np.uint8(0), scene.label)
-    parsed = views.confirmed(parser.parse([parser.look(scene.image, "auto")])[0])
-    return [view.crop or Crop.central(parsed.size) for view in parsed.views], parser.faces(parsed)
+        parser.stages.label = np.where(scene.label == IGNORE_INDEX, np.uint8(0), scene.label)
+    parsed = parser.stages.parse([parser.stages.look(scene.image, "auto")])[0].confirmed()
+    return [view.crop or Crop.central(parsed.size) for view in parsed.views], parser.stages.trace(parsed)
 
 
 def see_framed(parser: FaceParser, scene: Scene) -> Face:
     """Return the face in a picture, cut by its true frame."""
-    view = views.View(scene.frame, parser.cut(scene.image, scene.frame))
-    (face,) = parser.faces(parser.score([views.Scene(scene.image, (view,))])[0])
+    view = views.View(scene.frame, parser.stages.cut(scene.image, scene.frame))
+    (face,) = parser.stages.trace(parser.stages.score([views.Scene(scene.image, (view,))])[0])
     return face
 
 
@@ -213,7 +214,7 @@ def align_masks(parser: FaceParser, samples: Sequence[Sample], scale: float) -> 
         small = shrink(read_image(sample.image), scale)
         if isinstance(parser, LabelParser):
             label = cv2.resize(read_label(sample.label), small.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
-            parser.label = np.asarray(label, np.uint8)
+            parser.stages.label = np.asarray(label, np.uint8)
         yield parser(small)[0].mask
 
 

@@ -20,9 +20,9 @@ from benchmarks.detectors import SIZE, Detected, Points, from_detectors_pixels, 
 from facekp.cli import parse_cli
 from facekp.errors import one_line_errors
 from facekp.files import replacing
+from facekp.keypoints.landmarks.axes import find_axes
 from facekp.keypoints.landmarks.calibration import FILE, Calibration, features, kind, mirrored
 from facekp.keypoints.landmarks.find import find_landmarks, measure
-from facekp.keypoints.landmarks.frame import find_frame
 from facekp.keypoints.landmarks.names import NUMBERS
 from facekp.parsing.face import Face
 
@@ -57,10 +57,10 @@ def find_gaps(face: Face, detected: Detected) -> list[Gap]:
     """Compare the uncalibrated landmarks of a face with dlib's points, where they are visible."""
     contours = {name: attribute.contours for name, attribute in face.attributes.items()}
     plain = find_landmarks(face.mask, contours, dict.fromkeys(contours, 1.0), Calibration({}, {}))
-    frame = find_frame(face.mask.shape, contours)
-    groups, turn = measure(contours, frame)
-    target = frame.enter(from_detectors_pixels(detected.dlib, face))
-    span = detected.span * face.mask.shape[1] / SIZE / frame.unit
+    axes = find_axes(face.mask.shape, contours)
+    groups, turn = measure(contours, axes)
+    target = axes.to_face(from_detectors_pixels(detected.dlib, face))
+    span = detected.span * face.mask.shape[1] / SIZE / axes.unit
     return [
         Gap(group.part, kind(name), group.width, sign * turn, (sign * (end[0] - start[0]), end[1] - start[1]), span)
         for group in groups

@@ -53,7 +53,7 @@ def prepare_crowd(backend: Backend, faces: int, side: int) -> Callable[[], list[
     """
     photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
     crops = place_faces(faces, side)
-    drawn = CrowdBackend(backend, FaceParser(backend).prepare(photo))
+    drawn = CrowdBackend(backend, FaceParser(backend).stages.resized(photo))
     parser = FaceParser(drawn, detector=lambda _: crops)
 
     def call() -> list[Face]:

@@ -15,7 +15,7 @@ from facekp.data.sources import prepared_root
 from facekp.errors import DataError
 from facekp.files import expand
 from facekp.images import read_label
-from facekp.keypoints.resample import KeypointConfig
+from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import Face, face_from_mask
 
 Points = npt.NDArray[np.float64]

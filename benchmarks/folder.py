@@ -28,7 +28,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     parser = FaceParser(Drawn(backend, drawn_scores(bench.size)))
     count = 4 if bench.quick else PHOTOS
     faces = [draw_face(seed, PHOTO_SIZE).image for seed in range(4)]
-    prepared = [parser.prepare(faces[i % len(faces)])[None] for i in range(count)]
+    prepared = [parser.stages.resized(faces[i % len(faces)])[None] for i in range(count)]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         photos = [folder / f"{i}.jpg" for i in range(count)]

@@ -8,9 +8,8 @@ import torch
 from benchmarks.harness import Bench, Row, alternate, make_row
 from benchmarks.predict import drawn_scores
 from facekp.classes import NUM_CLASSES
-from facekp.keypoints.outlines import METHODS
-from facekp.keypoints.resample import KeypointConfig
 from facekp.keypoints.score_grid import argmax_at, sum_on_grid
+from facekp.keypoints.settings import METHODS, KeypointConfig
 from facekp.models import fuse
 from facekp.parsing.face import face_from_mask
 

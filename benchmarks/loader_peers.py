@@ -129,7 +129,7 @@ class PlainDataset:
         """Return one augmented crop and its label."""
         index, seed = draw
         sample = self.samples[index]
-        image = cv2.cvtColor(cv2.imread(str(sample.image)), cv2.COLOR_BGR2RGB)  # type: ignore[arg-type]  # it is there
+        image = cv2.cvtColor(cv2.imread(str(sample.image)), cv2.COLOR_BGR2RGB)
         self.transform.set_random_seed(seed)
         out = self.to_tensor(**self.transform(image=image, mask=np.array(Image.open(sample.label))))
         return {"image": out["image"], "label": out["mask"].to(torch.int64)}

@@ -15,6 +15,7 @@ from benchmarks.timing import Call
 from facekp.models import build_model
 from facekp.parsing.backends import TorchBackend
 from facekp.parsing.parser import FaceParser
+from facekp.parsing.scenes import Scene, View
 
 
 @dataclass(frozen=True)
@@ -72,12 +73,13 @@ def prepare_prediction(dtype: DType, load: Load, device: torch.device) -> Call:
     backend = _open_backend(dtype, load, device)
     parser = FaceParser(backend)
     photos = np.random.default_rng(0).integers(0, 256, (load.batch, load.size, load.size, 3), dtype=np.uint8)
-    scores = drawn_scores(load.size)  # not the network's own: see benchmarks.predict.Drawn
+    # Not the network's own scores: see benchmarks.predict.Drawn.
+    scene = Scene(photos[0], (View(None, photos[0], tuple(drawn_scores(load.size))),))
 
     def call() -> None:
         backend(photos)
         for _ in photos:
-            parser.face(scores, (load.size, load.size))
+            parser.stages.trace(scene)
 
     return call
 

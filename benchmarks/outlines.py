@@ -32,8 +32,9 @@ from facekp.errors import DataError, one_line_errors, require
 from facekp.files import expand, make_folder, replacing
 from facekp.hardware import describe_machine, keep_freed_memory, list_versions
 from facekp.images import UInt8Array, read_image, read_label
-from facekp.keypoints.outlines import METHODS, Contour, trace_all
+from facekp.keypoints.outlines import Contour, trace
 from facekp.keypoints.score_grid import Scores, argmax_at, sum_on_grid
+from facekp.keypoints.settings import METHODS
 from facekp.parsing.parser import FaceParser
 
 SPACING = 0.25
@@ -62,7 +63,8 @@ class Settings:
 
 def network_grid(parser: FaceParser, sample: Sample, label: UInt8Array) -> Scores:
     """Return a network's summed scores for a face."""
-    return sum_on_grid([scores[0] for scores in parser.backend(parser.prepare(read_image(sample.image))[None])])
+    pixels = parser.stages.resized(read_image(sample.image))
+    return sum_on_grid([scores[0] for scores in parser.stages.backend(pixels[None])])
 
 
 def true_grid(stride: int, sample: Sample, label: UInt8Array) -> Scores:
@@ -103,7 +105,7 @@ def compare(samples: Sequence[Sample], grid_of: GridOf) -> Iterator[tuple[str, d
         label = read_label(sample.label)
         grid = grid_of(sample, label)
         mask = argmax_at(grid, (label.shape[0], label.shape[1]))
-        found = {method: trace_all(mask, 0.0, method, grid) for method in METHODS}
+        found = {method: trace(mask, method=method, grid=grid) for method in METHODS}
         for i in range(1, NUM_CLASSES):
             true = true_places(label == i)
             places = {method: traced_places(found[method].get(i, [])) for method in METHODS}

@@ -16,7 +16,7 @@ from facekp.data.layout import Sample, read_index
 from facekp.errors import one_line_errors, require
 from facekp.files import expand
 from facekp.images import read_image, read_label
-from facekp.parsing.alignment import CLASSES, PLACES, fit, locate
+from facekp.parsing.alignment import CLASSES, PLACES, find_part, fit_crop
 from facekp.parsing.detectors import BOX_MIDDLE, BOX_SIDE, HaarDetector
 from facekp.parsing.face_crop import Crop
 
@@ -44,7 +44,7 @@ def print_parts(samples: list[Sample]) -> None:
     skin, areas = [], []
     for sample in tqdm(samples, desc="labels", leave=False):
         label = read_label(sample.label)
-        found.append({name: place for name in PLACES if (place := locate(label, name)) is not None})
+        found.append({name: place for name in PLACES if (place := find_part(label, name)) is not None})
         shares = np.bincount(label.ravel(), minlength=len(ATTRIBUTES)) / label.size
         skin.append(shares[ATTRIBUTES.index("skin")])
         areas += [area for name in PARTS if (area := sum(shares[ATTRIBUTES.index(c)] for c in CLASSES[name])) > 0]
@@ -54,7 +54,7 @@ def print_parts(samples: list[Sample]) -> None:
             own = np.array([p[name] for p in found if name in p and not p.keys() & {"l_eye", "r_eye"}])
         print(f"{name:<6} {len(own):>5} labels, mean {own.mean():.4f}, median {np.median(own.real):.4f} "
               f"{np.median(own.imag):.4f}, deviation {own.real.std():.4f} {own.imag.std():.4f}")  # fmt: skip
-    fits = [fit({name: p[name] for name in PARTS}) for p in found if set(PARTS) <= p.keys()]
+    fits = [fit_crop({name: p[name] for name in PARTS}) for p in found if set(PARTS) <= p.keys()]
     residuals = [residual for _, residual in fits]
     corners = [abs(crop.corners() - Crop(0, 1).corners()).mean() for crop, _ in fits]
     print(f"quantiles {QUANTILES}: residual {np.quantile(residuals, QUANTILES).round(4)}, "

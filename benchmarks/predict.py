@@ -22,13 +22,13 @@ from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError
 from facekp.export.onnx import export_onnx
 from facekp.export.quantise import quantise
+from facekp.hardware import Precision
 from facekp.images import UInt8Array
 from facekp.keypoints.score_grid import Scores, argmax_at, sum_on_grid
 from facekp.models import build_model
 from facekp.models.cost import multiply_adds
 from facekp.parsing.backends import Backend, TorchBackend, open_backend
 from facekp.parsing.parser import FaceParser
-from facekp.parsing.score_net import Precision
 
 PEER = "BiSeNet-ResNet18"
 CALIBRATION = 8
@@ -143,10 +143,10 @@ def _open_onnx(
         torch.manual_seed(0)
         export_onnx(build_model(network), bench.size, path)
     if calibration is None:
-        return open_backend(path, backend)
+        return open_backend(path, backend=backend)
     if not quantised.exists():
         quantise(path, quantised, calibration)
-    return open_backend(quantised, backend)
+    return open_backend(quantised, backend=backend)
 
 
 def _limit(bench: Bench, name: str) -> dict[str, float]:

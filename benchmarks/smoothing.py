@@ -19,11 +19,11 @@ from facekp.data.synthetic.write import draw_face
 from facekp.errors import DataError, one_line_errors, require
 from facekp.files import expand
 from facekp.images import UInt8Array, read_image
-from facekp.keypoints.resample import KeypointConfig
+from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.parser import FaceParser
 from facekp.predict.tracking import FaceTracks, OneEuroConfig
-from facekp.weights.load import CKPT_HELP, SHIPPED
+from facekp.weights.paths import CKPT_HELP, SHIPPED
 
 Vectors = npt.NDArray[np.float64]
 

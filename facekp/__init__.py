@@ -6,32 +6,31 @@
 """
 
 import os
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from facekp.keypoints.landmarks import Landmark
-    from facekp.parsing.face import Attribute, Face
+    from facekp.parsing.attribute import Attribute
+    from facekp.parsing.face import Face
     from facekp.parsing.parser import FaceParser
 
-# Otherwise albumentations asks PyPI for a newer release at every import, and warns where there is no network.
+# Otherwise albumentations asks PyPI for a newer release at every import, and warns without a network.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 __version__ = "0.1.0"
 __all__ = ["Attribute", "Face", "FaceParser", "Landmark"]
 
+_MODULES = {
+    "Attribute": "facekp.parsing.attribute",
+    "Face": "facekp.parsing.face",
+    "FaceParser": "facekp.parsing.parser",
+    "Landmark": "facekp.keypoints.landmarks",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Import the public classes when first used: preparing data, for one, needs no torch."""
-    if name == "FaceParser":
-        from facekp.parsing.parser import FaceParser
-
-        return FaceParser
-    if name == "Landmark":
-        from facekp.keypoints.landmarks import Landmark
-
-        return Landmark
-    if name in ("Attribute", "Face"):
-        from facekp.parsing import face
-
-        return getattr(face, name)
-    raise AttributeError(f"module 'facekp' has no attribute '{name}'")
+    """Import the public classes on first use, so that `import facekp` does not import torch."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'facekp' has no attribute '{name}'")
+    return getattr(import_module(_MODULES[name]), name)

@@ -15,12 +15,13 @@ from facekp.data.datamodule import FaceDataModule
 from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors, require
 from facekp.files import expand, make_folder, replacing
-from facekp.hardware import keep_freed_memory
+from facekp.hardware import keep_freed_memory, resolve_device
 from facekp.models import Heads
-from facekp.parsing.backends import is_onnx, open_backend, resolve_device
+from facekp.parsing.backends import open_backend
+from facekp.parsing.choices import is_onnx
 from facekp.training.scoring import Scorer, network_scorer
-from facekp.weights.checkpoint import CHECKPOINTS
-from facekp.weights.load import CKPT_HELP, SHIPPED, TERMS, load_network
+from facekp.weights.load import load_network
+from facekp.weights.paths import CHECKPOINTS, CKPT_HELP, SHIPPED, TERMS
 
 
 @dataclass
@@ -47,7 +48,7 @@ def load_scorer(path: str, backend: str, device: str) -> Scorer:
     if not is_onnx(path) and backend in ("auto", "torch"):
         net, about = load_network(path)
         return network_scorer(net, about, resolve_device(device))
-    runner = open_backend(path, backend, device)
+    runner = open_backend(path, device=device, backend=backend)
 
     def run(pixels: Tensor) -> Heads:
         return Heads(tuple(torch.from_numpy(s).permute(0, 3, 1, 2) for s in runner(pixels.numpy())))

@@ -13,7 +13,9 @@ from typing import Literal
 import torch
 
 from facekp import __version__
+from facekp.errors import ConfigError
 
+Precision = Literal["float32", "bfloat16", "float16"]
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python-headless", "numpy")
 
 MIB = 1 << 20
@@ -32,6 +34,23 @@ def describe_machine() -> str:
 def list_versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that a result depends on."""
     return {"facekp": __version__, "python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def resolve_device(device: str) -> torch.device:
+    """Return the device of a name; "auto" selects CUDA if there is a GPU.
+
+    Raises:
+        ConfigError: a name that torch does not know, or a device that this machine does not have.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+        torch.zeros(1, device=found).item()  # the meta device has no values
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"device is '{device}', which this machine does not have ({reason}): take auto") from error
+    return found
 
 
 def cpu_precision() -> Literal["bfloat16", "float32"]:

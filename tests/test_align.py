@@ -20,10 +20,10 @@ from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError
 from facekp.images import read_image, read_label
 from facekp.keypoints.outlines import trace
-from facekp.parsing.alignment import PLACES, distinct, fit, locate, refine
+from facekp.parsing.alignment import PLACES, distinct, find_part, fit_crop, refine
 from facekp.parsing.detectors import BOX_MIDDLE, BOX_SIDE, HaarDetector, YuNetDetector, open_detector
 from facekp.parsing.face_crop import Crop, cut, within
-from facekp.parsing.placing import give_way
+from facekp.parsing.placing import suppress_neighbours
 from facekp.predict.multi_device import _Share
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
@@ -33,7 +33,7 @@ SKIN, NOSE, L_EYE, R_EYE, U_LIP = (ATTRIBUTES.index(name) for name in ("skin", "
 
 
 def near(crop, frame, within=0.05):
-    return crop.away(frame) < within
+    return crop.distance_to(frame) < within
 
 
 # Crops
@@ -54,7 +54,7 @@ def test_box_and_distance():
     assert Crop.around(50 + 40j, 20 * np.exp(1j * np.pi / 4)).box((100, 100)) == pytest.approx(
         (50 - 200**0.5, 40 - 200**0.5, 50 + 200**0.5, 40 + 200**0.5)
     )
-    assert crop.away(Crop(43 + 34j, 20)) == pytest.approx(5 / 20)  # all corners move by 3 and 4
+    assert crop.distance_to(Crop(43 + 34j, 20)) == pytest.approx(5 / 20)  # all corners move by 3 and 4
     assert Crop.central((60, 100)) == Crop(20, 60)
 
 
@@ -90,18 +90,18 @@ def test_beyond_the_border_the_photo_is_mirrored_and_known_to_be_beyond():
 @pytest.mark.parametrize("edge", [300 + 0j, 20 * np.exp(0.5j), 4000 * np.exp(-0.7j)])
 def test_fit_finds_the_frame_that_faces_were_put_in(edge):
     frame = Crop(123 - 45j, edge)
-    crop, residual = fit({name: frame.at(PLACES[name]) for name in ("l_eye", "r_eye", "nose", "mouth")})
+    crop, residual = fit_crop({name: frame.at(PLACES[name]) for name in ("l_eye", "r_eye", "nose", "mouth")})
     assert near(crop, frame, 1e-9)
     assert residual < 1e-9
 
 
 def test_residual_is_the_distance_in_sides():
     # Between two points a square fits always. Of four at (+-0.5, +-0.5), one pair moved out and one in by 0.1 cancel.
-    crop, residual = fit({"l_eye": Crop(0, 100).at(PLACES["l_eye"]), "r_eye": Crop(0, 100).at(PLACES["r_eye"])})
+    crop, residual = fit_crop({"l_eye": Crop(0, 100).at(PLACES["l_eye"]), "r_eye": Crop(0, 100).at(PLACES["r_eye"])})
     assert near(crop, Crop(0, 100), 1e-9)
     assert residual < 1e-9
     points = {name: Crop(0, 100).at(PLACES[name]) for name in ("l_eye", "r_eye", "nose", "mouth")}
-    _, residual = fit(points | {"nose": points["nose"] + 10j})
+    _, residual = fit_crop(points | {"nose": points["nose"] + 10j})
     # The frame gives way a little: 0.1 / 2 is what is left with three others fixed at their mean.
     assert 0.03 < residual < 0.05
 
@@ -118,12 +118,12 @@ def face_mask(side=200, **moved):
 
 def test_parts_are_located_and_the_nearest_of_several_is_taken():
     mask = face_mask()
-    assert locate(mask, "nose") == pytest.approx(PLACES["nose"], abs=0.003)
+    assert find_part(mask, "nose") == pytest.approx(PLACES["nose"], abs=0.003)
     cv2.circle(mask, (20, 20), 8, NOSE, cv2.FILLED)  # a neighbour's
-    assert locate(mask, "nose") == pytest.approx(PLACES["nose"], abs=0.003)
-    assert locate(mask, "eye_g") is None
+    assert find_part(mask, "nose") == pytest.approx(PLACES["nose"], abs=0.003)
+    assert find_part(mask, "eye_g") is None
     mask[0, 0] = ATTRIBUTES.index("eye_g")  # a pixel is no part
-    assert locate(mask, "eye_g") is None
+    assert find_part(mask, "eye_g") is None
 
 
 def test_refining_moves_the_frame_to_the_face():
@@ -157,7 +157,7 @@ def test_one_of_each_face_is_kept():
 def test_outlines_are_cut_at_the_photos_border():
     mask = np.zeros((20, 20), bool)
     mask[5:15, 5:15] = True
-    (outline,) = trace(mask, method="contour")
+    (outline,) = trace(mask.view(np.uint8), method="contour")[1]
     # The crop's first pixel is (-10, 50) in the photo: of the square, x from -0.5 to 4.5 is left.
     part = outline.moved(np.array([[1.0, 0, -10], [0, 1, 50]]), (100, 200))
     np.testing.assert_allclose([*part.points.min(0), *part.points.max(0)], [-0.5, 54.5, 4.5, 64.5], atol=0.05)
@@ -173,13 +173,13 @@ def test_background_wins_nearer_to_another_face():
     grid = np.zeros((129, 129, 19), np.float32)
     grid[..., SKIN] = 10
     own, other = Crop(0, 100), Crop(60, 100)  # the line between them is x = 80 of 100
-    winner = give_way(grid, own, [other]).argmax(2)
+    winner = suppress_neighbours(grid, own, [other]).argmax(2)
     x = np.linspace(0, 1, 129)
     np.testing.assert_array_equal(winner, np.broadcast_to(np.where(x < 0.8, SKIN, 0), winner.shape))
     assert (grid.argmax(2) == SKIN).all()
     # Half as large and its middle 50 away: nearer where d(other) < d(own) / 2, a disc around it
     small = Crop.around(50 + 100j, 50)
-    winner = give_way(grid, own, [small]).argmax(2)
+    winner = suppress_neighbours(grid, own, [small]).argmax(2)
     y = np.linspace(0, 100, 129)
     # On the vertical through both middles, at 50 and 100: |y - 100| < |y - 50| / 2 from y = 83.3 on.
     np.testing.assert_array_equal(winner[:, 64], np.where(y < 250 / 3, SKIN, 0))
@@ -220,10 +220,10 @@ def mean_iou(truth, guess):
     return np.mean([((truth == i) & (guess == i)).sum() / ((truth == i) | (guess == i)).sum() for i in classes])
 
 
-def parse(photo, label, align="auto", detector=None):
+def parse(photo, label, align="auto", detector="haar"):
     parser = LabelParser(detector)
-    parser.label = label
-    return parser(photo, align)
+    parser.stages.label = label
+    return parser(photo, align=align)
 
 
 def aligned_iou(seed, frame, label):
@@ -298,9 +298,9 @@ def test_a_face_that_the_border_cuts():
 def test_a_photo_framed_as_in_celeba_hq_is_taken_as_it_is(method):
     image, label = drawn(0)
     parser = LabelParser()
-    parser.keypoints.method = method
-    parser.label = label
-    (aligned,), (whole,) = parser(image, "auto"), parser(image, "none")
+    parser.stages.keypoints.method = method
+    parser.stages.label = label
+    (aligned,), (whole,) = parser(image, align="auto"), parser(image, align="none")
     np.testing.assert_array_equal(aligned.mask, whole.mask)
     assert aligned.to_dict() == whole.to_dict()
 
@@ -309,9 +309,9 @@ def test_level_lines_are_put_back_too():
     frame = turned(300 + 250j, 280, 20)
     photo, label = paste((500, 600), (0, frame))
     parser = LabelParser()
-    parser.keypoints.method = "contour"
-    parser.label = label
-    (face,) = parser(photo, "auto")
+    parser.stages.keypoints.method = "contour"
+    parser.stages.label = label
+    (face,) = parser(photo, align="auto")
     nose = face.attributes["nose"].contours[0]
     assert nose.area == pytest.approx(np.count_nonzero(label == NOSE), rel=0.05)
 
@@ -328,7 +328,7 @@ def test_photos_without_faces_have_files_that_say_so(tmp_path, capsys):
     photo, label = paste((120, 160))
     Image.fromarray(photo).save(tmp_path / "none.png")
     parser = LabelParser()
-    parser.label = label
+    parser.stages.label = label
     out = tmp_path / "out"
     results = Results(out, ["mask", "overlay", "json", "svg", "coco", "csv", "labelme"])
     jobs = list_jobs([tmp_path / "none.png"], out)
@@ -344,12 +344,12 @@ def test_photos_without_faces_have_files_that_say_so(tmp_path, capsys):
 def test_files_hold_what_the_parser_returns(tmp_path):
     photo, label = paste((400, 600), (0, turned(180 + 200j, 220, 15)), (1, turned(440 + 200j, 200, 0)))
     parser = LabelParser()
-    parser.label = label
+    parser.stages.label = label
     for name in "abc":
         Image.fromarray(photo).save(tmp_path / f"{name}.png")
     out = tmp_path / "out"
     assert parse_files(parser, list_jobs(sorted(tmp_path.glob("*.png")), out), Results(out, ["json"]), "auto") == []
-    want = [face.to_dict() for face in parser(photo, "auto")]
+    want = [face.to_dict() for face in parser(photo, align="auto")]
     assert len(want) == 2
     for name in "abc":
         assert json.loads((out / f"{name}.json").read_text())["faces"] == json.loads(json.dumps(want))
@@ -361,12 +361,12 @@ def test_processes_that_share_photos_find_the_same_faces(tmp_path):
     jobs = list_jobs([tmp_path / "a.png"], tmp_path)
     share = _Share(PredictConfig(ckpt="x", source="x", out="x"), jobs)
     share.parser = LabelParser()
-    share.parser.label = label
+    share.parser.stages.label = label
     share._trainer = SimpleNamespace(global_rank=0, world_size=1)
     batch = [share.predict_dataloader().dataset[0]]
     (parsed,) = share.predict_step(batch)
-    faces = share.parser.faces(parsed.scene)
-    assert [face.to_dict() for face in faces] == [face.to_dict() for face in share.parser(photo, "auto")]
+    faces = share.parser.stages.trace(parsed.scene)
+    assert [face.to_dict() for face in faces] == [face.to_dict() for face in share.parser(photo, align="auto")]
     assert len(faces) == 2
 
 
@@ -382,7 +382,7 @@ def test_faces_of_videos_are_followed(tmp_path):
         for number in range(3):
             clip.write(photo, number / 25)
     parser = LabelParser()
-    parser.label = label
+    parser.stages.label = label
     out = tmp_path / "out"
     out.mkdir()
     assert parse_videos(parser, list_jobs([tmp_path / "clip.mp4"], out), None, "auto", overlay=False) == []
@@ -395,7 +395,7 @@ def test_what_cannot_be_asked_for_is_named():
     photo, label = paste((64, 64))
     with pytest.raises(ConfigError, match="align is 'all': choose one of none, auto"):
         parse(photo, label, "all")
-    with pytest.raises(ConfigError, match="2 images are given: give one a call"):
+    with pytest.raises(ConfigError, match="2 images are given: give one per call"):
         parse([photo, photo], label)
     with pytest.raises(ConfigError, match="align is 'yes': choose one of none, auto"):
         PredictConfig(ckpt="a", source="b", out="c", align="yes")
@@ -413,10 +413,10 @@ def test_the_network_sees_only_what_may_be_a_face_and_each_once():
     frame = turned(300 + 250j, 280, 20)
     photo, label = paste((500, 600), (0, frame))
     parser = LabelParser(lambda image: [Crop.around(290 + 250j, 300), Crop(0, 40), Crop(500, 40)])
-    parser.backend, parser.label = Counting(), label
-    assert len(parser(photo, "auto")) == 1
+    parser.stages.backend, parser.stages.label = Counting(), label
+    assert len(parser(photo, align="auto")) == 1
     # Three boxes, two at a time, the middle of the photo being that of the first; then the one face, framed anew.
-    assert parser.backend.calls == (2, 1, 1)
+    assert parser.stages.backend.calls == (2, 1, 1)
 
 
 def test_what_is_a_face_only_at_the_first_look_is_none():
@@ -430,9 +430,9 @@ def test_what_is_a_face_only_at_the_first_look_is_none():
     frame = turned(300 + 250j, 280, 20)
     photo, label = paste((500, 600), (0, frame))
     parser = LabelParser(lambda image: [Crop.around(290 + 250j, 300)])
-    parser.backend, parser.label = Dreaming(), label
-    assert parser(photo, "auto") == []
-    assert parser.backend.looks == 2
+    parser.stages.backend, parser.stages.label = Dreaming(), label
+    assert parser(photo, align="auto") == []
+    assert parser.stages.backend.looks == 2
 
 
 # Detectors
@@ -443,7 +443,7 @@ def test_the_cascade_finds_drawn_faces_where_they_are():
     photo, _ = paste((760, 900), *enumerate(frames))
     crops = HaarDetector()(photo)
     for frame in frames:
-        assert min(crop.away(frame) for crop in crops) < 0.2
+        assert min(crop.distance_to(frame) for crop in crops) < 0.2
 
 
 def test_the_cascade_finds_a_real_face():
@@ -465,7 +465,7 @@ def test_a_box_is_put_into_the_frame_of_a_face(monkeypatch):
             seen.append(picture.shape)
             return [(100, 60, 50, 50)], [3], [1.0]
 
-    monkeypatch.setattr(detector, "_cascade", Cascade)
+    monkeypatch.setattr("facekp.parsing.detectors._opened_here", lambda *_: Cascade())
     # A photo of 480 x 960, not shrunk for the upright look, halved for both turned ones.
     crops = detector(np.zeros((480, 960, 3), np.uint8))
     assert seen[0] == (480, 960)
@@ -539,7 +539,7 @@ def test_yunets_points_are_read_in_their_order(tmp_path, monkeypatch):
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)]), tmp_path / "yunet.onnx")
     detector = YuNetDetector(tmp_path / "yunet.onnx")
     # The photo is looked at in half its size only where it is larger than that; so the longest side is lowered.
-    monkeypatch.setattr("facekp.parsing.detectors.YUNET_LONGEST", side)
+    monkeypatch.setattr("facekp.parsing.detectors.YUNET_MAX_SIDE", side)
     (crop,) = detector(np.zeros((2 * side, 2 * side, 3), np.uint8))
     assert near(crop, frame, 0.01)
 
@@ -558,8 +558,8 @@ def test_real_faces_in_pictures_are_parsed_nearly_as_if_they_were_framed(real_ro
 def test_a_real_face_as_it_comes_is_taken_as_it_is(real_root):
     sample = read_index(real_root)["val"][0]
     parser = LabelParser()
-    parser.label = read_label(sample.label)
-    (aligned,), (whole,) = parser(sample.image, "auto"), parser(sample.image)
+    parser.stages.label = read_label(sample.label)
+    (aligned,), (whole,) = parser(sample.image, align="auto"), parser(sample.image)
     np.testing.assert_array_equal(aligned.mask, whole.mask)
 
 

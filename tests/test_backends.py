@@ -16,9 +16,11 @@ from facekp.export.onnx import ExportConfig, calibration_images, export_onnx
 from facekp.export.quantise import quantise
 from facekp.images import read_image, resize
 from facekp.models import build_model, fuse
-from facekp.parsing.backends import ABOUT, TorchBackend, describe_export, open_backend
+from facekp.parsing.backends import TorchBackend, open_backend
+from facekp.parsing.onnx_backends import ABOUT, describe_export
 from facekp.parsing.score_net import ScoreNet, fold_batch_norm
-from facekp.weights.load import WEIGHTS, load_network
+from facekp.weights.load import load_network
+from facekp.weights.paths import WEIGHTS
 
 SHAPE = (2, 96, 64)  # neither the size nor the batch that the file is made with
 
@@ -120,7 +122,7 @@ def test_real_faces_have_the_plain_networks_masks(backend, real_root, tmp_path):
     if backend == "onnx":
         pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
         export_onnx(net, 256, tmp_path / "net.onnx")
-        runner = open_backend(tmp_path / "net.onnx", "onnx")
+        runner = open_backend(tmp_path / "net.onnx", backend="onnx")
     parser = FaceParser(runner)
     for sample in read_index(real_root)["val"][:4]:
         image = resize(read_image(sample.image), (256, 256))
@@ -161,7 +163,7 @@ def test_bfloat16_is_near():
 def test_an_exported_network_gives_torchs_scores_at_another_size_and_batch(exported, backend):
     pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
     net, path = exported
-    runner = open_backend(path, backend)
+    runner = open_backend(path, backend=backend)
     assert runner.size == 64
     # OpenVINO computes in bfloat16 where the processor has it.
     assert_close(runner(pictures()), plain(net, pictures()), 1e-4 if backend == "onnx" else 0.05)
@@ -190,7 +192,7 @@ def test_int8_of_the_shipped_weights_gives_the_mask_of_float32(shipped, backend)
     # With the image's convolution in int8 too, 97.9 % and 82.9 % agree on a processor without VNNI.
     pytest.importorskip(f"{backend}runtime" if backend == "onnx" else backend)
     float32, int8, portrait = shipped
-    got, want = (FaceParser(open_backend(path, backend))(portrait)[0].mask for path in (int8, float32))
+    got, want = (FaceParser(open_backend(path, backend=backend))(portrait)[0].mask for path in (int8, float32))
     assert (got == want).mean() > 0.99
 
 
@@ -214,7 +216,7 @@ def test_files_that_do_not_fit_are_named(exported, tmp_path):
     for backend in ("onnx", "openvino"):
         for name in ("text.onnx", "foreign.onnx"):
             with pytest.raises(CheckpointError, match=f"{name}': not an ONNX file of facekp's"):
-                open_backend(tmp_path / name, backend)
+                open_backend(tmp_path / name, backend=backend)
     onnx.helper.set_model_props(model, {ABOUT: json.dumps(describe_export(64) | {"format": 0})})
     onnx.save(model, tmp_path / "old.onnx")
     with pytest.raises(CheckpointError, match="another version of facekp"):

@@ -28,7 +28,7 @@ from facekp.evaluate import load_scorer
 from facekp.images import read_image, read_label, write_label
 from facekp.models import build_model
 from facekp.weights.checkpoint import KEY, describe
-from facekp.weights.load import TERMS
+from facekp.weights.paths import TERMS
 
 BACKGROUND, SKIN, NOSE, GLASSES, HAIR, HAT, EARRING = 0, 1, 2, 3, 13, 14, 15
 REPOSITORY = Path(__file__).parents[1]

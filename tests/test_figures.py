@@ -26,12 +26,12 @@ from facekp.figures import (
 from facekp.figures.__main__ import main, save
 from facekp.figures.framing import frame_face, into_frame
 from facekp.figures.style import BLUE, RED
-from facekp.formats.overlay import OPACITY, draw_overlay
 from facekp.images import resize
-from facekp.keypoints.resample import KeypointConfig
-from facekp.parsing.backends import ABOUT, describe_export
+from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
 from facekp.parsing.face_crop import Crop
+from facekp.parsing.onnx_backends import ABOUT, describe_export
+from facekp.parsing.overlay import OPACITY, draw_overlay
 from facekp.parsing.scenes import Scene, View
 
 SKIN, NOSE, HAIR, CLOTH = 1, 2, 13, 18

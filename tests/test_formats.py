@@ -26,7 +26,7 @@ from facekp.errors import ConfigError, DataError
 from facekp.formats import PHOTO_FORMATS, RUN_FORMATS, Photo
 from facekp.formats.coco import COCO
 from facekp.formats.plain import json_schema
-from facekp.keypoints.resample import KeypointConfig
+from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results

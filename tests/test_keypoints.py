@@ -5,9 +5,18 @@ import numpy as np
 import pytest
 
 from facekp.errors import ConfigError
+from facekp.keypoints import outlines
 from facekp.keypoints.curves import anchored
-from facekp.keypoints.outlines import trace, trace_all
-from facekp.keypoints.resample import KeypointConfig, resample
+from facekp.keypoints.resample import resample
+from facekp.keypoints.settings import KeypointConfig
+
+
+def trace_all(mask, **kwargs):
+    return outlines.trace(mask, method="canny", **kwargs)
+
+
+def trace(mask, **kwargs):
+    return trace_all(mask.view(np.uint8), **kwargs).get(1, [])
 
 
 def ellipse(centre, axes, shape=(160, 180)):

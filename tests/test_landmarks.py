@@ -15,7 +15,7 @@ from facekp.errors import DataError
 from facekp.keypoints.landmarks import NUMBERS, Calibration, Landmark, find_landmarks
 from facekp.keypoints.landmarks.calibration import load_calibration, mirrored
 from facekp.keypoints.landmarks.names import PARTS
-from facekp.keypoints.resample import KeypointConfig
+from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import Face, face_from_mask
 
 PLAIN = Calibration({}, {})

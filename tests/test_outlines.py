@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
 from facekp.formats.plain import json_schema
-from facekp.keypoints.outlines import METHODS, trace, trace_all
-from facekp.keypoints.resample import KeypointConfig, resample
+from facekp.keypoints import outlines
+from facekp.keypoints.resample import resample
 from facekp.keypoints.score_grid import argmax_at, sum_on_grid
+from facekp.keypoints.settings import METHODS, KeypointConfig
 from facekp.parsing.face import face_from_mask
 
 HAIR = 13
@@ -58,6 +59,10 @@ def brow(centre, length, size=SIZE):
     return (abs(u) <= 1) & (abs(v + 0.5 * (1 - u**2)) <= 0.2 + 0.1 * u)
 
 
+def trace(mask, method):
+    return outlines.trace(mask.view(np.uint8), method=method).get(1, [])
+
+
 def only(mask, method):
     (outline,) = trace(mask, method=method)
     return outline
@@ -76,7 +81,7 @@ def score_maps(margin, size, strides=(8, 16, 32), classes=19):
 
 def traced(maps, size, **kwargs):
     grid = sum_on_grid(maps)
-    return trace_all(argmax_at(grid, size), method="contour", grid=grid, **kwargs)
+    return outlines.trace(argmax_at(grid, size), method="contour", grid=grid, **kwargs)
 
 
 class TestDrawnShapes:

@@ -13,12 +13,12 @@ from facekp import FaceParser
 from facekp.classes import ATTRIBUTES, PALETTE
 from facekp.errors import ConfigError, DataError
 from facekp.files import make_folder
-from facekp.formats.overlay import _draw_points
+from facekp.hardware import resolve_device
 from facekp.images import read_image
-from facekp.keypoints.resample import KeypointConfig
-from facekp.parsing.backends import resolve_device
+from facekp.keypoints.score_grid import mean_confidence, sum_on_grid
+from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
-from facekp.parsing.parser import _confidence
+from facekp.parsing.overlay import _draw_points
 from facekp.predict.pipeline import LOOK_AHEAD, list_jobs, parse_files
 from facekp.predict.results import Results
 from facekp.predict.sources import find_images, output_names
@@ -47,7 +47,7 @@ class BrightIsNose:
 
 @pytest.fixture
 def parser():
-    return FaceParser(BrightIsNose(), KeypointConfig(n=16))
+    return FaceParser(BrightIsNose(), keypoints=KeypointConfig(n=16))
 
 
 def picture(height, width, top, left, side):
@@ -159,7 +159,7 @@ def test_images_of_one_size_run_in_batches_and_keep_their_names(tmp_path):
         Image.fromarray(picture(height, 256, 0, 0, side)).save(tmp_path / f"{name}.png")
     out = tmp_path / "out"
     assert parse_files(parser, list_jobs(find_images(str(tmp_path)), out), Results(out, ["mask"])) == []
-    assert parser.backend.calls == [2, 1, 1, 1]  # a b, c, d, which has another size, e
+    assert parser.stages.backend.calls == [2, 1, 1, 1]  # a b, c, d, which has another size, e
     for name, side in sides.items():
         (alone,) = FaceParser(BrightIsNose())(tmp_path / f"{name}.png")
         with Image.open(out / f"{name}.mask.png") as mask:
@@ -171,7 +171,7 @@ def test_several_images_in_one_call_run_in_batches():
     parser = FaceParser(BrightIsNose(batch=2))
     images = [picture(height, 256, 0, 0, side) for height, side in ((256, 32), (256, 64), (256, 96), (128, 96))]
     faces = parser(images)
-    assert parser.backend.calls == [2, 1, 1]
+    assert parser.stages.backend.calls == [2, 1, 1]
     for face, image in zip(faces, images, strict=True):
         np.testing.assert_array_equal(face.mask, FaceParser(BrightIsNose())(image)[0].mask)
 
@@ -180,21 +180,21 @@ def test_few_images_are_under_way_at_a_time(tmp_path):
     # 50 readable images: reading must wait for writing, or 10,000 would fill the memory.
     read, written, most = [], [], 0
     parser = FaceParser(BrightIsNose(size=32))
-    prepare, face = parser.prepare, parser.face
+    look, trace = parser.stages.look, parser.stages.trace
 
-    def counting_prepare(image):
+    def counting_look(image, align):
         nonlocal most
         read.append(1)
         most = max(most, len(read) - len(written))
-        return prepare(image)
+        return look(image, align)
 
-    def counting_face(scores, size):
+    def counting_trace(scene):
         try:
-            return face(scores, size)
+            return trace(scene)
         finally:
             written.append(1)
 
-    parser.prepare, parser.face = counting_prepare, counting_face
+    parser.stages.look, parser.stages.trace = counting_look, counting_trace
     for i in range(50):
         Image.fromarray(picture(32, 32, 0, 0, 16)).save(tmp_path / f"{i}.png")
     out = tmp_path / "out"
@@ -279,7 +279,7 @@ def test_a_class_that_wins_between_pixels_only_is_not_sure():
     # Skin is second in both pixels and first halfway between them: 9 against (10 - 10) / 2.
     scores = np.zeros((1, 2, 19), np.float32)
     scores[..., NOSE], scores[..., HAIR], scores[..., 1] = [[10.0, -10.0]], [[-10.0, 10.0]], [[9.0, 9.0]]
-    confidence = _confidence(scores)
+    confidence = mean_confidence(sum_on_grid([scores]))
     odds = np.exp(10) + np.exp(9) + np.exp(-10) + 16
     assert confidence[NOSE] == pytest.approx(np.exp(10) / odds, rel=1e-5)
     assert confidence[1] == pytest.approx(np.exp(9) / odds, rel=1e-5)

@@ -20,8 +20,8 @@ from facekp.models import build_model
 from facekp.training import run as training
 from facekp.training.module import FaceParsing
 from facekp.training.run import build_data
-from facekp.weights.checkpoint import describe, read_checkpoint
-from facekp.weights.load import begin_with, load_network, write_weights
+from facekp.weights.checkpoint import describe, read_checkpoint, write_weights
+from facekp.weights.load import begin_with, load_network
 
 OPTIM = {key: getattr(OptimConfig(), key) for key in OptimConfig.__dataclass_fields__}
 TRAIN = Callable[..., Path]

@@ -10,7 +10,7 @@ from benchmarks.smoothing import Settings, tremble
 from facekp.classes import ATTRIBUTES
 from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError, DataError
-from facekp.keypoints.resample import KeypointConfig
+from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
 from facekp.predict.tracking import FaceTracks, OneEuro, OneEuroConfig
 

@@ -15,7 +15,7 @@ import predict
 from facekp import FaceParser
 from facekp.errors import ConfigError, DataError
 from facekp.formats.plain import json_schema
-from facekp.keypoints.resample import KeypointConfig
+from facekp.keypoints.settings import KeypointConfig
 from facekp.predict.pipeline import LOOK_AHEAD, list_jobs
 from facekp.predict.sources import find_images, require_pyav
 from facekp.predict.tracking import OneEuroConfig
@@ -53,7 +53,7 @@ class GreyIsFace:
 
 @pytest.fixture
 def parser():
-    return FaceParser(GreyIsFace(), KeypointConfig(n=16))
+    return FaceParser(GreyIsFace(), keypoints=KeypointConfig(n=16))
 
 
 def picture(left=20, size=SIZE):
@@ -148,7 +148,7 @@ def test_points_follow_the_face(parser, tmp_path):
 
 @pytest.mark.parametrize("batch", [1, 4])
 def test_the_annotated_clip_plays_like_the_first(tmp_path, batch):
-    parser = FaceParser(GreyIsFace(batch), KeypointConfig(n=16))
+    parser = FaceParser(GreyIsFace(batch), keypoints=KeypointConfig(n=16))
     clip = write(tmp_path / "clip.mp4", [picture(20 + DRIFT * i) for i in range(10)])
     parse(parser, clip, tmp_path / "out")
     annotated = tmp_path / "out" / "clip.overlay.mp4"
@@ -166,8 +166,8 @@ def test_the_annotated_clip_plays_like_the_first(tmp_path, batch):
         corner = image[:30, :30].mean((0, 1))
         assert np.abs(corner - 30).max() < 6
         assert middle.max() > 140
-    assert sum(parser.backend.calls) == 10
-    assert max(parser.backend.calls) == batch
+    assert sum(parser.stages.backend.calls) == 10
+    assert max(parser.stages.backend.calls) == batch
 
 
 def test_uneven_times_are_kept(parser, tmp_path):
@@ -224,7 +224,7 @@ def test_colours_are_kept(tmp_path, colour):
 
 @pytest.mark.parametrize("batch", [1, 4])
 def test_broken_frames_are_told_and_keep_their_time(tmp_path, capsys, batch):
-    parser = FaceParser(GreyIsFace(batch), KeypointConfig(n=16))
+    parser = FaceParser(GreyIsFace(batch), keypoints=KeypointConfig(n=16))
     clip = write(tmp_path / "clip.mp4", [picture(20 + DRIFT * i) for i in range(20)], options=INTRA)
     damage(clip, [7, 8, 13])
     lines = parse(parser, clip, tmp_path / "out")
@@ -362,11 +362,11 @@ def test_a_stop_leaves_nothing_half_done(parser, tmp_path):
     (out := tmp_path / "out").mkdir()
 
     def stop(images):
-        if len(parser.backend.calls) == 9:
+        if len(parser.stages.backend.calls) == 9:
             raise KeyboardInterrupt
-        return GreyIsFace.__call__(parser.backend, images)
+        return GreyIsFace.__call__(parser.stages.backend, images)
 
-    parser.backend = type("Stops", (GreyIsFace,), {"__call__": lambda self, images: stop(images)})()
+    parser.stages.backend = type("Stops", (GreyIsFace,), {"__call__": lambda self, images: stop(images)})()
     with pytest.raises(KeyboardInterrupt):
         parse_videos(parser, list_jobs([clip], out), None)
     assert list(out.iterdir()) == []
@@ -375,8 +375,8 @@ def test_a_stop_leaves_nothing_half_done(parser, tmp_path):
 def test_memory_does_not_grow_with_the_clip(parser, tmp_path, monkeypatch):
     clip = write(tmp_path / "clip.mp4", [picture(0, (40, 40))] * 60)
     read, ahead = [], []
-    prepare, put = parser.prepare, VideoWriter.write
-    monkeypatch.setattr(parser, "prepare", lambda image: read.append(1) or prepare(image))
+    resized, put = parser.stages.resized, VideoWriter.write
+    monkeypatch.setattr(parser.stages, "resized", lambda image: read.append(1) or resized(image))
     monkeypatch.setattr(VideoWriter, "write", lambda self, *a: ahead.append(len(read) - len(ahead)) or put(self, *a))
     parse(parser, clip, tmp_path / "out")
     assert len(ahead) == 60

@@ -21,8 +21,9 @@ from facekp.export import release
 from facekp.images import read_image, read_label
 from facekp.models import build_model, fuse
 from facekp.parsing.backends import TorchBackend, open_backend
-from facekp.weights.checkpoint import describe, read_checkpoint
-from facekp.weights.load import WEIGHTS, load_network, locate, read_weights, write_weights
+from facekp.weights.checkpoint import describe, read_checkpoint, read_weights, write_weights
+from facekp.weights.load import load_network
+from facekp.weights.paths import WEIGHTS, locate_checkpoint
 
 # Of the weights that are shipped now.
 SHA256 = "9e2c045732a58a972390ff3b2a4997a9abb6ef10068fec5569bb54817def29e0"
@@ -162,7 +163,7 @@ class TestRelease:
 
 
 def test_shipped_is_a_name() -> None:
-    assert locate("shipped") == WEIGHTS
+    assert locate_checkpoint("shipped") == WEIGHTS
     with pytest.raises(CheckpointError, match="checkpoint 'shipped': no such file"):
         load_network("./shipped")  # a file of that name
 

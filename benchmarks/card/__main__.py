@@ -35,7 +35,7 @@ from facekp.errors import one_line_errors, require
 from facekp.evaluate import load_scorer
 from facekp.files import expand, replacing
 from facekp.hardware import describe_machine, keep_freed_memory, list_versions
-from facekp.weights.load import CKPT_HELP, SHIPPED, TERMS, locate
+from facekp.weights.paths import CKPT_HELP, SHIPPED, TERMS, locate_checkpoint
 
 
 @dataclass
@@ -126,7 +126,7 @@ def main(argv: Sequence[str]) -> None:
     """Measure, print and write."""
     keep_freed_memory()
     settings = parse_cli(Settings, argv, program="python -m benchmarks.card", about=f"{__doc__}\n{TERMS}")
-    ckpt, out = locate(settings.ckpt), settings.path()
+    ckpt, out = locate_checkpoint(settings.ckpt), settings.path()
     scorer = load_scorer(str(ckpt), settings.backend, settings.device)
     net, device = scorer.run, scorer.device
     # Before the minutes that it takes.

@@ -13,8 +13,8 @@ from matplotlib.patches import Patch
 from facekp.classes import ATTRIBUTES, PALETTE
 from facekp.errors import require
 from facekp.files import make_folder, replacing
-from facekp.formats.overlay import blend_mask
 from facekp.images import UInt8Array
+from facekp.parsing.overlay import blend_mask
 
 HEADING = "photo, ground truth, prediction (faces of CelebAMask-HQ: not to be published, committed or passed on)"
 COLUMNS, ROWS = 2, 5

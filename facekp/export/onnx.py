@@ -20,9 +20,11 @@ from facekp.errors import ConfigError, FacekpError, one_line_errors, require
 from facekp.export.quantise import quantise
 from facekp.files import expand, make_folder, replacing
 from facekp.images import UInt8Array, read_image, resize
-from facekp.parsing.backends import ABOUT, ONNX_SUFFIX, OnnxBackend, describe_export, is_onnx
+from facekp.parsing.choices import ONNX_SUFFIX, is_onnx
+from facekp.parsing.onnx_backends import ABOUT, OnnxBackend, describe_export
 from facekp.parsing.score_net import ScoreNet
-from facekp.weights.load import SHIPPED, TERMS, WEIGHTS, load_network, locate
+from facekp.weights.load import load_network
+from facekp.weights.paths import SHIPPED, TERMS, WEIGHTS, locate_checkpoint
 
 OPSET = 20
 FORMATS = ("onnx",)
@@ -121,7 +123,7 @@ def main(argv: list[str]) -> None:
     config = parse_cli(
         ExportConfig, argv, program="python -m facekp.export", about=f"{__doc__}\n\n{TERMS}", without=unused
     )
-    ckpt = locate(config.ckpt)
+    ckpt = locate_checkpoint(config.ckpt)
     net, about = load_network(ckpt)
     size = int(about["size"])
     ending = ONNX_SUFFIX if config.precision == "float32" else f".{config.precision}{ONNX_SUFFIX}"

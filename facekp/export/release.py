@@ -21,12 +21,12 @@ from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors, require
 from facekp.export.class_offsets import add_offsets, fit_offsets, sample_scores
 from facekp.files import expand, make_folder
-from facekp.hardware import keep_freed_memory
-from facekp.parsing.backends import resolve_device
+from facekp.hardware import keep_freed_memory, resolve_device
 from facekp.training.resume import ANY_TIME, SETTINGS
 from facekp.training.scoring import network_scorer
-from facekp.weights.checkpoint import describe, read_checkpoint
-from facekp.weights.load import SAFETENSORS, load_network, write_weights
+from facekp.weights.checkpoint import describe, read_checkpoint, write_weights
+from facekp.weights.load import load_network
+from facekp.weights.paths import SAFETENSORS
 
 PATHS = {"data.root", "init"}
 """Settings that are of no use elsewhere."""

@@ -16,10 +16,10 @@ from facekp.figures.scores import check_class
 from facekp.figures.style import STYLE
 from facekp.files import expand, make_folder, replacing
 from facekp.images import read_image
-from facekp.keypoints.resample import KeypointConfig
-from facekp.parsing.backends import BACKENDS
-from facekp.parsing.parser import ALIGNS, FaceParser
-from facekp.weights.load import CKPT_HELP, SHIPPED, TERMS
+from facekp.keypoints.settings import KeypointConfig
+from facekp.parsing.choices import ALIGNS, BACKENDS
+from facekp.parsing.parser import FaceParser
+from facekp.weights.paths import CKPT_HELP, SHIPPED, TERMS
 
 FORMATS = ("png", "svg", "pdf")
 # Otherwise a file would say when it was made, and be another each time.
@@ -77,7 +77,9 @@ def main(argv: list[str]) -> None:
     landmarks = read_landmarks(expand(config.landmarks), photo) if config.landmarks else None
     if landmarks is not None and config.landmarks_size:
         landmarks = (landmarks + 0.5) * (max(image.shape[:2]) / config.landmarks_size) - 0.5
-    parser = FaceParser.from_checkpoint(config.ckpt, config.device, config.backend, config.keypoints)
+    parser = FaceParser.from_checkpoint(
+        config.ckpt, device=config.device, backend=config.backend, keypoints=config.keypoints
+    )
     out = make_folder(expand(config.out))
     if config.align == "auto":
         image, crop = frame_face(parser, image, str(photo))

@@ -5,11 +5,10 @@ import numpy as np
 
 from facekp.errors import DataError
 from facekp.images import UInt8Array
-from facekp.keypoints.outlines import Points
+from facekp.keypoints.curves import Points
 from facekp.parsing.face_crop import Crop, cut
 from facekp.parsing.inputs import MIN_SIDE
 from facekp.parsing.parser import FaceParser
-from facekp.parsing.scenes import confirmed
 
 
 def frame_face(parser: FaceParser, image: UInt8Array, name: str) -> tuple[UInt8Array, Crop | None]:
@@ -27,8 +26,8 @@ def frame_face(parser: FaceParser, image: UInt8Array, name: str) -> tuple[UInt8A
     Raises:
         DataError: no face.
     """
-    (scene,) = parser.parse([parser.look(image, "auto")])
-    views = confirmed(scene).views
+    (scene,) = parser.stages.parse([parser.stages.look(image, "auto")])
+    views = scene.confirmed().views
     if not views:
         raise DataError(f"image {name}: no face is found in it; align=none takes the whole photo as one")
     crop = views[0].crop

@@ -9,10 +9,10 @@ from matplotlib.patches import Patch
 
 from facekp.classes import PALETTE
 from facekp.figures.style import BLUE, RED, STYLE, panels, show_photo
-from facekp.formats.overlay import blend_mask
 from facekp.images import UInt8Array
-from facekp.keypoints.outlines import Points
+from facekp.keypoints.curves import Points
 from facekp.parsing.face import Face
+from facekp.parsing.overlay import blend_mask
 
 PATCHES_IN_ROW = 5
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from facekp.errors import DataError
-from facekp.keypoints.outlines import Points
+from facekp.keypoints.curves import Points
 
 FORMATS = "CSV with a row `id,x0,y0,x1,y1,...` a photo, CSV with a row `x,y` a point, or JSON [[x, y], ...]"
 

@@ -45,8 +45,8 @@ def class_scores(parser: FaceParser, image: UInt8Array, name: str) -> ClassScore
         ConfigError: no class of that name.
     """
     check_class(name)
-    pixels = parser.prepare(image)
-    return select_class([scores[0] for scores in parser.backend(pixels[None])], pixels.shape[:2], name)
+    pixels = parser.stages.resized(image)
+    return select_class([scores[0] for scores in parser.stages.backend(pixels[None])], pixels.shape[:2], name)
 
 
 def select_class(maps: Sequence[Scores], size: tuple[int, int], name: str) -> ClassScores:

@@ -19,7 +19,9 @@ import orjson
 from facekp.classes import ATTRIBUTES
 from facekp.formats.base import Photo, RunFormat, as_text
 from facekp.formats.polygons import polygon
-from facekp.parsing.face import Attribute, Face, rounded
+from facekp.keypoints.curves import rounded
+from facekp.parsing.attribute import Attribute
+from facekp.parsing.face import Face
 
 VISIBLE: Final = 2
 

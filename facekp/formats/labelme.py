@@ -14,7 +14,8 @@ import orjson
 from facekp.files import replacing, writing
 from facekp.formats.base import Photo, as_text
 from facekp.formats.polygons import keyholed
-from facekp.parsing.face import Face, rounded
+from facekp.keypoints.curves import rounded
+from facekp.parsing.face import Face
 
 FOLDER: Final = "labelme"
 """A folder of its own: LabelMe looks for NAME.json, which is this project's own JSON."""

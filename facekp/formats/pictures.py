@@ -7,9 +7,9 @@ from PIL import Image
 
 from facekp.files import replacing
 from facekp.formats.base import Photo
-from facekp.formats.overlay import draw_overlay
 from facekp.images import palette_image
-from facekp.parsing.face import Face, merge_masks
+from facekp.parsing.face import Face
+from facekp.parsing.overlay import draw_overlay, merge_masks
 
 MASK: Final = ".mask.png"
 OVERLAY: Final = ".overlay.jpg"

@@ -15,8 +15,9 @@ from facekp.classes import PALETTE
 from facekp.files import replacing
 from facekp.formats.base import Photo, as_text
 from facekp.formats.polygons import CORNER, polygon
-from facekp.keypoints.outlines import Points
-from facekp.parsing.face import DECIMALS, Attribute, Face
+from facekp.keypoints.curves import DECIMALS, Points
+from facekp.parsing.attribute import Attribute
+from facekp.parsing.face import Face
 
 SVG: Final = ".svg"
 OPACITY: Final = "0.45"

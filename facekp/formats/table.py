@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from facekp.formats.base import Photo, RunFormat, as_text
-from facekp.parsing.face import Face, rounded
+from facekp.keypoints.curves import rounded
+from facekp.parsing.face import Face
 
 COLUMNS: Final = ("file", "face", "attribute", "kind", "index", "x", "y", "confidence")
 

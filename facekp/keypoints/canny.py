@@ -1,4 +1,4 @@
-"""The paper's outlines: Canny's edges of every attribute's mask, put in order and brought to sub-pixel precision."""
+"""The paper's outlines: Canny edges of every attribute's mask, ordered, at sub-pixel precision."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,38 +12,38 @@ from facekp.keypoints.curves import SMOOTHING, Loop, overhang, smoothed
 
 # A mask is 0 or 255, so that every step's Sobel response is far above both thresholds.
 CANNY_LOW, CANNY_HIGH = 100, 200
-# Of the two pixels beside a vertical or horizontal step Canny keeps the upper left one, so the step itself lies half a
+# Of the two pixels beside a vertical or horizontal step, Canny keeps the upper left one; the step itself lies half a
 # pixel to the lower right. Enlarged masks have no other steps.
 CANNY_OFFSET = 0.5
-# Small attributes are enlarged twofold, so that a line of one pixel (a brow's end, a frame of glasses) has an inside.
+# Attributes with a smaller box are enlarged twofold, so that a line of one pixel (a brow's end, glasses) has an inside.
 ENLARGED_BELOW = 128
-# Of a smooth curve every second point of an enlarged mask says as much as all; short loops keep theirs.
+# Every second point of a smooth curve in an enlarged mask is enough; shorter loops keep all points.
 SHORT_LOOP = 32
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Chain:
-    """An outline as Canny leaves it, in pixels of the enlarged mask."""
+    """An outline as Canny gives it, in pixels of the enlarged mask."""
 
     class_id: int
-    factor: int  # how many times the mask was enlarged
+    factor: int  # by which the mask was enlarged
     pixels: npt.NDArray[np.int32]
     box: tuple[int, int, int, int]  # x, y, width and height of the class, in pixels of the mask
-    start: tuple[int, int]  # x and y of the first pixel, in pixels of the mask, from those of the box
+    start: tuple[int, int]  # x, y of the first pixel of the enlarged crop, in pixels of the mask, relative to the box
     hole: bool
 
 
 def edge_loops(mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
-    """Yield the outlines of the parts of every class, and those of their holes, by Canny.
+    """Yield the outlines of the parts and holes of every class, by Canny.
 
     Args:
         mask: (H, W) uint8, class ids.
-        classes: ids that are traced.
-        min_area: parts (without their holes) and holes with fewer pixels than this are dropped.
+        classes: ids to trace.
+        min_area: parts (without their holes) and holes with fewer pixels are dropped.
 
     Reference: Canny 1986; the edges are those of OpenCV's `Canny` (Sobel, non-maximum suppression, hysteresis).
     """
-    # One array for all classes: getting a new one from the system costs ten times the comparison.
+    # One array for all classes: allocating a new one costs ten times the comparison.
     own = np.empty(mask.shape, bool)
     chains = [chain for i in classes for chain in _chains(np.equal(mask, i, out=own), i, min_area)]
     for factor in (1, 2):
@@ -51,13 +51,13 @@ def edge_loops(mask: UInt8Array, classes: range, min_area: float) -> Iterator[Lo
         curves = smoothed([chain.pixels for chain in alike], SMOOTHING * factor)
         for chain, smooth in zip(alike, curves, strict=True):
             curve = smooth[:: factor if len(smooth) >= SHORT_LOOP else 1]
-            # To borders of pixels; smoothing may overshoot sharp corners there.
+            # From pixel centres to pixel borders; smoothing may overshoot sharp corners there.
             curve = ((curve + CANNY_OFFSET + 0.5) / factor + chain.start).clip(0, chain.box[2:]) - 0.5 + chain.box[:2]
             yield Loop(chain.class_id, curve, chain.hole)
 
 
 def _chains(mask: npt.NDArray[np.bool_], class_id: int, min_area: float) -> Iterator[_Chain]:
-    """Yield the edges around the parts of one class's mask (H, W), and around their holes."""
+    """Yield the edges around the parts of one class's mask (H, W) and around their holes."""
     own = mask.view(np.uint8)
     x, y, width, height = cv2.boundingRect(own)
     if not width:
@@ -71,8 +71,8 @@ def _chains(mask: npt.NDArray[np.bool_], class_id: int, min_area: float) -> Iter
     if factor == 1:
         # Beside lines of one pixel and at some corners Canny marks a pixel to the lower right as well.
         edges = cv2.bitwise_and(edges, cv2.dilate(large, np.ones((2, 2), np.uint8), anchor=(0, 0)))
-    # Non-maximum suppression leaves gaps at sharp corners, so that the edge alone is no closed curve. The edge with the
-    # mask inside it has the same outline and no gap.
+    # Non-maximum suppression leaves gaps at sharp corners, so the edge alone is not a closed curve. Filled with the
+    # mask, it has the same outline and no gap.
     found, tree = cv2.findContours(cv2.bitwise_or(edges, large), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
     parents = tree[0, :, 3]
     enclosed = np.array([cv2.contourArea(chain) for chain in found]) / factor**2

@@ -1,11 +1,11 @@
-"""Closed curves: smoothed, turned clockwise, started at their anchor, and where the image's border cuts them.
+"""Closed curves: smoothing, direction, first point, and the pieces on the image's border.
 
 Coordinates are (x, y) in pixels; the centre of the top left pixel is (0, 0), so an image begins at -0.5.
 """
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +19,16 @@ Flags = npt.NDArray[np.bool_]
 
 # Standard deviation along the curve, in pixels of the mask, of the Gaussian that turns pixel stairs into a line.
 SMOOTHING = 0.8
-# A part that touches the image's border goes on so many pixels beyond until it has been smoothed, so that no corner is
-# rounded where the border cuts it.
+# Pixels by which parts that touch the image's border are extended before smoothing, which would round the cut.
 OVERHANG = 3
-# Pixels; a piece this near to the image's border lies on it, but for rounding.
+# Pixels; a piece nearer than this to the image's border lies on it, up to rounding.
 ON_BORDER = 0.01
+DECIMALS: Final = 2
+"""Decimals of coordinates in pixels in files."""
 
 
 class Loop(NamedTuple):
-    """An outline as a method finds it: in either direction, from anywhere."""
+    """An outline as traced: in either direction, from any point."""
 
     class_id: int
     curve: Curve
@@ -35,16 +36,16 @@ class Loop(NamedTuple):
 
 
 def smoothed(chains: Sequence[npt.NDArray[np.generic]], sigma: float) -> Iterator[Curve]:
-    """Yield each closed chain (m, 2) smoothed along itself; `sigma` counts points.
+    """Yield each closed chain (m, 2), smoothed along itself by a Gaussian of `sigma` points.
 
-    Those shorter than the filter stay as they are, or nothing would be left of them. The others are filtered together,
-    as a call costs more than a chain.
+    Chains shorter than the filter are unchanged, or nothing would be left of them. The others are filtered together,
+    because a call costs more than a chain.
     """
     if not chains:
         return
     kernel = _kernel(sigma)
     reach = len(kernel) // 2
-    around = [piece for chain in chains for piece in _wrapped(chain, reach)]
+    around = [chain.take(np.arange(-reach, len(chain) + reach), axis=0, mode="wrap") for chain in chains]
     smooth = correlate1d(np.concatenate(around).T.astype(np.float64), kernel).T
     start = reach
     for chain in chains:
@@ -53,17 +54,17 @@ def smoothed(chains: Sequence[npt.NDArray[np.generic]], sigma: float) -> Iterato
 
 
 def anchored(points: Curve) -> tuple[Curve, float]:
-    """Turn a closed curve clockwise and start it at its anchor.
+    """Make a closed curve clockwise, and start it at its anchor.
 
-    The anchor is where the curve crosses the vertical through its centroid for the topmost time. It moves smoothly
-    with the shape, whereas the topmost point of a flat brow jumps from end to end.
+    The anchor is the topmost crossing of the curve with the vertical through its centroid. It moves smoothly with the
+    shape, whereas the topmost point of a flat brow jumps from end to end.
 
     Args:
         points: (m, 2) float, a closed curve.
 
     Returns:
         points: (m + 1, 2) float: the anchor, then the curve's own points in clockwise order.
-        area: what it encloses.
+        area: enclosed area.
     """
     area = signed_area(points)
     if area < 0:
@@ -84,7 +85,7 @@ def anchored(points: Curve) -> tuple[Curve, float]:
 
 
 def overhang(box: tuple[int, int, int, int], size: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return how many pixels a part goes on beyond the image's border: above, below, to the left and to the right.
+    """Return by how many pixels a part is extended beyond the image's border: above, below, left and right.
 
     Args:
         box: the part's left, top, width and height.
@@ -101,7 +102,7 @@ def overhang(box: tuple[int, int, int, int], size: tuple[int, ...]) -> tuple[int
 
 
 def on_border(points: Curve, size: tuple[int, int]) -> Flags:
-    """Tell which pieces of a closed curve run along the border of an image of `size` (H, W).
+    """Return which pieces of a closed curve run along the border of an image of `size` (H, W).
 
     Args:
         points: (m, 2) float.
@@ -110,14 +111,14 @@ def on_border(points: Curve, size: tuple[int, int]) -> Flags:
     Returns:
         (m,) bool: for each point, whether the piece from it to the next one does.
     """
-    # How far each point is from the left, top, right and bottom border. Both ends of a piece must lie on one side.
+    # Distances from the left, top, right and bottom border. Both ends of a piece must lie on the same one.
     away = np.concatenate([points, np.array([[size[1] - 1, size[0] - 1]]) - points], axis=1) + 0.5
     near = away < ON_BORDER
     return np.asarray((near & np.concatenate([near[1:], near[:1]])).any(1), np.bool_)
 
 
 def signed_area(points: Curve) -> float:
-    """Return the area enclosed, positive when the curve runs clockwise in an image (y down)."""
+    """Return the enclosed area, positive if the curve runs clockwise in an image (y down)."""
     x, y = points[:, 0], points[:, 1]
     return float(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1]) / 2
 
@@ -130,20 +131,19 @@ def _centroid(points: Curve, following: Curve) -> float:
     return float((points[:, 0] + following[:, 0]) @ weights / (2 * total)) if total else float(points[:, 0].mean())
 
 
-def _wrapped(chain: npt.NDArray[np.generic], reach: int) -> tuple[npt.NDArray[np.generic], ...]:
-    """Return the pieces of a closed chain that goes on for `reach` points at both ends."""
-    if len(chain) >= reach:
-        return chain[len(chain) - reach :], chain, chain[:reach]
-    return (chain.take(range(-reach, len(chain) + reach), axis=0, mode="wrap"),)
-
-
 @lru_cache
 def _kernel(sigma: float) -> npt.NDArray[np.float64]:
-    """Return a Gaussian's weights with what it takes away, smoothed in turn, added back (Tukey's twicing).
+    """Return the weights of a Gaussian, plus those of the Gaussian of its residual (Tukey's twicing).
 
-    A Gaussian alone would shrink a circle of radius r by sigma^2 / 2r; so the error is of fourth order in sigma / r.
+    A Gaussian alone shrinks a circle of radius r by sigma^2 / 2r; twicing leaves an error of fourth order in sigma / r.
     """
     reach = int(4 * sigma)
     once = gaussian_filter1d(np.eye(1, 2 * reach + 1, reach)[0], sigma, mode="constant")
     twicing: npt.NDArray[np.float64] = 2 * np.pad(once, reach) - np.convolve(once, once)
     return twicing
+
+
+def rounded(points: Points) -> Curve:
+    """Return points (m, 2) rounded to `DECIMALS`, as files store them."""
+    # In float64, or 0.1 would be written with all the digits of the nearest float32.
+    return points.astype(np.float64).round(DECIMALS)

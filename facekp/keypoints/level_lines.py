@@ -1,7 +1,7 @@
 """Outlines as level lines: where an attribute's score overtakes all others, between pixels.
 
-Margin of a class: its score less the highest of all others. It is positive where the class wins, and its zero level,
-found by marching squares, is the outline. A mask has no scores: there the margin is 1 inside and -1 outside.
+The margin of a class is its score minus the highest other score. It is positive where the class wins, and its zero
+level, found by marching squares, is the outline. In a mask without scores the margin is 1 inside and -1 outside.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,35 +17,35 @@ from facekp.images import UInt8Array
 from facekp.keypoints.curves import Curve, Loop, overhang, signed_area, smoothed
 from facekp.keypoints.score_grid import Scores
 
-# The margin beyond the image's border: so low that the zero level between it and any score lies on the border.
+# Margin outside the image: so low that the zero level between it and any score lies on the border.
 BEYOND = -1e9
-# Level lines are drawn straight between samples, and bilinear scores are not. So the cells of small attributes are
-# halved as long as the longer side of their box has at most so many samples, and at most three times.
+# Level lines are straight between samples, but bilinear scores are not. So the cells of small attributes are halved
+# while the longer side of their box has at most this many samples.
 SAMPLES = 128
-MOST_HALVINGS = 3
-# Of the Gaussian along the level lines of a mask, in pixels: from here on they keep within half a pixel of ellipses, as
-# far as a mask itself may be off. More of it rounds corners.
+MAX_HALVINGS = 3
+# Standard deviation in pixels of the Gaussian along the level lines of a mask: the least that keeps them within half a
+# pixel of ellipses, the error of the mask itself. A wider one rounds corners.
 MASK_SMOOTHING = 1.2
-# The bit of each class id.
+# Bit of each class id.
 BITS = 1 << np.arange(256, dtype=np.int32) % 32
 
 
 def level_loops(grid: Scores, mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
-    """Yield the outlines of the parts of every class, and those of their holes, from scores.
+    """Yield the outlines of the parts and holes of every class, from scores.
 
     Args:
-        grid: (2h + 1, 2w + 1, C) float32, what `facekp.keypoints.score_grid.sum_on_grid` gives.
-        mask: (H, W) uint8, their argmax; the grid covers it from border to border.
-        classes: ids that are traced.
-        min_area: parts (without their holes) and holes of fewer pixels than this are dropped.
+        grid: (2h + 1, 2w + 1, C) float32, from `facekp.keypoints.score_grid.sum_on_grid`.
+        mask: (H, W) uint8, its argmax; the grid covers the mask from border to border.
+        classes: ids to trace.
+        min_area: parts (without their holes) and holes with fewer pixels are dropped.
     """
     ids, boxes = _boxes(mask, classes)
     cells = np.array(grid.shape[1::-1]) - 1
     per_cell = np.array(mask.shape[::-1]) / cells
-    # One cell more on every side, where other classes win.
+    # One more cell on every side, where other classes win.
     first = np.maximum(np.floor(boxes[:, :2] / per_cell).astype(int) - 1, 0)
     last = np.minimum(np.ceil(boxes[:, 2:] / per_cell).astype(int) + 1, cells)
-    finer = 2 ** np.log2(SAMPLES / (last - first).max(1, initial=1)).clip(0, MOST_HALVINGS).astype(int)
+    finer = 2 ** np.log2(SAMPLES / (last - first).max(1, initial=1)).clip(0, MAX_HALVINGS).astype(int)
     meets = ((first[:, None] < last) & (first < last[:, None])).all(2)  # only neighbours and background are rivals
     planes = np.moveaxis(grid, 2, 0)[[0, *ids]]
     margins: list[Scores] = []
@@ -53,13 +53,13 @@ def level_loops(grid: Scores, mask: UInt8Array, classes: range, min_area: float)
         others = np.flatnonzero(meets[k] & (np.arange(len(ids)) != k)) + 1
         margins.append(_margin(planes[[k + 1, 0, *others], top : bottom + 1, left : right + 1], int(finer[k])))
     for k, part in _parts(margins, BEYOND):
-        # A line to beyond the border ends a little outside of it.
+        # A line that leaves the image ends slightly outside its border.
         curves = [(first[k] + curve / finer[k]).clip(0, cells) * per_cell - 0.5 for curve in part]
         yield from _large(ids[k], curves, min_area)
 
 
 def mask_loops(mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
-    """Yield the outlines of the parts of every class of a mask (H, W) uint8, and those of their holes."""
+    """Yield the outlines of the parts and holes of every class of a mask (H, W) uint8."""
     ids, boxes = _boxes(mask, classes)
     margins, starts = [], []
     for i, (left, top, right, bottom) in zip(ids, boxes.tolist(), strict=True):
@@ -72,13 +72,13 @@ def mask_loops(mask: UInt8Array, classes: range, min_area: float) -> Iterator[Lo
         loops.extend(_large(ids[k], [curve + starts[k] for curve in part], min_area))
     limits = dict(zip(ids, boxes - 0.5, strict=True))
     for loop, curve in zip(loops, smoothed([loop.curve for loop in loops], MASK_SMOOTHING), strict=True):
-        # Beyond the box are what goes on beyond the border, and sharp corners that smoothing overshoots.
+        # The overhang, and sharp corners that smoothing overshoots, lie outside the box.
         yield loop._replace(curve=curve.clip(limits[loop.class_id][:2], limits[loop.class_id][2:]))
 
 
 def _boxes(mask: UInt8Array, classes: range) -> tuple[list[int], npt.NDArray[np.intp]]:
-    """Return which classes a mask has, k of them, and (k, 4) their left, top, right and bottom (both exclusive)."""
-    # One bit a class, so that the mask is read once for all.
+    """Return the k classes in a mask, and their boxes (k, 4): left, top, right and bottom, the last two exclusive."""
+    # One bit per class, so that the mask is read once for all classes.
     bits = cv2.LUT(mask, BITS)
     across, down = (np.bitwise_or.reduce(bits, axis) >> np.array(classes)[:, None] & 1 for axis in (0, 1))
     found = np.flatnonzero(across.any(1))
@@ -87,15 +87,15 @@ def _boxes(mask: UInt8Array, classes: range) -> tuple[list[int], npt.NDArray[np.
 
 
 def _ends(there: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return where each row of 0 and 1 has its first 1, and the place behind its last."""
+    """Return the index of the first 1 of each row of 0 and 1, and that after its last 1."""
     return there.argmax(1), there.shape[1] - there[:, ::-1].argmax(1)
 
 
 def _margin(scores: Scores, finer: int) -> Scores:
-    """Return the first of `scores` (n, h, w) less the highest of the others, with `finer` samples for each."""
+    """Return the first of `scores` (n, h, w) minus the highest of the others, sampled `finer` times as densely."""
     if finer > 1:
         rows, columns = (_between(samples, finer) for samples in scores.shape[1:])
-        # Not `@`: threads of NumPy's matrix product wait busily, and so take the cores from the network's next run.
+        # Not `@`: the threads of NumPy's matrix product wait busily and take the cores from the network's next run.
         scores = np.einsum("nij,kj->nik", np.einsum("ij,njk->nik", rows, scores), columns).astype(np.float32)
     margin: Scores = scores[0] - scores[1:].max(0)
     return margin
@@ -103,20 +103,20 @@ def _margin(scores: Scores, finer: int) -> Scores:
 
 @lru_cache
 def _between(samples: int, finer: int) -> Scores:
-    """Return the matrix that interpolates linearly: from n samples to `finer` * (n - 1) + 1."""
+    """Return the matrix of linear interpolation from n samples to `finer` * (n - 1) + 1."""
     at = np.arange(finer * (samples - 1) + 1)[:, None] / finer
     return np.maximum(0, 1 - abs(at - np.arange(samples))).astype(np.float32)
 
 
 def _parts(margins: Sequence[npt.NDArray[np.generic]], beyond: float) -> Iterator[tuple[int, list[Curve]]]:
-    """Yield the zero levels around the parts of margins that are `beyond` all around.
+    """Yield the zero levels of margins that are surrounded by the value `beyond`.
 
     Yields:
-        Which margin, and the curves around one of its parts: the outer one, then its holes'.
+        The index of a margin, and the curves around one of its parts: the outer one, then those of its holes.
     """
     if not margins:
         return
-    # All in one array, one below the other: a call costs more than its work.
+    # All margins in one array, one below the other, because a call costs more than its work.
     rows = np.cumsum([0, *(len(margin) + 1 for margin in margins)])
     framed = np.full((rows[-1] + 1, max(margin.shape[1] for margin in margins) + 2), beyond)
     for row, margin in zip(rows.tolist(), margins, strict=False):
@@ -130,7 +130,7 @@ def _parts(margins: Sequence[npt.NDArray[np.generic]], beyond: float) -> Iterato
 
 
 def _large(class_id: int, part: list[Curve], min_area: float) -> Iterator[Loop]:
-    """Yield what is large enough of a part's outline and its holes'."""
+    """Yield the outlines of a part and of its holes, if large enough."""
     outer, *holes = (abs(signed_area(curve)) for curve in part)
     if outer - sum(holes) >= min_area:
         for i, (curve, area) in enumerate(zip(part, [outer, *holes], strict=True)):

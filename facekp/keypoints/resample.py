@@ -1,46 +1,24 @@
-"""From an outline to a fixed number of key points."""
-
-from dataclasses import dataclass
+"""Resampling an outline to a fixed number of key points."""
 
 import numpy as np
 import numpy.typing as npt
 
-from facekp.errors import ConfigError
-from facekp.keypoints.curves import Flags
-from facekp.keypoints.outlines import METHODS, Points
+from facekp.keypoints.curves import Flags, Points
 
 TINY = 1e-12  # pixels; a curve without length has all its key points at its start
-
-
-@dataclass
-class KeypointConfig:
-    """How outlines and key points are found."""
-
-    method: str = "contour"  # contour: lines where an attribute's score overtakes all others; canny: edges of the masks
-    n: int = 32  # key points of each attribute
-    min_area: float = 1e-4  # parts and holes smaller than this share of what was parsed are dropped
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        if self.method not in METHODS:
-            raise ConfigError(f"keypoints.method is '{self.method}': choose one of {', '.join(METHODS)}")
-        if self.n < 3:
-            raise ConfigError(f"keypoints.n is {self.n}: give at least 3")
-        if not 0 <= self.min_area < 1:
-            raise ConfigError(f"keypoints.min_area is {self.min_area}: give a share of the image in [0, 1)")
 
 
 def resample(points: npt.NDArray[np.floating], n: int, cut: Flags | None = None) -> Points:
     """Return `n` points spaced evenly by arc length along a closed curve, the first at its start.
 
-    Pieces that the image's border cuts have no length: the n spaces are those of the rest, one after the other. So no
-    point lies on the border, and none leaps when a part that moves begins to be cut. One that falls on a cut lies where
-    the outline goes on after it.
+    Pieces on the image's border count as length 0: the points share the rest of the curve evenly. So no point lies on
+    the border, and none jumps when a moving attribute reaches it. A point that would fall on such a piece is placed at
+    its end.
 
     Args:
         points: (m, 2) float, a closed curve, m >= 1.
         n: number of points.
-        cut: (m,) bool, the pieces that are cut, as `Contour.cut` gives them. If all are, none is.
+        cut: (m,) bool, the pieces on the border, see `Contour.cut`; ignored if all of them are.
 
     Example:
         >>> square = np.array([[0, 0], [2, 0], [2, 2], [0, 2]], dtype=float)

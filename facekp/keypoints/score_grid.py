@@ -1,9 +1,9 @@
-"""The argmax of the summed, upsampled scores: exactly, at any size, without upsampling them.
+"""The exact argmax of the summed, upsampled scores at any size, without upsampling them.
 
 Every head's upsampled scores are bilinear between the centres of its own pixels. The centres of the heads at strides 8,
 16 and 32 all lie on one grid with a spacing of 4 input pixels, so the sum is bilinear within each cell of that grid.
-A class that is ahead at a cell's four corners is ahead all over the cell; only the other cells, those along outlines,
-have to be evaluated pixel by pixel.
+A class that wins at all four corners of a cell wins in all of it; only the other cells, those along outlines, are
+evaluated pixel by pixel.
 """
 
 from collections.abc import Sequence
@@ -14,27 +14,27 @@ import numpy.typing as npt
 from facekp.images import UInt8Array
 
 Scores = npt.NDArray[np.float32]
-# Pixels evaluated at a time along outlines: 19 scores each, 5 MB, so that they stay in cache.
+# Pixels evaluated at once along outlines: 19 scores each, 5 MB, so that they stay in cache.
 CHUNK_PIXELS = 1 << 16
 
 
 def sum_on_grid(maps: Sequence[Scores]) -> Scores:
-    """Return the sum of upsampled score maps on the grid between whose points it is bilinear.
+    """Return the sum of the upsampled score maps on the grid between whose points it is bilinear.
 
     Args:
-        maps: (h, w, C) float32, finest first, each half the size of the one before or of its size.
+        maps: (h, w, C) float32, finest first, each of the same size as the one before or half as large.
 
     Returns:
         (2h + 1, 2w + 1, C) float32 for the finest map's h and w. Point (2i + 1, 2j + 1) is the centre of its pixel
         (i, j), point (0, 0) the image's corner.
 
     Raises:
-        ValueError: maps of sizes that do not follow each other.
+        ValueError: maps of other sizes, or none.
     """
     total: Scores | None = None
     for scores in reversed(maps):
         if total is not None and total.shape[0] == scores.shape[0] + 1:  # of half the size
-            total = halfway(halfway(total, 0), 1)
+            total = _halfway(_halfway(total, 0), 1)
         own = _to_corners(_to_corners(scores, 0), 1)
         if total is not None and total.shape != own.shape:
             raise ValueError(f"score maps of shapes {[m.shape for m in maps]}: each must be half of the one before")
@@ -48,18 +48,18 @@ def argmax_at(grid: Scores, size: tuple[int, int]) -> UInt8Array:
     """Return the argmax over classes at every pixel of an image.
 
     Args:
-        grid: (2h + 1, 2w + 1, C) float32, what `sum_on_grid` gives.
+        grid: (2h + 1, 2w + 1, C) float32, from `sum_on_grid`.
         size: (H, W) in pixels.
 
     Returns:
-        (H, W) uint8, the same as the argmax of bilinearly upsampled scores (`align_corners=False`).
+        (H, W) uint8, the argmax of the bilinearly upsampled scores (`align_corners=False`).
     """
     winner = grid.argmax(2).astype(np.uint8)
     rows, columns = _Axis(winner.shape[0] - 1, size[0]), _Axis(winner.shape[1] - 1, size[1])
     mask: UInt8Array = winner[:-1, :-1].take(rows.cell, 0).take(columns.cell, 1)
     corner = winner[:-1, :-1]
     mixed = (corner != winner[1:, :-1]) | (corner != winner[:-1, 1:]) | (corner != winner[1:, 1:])
-    # An image smaller than the grid has no pixel in some of its cells.
+    # In an image smaller than the grid, some cells contain no pixel.
     i, j = np.nonzero(mixed & rows.filled[:, None] & columns.filled)
     step = max(1, CHUNK_PIXELS // (rows.pixels.shape[1] * columns.pixels.shape[1]))
     for k in range(0, len(i), step):
@@ -67,8 +67,27 @@ def argmax_at(grid: Scores, size: tuple[int, int]) -> UInt8Array:
     return mask
 
 
-def halfway(grid: Scores, axis: int) -> Scores:
-    """Put a point halfway between neighbouring points along `axis`: n becomes 2n - 1."""
+def mean_confidence(grid: Scores) -> dict[int, float]:
+    """Return each class's mean probability over its own mask, at the resolution of the finest map.
+
+    A class without a mask there can still win between two pixels of the enlarged scores; it gets its highest
+    probability.
+
+    Args:
+        grid: (2h + 1, 2w + 1, C) float32, from `sum_on_grid`.
+    """
+    scores = grid[1::2, 1::2]  # the centres of the finest map's pixels
+    probability = np.exp(scores - scores.max(2, keepdims=True))
+    probability /= probability.sum(2, keepdims=True)
+    winner = scores.argmax(2)
+    highest = probability.max((0, 1))
+    area = np.bincount(winner.ravel(), minlength=scores.shape[2])
+    total = np.bincount(winner.ravel(), probability.max(2).ravel(), minlength=scores.shape[2])
+    return {i: float(total[i] / area[i] if area[i] else highest[i]) for i in range(scores.shape[2])}
+
+
+def _halfway(grid: Scores, axis: int) -> Scores:
+    """Insert the mean between neighbouring points along `axis`: n points become 2n - 1."""
     values = np.moveaxis(grid, axis, 0)
     out = np.empty((2 * len(values) - 1, *values.shape[1:]), np.float32)
     out[::2] = values
@@ -77,13 +96,13 @@ def halfway(grid: Scores, axis: int) -> Scores:
 
 
 class _Axis:
-    """Which pixels lie in which cell of the grid, along one axis.
+    """The cells of the grid and the pixels in them, along one axis.
 
     Attributes:
         cell: (pixels,) the cell of each pixel.
         filled: (cells,) whether a cell has pixels.
-        pixels: (cells, most) the pixels of each cell, the last one repeated where a cell has fewer than the most.
-        at: (cells, most) float32, where in its cell each of them lies, 0..1.
+        pixels: (cells, most) the pixels of each cell; cells with fewer repeat their last one.
+        at: (cells, most) float32, the position of each of them in its cell, 0..1.
     """
 
     def __init__(self, cells: int, pixels: int) -> None:
@@ -100,7 +119,7 @@ class _Axis:
 def _fill(
     mask: UInt8Array, grid: Scores, rows: _Axis, columns: _Axis, i: npt.NDArray[np.intp], j: npt.NDArray[np.intp]
 ) -> None:
-    """Evaluate the cells (i, j), (n,) each, at all their pixels and write the winners into `mask`."""
+    """Evaluate the cells (i, j), (n,) each, at all their pixels, and write the winners to `mask`."""
     top = np.stack([grid[i, j], grid[i, j + 1]], 1)[:, None]  # (n, 1, 2, C): left and right corner
     bottom = np.stack([grid[i + 1, j], grid[i + 1, j + 1]], 1)[:, None]
     sides = top + rows.at[i][:, :, None, None] * (bottom - top)  # (n, rows, 2, C)
@@ -111,7 +130,7 @@ def _fill(
 
 
 def _to_corners(scores: Scores, axis: int) -> Scores:
-    """Go from pixel centres (n along `axis`) to centres, the points halfway between them and both ends (2n + 1)."""
+    """Go from n pixel centres along `axis` to 2n + 1 points: the centres, those halfway between, and both ends."""
     values = np.moveaxis(scores, axis, 0)
     out = np.empty((2 * len(values) + 1, *values.shape[1:]), np.float32)
     out[1::2] = values
@@ -121,6 +140,6 @@ def _to_corners(scores: Scores, axis: int) -> Scores:
 
 
 def _mean(values: Scores, out: Scores) -> None:
-    """Write the means of neighbours along the first axis."""
+    """Write the means of neighbours along the first axis to `out`."""
     np.add(values[:-1], values[1:], out=out)
     out *= 0.5

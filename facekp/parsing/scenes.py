@@ -1,34 +1,31 @@
-"""What of a photo the network sees, and what it says of that."""
+"""Scenes: a photo, and the views of it that the network sees."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 from typing import Final, TypeVar
 
-import numpy as np
-
 from facekp.images import UInt8Array
 from facekp.keypoints.score_grid import Scores, argmax_at, sum_on_grid
 from facekp.parsing.alignment import distinct, refine
-from facekp.parsing.backends import Backend
 from facekp.parsing.face_crop import Crop, within
 
 T = TypeVar("T")
 
-LOOK_SIDE: Final = 256
-"""Pixels at which a crop's mask is made to find eyes, nose and mouth in it."""
-LARGEST_MOVE: Final = 0.25
-"""How far the corners of a framed face may move when it is framed again, on average, as a share of its side."""
+SEARCH_SIDE: Final = 256
+"""Pixels of the mask of a crop in which eyes, nose and mouth are searched."""
+MAX_MOVE: Final = 0.25
+"""Largest mean distance by which the corners of an aligned face may move when it is aligned again, in its sides."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class View:
     """A part of a photo as the network sees it.
 
     Attributes:
-        crop: which part; None: the whole photo, as it is.
+        crop: which part; None for the whole photo, unaligned.
         pixels: (h, w, 3) uint8 RGB at the network's size.
-        scores: what the network says of it, (h', w', 19) float32 each, finest first; empty before it ran.
+        scores: the network's score maps, (h', w', 19) float32 each, finest first; empty before it ran.
     """
 
     crop: Crop | None
@@ -36,14 +33,14 @@ class View:
     scores: tuple[Scores, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scene:
     """A photo and its views.
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        views: what in it is a face, or may be one; all have pixels of one size.
-        searched: whether they were looked for; otherwise the one view is the photo, whatever it shows.
+        views: the parts that are faces, or may be; their pixels all have the same shape.
+        searched: whether faces were searched for; otherwise the only view is the whole photo, whatever it shows.
     """
 
     image: UInt8Array
@@ -57,44 +54,36 @@ class Scene:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Return the shape (h, w, 3) of its views' pixels; () where it has none."""
+        """Shape (h, w, 3) of the views' pixels; () without views."""
         return self.views[0].pixels.shape if self.views else ()
+
+    def crop_of(self, view: View) -> Crop:
+        """Return the crop of a view; of the whole photo, its central square."""
+        return view.crop or Crop.central(self.size)
+
+    def confirmed(self) -> "Scene":
+        """Return the scene without the views in which, after aligning, the network no longer sees a face."""
+        if not self.searched:
+            return self
+        aligned = [(view, self._align(view)) for view in self.views]
+        kept = [v for v, crop in aligned if crop is not None and crop.distance_to(self.crop_of(v)) < MAX_MOVE]
+        return replace(self, views=tuple(kept))
+
+    def aligned_crops(self) -> list[Crop]:
+        """Return the crops of the faces that the network saw, aligned; the largest first."""
+        found = [crop for view in self.views if (crop := self._align(view)) is not None]
+        return distinct(sorted(found, key=lambda crop: -crop.side))
+
+    def _align(self, view: View) -> Crop | None:
+        """Return the aligned crop of the face that the network saw in a view; None if it saw none."""
+        crop = self.crop_of(view)
+        mask = argmax_at(sum_on_grid(view.scores), (SEARCH_SIDE, SEARCH_SIDE))
+        mask[~within(crop, SEARCH_SIDE, self.size)] = 0  # mirrored there
+        return refine(crop, mask)
 
 
 def in_batches(items: Iterable[T], size: int, shape: Callable[[T], tuple[int, ...]]) -> Iterator[list[T]]:
-    """Yield up to `size` items at a time that follow each other and are of one shape."""
+    """Yield up to `size` consecutive items at once, all of the same shape."""
     for _, alike in groupby(items, key=shape):
         while batch := list(islice(alike, size)):
             yield batch
-
-
-def score(backend: Backend, scenes: Sequence[Scene]) -> list[Scene]:
-    """Run the network, in batches, on the views without scores of scenes of one shape."""
-    new = iter([view for scene in scenes for view in scene.views if not view.scores])
-    scored: list[View] = []
-    while batch := list(islice(new, backend.batch)):
-        maps = backend(np.stack([view.pixels for view in batch]))
-        scored += [replace(view, scores=tuple(m[i] for m in maps)) for i, view in enumerate(batch)]
-    seen = iter(scored)
-    return [replace(s, views=tuple(view if view.scores else next(seen) for view in s.views)) for s in scenes]
-
-
-def faces_in(scene: Scene) -> list[Crop]:
-    """Return the crops of a scene's faces, framed by what the network saw of them; the largest first."""
-    found = [crop for view in scene.views if (crop := _framed(view, scene.size)) is not None]
-    return distinct(sorted(found, key=lambda crop: -crop.side))
-
-
-def confirmed(scene: Scene) -> Scene:
-    """Return a scene without the views in which the network, seeing them framed anew, sees no face any more."""
-    framed = [(view, _framed(view, scene.size)) for view in scene.views]
-    kept = [v for v, crop in framed if crop and crop.away(v.crop or Crop.central(scene.size)) < LARGEST_MOVE]
-    return replace(scene, views=tuple(kept))
-
-
-def _framed(view: View, size: tuple[int, int]) -> Crop | None:
-    """Return the crop of the face that the network saw in a view of a photo of `size` (H, W); None where it is none."""
-    crop = view.crop or Crop.central(size)
-    mask = argmax_at(sum_on_grid(view.scores), (LOOK_SIDE, LOOK_SIDE))
-    mask[~within(crop, LOOK_SIDE, size)] = 0  # mirrored there
-    return refine(crop, mask)

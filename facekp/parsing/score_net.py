@@ -1,24 +1,23 @@
-"""The network as prediction runs it: pixels in, score maps out, batch-norm folded into the convolutions."""
+"""Networks for prediction: pixels in, score maps out, batch-norm folded into the convolutions."""
 
 import copy
 from collections import Counter
-from typing import Literal
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.optimization import fuse as fold
 
 from facekp.data.normalisation import MEAN, STD
+from facekp.hardware import Precision
 from facekp.models.heads import Heads, check_input
 
-Precision = Literal["float32", "bfloat16", "float16"]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class ScoreNet(nn.Module):
     """A network from pixels to the score maps that predict.
 
-    Both ends are channels-last, as pictures are and as convolutions are fastest.
+    Input and output are channels-last, the layout of pictures and of the fastest convolutions.
 
     Shape:
         images: (N, H, W, 3) uint8 RGB; H and W multiples of 32.
@@ -26,7 +25,7 @@ class ScoreNet(nn.Module):
 
     Args:
         net: a network of `facekp.models`; it is copied.
-        precision: what it computes in.
+        precision: the type that it computes in.
     """
 
     def __init__(self, net: nn.Module, precision: Precision = "float32") -> None:
@@ -61,15 +60,15 @@ class _Predict(nn.Module):
 def fold_batch_norm(net: nn.Module) -> nn.Module:
     """Return a copy of a network in evaluation mode, with each batch-norm after a convolution folded into it.
 
-    A network that cannot be traced (one that asks its input a question), or that calls a convolution more than once, is
-    copied as it is: torch would fold into that once for each call (pytorch issue 104593).
+    A network that cannot be traced (its control flow depends on the input), or that calls a convolution more than once,
+    is copied unchanged: torch would fold into that convolution once per call (pytorch issue 104593).
     """
     copied = copy.deepcopy(net).eval()
     try:
-        # What checks the input's shape stays a call: tracing could not follow its condition. It is found in the module
-        # of the network's `forward` alone.
+        # The check of the input's shape stays a call, because tracing cannot follow its condition. It is only found in
+        # the module of the network's `forward`.
         graph = fx.Tracer(autowrap_functions=(check_input,)).trace(copied)
-    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError):  # the others: of len(), range(), int()
+    except (fx.proxy.TraceError, TypeError, ValueError, RuntimeError):  # the latter three from len(), range(), int()
         return copied
     calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
     if any(n > 1 and isinstance(copied.get_submodule(name), nn.Conv2d) for name, n in calls.items()):

@@ -12,8 +12,8 @@ from pytorch_lightning.callbacks import BasePredictionWriter
 from torch.utils.data import DataLoader, Dataset
 
 from facekp.errors import ConfigError, DataError
-from facekp.parsing.backends import is_onnx
-from facekp.parsing.parser import Align, FaceParser
+from facekp.parsing.choices import Align, is_onnx
+from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import in_batches
 from facekp.predict.pipeline import LOOK_AHEAD, Job, OpenedPhoto, finish_image, open_image, shape_of, with_scenes
 from facekp.predict.results import Results
@@ -72,7 +72,9 @@ class _Share(pl.LightningModule):
         c = self.config
         # Lightning moves the module, and says so in `self.device`, only after this.
         device = str(self.trainer.strategy.root_device)
-        self.parser = FaceParser.from_checkpoint(c.ckpt, device, c.backend, c.keypoints, c.detector)
+        self.parser = FaceParser.from_checkpoint(
+            c.ckpt, device=device, backend=c.backend, keypoints=c.keypoints, detector=c.detector
+        )
 
     def predict_dataloader(self) -> "DataLoader[Any]":
         """Return this process's images, read in other processes while the network runs."""
@@ -80,7 +82,7 @@ class _Share(pl.LightningModule):
         # By keyword: Lightning makes the loader anew from its arguments.
         return DataLoader(
             dataset=_Photos(self.parser, own, cast(Align, self.config.align)),
-            batch_size=self.parser.backend.batch,
+            batch_size=self.parser.stages.backend.batch,
             collate_fn=list,
             num_workers=1,
         )
@@ -94,7 +96,7 @@ class _Share(pl.LightningModule):
         return [one for alike in in_batches(readable, len(batch), shape_of) for one in self._parse(alike)]
 
     def _parse(self, alike: list[OpenedPhoto]) -> list[OpenedPhoto]:
-        return with_scenes(alike, self.parser.parse([one.scene for one in alike]))
+        return with_scenes(alike, self.parser.stages.parse([one.scene for one in alike]))
 
     def transfer_batch_to_device(self, batch: Any, device: Any, dataloader_idx: int) -> Any:
         """Leave pixels where they are: the backend takes them to its device."""

@@ -17,8 +17,9 @@ from tqdm import tqdm
 
 from facekp.errors import DataError
 from facekp.formats import Photo
+from facekp.parsing.choices import Align
 from facekp.parsing.inputs import to_array
-from facekp.parsing.parser import Align, FaceParser
+from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene, in_batches
 from facekp.predict.results import Results
 from facekp.predict.sources import output_names
@@ -97,7 +98,7 @@ def parse_files(parser: FaceParser, jobs: Sequence[Job], results: Results, align
     def finish(photo: OpenedPhoto) -> None:
         finish_image(parser, photo, results)
 
-    streams = min(parser.backend.streams, len(jobs))
+    streams = min(parser.stages.backend.streams, len(jobs))
     pools = (ThreadPoolExecutor(n) for n in (LOOK_AHEAD, streams, LOOK_AHEAD, LOOK_AHEAD))
     with bar, one_thread_each(streams), ExitStack() as stack:
         readers, runners, refiners, writers = (stack.enter_context(pool) for pool in pools)
@@ -129,7 +130,7 @@ def open_image(parser: FaceParser, job: Job, align: Align) -> OpenedPhoto | Data
         image = to_array(job.path)
     except DataError as error:
         return error
-    return OpenedPhoto(parser.look(image, align), job)
+    return OpenedPhoto(parser.stages.look(image, align), job)
 
 
 def parsed(parser: FaceParser, images: Iterable[P], align: Align, runners: Executor, refiners: Executor) -> Iterator[P]:
@@ -144,13 +145,13 @@ def parsed(parser: FaceParser, images: Iterable[P], align: Align, runners: Execu
     """
 
     def run(batch: Sequence[P]) -> list[P]:
-        return with_scenes(batch, parser.score([one.scene for one in batch]))
+        return with_scenes(batch, parser.stages.score([one.scene for one in batch]))
 
     def refine(one: P) -> P:
-        return replace(one, scene=parser.refine(one.scene))
+        return replace(one, scene=parser.stages.align(one.scene))
 
     def seen(these: Iterable[P]) -> Iterator[P]:
-        return chain.from_iterable(ahead(runners, run, in_batches(these, parser.backend.batch, shape_of)))
+        return chain.from_iterable(ahead(runners, run, in_batches(these, parser.stages.backend.batch, shape_of)))
 
     return seen(images) if align == "none" else seen(ahead(refiners, refine, seen(images)))
 
@@ -167,7 +168,7 @@ def with_scenes(batch: Sequence[P], scenes: Sequence[Scene]) -> list[P]:
 
 def finish_image(parser: FaceParser, photo: OpenedPhoto, results: Results) -> None:
     """Turn a photo's scores into faces and write them; none is told."""
-    job, faces = photo.job, parser.faces(photo.scene)
+    job, faces = photo.job, parser.stages.trace(photo.scene)
     if not faces:
         tqdm.write(f"no face: {job.path}", file=sys.stderr)
     results.write(Photo(job.path, job.file, job.stem, photo.scene.image), faces)

@@ -18,12 +18,10 @@ from facekp.formats.pictures import MASK, OVERLAY
 from facekp.formats.plain import JSON
 from facekp.formats.svg import SVG
 from facekp.formats.table import CSV
-from facekp.keypoints.resample import KeypointConfig
-from facekp.parsing.backends import BACKENDS
-from facekp.parsing.detectors import HAAR
-from facekp.parsing.parser import ALIGNS
+from facekp.keypoints.settings import KeypointConfig
+from facekp.parsing.choices import ALIGNS, BACKENDS, HAAR
 from facekp.predict.tracking import OneEuroConfig
-from facekp.weights.load import CKPT_HELP, SHIPPED
+from facekp.weights.paths import CKPT_HELP, SHIPPED
 
 EXPORTS = (*PHOTO_FORMATS, *RUN_FORMATS)
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")

@@ -11,9 +11,9 @@ import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
 from facekp.errors import require
+from facekp.keypoints.curves import Points
 from facekp.keypoints.landmarks import Landmark
 from facekp.keypoints.landmarks.names import PARTS
-from facekp.keypoints.outlines import Points
 from facekp.parsing.face import Face
 
 Vectors = npt.NDArray[np.float64]

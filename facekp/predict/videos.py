@@ -14,11 +14,12 @@ from tqdm import tqdm
 
 from facekp.errors import DataError
 from facekp.files import replacing
-from facekp.formats.overlay import draw_overlay
 from facekp.images import UInt8Array
+from facekp.parsing.choices import Align
 from facekp.parsing.face import SCHEMA, Face
 from facekp.parsing.inputs import MIN_SIDE
-from facekp.parsing.parser import Align, FaceParser
+from facekp.parsing.overlay import draw_overlay
+from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene
 from facekp.predict.pipeline import LOOK_AHEAD, Job, Opened, ahead, one_thread_each, parsed
 from facekp.predict.sources import CLIP, LINES
@@ -121,7 +122,7 @@ def _results(
         return _open(parser, job, frame, align)
 
     def trace(opened: _Opened) -> tuple[Frame, list[Face]]:
-        faces = parser.faces(opened.scene)
+        faces = parser.stages.trace(opened.scene)
         for face in faces:
             _ = face.landmarks  # kept by the face; they are read off here, by several threads, and smoothed by one
         return opened.frame, faces
@@ -129,7 +130,7 @@ def _results(
     def finish(followed: tuple[Frame, list[TrackedFace]]) -> _Result:
         return _finish(*followed, overlay=overlay)
 
-    streams = parser.backend.streams
+    streams = parser.stages.backend.streams
     with one_thread_each(streams), ExitStack() as stack:
         sizes = (1, LOOK_AHEAD, streams, LOOK_AHEAD, LOOK_AHEAD, LOOK_AHEAD)
         readers, lookers, runners, refiners, tracers, painters = (
@@ -148,7 +149,7 @@ def _open(parser: FaceParser, job: Job, frame: Frame, align: Align) -> _Opened:
     height, width = frame.image.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise DataError(f"video {job.path}: {width} x {height} pixels, need at least {MIN_SIDE} x {MIN_SIDE}")
-    return _Opened(parser.look(frame.image, align), frame)
+    return _Opened(parser.stages.look(frame.image, align), frame)
 
 
 def _follow(

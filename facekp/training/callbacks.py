@@ -17,7 +17,7 @@ from facekp.hardware import peak_memory, reset_peak_memory, return_freed_memory
 from facekp.training.loggers import MaskPictures
 from facekp.training.optuna_trial import trial_reports
 from facekp.training.resume import SETTINGS, Resume
-from facekp.weights.checkpoint import BEST, CHECKPOINTS, LAST
+from facekp.weights.paths import BEST, CHECKPOINTS, LAST
 
 
 def best_checkpoint(config: Config) -> Path:

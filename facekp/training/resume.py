@@ -13,7 +13,8 @@ from hydra.types import RunMode
 from facekp.config import Config, as_plain, complete, fold
 from facekp.errors import CheckpointError, ConfigError
 from facekp.files import expand
-from facekp.weights.checkpoint import CHECKPOINTS, LAST, read_checkpoint
+from facekp.weights.checkpoint import read_checkpoint
+from facekp.weights.paths import CHECKPOINTS, LAST
 
 SETTINGS = "settings"
 """Key of a checkpoint's record of the settings that it was trained with."""

@@ -22,7 +22,7 @@ from facekp.training.history import RunLog
 from facekp.training.module import FaceParsing
 from facekp.training.resume import OtherSettingsError, Resume, sweep_job
 from facekp.training.sweep import COMPOSED, ERROR
-from facekp.weights.checkpoint import CHECKPOINTS, LAST
+from facekp.weights.paths import CHECKPOINTS, LAST
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Checkpoints: what a file says of itself, and loading it.
+"""Checkpoints: reading, writing and loading them.
 
 In: a path, or the name `shipped`. Out: a network and its description.
 Start with `load.py`.

@@ -1,25 +1,30 @@
-"""What a checkpoint says about itself, and how one is opened without trusting it."""
+"""Reading and writing checkpoints without trusting them: plain data and tensors, never code.
 
+Two kinds of file describe themselves alike (`describe`): a checkpoint of training, and a pair of NAME.safetensors and
+NAME.json that holds weights alone.
+"""
+
+import hashlib
+import json
 import pickle
 import reprlib
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
 from facekp.classes import ATTRIBUTES
 from facekp.data.normalisation import MEAN, STD
 from facekp.errors import CheckpointError
+from facekp.files import make_folder, replacing
+from facekp.weights.paths import WEIGHTS
 
-KEY = "facekp"
-FORMAT = 1
-NET_PREFIX = "net."
-"""Of the network's tensors in a checkpoint of the whole module."""
-
-CHECKPOINTS = "checkpoints"
-"""The folder of a run folder that holds them."""
-BEST, LAST = "best", "last"
-"""Their names, without `.ckpt`."""
+KEY: Final = "facekp"
+"""Key of the description in a checkpoint of training."""
+FORMAT: Final = 1
 
 
 def describe(model: dict[str, Any], size: int) -> dict[str, Any]:
@@ -29,24 +34,22 @@ def describe(model: dict[str, Any], size: int) -> dict[str, Any]:
         model: `name` and settings for `build_model`.
         size: side in pixels at which the network was evaluated.
     """
-    return {
-        "format": FORMAT,
-        "model": dict(model),
-        "size": size,
-        "classes": list(ATTRIBUTES),
-        "mean": list(MEAN),
-        "std": list(STD),
-    }
+    return {"format": FORMAT, "model": dict(model), "size": size} | _fixed()
+
+
+def _fixed() -> dict[str, Any]:
+    """Return what this version's networks assume."""
+    return {"format": FORMAT, "classes": list(ATTRIBUTES), "mean": list(MEAN), "std": list(STD)}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Open a facekp checkpoint; nothing in it is executed.
+    """Read a checkpoint of training; nothing in it is executed.
 
     Returns:
-        Lightning's dictionary: `state_dict`, `hyper_parameters`, `global_step`, ..., and `facekp`, our description.
+        Lightning's dictionary: `state_dict`, `hyper_parameters`, `global_step`, ..., and under `KEY` the description.
 
     Raises:
-        CheckpointError: no such file, no checkpoint, a pickle inside, or one that facekp did not write.
+        CheckpointError: no such file, not a checkpoint, a pickle inside, or a checkpoint that facekp did not write.
     """
     path = Path(path)
     if not path.is_file():
@@ -60,26 +63,79 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         ) from error
     except OSError as error:
         raise CheckpointError(
-            f"checkpoint '{path}': cannot be read ({error.strerror}); see to its permissions"
+            f"checkpoint '{path}': cannot be read ({error.strerror}); check its permissions"
         ) from error
     except Exception as error:  # a damaged file makes the unpickler raise IndexError, struct.error and others
         raise CheckpointError(f"checkpoint '{path}': not a checkpoint, or truncated; copy or train it again") from error
     about = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(about, dict) or "state_dict" not in content:
         raise CheckpointError(f"checkpoint '{path}': facekp did not write it; use one that its train.py wrote")
-    require_readable(path, about)
-    checked: dict[str, Any] = content
-    return checked
+    _require_readable(path, about)
+    return content
 
 
-def require_readable(path: Path, about: dict[str, Any]) -> None:
-    """Raise CheckpointError for what this version's networks would read wrongly."""
+def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read weights alone: NAME.safetensors, and their description in NAME.json.
+
+    Returns:
+        The network's tensors, float32, and the description.
+
+    Raises:
+        CheckpointError: a file of the pair is missing, damaged, not facekp's, or does not belong to the other.
+    """
+    path = Path(path)
+    beside = path.with_suffix(".json")
+    for part in (path, beside):
+        if not part.is_file() and path == WEIGHTS:
+            raise CheckpointError(
+                f"this installation lacks facekp's own weights, '{part}': install it again, or give ckpt="
+            )
+        if not part.is_file():
+            raise CheckpointError(
+                f"checkpoint '{part}': no such file; `python -m facekp.export.release` writes both of a pair"
+            )
+    try:
+        about = json.loads(beside.read_text(encoding="utf-8"))
+        # float32, because the precision that a network computes in is chosen later, for the device.
+        weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
+    except (ValueError, SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"checkpoint '{path}': it or its .json cannot be read ({error}); copy or install it again"
+        ) from error
+    if not isinstance(about, dict):
+        raise CheckpointError(f"checkpoint '{beside}': facekp did not write it; `python -m facekp.export.release` does")
+    _require_readable(path, about)
+    if about.get("sha256") != _hash(path):
+        raise CheckpointError(f"checkpoint '{path}': not the weights that its .json describes; copy both again")
+    return weights, about
+
+
+def write_weights(net: nn.Module, about: dict[str, Any], path: Path) -> None:
+    """Write a network's weights as NAME.safetensors, and their description as NAME.json.
+
+    Tensors of two and more dimensions are stored in float16, which rounds to one part in two thousand; all others
+    (biases and batch-norm) as they are.
+    """
+    state = net.state_dict().items()
+    small = {k: (v.half() if v.is_floating_point() and v.ndim > 1 else v).contiguous() for k, v in state}
+    make_folder(path.parent)
+    with replacing(path) as part:
+        part.write_bytes(save(small))  # safetensors' own save_file makes the file readable by its owner alone
+    with replacing(path.with_suffix(".json")) as part:
+        part.write_text(json.dumps(about | {"sha256": _hash(path)}, indent=2) + "\n", encoding="utf-8")
+
+
+def _require_readable(path: Path, about: dict[str, Any]) -> None:
+    """Raise CheckpointError for a description that this version's networks would misread."""
     if not isinstance(about.get("size"), int) or not isinstance(about.get("model"), dict):
-        raise CheckpointError(f"checkpoint '{path}': says nothing of its size or network; take another copy")
-    fixed = {"format": FORMAT, "classes": list(ATTRIBUTES), "mean": list(MEAN), "std": list(STD)}
-    for name, value in fixed.items():
+        raise CheckpointError(f"checkpoint '{path}': does not state its size or network; take another copy")
+    for name, value in _fixed().items():
         if about.get(name) != value:
             raise CheckpointError(
                 f"checkpoint '{path}': its {name} is {reprlib.repr(about.get(name))}, this version reads "
                 f"{reprlib.repr(value)}; use the version that wrote it"
             )
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -94,7 +94,7 @@ def _likeness(first: UInt8Array, second: UInt8Array) -> float:
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-3)
     try:
         # Reference: Evangelidis and Psarakis 2008, enhanced correlation coefficient maximisation.
-        cv2.findTransformECC(first, second, warp, cv2.MOTION_AFFINE, stop, None, 3)  # type: ignore[call-overload]  # no mask
+        cv2.findTransformECC(first, second, warp, cv2.MOTION_AFFINE, stop, None, 3)
     except cv2.error:
         return score  # it did not converge
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP

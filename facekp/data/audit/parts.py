@@ -58,7 +58,7 @@ def _open_eyes(image: UInt8Array, label: UInt8Array, patches: list[Patch], frame
     if not places:
         return []
     # Loaded here, 15 ms: a cascade serves one thread only, and few images come to this.
-    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + OPEN_EYE)  # type: ignore[attr-defined]  # not in its stubs
+    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + OPEN_EYE)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     for place in places:
         square = cv2.resize(_square(np.asarray(grey, np.uint8), place, EYE_REACH * frame.unit), (100, 100))

@@ -1,6 +1,7 @@
-"""Named landmarks of a face, read off its masks: eye and mouth corners, brows, nose, lips, jaw line, ears.
+"""Named landmarks of a face, read off its outlines: eye and mouth corners, brows, nose, lips, jaw line, ears.
 
-They bear the names of `NUMBERS`, which gives each its number among iBUG's 68 points; docs/reference lists them.
+In: outlines of a face's attributes. Out: a `Landmark` for each name of `NUMBERS` (see docs/reference/landmarks.md).
+Start with `find.py`.
 """
 
 from facekp.keypoints.landmarks.calibration import Calibration

@@ -1,4 +1,4 @@
-"""The parts of a face that are in the picture, with their landmarks and what may cover them."""
+"""The parts of a face in the picture, with their landmarks and the classes that may cover them."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ import numpy.typing as npt
 
 from facekp.classes import ATTRIBUTES
 from facekp.keypoints.landmarks import names, parts
-from facekp.keypoints.landmarks.frame import Array, Contours, Frame, Outline
+from facekp.keypoints.landmarks.axes import Array, Contours, FaceAxes, FaceOutline
 from facekp.keypoints.outlines import Contour
 
 Covers = npt.NDArray[np.bool_]
-"""(19,) bool: classes that cover a point if they lie beside it."""
+"""(19,) bool: the classes that cover a point if they lie beside it."""
 
 READ = ("r_eye", "l_eye", "r_brow", "l_brow", "r_ear", "l_ear", "nose", "u_lip", "l_lip")
-"""Attributes of whose largest part the outline is read."""
+"""Attributes whose largest part is read."""
 FACE = ("skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
 
 
@@ -25,32 +25,32 @@ def _classes(*chosen: str) -> Covers:
 
 NONE = _classes()
 HAIR = _classes("hair", "hat")
-# Beside the upper ends of the jaw there are ears; background there is the edge of a turned head.
+# Beside the upper ends of the jaw are ears; background there is the edge of a turned head.
 SILHOUETTE = _classes("hair", "hat", "background")
-# Beside a part of a face there is face. Else hair, a hand (which is background) or the turn of the head hides its end.
+# Beside a part of a face is face; otherwise hair, a hand (labelled background) or the turn of the head hides its end.
 ALL_BUT_FACE = ~_classes(*FACE)
-# Eyes and brows behind clear glasses are labelled as such; behind dark ones they are not in the mask at all.
+# Eyes and brows behind clear glasses have their own labels; behind dark ones they are not in the mask at all.
 ALL_BUT_FACE_AND_GLASSES = ~_classes(*FACE, "eye_g")
 BELOW_EARS = (2, 15)
 """Points 2 to 14 of the jaw line lie below the ears, or beside their lobes."""
 SPECK = 0.05
-"""Parts of the skin below this share of the largest are left out of the jaw line."""
+"""Parts of the skin below this share of the largest part are left out of the jaw line."""
 WHOLE_EAR = 0.5
-"""Least height, in units of the frame, of an ear that is not partly under hair."""
+"""Least height, face units, of an ear that is not partly under hair."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Group:
     """The landmarks of one part.
 
     Attributes:
-        part: what `facekp.keypoints.landmarks.calibration` calls it.
-        names: k names.
-        points: (k, 2) frame units.
-        centre: (2,) the part's middle; what lies beyond a point, seen from there, may cover it.
-        width: of the part, frame units.
-        covers: the classes that do.
-        read_off: attributes that were used.
+        part: its name in the calibration.
+        names: of the k landmarks.
+        points: (k, 2) face units.
+        centre: (2,) the part's middle; whatever lies beyond a point, seen from there, may cover it.
+        width: of the part, face units.
+        covers: the classes that cover its points.
+        read_off: the attributes that its points were read off.
     """
 
     part: str
@@ -62,13 +62,13 @@ class Group:
     read_off: tuple[str, ...]
 
 
-def find_outlines(contours: Contours, frame: Frame) -> dict[str, Outline]:
+def find_outlines(contours: Contours, axes: FaceAxes) -> dict[str, FaceOutline]:
     """Return the outline of the largest part of each attribute that landmarks are read off."""
-    return {name: Outline(frame.enter(contours[name][0].points), 1 / frame.unit) for name in READ if name in contours}
+    return {n: FaceOutline(axes.to_face(contours[n][0].points), 1 / axes.unit) for n in READ if n in contours}
 
 
-def find_groups(contours: Contours, outlines: Mapping[str, Outline], frame: Frame) -> Iterator[Group]:
-    """Yield the parts that are in the picture; see `facekp.keypoints.landmarks.find_landmarks`."""
+def find_groups(contours: Contours, outlines: Mapping[str, FaceOutline], axes: FaceAxes) -> Iterator[Group]:
+    """Yield the parts in the picture; see `facekp.keypoints.landmarks.find_landmarks`."""
     for side in "rl":
         if eye := outlines.get(name := f"{side}_eye"):
             yield _own("eye", names.EYES[side], parts.eye(eye), eye, ALL_BUT_FACE_AND_GLASSES, name)
@@ -84,14 +84,14 @@ def find_groups(contours: Contours, outlines: Mapping[str, Outline], frame: Fram
         yield from _mouth(lips, nose)
     if "skin" in contours:
         u, v = np.mean([lip.centre for lip in lips.values()], axis=0) if lips else (0.0, 1.0)
-        yield from _jaw(contours["skin"], frame, float(u / max(v, 1.0)))
+        yield from _jaw(contours["skin"], axes, float(u / max(v, 1.0)))
 
 
-def _own(part: str, own: names.Names, points: Array, outline: Outline, covers: Covers, attribute: str) -> Group:
+def _own(part: str, own: names.Names, points: Array, outline: FaceOutline, covers: Covers, attribute: str) -> Group:
     return Group(part, own, points, outline.centre, float(outline.size[0]), covers, (attribute,))
 
 
-def _mouth(lips: Mapping[str, Outline], nose: Outline | None) -> Iterator[Group]:
+def _mouth(lips: Mapping[str, FaceOutline], nose: FaceOutline | None) -> Iterator[Group]:
     both = list(lips.values())
     upper, lower = both[0], both[-1]
     left, right = parts.mouth_corners(both)
@@ -104,10 +104,10 @@ def _mouth(lips: Mapping[str, Outline], nose: Outline | None) -> Iterator[Group]
         yield Group("mouth", names.INNER_LIPS, inner, centre, width, ALL_BUT_FACE, tuple(lips))
 
 
-def _jaw(skin: Sequence[Contour], frame: Frame, slope: float) -> Iterator[Group]:
-    # Hair may part the skin; specks of it elsewhere are mistakes.
+def _jaw(skin: Sequence[Contour], axes: FaceAxes, slope: float) -> Iterator[Group]:
+    # Hair may divide the skin; specks of it elsewhere are mistakes.
     own = [contour.points for contour in skin if not contour.hole and contour.area >= SPECK * skin[0].area]
-    points = parts.jaw(frame.enter(np.concatenate(own)), slope)
+    points = parts.jaw(axes.to_face(np.concatenate(own)), slope)
     if points is None:
         return
     width = float(np.ptp(points[:, 0]))

@@ -1,4 +1,4 @@
-"""What the landmarks are called, and their numbers in the 68-point scheme.
+"""Names of the landmarks, and their numbers in the 68-point scheme.
 
 `r_` and `l_` are the *subject's* right and left, as in the attributes' names: r_eye, points 36 to 41, lies on the left
 of an image.
@@ -51,10 +51,10 @@ INNER_LIPS: Final[Names] = (
 """60-67, the inner edge of the lips, likewise."""
 
 EARS: Final[dict[str, Names]] = {side: (f"{side}_ear_top", f"{side}_ear_outer", f"{side}_ear_lobe") for side in "rl"}
-"""They have no numbers."""
+"""Without numbers."""
 
 PARTS: Final = (JAW, *BROWS.values(), NOSE, *EYES.values(), LIPS, INNER_LIPS, *EARS.values())
-"""The landmarks of one part are all there, or none of them is."""
+"""The landmarks of a part are either all present or all absent."""
 
 _IBUG = (*JAW, *BROWS["r"], *BROWS["l"], *NOSE, *EYES["r"], *EYES["l"], *LIPS, *INNER_LIPS)
 
@@ -62,4 +62,4 @@ NUMBERS: Final[dict[str, int | None]] = {
     **{name: number for number, name in enumerate(_IBUG)},
     **dict.fromkeys((*EARS["r"], *EARS["l"])),
 }
-"""Number of every landmark, 0..67, or None; in the order in which a face lists them."""
+"""Number of every landmark, 0..67 or None, in the order of `Face.landmarks`."""

@@ -1,8 +1,8 @@
-"""Where each part of a face has its landmarks: plain geometry, with no constant that was fitted to anything.
+"""Landmarks of each part of a face by plain geometry, without any fitted constant.
 
-Each function takes outlines and returns the points (k, 2) of the names in `names.py`, in frame units.
-What the 68-point scheme spaces along an edge is spaced evenly here; what detectors do differently is the business of
-`facekp.keypoints.landmarks.calibration`.
+Each function takes outlines and returns the points (k, 2) of the names in `names.py`, in face units. Points that the
+68-point scheme spaces along an edge are spaced evenly here; `facekp.keypoints.landmarks.calibration` corrects for the
+detectors' habits.
 """
 
 from collections.abc import Sequence
@@ -11,32 +11,32 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facekp.keypoints.landmarks.frame import Array, Outline
+from facekp.keypoints.landmarks.axes import Array, FaceOutline
 
 THIRDS = np.array([1, 2]) / 3
 QUARTERS = np.array([1, 2, 3]) / 4
 EIGHTHS = np.arange(8) / 8
 INNER_LIP = np.array([1, 4]) / 6
-"""Inner corner and the point between it and the centre: shares of the way from corner to centre."""
+"""The inner corner, and the point between it and the centre, as shares of the way from the corner to the centre."""
 ABOVE_EYES = -0.3
-"""Skin from this height down makes the jaw line, which starts at the eyes' height, 0."""
+"""The jaw line is read off skin below this height, face units; it starts at the eyes' height, 0."""
 HULL_POINTS = 300
-"""About as many points of the skin's outline are enough for its hull."""
+"""Approximate number of points of the skin's outline that its hull is computed from."""
 
 
-def eye(outline: Outline) -> Array:
+def eye(outline: FaceOutline) -> Array:
     """Return the six points of an eye, from its left corner, clockwise: its extremes, and the lids at thirds."""
     u = outline.left[0] + THIRDS * outline.size[0]
     return np.concatenate([outline.left[None], outline.upper(u), outline.right[None], outline.lower(u[::-1])])
 
 
-def brow(outline: Outline) -> Array:
+def brow(outline: FaceOutline) -> Array:
     """Return the five points of a brow, from left to right: its ends, and three on its upper edge."""
     u = outline.left[0] + QUARTERS * outline.size[0]
     return np.concatenate([outline.left[None], outline.upper(u), outline.right[None]])
 
 
-def nose(outline: Outline) -> Array:
+def nose(outline: FaceOutline) -> Array:
     """Return the nine points of a nose: four down its middle, then five along its lower edge from left to right."""
     (left, _), (right, _), middle = outline.left, outline.right, outline.centre[0]
     down = outline.top[1] + np.array([0, *QUARTERS]) * outline.size[1]
@@ -44,29 +44,29 @@ def nose(outline: Outline) -> Array:
     return np.concatenate([ridge, outline.lower(_across(left, middle, right, THIRDS))])
 
 
-def mouth_corners(lips: Sequence[Outline]) -> tuple[Array, Array]:
+def mouth_corners(lips: Sequence[FaceOutline]) -> tuple[Array, Array]:
     """Return the mouth's left and right corner, (2,) each.
 
-    A lip often ends short of the other, so each corner is the mean of where either ends and of the farther of the two.
+    One lip is often shorter than the other, so each corner is the mean of both ends and, once more, of the outer one.
 
     Args:
-        lips: the one or two that are there.
+        lips: the one or two lips in the picture.
     """
     left, right = [lip.left for lip in lips], [lip.right for lip in lips]
     farthest = min(left, key=lambda corner: corner[0]), max(right, key=lambda corner: corner[0])
     return np.mean([*left, farthest[0]], axis=0), np.mean([*right, farthest[1]], axis=0)
 
 
-def mouth_middle(left: Array, right: Array, nose: Outline | None) -> float:
-    """Return the u of the mouth's middle: below the nose's middle, or without one halfway between the corners (2,)."""
+def mouth_middle(left: Array, right: Array, nose: FaceOutline | None) -> float:
+    """Return u of the mouth's middle: below the nose's middle, or without a nose halfway between the corners (2,)."""
     if nose is None:
         return float(left[0] + right[0]) / 2
     width = right[0] - left[0]
-    # On a turned head the nose stands out over the mouth's corner; the middle stays inside.
+    # On a turned head the nose may reach over the mouth's corner; the middle stays inside.
     return float(np.clip(nose.centre[0], left[0] + width / 5, right[0] - width / 5))
 
 
-def outer_lips(upper: Outline, lower: Outline, left: Array, right: Array, middle: float) -> Array:
+def outer_lips(upper: FaceOutline, lower: FaceOutline, left: Array, right: Array, middle: float) -> Array:
     """Return the twelve points of the lips' outer edge, from the left corner, clockwise.
 
     Args:
@@ -80,7 +80,7 @@ def outer_lips(upper: Outline, lower: Outline, left: Array, right: Array, middle
     return np.concatenate([left[None], upper.upper(u), right[None], lower.lower(u[::-1])])
 
 
-def inner_lips(upper: Outline, lower: Outline, left: Array, right: Array, middle: float) -> Array:
+def inner_lips(upper: FaceOutline, lower: FaceOutline, left: Array, right: Array, middle: float) -> Array:
     """Return the eight points of the lips' inner edge, from the left corner, clockwise.
 
     Args:
@@ -93,21 +93,21 @@ def inner_lips(upper: Outline, lower: Outline, left: Array, right: Array, middle
     u = _across(left[0], middle, right[0], INNER_LIP)
     above, below = upper.lower(u), lower.upper(u)
     between = (above + below) / 2
-    # Where closed lips' smoothed outlines overlap, the line between them is both.
+    # Where the smoothed outlines of closed lips overlap, the line between them serves as both edges.
     above[:, 1], below[:, 1] = np.minimum(above[:, 1], between[:, 1]), np.maximum(below[:, 1], between[:, 1])
     return np.concatenate([between[:1], above[1:4], between[4:], below[3:0:-1]])
 
 
 def _across(left: float, middle: float, right: float, shares: Array) -> Array:
-    """Return places at `shares` of the way from left to the middle, the middle, and those from right to it."""
+    """Return u at `shares` of the way from left to the middle, the middle itself, and likewise from the right."""
     return np.array([*left + shares * (middle - left), middle, *right + shares[::-1] * (middle - right)])
 
 
 def jaw(skin: npt.NDArray[np.floating], slope: float) -> Array | None:
-    """Return the 17 points of the jaw line, or None where no skin reaches below the eyes on both sides.
+    """Return the 17 points of the jaw line, or None unless skin reaches below the eyes on both sides.
 
-    From the eyes' height down to the chin and up again, evenly spaced on either side of the chin. The line is the
-    convex hull, which bridges what strands of hair or a hand cut out of the skin.
+    They run from the eyes' height down to the chin and up again, evenly spaced on either side of the chin, along the
+    convex hull of the skin, which bridges gaps cut by strands of hair or a hand.
 
     Args:
         skin: (m, 2) outlines of the skin.
@@ -124,7 +124,7 @@ def jaw(skin: npt.NDArray[np.floating], slope: float) -> Array | None:
     if len(level) != 2 or not level.min() < 0 < level.max():
         return None
     below = hull[hull[:, 1] > 0]
-    # Around a point inside it a convex curve turns one way only.
+    # Seen from a point inside, a convex curve turns one way only.
     below = below[np.argsort(-np.arctan2(below[:, 1], below[:, 0]))]
     curve = np.concatenate([[[level.min(), 0.0]], below, [[level.max(), 0.0]]])
     length = np.concatenate([[0.0], np.hypot(*np.diff(curve, axis=0).T).cumsum()])
@@ -135,6 +135,6 @@ def jaw(skin: npt.NDArray[np.floating], slope: float) -> Array | None:
     return np.stack([np.interp(at, length, curve[:, 0]), np.interp(at, length, curve[:, 1])], axis=1)
 
 
-def ear(outline: Outline) -> Array:
+def ear(outline: FaceOutline) -> Array:
     """Return the top, the outermost point and the lobe (3, 2) of an ear."""
     return np.stack([outline.top, outline.left if outline.centre[0] < 0 else outline.right, outline.bottom])

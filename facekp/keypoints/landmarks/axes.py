@@ -1,0 +1,157 @@
+"""A face's own axes, and outlines in them.
+
+Coordinates in these axes are in face units: 1 is the distance between the eyes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from facekp.keypoints.curves import Points
+from facekp.keypoints.outlines import Contour
+from facekp.keypoints.similarity import fit_similarity
+
+Array = npt.NDArray[np.float64]
+Contours = Mapping[str, Sequence[Contour]]
+"""Outlines of each attribute in the picture, by its name, the largest part first."""
+
+USUAL: Final[dict[str, complex]] = {
+    "r_eye": -0.5 + 0.0j,
+    "l_eye": 0.5 + 0.0j,
+    "r_brow": -0.53 - 0.26j,
+    "l_brow": 0.53 - 0.26j,
+    "nose": 0.0 + 0.41j,
+    "u_lip": 0.0 + 1.01j,
+    "l_lip": 0.0 + 1.18j,
+}
+"""Usual centroids of the parts, u + iv in face units: medians over 500 faces of CelebAMask-HQ."""
+MIN_SPREAD = 0.1
+"""Least sum of the squared distances of the known parts of `USUAL` from their mean that determines a rotation."""
+EYES_TO_FACE = 0.4
+"""Distance between the eyes over the square root of the skin's area, for a face that shows hardly any part."""
+
+
+@dataclass(frozen=True, eq=False)
+class FaceAxes:
+    """Axes that turn with the face: u from its right eye to its left (rightwards in an upright image), v down.
+
+    Attributes:
+        origin: (2,) source-image pixels, halfway between the eyes.
+        axes: (2, 2) float, the unit vectors of u and v.
+        unit: distance between the eyes, pixels.
+    """
+
+    origin: Array
+    axes: Array
+    unit: float
+
+    @classmethod
+    def along(cls, origin: complex, turn: complex) -> "FaceAxes":
+        """Return axes with this origin, x + iy, whose u axis points along `turn`; its length is the unit."""
+        u = np.array([turn.real, turn.imag])
+        u = u / np.hypot(*u)
+        return cls(np.array([origin.real, origin.imag]), np.array([u, [-u[1], u[0]]]), abs(turn))
+
+    def to_face(self, points: npt.NDArray[np.floating]) -> Array:
+        """Return image points (n, 2), pixels, in face units."""
+        return (points - self.origin) @ (self.axes.T / self.unit)
+
+    def to_image(self, points: Array) -> Array:
+        """Return points (n, 2) in face units as pixels of the image."""
+        return points @ (self.axes * self.unit) + self.origin
+
+
+def find_axes(shape: tuple[int, ...], contours: Contours) -> FaceAxes:
+    """Return the axes by both eyes; without both, by the parts in the picture; without enough of them, upright.
+
+    Args:
+        shape: (H, W) of the mask.
+        contours: see `Contours`.
+    """
+    centres = {name: _centroid(contours[name][0].points) for name in USUAL if name in contours}
+    if "r_eye" in centres and "l_eye" in centres:
+        across = centres["l_eye"] - centres["r_eye"]
+        extents = [float(np.hypot(*np.ptp(contours[eye][0].points, axis=0))) for eye in ("r_eye", "l_eye")]
+        if abs(across) > max(extents):
+            return _by_eyes(centres, across)
+        # Two labels on one eye say nothing about the face.
+        del centres["r_eye"], centres["l_eye"]
+    usual = np.array([USUAL[name] for name in centres])
+    if len(centres) >= 2 and np.sum(np.abs(usual - usual.mean()) ** 2) >= MIN_SPREAD:
+        return FaceAxes.along(*fit_similarity(usual, np.array(list(centres.values()))))
+    return _by_skin(shape, contours)
+
+
+def _by_eyes(centres: Mapping[str, complex], across: complex) -> FaceAxes:
+    axes = FaceAxes.along((centres["l_eye"] + centres["r_eye"]) / 2, across)
+    below = [(centres[name] - centres["r_eye"]) / across for name in ("nose", "u_lip", "l_lip") if name in centres]
+    # A mouth above the eyes: their labels are swapped.
+    swapped = below and max(place.imag for place in below) < 0
+    return FaceAxes(axes.origin, -axes.axes, axes.unit) if swapped else axes
+
+
+def _by_skin(shape: tuple[int, ...], contours: Contours) -> FaceAxes:
+    upright = np.eye(2)
+    if "skin" not in contours:
+        return FaceAxes(np.array(shape[::-1]) / 2, upright, EYES_TO_FACE * min(shape))
+    skin = contours["skin"][0]
+    middle = (skin.points.min(0) + skin.points.max(0)) / 2.0
+    return FaceAxes(middle.astype(np.float64), upright, EYES_TO_FACE * float(np.sqrt(max(skin.area, 1.0))))
+
+
+def _centroid(points: Points) -> complex:
+    """Return the centroid, x + iy, of the area that a closed curve encloses; its points may lie unevenly."""
+    moments = cv2.moments(points.astype(np.float32))
+    if moments["m00"] < 1e-6:
+        return complex(*points.mean(0).astype(np.float64))
+    return complex(moments["m10"] / moments["m00"], moments["m01"] / moments["m00"])
+
+
+class FaceOutline:
+    """A clockwise closed outline in a face's axes.
+
+    Args:
+        points: (m, 2) float, face units.
+        pixel: a pixel's side, face units.
+
+    Attributes:
+        points: the same.
+        left: (2,) the end of least u.
+        right: (2,) the end of greatest u.
+        top: (2,) the end of least v.
+        bottom: (2,) the end of greatest v.
+        centre: (2,) the middle of the bounding box.
+        size: (2,) its extent in u and v.
+    """
+
+    def __init__(self, points: Array, pixel: float) -> None:
+        self.points = points
+        low, high = points.min(0), points.max(0)
+        self.centre, self.size = (low + high) / 2, high - low
+        u, v = points.T
+        # An end is the mean of the points less than half a pixel from the extreme, as a blunt end has many.
+        self.left, self.right, self.top, self.bottom = (
+            points[distances < pixel / 2].mean(0) for distances in (u - low[0], high[0] - u, v - low[1], high[1] - v)
+        )
+        first, last = int(u.argmin()), int(u.argmax())
+        turned = np.concatenate([points[first:], points[: first + 1]])
+        middle = (last - first) % len(points)
+        self._upper, self._lower = turned[: middle + 1], turned[middle:][::-1]
+
+    def upper(self, u: npt.ArrayLike) -> Array:
+        """Return the points (n, 2) of the upper edge at `u` (n,)."""
+        return _at(self._upper, u)
+
+    def lower(self, u: npt.ArrayLike) -> Array:
+        """Return the points (n, 2) of the lower edge at `u` (n,)."""
+        return _at(self._lower, u)
+
+
+def _at(edge: Array, u: npt.ArrayLike) -> Array:
+    # Where an edge turns back over itself, its first crossing counts.
+    u = np.asarray(u, np.float64)
+    return np.stack([u, np.interp(u, np.maximum.accumulate(edge[:, 0]), edge[:, 1])], axis=1)

@@ -1,0 +1,61 @@
+"""One attribute of a parsed face."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from facekp.keypoints.curves import Points, rounded
+from facekp.keypoints.outlines import Contour
+
+
+@dataclass(frozen=True, eq=False)
+class Attribute:
+    """An attribute that is in the picture.
+
+    Attributes:
+        name: one of `facekp.classes.ATTRIBUTES`; `l_` and `r_` are the person's own left and right.
+        id: its official id in CelebAMask-HQ, 1..18.
+        area: pixels of its mask in the source image.
+        confidence: mean probability of the attribute over its mask, 0..1; softmax of the summed scores.
+        contours: outlines in source-image pixels, parts before holes, each from large to small.
+        keypoints: (n, 2) float32, source-image pixels, x then y: evenly spaced along the largest contour, clockwise
+            from its topmost crossing of the vertical through its centroid. They skip pieces on the image's border, see
+            `facekp.keypoints.resample.resample`.
+
+    Example:
+        A block of 20 x 10 pixels, whose upper left pixel is (x, y) = (30, 40).
+
+        >>> import numpy as np
+        >>> from facekp.keypoints.settings import KeypointConfig
+        >>> from facekp.parsing.face import face_from_mask
+        >>> mask = np.zeros((100, 100), np.uint8)
+        >>> mask[40:50, 30:50] = 2
+        >>> face_from_mask(mask, {2: 0.9}, KeypointConfig(n=4)).attributes["nose"]
+        Attribute(nose, area=200, confidence=0.90, 1 contour, 4 key points)
+        >>> nose = face_from_mask(mask, {2: 0.9}, KeypointConfig(n=4)).attributes["nose"]
+        >>> clockwise = [(39.5, 39.5), (49.5, 44.5), (39.5, 49.5), (29.5, 44.5)]  # from the middle of the upper edge
+        >>> np.allclose(nose.keypoints, clockwise, atol=0.2)
+        True
+    """
+
+    name: str
+    id: int
+    area: int
+    confidence: float
+    contours: tuple[Contour, ...]
+    keypoints: Points
+
+    def __repr__(self) -> str:
+        contours = f"{len(self.contours)} contour{'s' * (len(self.contours) != 1)}"
+        points = f"{len(self.keypoints)} key points"
+        return f"Attribute({self.name}, area={self.area}, confidence={self.confidence:.2f}, {contours}, {points})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data for JSON; docs/reference/formats.md describes it."""
+        return {
+            "name": self.name,
+            "id": self.id,
+            "area": self.area,
+            "confidence": round(self.confidence, 4),
+            "contours": [contour.to_dict() for contour in self.contours],
+            "keypoints": rounded(self.keypoints).tolist(),
+        }

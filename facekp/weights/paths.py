@@ -1,0 +1,34 @@
+"""Names and paths of checkpoints. This module imports nothing heavy."""
+
+from pathlib import Path
+from typing import Final
+
+from facekp.files import expand
+
+SHIPPED: Final = "shipped"
+"""Name of facekp's own weights wherever a checkpoint is given."""
+WEIGHTS: Final = Path(__file__).parent / "shipped" / "fpn.safetensors"
+SAFETENSORS: Final = ".safetensors"
+
+CHECKPOINTS: Final = "checkpoints"
+"""Folder of the checkpoints in a run folder."""
+BEST, LAST = "best", "last"
+"""Stems of the checkpoint files."""
+
+TERMS: Final = (
+    "The weights that facekp ships (ckpt=shipped) were trained on CelebAMask-HQ: for non-commercial research and\n"
+    "education only; see facekp/weights/shipped/TERMS.md."
+)
+CKPT_HELP: Final = (
+    "RUN/checkpoints/best.ckpt, the .onnx file that facekp.export made of it, or shipped: facekp's own weights"
+)
+
+
+def locate_checkpoint(path: str | Path) -> Path:
+    """Return the path of a checkpoint, with "shipped", `~` and environment variables resolved."""
+    return WEIGHTS if path == SHIPPED else expand(str(path))
+
+
+def is_safetensors(path: str | Path) -> bool:
+    """Return whether a path has the suffix of weights that `facekp.export.release` wrote."""
+    return Path(path).suffix.lower() == SAFETENSORS
