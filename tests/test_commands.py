@@ -167,7 +167,7 @@ def test_processes_share_the_photos_out() -> None:
 def test_each_process_parses_on_its_own_device(monkeypatch: pytest.MonkeyPatch) -> None:
     # Lightning moves a module only after its setup: there `self.device` is the CPU still.
     given: list[str] = []
-    monkeypatch.setattr(FaceParser, "from_checkpoint", lambda ckpt, device, *_: given.append(device))
+    monkeypatch.setattr(FaceParser, "from_checkpoint", lambda ckpt, *, device, **_: given.append(device))
     share = _Share(PredictConfig(ckpt="x", source="x", out="x"), [])
     share._trainer = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cuda", 1)))
     share.setup("predict")

@@ -403,7 +403,7 @@ def test_predict_takes_photos_and_videos(parser, tmp_path, monkeypatch, capsys):
     write(source / "B.MOV", [picture()] * 3)
     (source / "words.mp4").write_text("no video")
     (source / "notes.txt").write_text("left alone")
-    monkeypatch.setattr(predict.FaceParser, "from_checkpoint", lambda *_: parser)
+    monkeypatch.setattr(predict.FaceParser, "from_checkpoint", lambda *_, **__: parser)
     arguments = ["ckpt=none", f"source={source}", f"out={out}", "smooth=false"]
     assert predict.main(arguments) == 1
     told = capsys.readouterr()

@@ -1,29 +1,24 @@
 """Settings of outlines and key points."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
-from facekp.errors import require
+from facekp.settings import Settings, at_least, between, one_of, setting
 
 Method = Literal["contour", "canny"]
 METHODS: Final[tuple[str, ...]] = get_args(Method)
 
 
 @dataclass
-class KeypointConfig:
+class KeypointConfig(Settings, group="keypoints"):
     """How outlines are traced, and how many key points are placed on them."""
 
-    method: str = field(
-        default="contour",
-        metadata={"help": "contour: lines where an attribute's score overtakes all others; canny: edges of the masks"},
+    method: str = setting(
+        "contour",
+        "contour: lines where an attribute's score overtakes all others; canny: edges of the masks",
+        check=one_of(Method),
     )
-    n: int = field(default=32, metadata={"help": "key points per attribute"})
-    min_area: float = field(
-        default=1e-4, metadata={"help": "parts and holes below this share of the parsed image are dropped"}
+    n: int = setting(32, "key points per attribute", check=at_least(3))
+    min_area: float = setting(
+        1e-4, "parts and holes below this share of the parsed image are dropped", check=between(0, 1, "[)")
     )
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        require("keypoints.method", self.method, self.method in METHODS, f"choose one of {', '.join(METHODS)}")
-        require("keypoints.n", self.n, self.n >= 3, "give at least 3")
-        require("keypoints.min_area", self.min_area, 0 <= self.min_area < 1, "give a share of the image in [0, 1)")

@@ -18,8 +18,9 @@ def fit_similarity(source: ComplexArray, target: ComplexArray) -> tuple[complex,
         turn: the image of 1, seen from there: rotation by its angle, scaling by its absolute value.
 
     Example:
-        >>> fit_similarity(np.array([0, 1, 1j]), np.array([5, 5 + 2j, 3]))  # a quarter turn, twice as large
-        ((5+0j), 2j)
+        >>> shift, turn = fit_similarity(np.array([0, 1, 1j]), np.array([5, 5 + 2j, 3]))
+        >>> np.round([shift, turn], 9) + 0  # a quarter turn, twice as large
+        array([5.+0.j, 0.+2.j])
 
     Reference: Umeyama 1991, without reflections; in the plane, a linear regression of complex numbers.
     """

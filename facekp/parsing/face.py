@@ -48,7 +48,7 @@ class Face:
         >>> list(face.attributes), face.keypoints["nose"].shape
         (['skin', 'nose'], (32, 2))
         >>> face.attributes["skin"].contours  # the nose lies in it
-        (Contour(188 points, area=4796), Contour(80 points, area=399, hole))
+        (Contour(281 points, area=4799), Contour(81 points, area=399, hole))
     """
 
     mask: UInt8Array
