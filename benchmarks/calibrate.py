@@ -22,7 +22,8 @@ from facekp.errors import one_line_errors
 from facekp.files import replacing
 from facekp.keypoints.landmarks.axes import find_axes
 from facekp.keypoints.landmarks.calibration import FILE, Calibration, features, kind, mirrored
-from facekp.keypoints.landmarks.find import find_landmarks, measure
+from facekp.keypoints.landmarks.find import find_landmarks
+from facekp.keypoints.landmarks.groups import measure
 from facekp.keypoints.landmarks.names import NUMBERS
 from facekp.parsing.face import Face
 

@@ -290,6 +290,6 @@ def test_dots_shrink_rather_than_touch():
     points = np.array([(20, 20), (30, 20), (40, 20)], dtype=np.float64)
     for apart, rim in ((1, 4.2), (10, 8.4)):
         canvas = np.full((60, 460, 3), 255, dtype=np.uint8)
-        _draw_points(canvas, points * (apart, 1), (200, 0, 0), 20.0)
+        _draw_points(canvas, points * (apart, 1), 1.0, (200, 0, 0), 20.0)
         column = (canvas[:, 20 * apart] < 255).any(-1)
         assert column.sum() == pytest.approx(2 * rim + 1, abs=2)  # the centre, and a soft edge at either end

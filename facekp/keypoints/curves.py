@@ -70,8 +70,11 @@ def anchored(points: Curve) -> tuple[Curve, float]:
     if area < 0:
         points = points[::-1]
     following = np.concatenate([points[1:], points[:1]])
-    centre = _centroid(points, following)
-    right = points[:, 0] >= centre
+    steps = following - points
+    lengths = np.hypot(steps[:, 0], steps[:, 1])
+    total, x = lengths.sum(), points[:, 0]
+    centre = float((x + following[:, 0]) @ lengths / (2 * total) if total else x.mean())  # pieces weigh by length
+    right = x >= centre
     (crossing,) = (right != np.concatenate([right[1:], right[:1]])).nonzero()
     if len(crossing) == 0:
         return np.concatenate([points[:1], points]), abs(area)
@@ -121,14 +124,6 @@ def signed_area(points: Curve) -> float:
     """Return the enclosed area, positive if the curve runs clockwise in an image (y down)."""
     x, y = points[:, 0], points[:, 1]
     return float(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1]) / 2
-
-
-def _centroid(points: Curve, following: Curve) -> float:
-    """Return the x of the curve's centroid, each piece weighted by its length."""
-    step = following - points
-    weights = np.hypot(step[:, 0], step[:, 1])
-    total = weights.sum()
-    return float((points[:, 0] + following[:, 0]) @ weights / (2 * total)) if total else float(points[:, 0].mean())
 
 
 @lru_cache

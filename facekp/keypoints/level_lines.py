@@ -82,13 +82,9 @@ def _boxes(mask: UInt8Array, classes: range) -> tuple[list[int], npt.NDArray[np.
     bits = cv2.LUT(mask, BITS)
     across, down = (np.bitwise_or.reduce(bits, axis) >> np.array(classes)[:, None] & 1 for axis in (0, 1))
     found = np.flatnonzero(across.any(1))
-    (left, right), (top, bottom) = (_ends(there[found]) for there in (across, down))
-    return [classes[k] for k in found], np.stack([left, top, right, bottom], 1)
-
-
-def _ends(there: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return the index of the first 1 of each row of 0 and 1, and that after its last 1."""
-    return there.argmax(1), there.shape[1] - there[:, ::-1].argmax(1)
+    across, down = across[found], down[found]
+    right, bottom = (there.shape[1] - there[:, ::-1].argmax(1) for there in (across, down))
+    return [classes[k] for k in found], np.stack([across.argmax(1), down.argmax(1), right, bottom], 1)
 
 
 def _margin(scores: Scores, finer: int) -> Scores:

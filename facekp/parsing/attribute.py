@@ -20,21 +20,6 @@ class Attribute:
         keypoints: (n, 2) float32, source-image pixels, x then y: evenly spaced along the largest contour, clockwise
             from its topmost crossing of the vertical through its centroid. They skip pieces on the image's border, see
             `facekp.keypoints.resample.resample`.
-
-    Example:
-        A block of 20 x 10 pixels, whose upper left pixel is (x, y) = (30, 40).
-
-        >>> import numpy as np
-        >>> from facekp.keypoints.settings import KeypointConfig
-        >>> from facekp.parsing.face import face_from_mask
-        >>> mask = np.zeros((100, 100), np.uint8)
-        >>> mask[40:50, 30:50] = 2
-        >>> face_from_mask(mask, {2: 0.9}, KeypointConfig(n=4)).attributes["nose"]
-        Attribute(nose, area=200, confidence=0.90, 1 contour, 4 key points)
-        >>> nose = face_from_mask(mask, {2: 0.9}, KeypointConfig(n=4)).attributes["nose"]
-        >>> clockwise = [(39.5, 39.5), (49.5, 44.5), (39.5, 49.5), (29.5, 44.5)]  # from the middle of the upper edge
-        >>> np.allclose(nose.keypoints, clockwise, atol=0.2)
-        True
     """
 
     name: str

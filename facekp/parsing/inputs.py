@@ -1,7 +1,8 @@
-"""What may be given as an image: a file, a PIL image, a NumPy array or a tensor, alone or several."""
+"""Images as arguments: files, PIL images, NumPy arrays and tensors, one or several."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +19,10 @@ ALLOWED = "need (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a tensor (1, H, W)
 
 
 def as_images(image: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
-    """Return a list of images: of one image, of a list, or of a batch (N, H, W, C) or tensor (N, C, H, W).
+    """Return the images in an argument: one image, a list, an array (N, H, W, C) or a tensor (N, C, H, W).
 
     Raises:
-        DataError: something else.
+        DataError: another type.
 
     Example:
         >>> len(as_images("photo.jpg")), len(as_images(np.zeros((5, 64, 64, 3), np.uint8)))
@@ -43,7 +44,7 @@ def to_array(image: ImageLike) -> UInt8Array:
     Args:
         image: a path; a PIL image of any mode; an array (H, W) or (H, W, 1) grey, (H, W, 3) RGB or (H, W, 4) RGBA; or
             a tensor with its channels first, (H, W), (1, H, W), (3, H, W) or (4, H, W), on any device. Numbers are
-            uint8 0..255, uint16 0..65535, or floats 0..1. What is transparent is laid over white.
+            uint8 0..255, uint16 0..65535, or floats 0..1. Transparent pixels are blended with white.
 
     Raises:
         DataError: see `FaceParser.__call__`.
@@ -55,7 +56,7 @@ def to_array(image: ImageLike) -> UInt8Array:
     if isinstance(image, str | Path):
         array, name = read_image(image), f"image {image}"
     elif isinstance(image, Image.Image):
-        # A picture that was opened and not yet read fails only here.
+        # A damaged picture fails here, when its pixels are first read.
         name = f"image {getattr(image, 'filename', '')}".rstrip()
         with decoding(name, "replace it"):
             array = to_rgb(image)
@@ -68,32 +69,30 @@ def to_array(image: ImageLike) -> UInt8Array:
 
 
 def _from_numbers(image: object) -> UInt8Array:
+    shape = getattr(image, "shape", ())
     if isinstance(image, torch.Tensor):
         # NumPy has no bfloat16.
-        tensor = image.detach().float() if image.is_floating_point() else image.detach()
-        array = tensor.cpu().numpy()
+        array = (image.detach().float() if image.is_floating_point() else image.detach()).cpu().numpy()
         array = np.moveaxis(array, 0, 2) if array.ndim == 3 else array
     else:
         array = np.asarray(image)
-    shape = tuple(image.shape) if isinstance(image, torch.Tensor) else array.shape
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
-        raise DataError(f"image: {type(image).__name__} of shape {shape}, {ALLOWED}")
-    pixels = _to_bytes(array)
+        raise DataError(f"image: {type(image).__name__} of shape {tuple(shape)}, {ALLOWED}")
+    pixels = _to_uint8(array)
     if pixels.ndim == 2 or pixels.shape[2] == 1:
         return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
     return to_rgb(Image.fromarray(pixels)) if pixels.shape[2] == 4 else pixels
 
 
-def _to_bytes(array: npt.NDArray[np.generic]) -> UInt8Array:
-    """Return numbers of any of the types allowed as uint8."""
+def _to_uint8(array: npt.NDArray[Any]) -> UInt8Array:
     if array.dtype == np.uint8:
-        return array.astype(np.uint8, copy=False)
+        return array
     if array.dtype == np.uint16:
-        return (array.astype(np.uint16, copy=False) >> 8).astype(np.uint8)
+        return (array >> 8).astype(np.uint8)
     if not np.issubdtype(array.dtype, np.floating):
         raise DataError(f"image: numbers are {array.dtype}, need uint8 0..255, uint16 0..65535 or floats 0..1")
     values = array.astype(np.float32, copy=False)
     lowest, highest = float(values.min(initial=0)), float(values.max(initial=0))
-    if not (lowest >= 0 and highest <= 1):  # nor where they are no numbers
+    if not (lowest >= 0 and highest <= 1):  # true of NaN as well
         raise DataError(f"image: {array.dtype} values {lowest:g}..{highest:g}, need 0..1 (divide them)")
     return (values * 255).round().astype(np.uint8)

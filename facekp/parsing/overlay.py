@@ -80,29 +80,25 @@ def draw_overlay(image: UInt8Array, faces: Sequence[Parsed]) -> UInt8Array:
     width, step = max(1, round(LINE * unit)), max(1, int(LINE * unit / scale))
     attributes = [attribute for face in reversed(faces) for attribute in face.attributes.values()]
     for attribute in attributes:
-        curves = [_fixed_point(_enlarged(contour.points[::step], scale)) for contour in attribute.contours]
+        curves = [_fixed_point(contour.points[::step], scale) for contour in attribute.contours]
         cv2.polylines(canvas, curves, True, PALETTE[attribute.id], width, cv2.LINE_AA, SUBPIXEL_BITS)
     for attribute in attributes:
-        _draw_points(canvas, _enlarged(attribute.keypoints, scale), PALETTE[attribute.id], unit)
+        _draw_points(canvas, attribute.keypoints, scale, PALETTE[attribute.id], unit)
     beneath = size[0] > MAX_ASPECT * size[1]
     return np.concatenate([canvas, _legend(attributes, size, unit, beneath=beneath)], axis=0 if beneath else 1)
 
 
-def _enlarged(points: Points, scale: float) -> Points:
-    """Return points (n, 2) of the photo in pixels of the enlarged photo; pixel centres are integers in both."""
-    return (points + 0.5) * scale - 0.5
+def _fixed_point(points: npt.NDArray[np.floating], scale: float) -> npt.NDArray[np.int32]:
+    """Return points (n, 2) of the photo, enlarged, in OpenCV's units of 1 / 2 ** SUBPIXEL_BITS pixels."""
+    enlarged = (points + 0.5) * scale - 0.5  # pixel centres are integers in both
+    return np.round(enlarged * (1 << SUBPIXEL_BITS)).astype(np.int32)
 
 
-def _fixed_point(points: npt.NDArray[np.floating]) -> npt.NDArray[np.int32]:
-    """Return points (n, 2) as OpenCV takes them, in units of 1 / 2 ** SUBPIXEL_BITS pixels."""
-    return np.round(points * (1 << SUBPIXEL_BITS)).astype(np.int32)
-
-
-def _draw_points(canvas: UInt8Array, points: npt.NDArray[np.floating], colour: tuple[int, ...], unit: float) -> None:
+def _draw_points(canvas: UInt8Array, points: Points, scale: float, colour: tuple[int, ...], unit: float) -> None:
     """Draw dots with a dark rim, visible on any skin or hair; smaller ones if they would touch."""
-    spacing = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    spacing = scale * np.linalg.norm(np.diff(points, axis=0), axis=1)
     unit = float(np.clip(np.median(spacing), 0.4 * unit, unit)) if len(spacing) else unit
-    for centre in _fixed_point(points).tolist():
+    for centre in _fixed_point(points, scale).tolist():
         for radius, ink in ((0.42 * unit, (20, 20, 20)), (0.28 * unit, colour)):
             fixed = round(radius * (1 << SUBPIXEL_BITS))
             cv2.circle(canvas, centre, fixed, ink, cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)

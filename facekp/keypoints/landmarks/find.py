@@ -11,7 +11,7 @@ from facekp.images import UInt8Array
 from facekp.keypoints.curves import rounded
 from facekp.keypoints.landmarks.axes import Array, Contours, FaceAxes, find_axes
 from facekp.keypoints.landmarks.calibration import Calibration, load_calibration
-from facekp.keypoints.landmarks.groups import Group, find_groups, find_outlines
+from facekp.keypoints.landmarks.groups import Group, measure
 from facekp.keypoints.landmarks.names import NUMBERS
 
 BESIDE = 0.06
@@ -89,13 +89,6 @@ def find_landmarks(
     for name, xy, share, sure in zip(names, placed, uncovered.tolist(), sureness, strict=True):
         landmarks[name] = Landmark(name, NUMBERS[name], xy, share > 0.5, sure * share)
     return landmarks
-
-
-def measure(contours: Contours, axes: FaceAxes) -> tuple[list[Group], float]:
-    """Return the parts in the picture, not calibrated, and the head's turn, both for `Calibration.move`."""
-    outlines = find_outlines(contours, axes)
-    turn = float(outlines["nose"].centre[0]) if "nose" in outlines else 0.0
-    return list(find_groups(contours, outlines, axes)), turn
 
 
 def _uncovered_share(mask: UInt8Array, groups: Sequence[Group], points: Array, axes: FaceAxes) -> Array:
