@@ -5,7 +5,7 @@ Key points of a drawn face with noise, first still, then moving at once and stea
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,10 +19,12 @@ from facekp.data.synthetic.write import draw_face
 from facekp.errors import DataError, one_line_errors, require
 from facekp.files import expand
 from facekp.images import UInt8Array, read_image
+from facekp.keypoints.landmarks import Landmark
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.parser import FaceParser
-from facekp.predict.tracking import FaceTracks, OneEuroConfig
+from facekp.predict.settings import OneEuroConfig
+from facekp.predict.tracking import FaceTracks
 from facekp.weights.paths import CKPT_HELP, SHIPPED
 
 Vectors = npt.NDArray[np.float64]
@@ -136,7 +138,7 @@ def tremble(parser: FaceParser, photo: UInt8Array, settings: Settings) -> dict[s
             raise DataError(f"photo '{settings.photo}': {len(faces)} faces are found in a frame; give a photo of one")
         ((face, tracked),) = zip(faces, tracks(faces, i / 30), strict=True)
         width = float(np.ptp(face.keypoints["skin"][:, 0]))
-        seen.append((_groups(face), _groups(tracked.face)))
+        seen.append((_groups(face, face.landmarks), _groups(tracked.face, tracked.landmarks)))
     calm = seen[round(SETTLED * 30) :]
     found = {}
     for name, first in calm[0][0].items():
@@ -146,10 +148,10 @@ def tremble(parser: FaceParser, photo: UInt8Array, settings: Settings) -> dict[s
     return found
 
 
-def _groups(face: Face) -> dict[str, Vectors]:
+def _groups(face: Face, landmarks: Mapping[str, Landmark]) -> dict[str, Vectors]:
     """Return the key points (n, 2) of every attribute, and all landmarks that are there as one."""
     points = {name: own.astype(np.float64) for name, own in face.keypoints.items()}
-    there = [mark.xy for mark in face.landmarks.values() if mark.xy is not None]
+    there = [mark.xy for mark in landmarks.values() if mark.xy is not None]
     return points | ({"landmarks": np.array(there, np.float64)} if there else {})
 
 

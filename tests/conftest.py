@@ -10,6 +10,9 @@ import torch
 from PIL import Image
 from runs import REPOSITORY, script, straight, train  # noqa: F401  # fixtures for every test file
 
+from facekp.models import build_model
+from facekp.weights.checkpoint import KEY, describe
+
 PORTRAIT = REPOSITORY / "docs" / "astronaut.jpg"
 """A public-domain photo, 512 x 512."""
 
@@ -53,3 +56,14 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [f"{i:05d},{split}" for i, split in enumerate(["train"] * 12 + ["val"] * 3 + ["test"] * 2)]
     (root / "index.csv").write_text("\n".join(["id,split", *rows]) + "\n", encoding="utf-8")
     return root
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write a checkpoint of a network with random weights, as training would."""
+    torch.manual_seed(1)
+    net = build_model("resnet18")
+    path = tmp_path_factory.mktemp("ckpt") / "best.ckpt"
+    weights = {f"net.{name}": value for name, value in net.state_dict().items()}
+    torch.save({KEY: describe({"name": "resnet18", "pretrained": False}, 64), "state_dict": weights}, path)
+    return path

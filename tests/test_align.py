@@ -2,7 +2,6 @@
 
 import json
 import pickle
-from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -24,10 +23,9 @@ from facekp.parsing.alignment import PLACES, distinct, find_part, fit_crop, refi
 from facekp.parsing.detectors import BOX_MIDDLE, BOX_SIDE, HaarDetector, YuNetDetector, open_detector
 from facekp.parsing.face_crop import Crop, cut, within
 from facekp.parsing.placing import suppress_neighbours
-from facekp.predict.multi_device import _Share
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
-from facekp.predict.sources import PredictConfig
+from facekp.predict.settings import PredictSettings
 
 SKIN, NOSE, L_EYE, R_EYE, U_LIP = (ATTRIBUTES.index(name) for name in ("skin", "nose", "l_eye", "r_eye", "u_lip"))
 
@@ -355,21 +353,6 @@ def test_files_hold_what_the_parser_returns(tmp_path):
         assert json.loads((out / f"{name}.json").read_text())["faces"] == json.loads(json.dumps(want))
 
 
-def test_processes_that_share_photos_find_the_same_faces(tmp_path):
-    photo, label = paste((400, 600), (0, turned(180 + 200j, 220, 15)), (1, turned(440 + 200j, 200, 0)))
-    Image.fromarray(photo).save(tmp_path / "a.png")
-    jobs = list_jobs([tmp_path / "a.png"], tmp_path)
-    share = _Share(PredictConfig(ckpt="x", source="x", out="x"), jobs)
-    share.parser = LabelParser()
-    share.parser.stages.label = label
-    share._trainer = SimpleNamespace(global_rank=0, world_size=1)
-    batch = [share.predict_dataloader().dataset[0]]
-    (parsed,) = share.predict_step(batch)
-    faces = share.parser.stages.trace(parsed.scene)
-    assert [face.to_dict() for face in faces] == [face.to_dict() for face in share.parser(photo, align="auto")]
-    assert len(faces) == 2
-
-
 def test_faces_of_videos_are_followed(tmp_path):
     pytest.importorskip("av")
     from fractions import Fraction
@@ -398,7 +381,7 @@ def test_what_cannot_be_asked_for_is_named():
     with pytest.raises(ConfigError, match="2 images are given: give one per call"):
         parse([photo, photo], label)
     with pytest.raises(ConfigError, match="align is 'yes': choose one of none, auto"):
-        PredictConfig(ckpt="a", source="b", out="c", align="yes")
+        PredictSettings(ckpt="a", source="b", out="c", align="yes")
 
 
 def test_the_network_sees_only_what_may_be_a_face_and_each_once():

@@ -12,8 +12,9 @@ from facekp import FaceParser
 from facekp.data.layout import read_index
 from facekp.data.normalisation import normalise
 from facekp.errors import CheckpointError, ConfigError
-from facekp.export.onnx import ExportConfig, calibration_images, export_onnx
+from facekp.export.onnx import calibration_images, export_onnx
 from facekp.export.quantise import quantise
+from facekp.export.settings import ExportSettings
 from facekp.images import read_image, resize
 from facekp.models import build_model, fuse
 from facekp.parsing.backends import TorchBackend, open_backend
@@ -197,7 +198,7 @@ def test_int8_of_the_shipped_weights_gives_the_mask_of_float32(shipped, backend)
 
 
 def test_calibration_images_are_spread_over_the_training_set(tiny_root):
-    config = replace(ExportConfig(ckpt="x").data, root=str(tiny_root), size=64)
+    config = replace(ExportSettings(ckpt="x").data, root=str(tiny_root), size=64)
     images = list(calibration_images(config, 3))
     assert len(images) == 3
     assert all(image.shape == (64, 64, 3) and image.dtype == np.uint8 for image in images)

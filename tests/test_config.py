@@ -33,7 +33,7 @@ from facekp.config import (
 )
 from facekp.errors import ConfigError, one_line_errors
 from facekp.evaluate import EvaluateConfig
-from facekp.export.onnx import ExportConfig
+from facekp.export.settings import ExportSettings
 from facekp.models import model_names
 
 CONF = REPOSITORY / "conf"
@@ -133,7 +133,7 @@ def test_the_data_folder_comes_from_the_environment(
     monkeypatch.setenv("FACEKP_DATA", "/faces")
     assert composed().data.root == "/faces"
     assert composed("data.root=/others").data.root == "/others"
-    for command in (EvaluateConfig, ExportConfig):
+    for command in (EvaluateConfig, ExportSettings):
         config = parse_cli(command, ["ckpt=best.ckpt"], program="", about="")
         assert config.data.root == "/faces"
         assert parse_cli(command, ["ckpt=best.ckpt", "data.root=/others"], program="", about="").data.root == "/others"

@@ -1,10 +1,8 @@
-"""What is written loads elsewhere: read back by pycocotools, jsonschema and by the rules of the other readers."""
+"""Export formats, read back by pycocotools and jsonschema and by the rules of the other readers."""
 
 import csv
-import io
 import json
 import tracemalloc
-from base64 import b64decode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -17,29 +15,24 @@ from jsonschema import Draft202012Validator, ValidationError
 from PIL import Image, ImageDraw
 from pycocotools import coco
 from pycocotools import mask as coco_mask
-from test_parser import BrightIsNose, picture
 
-from facekp import FaceParser
+from facekp import formats
 from facekp.classes import ATTRIBUTES, PALETTE
 from facekp.data.synthetic.write import draw_face
-from facekp.errors import ConfigError, DataError
-from facekp.formats import PHOTO_FORMATS, RUN_FORMATS, Photo
-from facekp.formats.coco import COCO
-from facekp.formats.plain import json_schema
+from facekp.errors import DataError
+from facekp.formats import FORMATS, Photo
+from facekp.formats.json import json_schema
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
-from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
-from facekp.predict.sources import PredictConfig, find_images
 
 NOSE, L_EYE, L_LIP, HAIR = 2, 4, 12, 13
 SVG = "{http://www.w3.org/2000/svg}"
-EVERYTHING = [name for name in (*PHOTO_FORMATS, *RUN_FORMATS) if name != "svg-embedded"]
-POINTS = KeypointConfig(n=8)
+HREF = "{http://www.w3.org/1999/xlink}href"
 
 
-def shapes():
-    """Return a mask (120, 200): a block, a ring with an island in its hole, two parts, and what is cut by a border."""
+def shapes(without=None):
+    """Return a mask (120, 200): a block, a ring with an island in its hole, two parts, and a part on the border."""
     mask = np.zeros((120, 200), np.uint8)
     mask[20:50, 10:30] = NOSE
     mask[60:115, 20:90] = HAIR
@@ -48,17 +41,18 @@ def shapes():
     mask[5:15, 100:120] = mask[5:15, 140:170] = L_EYE
     mask[100:120, 150:200] = L_LIP
     mask[50, 180] = NOSE  # a speck without an outline
-    return mask
+    return np.where(mask == without, 0, mask).astype(np.uint8)
 
 
 def faced(mask):
-    return face_from_mask(mask, {i: 0.9 - i / 100 for i in range(19)}, POINTS)
+    return face_from_mask(mask, {i: 0.9 - i / 100 for i in range(19)}, KeypointConfig(n=8))
 
 
+@pytest.fixture(scope="module")
 def drawn():
-    """Return a drawn face's label map (256, 256)."""
+    """Return a drawn face's label map (256, 256); its earrings have holes."""
     label = np.zeros((256, 256), np.uint8)
-    masks = draw_face(1, 256).masks  # it has earrings with holes
+    masks = draw_face(1, 256).masks
     for i, name in enumerate(ATTRIBUTES):
         label[masks.get(name, np.zeros(label.shape, bool))] = i
     return label
@@ -69,10 +63,10 @@ def iou(a, b):
 
 
 def write(folder, masks, export, name="é & <1>.png"):
-    """Write one photo whose faces have these masks; return the folder of results."""
+    """Write one photo whose faces have these masks, or one without faces; return the folder of results."""
     photo, out = folder / "photos" / name, folder / "out"
     photo.parent.mkdir(exist_ok=True)
-    image = np.random.default_rng(0).integers(0, 256, (*masks[0].shape, 3), dtype=np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (*(masks or [shapes()])[0].shape, 3), dtype=np.uint8)
     Image.fromarray(image).save(photo)
     results = Results(out, export)
     results.write(Photo(photo, name, out / photo.stem, image), [faced(mask) for mask in masks])
@@ -81,36 +75,35 @@ def write(folder, masks, export, name="é & <1>.png"):
 
 
 class TestJson:
-    def test_it_meets_the_schema_that_is_shipped(self, tmp_path):
-        out = write(tmp_path, [shapes(), drawn()[:120, :200]], ["json"])
-        content = json.loads((out / "é & <1>.json").read_text("utf-8"))
+    @pytest.fixture
+    def content(self, tmp_path, drawn):
+        out = write(tmp_path, [shapes(), drawn[:120, :200]], ["json"])
+        return json.loads((out / "é & <1>.json").read_text("utf-8"))
+
+    def test_it_meets_the_schema_that_is_shipped(self, content):
         Draft202012Validator.check_schema(json_schema())
-        validator = Draft202012Validator(json_schema())
-        validator.validate(content)
+        Draft202012Validator(json_schema()).validate(content)
         assert len(content["faces"]) == 2
         assert content["source"].endswith("photos/é & <1>.png")
         hair = next(a for a in content["faces"][0]["attributes"] if a["name"] == "hair")
         assert [c["hole"] for c in hair["contours"]] == [False, False, True]
 
-    def test_the_schema_refuses_a_photo_without_its_path(self, tmp_path):
-        out = write(tmp_path, [shapes()], ["json"], "a.png")
-        content = json.loads((out / "a.json").read_text())
-        del content["source"]
-        assert not Draft202012Validator(json_schema()).is_valid(content)
+    def test_the_schema_refuses_what_is_not_documented(self, content):
+        validator = Draft202012Validator(json_schema())
+        for change in ({"schema": "facekp/1"}, {"width": 1.5}, {"faces": [{}]}, {"source": None}):
+            with pytest.raises(ValidationError):
+                validator.validate(content | change)
+        assert not validator.is_valid({key: value for key, value in content.items() if key != "source"})
 
-    @pytest.mark.parametrize("change", [{"schema": "facekp/1"}, {"width": 1.5}, {"faces": [{}]}, {"source": None}])
-    def test_the_schema_refuses_what_is_not_documented(self, tmp_path, change):
-        out = write(tmp_path, [shapes()], ["json"], "a.png")
-        content = json.loads((out / "a.json").read_text()) | change
-        with pytest.raises(ValidationError):
-            Draft202012Validator(json_schema()).validate(content)
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """Return a photo's annotations.json as pycocotools reads it."""
+    out = write(tmp_path_factory.mktemp("coco"), [shapes()], ["coco"], "a.png")
+    return coco.COCO(out / "annotations.json")
 
 
 class TestCoco:
-    @pytest.fixture
-    def loaded(self, tmp_path):
-        return coco.COCO(write(tmp_path, [shapes()], ["coco"], "a.png") / "annotations.json")
-
     def test_areas_boxes_and_run_lengths_are_those_of_the_mask(self, loaded):
         assert loaded.loadImgs(1) == [{"id": 1, "file_name": "a.png", "height": 120, "width": 200}]
         assert [a["id"] for a in loaded.loadAnns(loaded.getAnnIds())] == [1, 2, 3, 4]
@@ -134,14 +127,13 @@ class TestCoco:
             assert np.count_nonzero(truth & ~covered) <= 2 * 4 * len(annotation["segmentation"])
             assert coco_mask.toBbox(loaded.annToRLE(annotation)).tolist() == annotation["bbox"]
 
-    def test_polygons_of_a_drawn_face_cover_its_mask(self, tmp_path):
-        loaded = coco.COCO(write(tmp_path, [drawn()], ["coco"], "a.png") / "annotations.json")
+    def test_polygons_of_a_drawn_face_cover_its_mask(self, tmp_path, drawn):
+        loaded = coco.COCO(write(tmp_path, [drawn], ["coco"], "a.png") / "annotations.json")
         kinds = set()
         for annotation in loaded.loadAnns(loaded.getAnnIds()):
-            truth = drawn() == annotation["category_id"]
             kinds.add(type(annotation["segmentation"]))
             if annotation["area"] > 200:
-                assert iou(loaded.annToMask(annotation) > 0, truth) > 0.95
+                assert iou(loaded.annToMask(annotation) > 0, drawn == annotation["category_id"]) > 0.95
         assert kinds == {list, dict}
 
     def test_key_points_have_names_and_a_skeleton(self, loaded):
@@ -157,16 +149,16 @@ class TestCoco:
         np.testing.assert_allclose(points[0, :2], [19.5, 19.5], atol=0.2)  # the middle of the upper edge
 
     def test_many_photos_are_joined_in_little_memory(self, tmp_path):
-        piece = COCO.piece(
-            Photo(Path("a.png"), "a.png", Path("a"), np.zeros((120, 200, 3), np.uint8)), [faced(shapes())]
-        )
-        count = 2000
+        photo = Photo(Path("a.png"), "a.png", Path("a"), np.zeros((120, 200, 3), np.uint8))
+        (piece := tmp_path / "piece").write_bytes(FORMATS["coco"].encode(photo, [faced(shapes())]))
+        count, path = 2000, tmp_path / "annotations.json"
         tracemalloc.start()
-        COCO.join(lambda: (piece for _ in range(count)), tmp_path / "annotations.json")
+        with path.open("wb") as out:
+            FORMATS["coco"].join([piece] * count, out)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert peak < (tmp_path / "annotations.json").stat().st_size / 20
-        loaded = coco.COCO(tmp_path / "annotations.json")
+        assert peak < path.stat().st_size / 20
+        loaded = coco.COCO(path)
         assert loaded.getImgIds() == list(range(1, count + 1))
         assert len(set(loaded.getAnnIds())) == 4 * count
 
@@ -174,7 +166,7 @@ class TestCoco:
 class TestLabelMe:
     @pytest.fixture
     def content(self, tmp_path):
-        out = write(tmp_path, [shapes(), np.where(shapes() == NOSE, 0, shapes())], ["labelme"])
+        out = write(tmp_path, [shapes(), shapes(without=NOSE)], ["labelme"])
         return json.loads((out / "labelme" / "é & <1>.json").read_text("utf-8")), out / "labelme"
 
     def test_it_meets_the_rules_of_labelmes_reader(self, content):
@@ -182,18 +174,19 @@ class TestLabelMe:
         read, folder = content
         with Image.open(folder / read["imagePath"]) as image:
             assert image.size == (read["imageWidth"], read["imageHeight"]) == (200, 120)
-        assert read["imageData"] is None
-        assert read["flags"] == {}
+        assert (read["imageData"], read["flags"]) == (None, {})
         assert int(read["version"].split(".")[0]) >= 5
         for shape in read["shapes"]:
-            assert shape["shape_type"] == "polygon"
+            assert (shape["shape_type"], shape["mask"], shape["flags"], shape["description"]) == (
+                "polygon",
+                None,
+                {},
+                "",
+            )
             assert type(shape["group_id"]) is int
             assert shape["label"] in ATTRIBUTES
-            assert shape["mask"] is None
-            assert (shape["flags"], shape["description"]) == ({}, "")
             assert len(shape["points"]) > 2
-            assert all(type(v) is float for point in shape["points"] for v in point)
-            assert all(len(point) == 2 for point in shape["points"])
+            assert all(len(point) == 2 and all(type(v) is float for v in point) for point in shape["points"])
 
     def test_parts_are_one_instance_and_holes_stay_empty(self, content):
         masks = {}
@@ -218,7 +211,7 @@ class TestSvg:
 
     def test_it_shows_the_photo_from_its_place(self, root, tmp_path):
         assert (root.get("width"), root.get("height"), root.get("viewBox")) == ("200", "120", "0 0 200 120")
-        href = root.find(f"{SVG}image").get("{http://www.w3.org/1999/xlink}href")
+        href = root.find(f"{SVG}image").get(HREF)
         assert href.isascii()
         assert (tmp_path / "out" / unquote_to_bytes(href).decode()).samefile(tmp_path / "photos" / "é & <1>.png")
         assert root.find(f"{SVG}title").text == "é & <1>.png"
@@ -237,30 +230,20 @@ class TestSvg:
             filled = np.zeros((120, 200), np.uint8)
             cv2.fillPoly(filled, [np.round((c - 0.5) * 16).astype(np.int32) for c in corners], 1, shift=4)
             assert iou(filled > 0, shapes() == i) > 0.9
-        assert len(groups["nose"].findall(f"{SVG}circle")) == 8
-        first = groups["nose"].find(f"{SVG}circle")
-        assert (float(first.get("cx")), float(first.get("cy"))) == pytest.approx((20, 20), abs=0.2)
+        circles = groups["nose"].findall(f"{SVG}circle")
+        assert len(circles) == 8
+        assert (float(circles[0].get("cx")), float(circles[0].get("cy"))) == pytest.approx((20, 20), abs=0.2)
 
-    def test_it_holds_the_photo_where_asked(self, tmp_path):
-        write(tmp_path, [shapes()], ["svg-embedded"])
-        root = ET.parse(tmp_path / "out" / "é & <1>.svg").getroot()
-        start, code = root.find(f"{SVG}image").get("{http://www.w3.org/1999/xlink}href").split(",")
-        assert start == "data:image/jpeg;base64"
-        with Image.open(io.BytesIO(b64decode(code))) as held:
-            assert held.size == (200, 120)
-
-    def test_names_without_meaning_in_xml_are_written_too(self, tmp_path):
-        write(tmp_path, [shapes()], ["svg", "csv", "coco", "labelme", "json"], "a\x01\nb\udce9.png")
+    def test_names_that_xml_cannot_hold_are_written_too(self, tmp_path):
+        write(tmp_path, [shapes()], list(FORMATS), "a\x01\nb\udce9.png")
         (file,) = (tmp_path / "out").glob("*.svg")
         root = ET.parse(file).getroot()
         assert root.find(f"{SVG}title").text == "a\ufffd\ufffdb\ufffd.png"
-        href = root.find(f"{SVG}image").get("{http://www.w3.org/1999/xlink}href")
-        assert unquote_to_bytes(href) == b"../photos/a\x01\nb\xe9.png"
+        assert unquote_to_bytes(root.find(f"{SVG}image").get(HREF)) == b"../photos/a\x01\nb\xe9.png"
 
 
 def test_csv_has_a_row_for_every_key_point(tmp_path):
-    other = np.where(shapes() == NOSE, 0, shapes())
-    out = write(tmp_path, [shapes(), other], ["csv"], 'a,"b.png')
+    out = write(tmp_path, [shapes(), shapes(without=NOSE)], ["csv"], 'a,"b.png')
     with (out / "keypoints.csv").open(encoding="utf-8", newline="") as table:
         rows = list(csv.DictReader(table))
     assert list(rows[0]) == ["file", "face", "attribute", "kind", "index", "x", "y", "confidence"]
@@ -276,7 +259,7 @@ def test_csv_has_a_row_for_every_key_point(tmp_path):
 def test_of_faces_that_overlap_the_first_lies_on_top(tmp_path):
     first, second = np.zeros((2, 64, 64), np.uint8)
     first[:40, :40], second[20:, 20:] = NOSE, HAIR
-    out = write(tmp_path, [first, second], EVERYTHING, "a.png")
+    out = write(tmp_path, [first, second], list(FORMATS), "a.png")
     with Image.open(out / "a.mask.png") as mask:
         np.testing.assert_array_equal(np.array(mask), np.where(first, first, second))
     groups = [group.get("id") for group in ET.parse(out / "a.svg").getroot().findall(f"{SVG}g")]
@@ -286,10 +269,7 @@ def test_of_faces_that_overlap_the_first_lies_on_top(tmp_path):
 
 
 def test_a_photo_without_faces_has_every_file(tmp_path):
-    out, photo = tmp_path / "out", np.zeros((64, 80, 3), np.uint8)
-    results = Results(out, EVERYTHING)
-    results.write(Photo(Path("a.png"), "a.png", out / "a", photo), [])
-    results.finish([out / "a"])
+    out = write(tmp_path, [], list(FORMATS), "a.png")
     assert json.loads((out / "a.json").read_text())["faces"] == []
     assert len(coco.COCO(out / "annotations.json").getImgIds()) == 1
     assert len((out / "keypoints.csv").read_text().splitlines()) == 1
@@ -299,22 +279,29 @@ def test_a_photo_without_faces_has_every_file(tmp_path):
     assert sorted(p.name for p in out.iterdir()) == names
 
 
-def test_a_run_is_joined_in_the_order_of_its_photos_without_those_that_failed(tmp_path):
-    photos, out = tmp_path / "photos", tmp_path / "out"
-    for i, folder in enumerate("aabbb"):
-        (photos / folder).mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture(64, 64 + i, 0, 0, 32)).save(photos / folder / f"{i}.png")
-    (photos / "a" / "0.png").write_bytes(b"no picture")
-    jobs = list_jobs(find_images(str(photos / "**" / "*.png")), out)
-    results = Results(out, ["coco", "csv"])
-    assert len(parse_files(FaceParser(BrightIsNose(size=64)), jobs, results)) == 1
-    results.finish([job.stem for job in jobs])
-    images = coco.COCO(out / "annotations.json").loadImgs([1, 2, 3, 4])
-    assert [image["file_name"] for image in images] == ["a/1.png", "b/2.png", "b/3.png", "b/4.png"]
-    assert [image["width"] for image in images] == [65, 66, 67, 68]
-    lines = (out / "keypoints.csv").read_text().splitlines()
-    assert list(dict.fromkeys(line.split(",")[0] for line in lines)) == ["file", *(i["file_name"] for i in images)]
-    assert sorted(p.name for p in out.iterdir()) == ["annotations.json", "keypoints.csv"]
+def test_a_photos_json_is_written_after_its_other_files(tmp_path, monkeypatch):
+    # Where NAME.json is, the photo's other files are whole.
+    monkeypatch.setattr(FORMATS["json"], "encode", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write(tmp_path, [shapes()], ["json", "svg", "mask", "overlay", "labelme"], "a.png")
+    written = sorted(p.name for p in (tmp_path / "out").rglob("*.*"))
+    assert written == ["a.json", "a.mask.png", "a.overlay.jpg", "a.svg"]  # a.json is LabelMe's
+    assert not (tmp_path / "out" / "a.json").exists()
+
+
+def test_a_format_is_one_module(tmp_path, monkeypatch):
+    (tmp_path / "dots.py").write_text(
+        "from facekp.formats.base import PhotoFormat\n\n\n"
+        "class Dots(PhotoFormat):\n"
+        "    name, suffix, help = 'dots', '.txt', 'one dot per face'\n\n"
+        "    def encode(self, photo, faces):\n"
+        "        return b'.' * len(faces)\n"
+    )
+    monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path)])
+    monkeypatch.setitem(FORMATS, "dots", formats.discover()["dots"])
+    out = write(tmp_path, [shapes(), shapes()], ["dots"], "a.png")
+    assert (out / "a.txt").read_text() == ".."
+    assert "dots      NAME.txt            one dot per face" in formats.describe_formats()
 
 
 def test_what_a_killed_run_left_is_not_joined(tmp_path):
@@ -324,16 +311,18 @@ def test_what_a_killed_run_left_is_not_joined(tmp_path):
     results = Results(tmp_path, ["coco"])
     results.finish([tmp_path / "a"])
     assert coco.COCO(tmp_path / "annotations.json").getImgIds() == []
+    assert [p.name for p in tmp_path.iterdir()] == ["annotations.json"]
 
 
-def test_several_threads_write_into_one_new_folder(tmp_path):
+def test_several_threads_write_into_one_new_folder_and_are_joined_in_order(tmp_path):
     face, image = faced(shapes()), np.zeros((120, 200, 3), np.uint8)
     results = Results(tmp_path, ["labelme", "csv"])
     stems = [tmp_path / str(i) for i in range(40)]
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda stem: results.write(Photo(Path("a.png"), "a.png", stem, image), [face]), stems))
+        list(pool.map(lambda stem: results.write(Photo(Path("a.png"), stem.name, stem, image), [face]), stems))
     results.finish(stems)
-    assert len((tmp_path / "keypoints.csv").read_text().splitlines()) == 1 + 40 * 4 * 8
+    rows = (tmp_path / "keypoints.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == [stem.name for stem in stems for _ in range(4 * 8)]
     assert len(list((tmp_path / "labelme").iterdir())) == 40
 
 
@@ -343,9 +332,3 @@ def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path):
     with pytest.raises(DataError, match=r"a.svg': cannot be written"):
         Results(tmp_path, ["svg"]).write(photo, [faced(shapes())])
     assert [p.name for p in tmp_path.iterdir()] == ["a.svg"]
-
-
-@pytest.mark.parametrize("export", [["json", "png"], []])
-def test_an_unknown_format_is_named(export):
-    with pytest.raises(ConfigError, match=r"export is '(png|nothing)': choose from mask, .*coco, csv"):
-        PredictConfig(ckpt="x", source="x", out="x", export=export)

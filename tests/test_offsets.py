@@ -13,6 +13,7 @@ from facekp.classes import ATTRIBUTES
 from facekp.errors import ConfigError
 from facekp.export import release
 from facekp.export.class_offsets import add_offsets, fit_offsets, sample_scores
+from facekp.export.settings import ReleaseSettings
 from facekp.models import Heads, build_model, fuse
 from facekp.weights.load import load_network
 
@@ -122,5 +123,5 @@ def test_a_release_with_them_is_not_worse_on_what_they_were_fitted_to(
 
 
 def test_refuses_a_negative_number() -> None:
-    with pytest.raises(ConfigError, match="offsets is -1: give a number of training images"):
-        release.ReleaseConfig(ckpt="x.ckpt", out="x.safetensors", offsets=-1)
+    with pytest.raises(ConfigError, match="offsets is -1: give at least 0"):
+        ReleaseSettings(ckpt="x.ckpt", out="x.safetensors", offsets=-1)

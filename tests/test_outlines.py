@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from facekp.formats.plain import json_schema
+from facekp.formats.json import json_schema
 from facekp.keypoints import outlines
 from facekp.keypoints.resample import resample
 from facekp.keypoints.score_grid import argmax_at, sum_on_grid

@@ -19,7 +19,7 @@ from facekp.keypoints.score_grid import mean_confidence, sum_on_grid
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
 from facekp.parsing.overlay import _draw_points
-from facekp.predict.pipeline import LOOK_AHEAD, list_jobs, parse_files
+from facekp.predict.pipeline import PREFETCH, list_jobs, parse_files
 from facekp.predict.results import Results
 from facekp.predict.sources import find_images, output_names
 
@@ -200,7 +200,7 @@ def test_few_images_are_under_way_at_a_time(tmp_path):
     out = tmp_path / "out"
     parse_files(parser, list_jobs(find_images(str(tmp_path)), out), Results(out, ["mask"]))
     assert len(written) == 50
-    assert most <= 3 * LOOK_AHEAD + 4
+    assert most <= 3 * PREFETCH + 4
 
 
 def test_sources(tmp_path):

@@ -1,4 +1,4 @@
-"""Key points over time: calmer where a face is still, no later where it moves, and each face its own."""
+"""Smoothing and tracking: calmer where a face is still, no later where it moves, and each face its own."""
 
 from dataclasses import replace
 from math import pi
@@ -6,13 +6,13 @@ from math import pi
 import numpy as np
 import pytest
 
-from benchmarks.smoothing import Settings, tremble
 from facekp.classes import ATTRIBUTES
 from facekp.data.synthetic.write import draw_face
-from facekp.errors import ConfigError, DataError
+from facekp.errors import ConfigError
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
-from facekp.predict.tracking import FaceTracks, OneEuro, OneEuroConfig
+from facekp.predict.settings import OneEuroConfig
+from facekp.predict.tracking import FaceTracks, OneEuro
 
 # A person who walks by: 1.4 m/s is a brisk pace, and a face is about 16 cm wide.
 WALKING = 1.4 / 0.16  # face widths a second
@@ -218,7 +218,7 @@ def test_landmarks_are_smoothed_as_key_points_are(drawn):
     raw, got, want = [], [], []
     for frame, time in zip(frames, times, strict=True):
         raw.append(np.array([frame.landmarks[name].xy for name in lips]))
-        marks = tracks([frame], time)[0].face.landmarks
+        marks = tracks([frame], time)[0].landmarks
         got.append(np.array([marks[name].xy for name in lips]))
         want.append(alone(raw[-1], time, width))
     np.testing.assert_allclose(got, want, atol=1e-3)
@@ -231,7 +231,7 @@ def test_landmarks_that_are_absent_stay_so_and_begin_anew(drawn):
     blind = replace(face, attributes={k: a for k, a in face.attributes.items() if k != "r_eye"})
     tracks = FaceTracks(OneEuroConfig())
     seen = [
-        tracks([shaken(one, (k, 0))], k / 30)[0].face.landmarks["r_eye_inner"]
+        tracks([shaken(one, (k, 0))], k / 30)[0].landmarks["r_eye_inner"]
         for k, one in enumerate((face, face, blind, face))
     ]
     assert [mark.xy is None for mark in seen] == [False, False, True, False]
@@ -239,28 +239,3 @@ def test_landmarks_that_are_absent_stay_so_and_begin_anew(drawn):
     assert seen[1].xy[0] < still.xy[0] + 0.9  # behind
     np.testing.assert_allclose(seen[3].xy, still.xy + np.array([3, 0]), atol=0.01)  # from where it is
     assert (seen[3].visible, seen[3].confidence) == (still.visible, still.confidence)
-
-
-def test_benchmark_of_a_photo_measures_from_frame_to_frame(drawn):
-    face, width = drawn
-    rng, seen = np.random.default_rng(5), []
-
-    def parser(image, align):
-        seen.append((align, float(image.mean()), float(image.std())))
-        return [moved(face, (0, 0), (rng, NOISE * width))]
-
-    found = tremble(parser, np.full((64, 64, 3), 128, np.uint8), Settings(frames=120, pixel_noise=8))
-    assert len(seen) == 120
-    assert {align for align, *_ in seen} == {"auto"}
-    np.testing.assert_allclose([numbers[1:] for numbers in seen], [(128, 8)] * 120, atol=0.4)
-    assert found.keys() == face.keypoints.keys() | {"landmarks"}
-    for name in face.keypoints:
-        raw, calm = found[name]
-        assert raw == pytest.approx(2**0.5 * NOISE, rel=0.06)  # of two independent ones; the width has noise as well
-        assert 0.12 < calm / raw < 0.25
-    assert found["landmarks"] == (0, 0)  # they are read off the mask, which stays
-
-
-def test_benchmark_refuses_a_photo_of_two(drawn):
-    with pytest.raises(DataError, match=r"photo 'x.jpg': 2 faces are found in a frame; give a photo of one"):
-        tremble(lambda *_, **__: [drawn[0]] * 2, np.zeros((8, 8, 3), np.uint8), Settings(photo="x.jpg"))

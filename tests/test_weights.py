@@ -16,7 +16,7 @@ from facekp.data.normalisation import normalise
 from facekp.data.synthetic.write import draw_face
 from facekp.data.transforms import evaluation_transform
 from facekp.errors import CheckpointError, ConfigError, DataError
-from facekp.export import onnx as export
+from facekp.export import __main__ as export
 from facekp.export import release
 from facekp.images import read_image, read_label
 from facekp.models import build_model, fuse
@@ -144,7 +144,10 @@ class TestRelease:
 
     @pytest.mark.parametrize(
         ("argument", "message"),
-        [("split=foo", "split is 'foo': choose one of"), ("out=net.ckpt", "out is 'net.ckpt': end it in .safetensors")],
+        [
+            ("split=foo", "split is 'foo': choose one of"),
+            ("out=net.ckpt", "out is 'net.ckpt': give a path that ends in .safetensors"),
+        ],
     )
     def test_a_mistake_is_a_line(self, argument: str, message: str) -> None:
         with pytest.raises(ConfigError, match=message):

@@ -1,24 +1,25 @@
-"""What every format is given, and the two kinds of format there are."""
+"""The base classes of export formats, and the photo that they are given."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, ClassVar
 
 from facekp.images import UInt8Array
 from facekp.parsing.face import Face
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Photo:
-    """A photo that was parsed.
+    """A parsed photo.
 
     Attributes:
         path: its file, as the user named it.
-        file: its path below the folder that all photos of the run lie in.
-        stem: folder and name of its results; no two photos of a run have the same.
-        image: (H, W, 3) uint8 RGB, turned upright.
+        file: its path relative to the folder that contains all photos of the run.
+        stem: folder and name of its results, without a suffix; unique within the run.
+        image: (H, W, 3) uint8 RGB, upright.
     """
 
     path: Path
@@ -32,40 +33,68 @@ class Photo:
         return self.image.shape[0], self.image.shape[1]
 
     def path_from(self, folder: Path) -> str:
-        """Return the photo's path from `folder`, with forward slashes; it may be bytes that are no text."""
+        """Return the photo's path relative to `folder`, with forward slashes; its bytes need not be valid text."""
         return Path(os.path.relpath(self.path, folder)).as_posix()
 
-    def result(self, suffix: str) -> Path:
-        """Return the path of the result that ends so."""
-        return self.stem.with_name(self.stem.name + suffix)
 
-
-class PhotoFormat(Protocol):
-    """A format with a file for each photo."""
-
-    def __call__(self, photo: Photo, faces: Sequence[Face]) -> None:
-        """Write a photo's faces, none or more; the file is whole or absent."""
-        ...
-
-
-@dataclass(frozen=True)
-class RunFormat:
-    """A format with one file for all photos of a run.
-
-    Photos are parsed by several threads or processes, so each first becomes a piece; the pieces are joined at the end.
+class Format(ABC):
+    """An export format.
 
     Attributes:
-        name: of the file.
-        piece: returns what a photo adds to it.
-        join: writes the file at a path from a function that goes through all pieces, in the photos' order, as often as
-            it is called. It holds few of them at a time.
+        name: its name in `export=[...]`.
+        help: what its file holds, in a line.
+        last: whether it is written after all others, so that its file marks a finished photo.
     """
 
-    name: str
-    piece: Callable[[Photo, Sequence[Face]], bytes]
-    join: Callable[[Callable[[], Iterator[bytes]], Path], None]
+    name: ClassVar[str]
+    help: ClassVar[str]
+    last: ClassVar[bool] = False
+
+    @abstractmethod
+    def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
+        """Return what the format holds of one photo and its faces, of which there may be none."""
+
+    @abstractmethod
+    def result_name(self, stem: str) -> str:
+        """Return the path of the format's file in the folder of results, for a photo called `stem`."""
+
+
+class PhotoFormat(Format):
+    """A format with one file per photo.
+
+    Attributes:
+        suffix: the end of the file's name, after the photo's stem.
+        folder: subfolder of the results; empty for the folder itself.
+    """
+
+    suffix: ClassVar[str]
+    folder: ClassVar[str] = ""
+
+    def result_name(self, stem: str) -> str:
+        """Return the path of the photo's file in the folder of results."""
+        return f"{self.folder}{stem}{self.suffix}"
+
+
+class RunFormat(Format):
+    """A format with one file for all photos of a run.
+
+    Photos are encoded by several threads or processes, each into a piece of its own; `join` puts the pieces together.
+
+    Attributes:
+        file: name of the file.
+    """
+
+    file: ClassVar[str]
+
+    def result_name(self, stem: str) -> str:
+        """Return the name of the run's file."""
+        return self.file
+
+    @abstractmethod
+    def join(self, pieces: Sequence[Path], out: BinaryIO) -> None:
+        """Write the run's file from its pieces, which are files in the order of the photos; hold few at a time."""
 
 
 def as_text(path: str | Path) -> str:
-    """Return a path as text; a file's name may be any bytes."""
+    """Return a path as text; bytes that are not valid UTF-8 are replaced."""
     return os.fsencode(path).decode("utf-8", "replace")

@@ -1,13 +1,13 @@
-"""COCO: one `annotations.json` of all photos of a run, with masks and key points, for pycocotools and all that use it.
+"""COCO: one `annotations.json` of all photos of a run, with masks and key points, for pycocotools.
 
-An attribute without holes is written as polygons; with holes as an uncompressed run-length code, as polygons have none.
-Key points are pixel indices, as in COCO: the centre of the top left pixel is (0, 0). Polygons and boxes start at its
-corner.
+An attribute without holes is written as polygons, one with holes as an uncompressed run-length code, because COCO's
+polygons have no holes. Key points are pixel indices, as in COCO: the centre of the top left pixel is (0, 0). Polygons
+and boxes start at its corner.
 
 Reference: https://cocodataset.org/#format-data; pycocotools 2.0.11, mask.py and common/maskApi.c.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -26,27 +26,60 @@ from facekp.parsing.face import Face
 VISIBLE: Final = 2
 
 
-def _piece(photo: Photo, faces: Sequence[Face]) -> bytes:
-    """Return a photo's image record and annotations; they get their numbers when they are joined."""
-    height, width = photo.size
-    image = {"file_name": as_text(photo.file), "height": height, "width": width}
-    annotations = [
-        {"face": number, **_annotation(face, attribute)}
-        for number, face in enumerate(faces)
-        for attribute in face.attributes.values()
-    ]
-    return orjson.dumps({"image": image, "annotations": annotations})
+class Coco(RunFormat):
+    """One file with an image record per photo and an annotation per attribute."""
+
+    name = "coco"
+    file = "annotations.json"
+    help = "masks, boxes and key points of all photos, for pycocotools"
+
+    def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
+        """Return the photo's image record and annotations, without ids: `join` numbers them."""
+        height, width = photo.size
+        annotations = [
+            {"face": number, **_annotation(face, attribute)}
+            for number, face in enumerate(faces)
+            for attribute in face.attributes.values()
+        ]
+        image = {"file_name": as_text(photo.file), "height": height, "width": width}
+        return orjson.dumps({"image": image, "annotations": annotations})
+
+    def join(self, pieces: Sequence[Path], out: BinaryIO) -> None:
+        """Number images and annotations from 1 and write them one by one."""
+        out.write(b'{"info":{"description":"facekp"},"licenses":[],"images":[')
+        _write_list(out, ({"id": i, **_load(piece)["image"]} for i, piece in enumerate(pieces, 1)))
+        out.write(b'],"annotations":[')
+        points = 0
+
+        def annotations() -> Iterator[dict[str, Any]]:
+            nonlocal points
+            for image_id, piece in enumerate(pieces, 1):
+                for annotation in _load(piece)["annotations"]:
+                    points = max(points, annotation["num_keypoints"])
+                    yield {"image_id": image_id, **annotation}
+
+        _write_list(out, ({"id": i, **annotation} for i, annotation in enumerate(annotations(), 1)))
+        out.write(b'],"categories":' + orjson.dumps(categories(points)) + b"}\n")
+
+
+def _load(piece: Path) -> Any:
+    return orjson.loads(piece.read_bytes())
+
+
+def _write_list(out: BinaryIO, items: Iterable[dict[str, Any]]) -> None:
+    for number, item in enumerate(items):
+        out.write((b",\n" if number else b"\n") + orjson.dumps(item))
 
 
 def _annotation(face: Face, attribute: Attribute) -> dict[str, Any]:
-    mask = own_pixels(face, attribute)
+    mask = outlined_pixels(face, attribute)
     x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
     rings = [polygon(contour.points) for contour in attribute.contours if not contour.hole]
-    whole = len(rings) == len(attribute.contours)
+    has_holes = len(rings) < len(attribute.contours)
     keypoints = rounded(attribute.keypoints).tolist()
     return {
         "category_id": attribute.id,
-        "segmentation": [rounded(ring).ravel().tolist() for ring in rings] if whole else run_lengths(mask),
+        "segmentation": run_lengths(mask) if has_holes else [rounded(ring).ravel().tolist() for ring in rings],
         "area": int(np.count_nonzero(mask)),
         "bbox": [x, y, width, height],
         "iscrowd": 0,
@@ -56,19 +89,19 @@ def _annotation(face: Face, attribute: Attribute) -> dict[str, Any]:
     }
 
 
-def own_pixels(face: Face, attribute: Attribute) -> npt.NDArray[np.bool_]:
-    """Return an attribute's mask (H, W) bool without the parts that were too small to have an outline."""
+def outlined_pixels(face: Face, attribute: Attribute) -> npt.NDArray[np.bool_]:
+    """Return an attribute's mask (H, W) bool without the parts that are too small to have an outline."""
     outlined = np.zeros(face.mask.shape, np.uint8)
     for part in (contour.points.round().astype(np.int32) for contour in attribute.contours if not contour.hole):
         cv2.fillPoly(outlined, [part], 1)
-        # Smoothing moved corners inwards by less than a pixel.
+        # Smoothing moves corners inwards by less than a pixel.
         cv2.polylines(outlined, [part], True, 1, thickness=3)
-    own: npt.NDArray[np.bool_] = (face.mask == attribute.id) & (outlined > 0)
-    return own
+    pixels: npt.NDArray[np.bool_] = (face.mask == attribute.id) & (outlined > 0)
+    return pixels
 
 
 def run_lengths(mask: npt.NDArray[np.bool_]) -> dict[str, list[int]]:
-    """Return COCO's uncompressed code of a mask (H, W) bool: runs of 0, 1, 0, ... down its columns.
+    """Return COCO's uncompressed code of a mask (H, W) bool: lengths of the runs of 0, 1, 0, ... down its columns.
 
     Example:
         >>> run_lengths(np.array([[False, True], [False, True], [True, False]]))
@@ -80,33 +113,8 @@ def run_lengths(mask: npt.NDArray[np.bool_]) -> dict[str, list[int]]:
     return {"size": list(mask.shape), "counts": [0, *counts] if flat[0] else counts}
 
 
-def _join(pieces: Callable[[], Iterator[bytes]], path: Path) -> None:
-    """Number images and annotations from 1 and write them one by one."""
-    points = annotation_id = 0
-    with path.open("wb") as file:
-        file.write(b'{"info":{"description":"facekp"},"licenses":[],"images":[')
-        _write_list(file, ({"id": i, **orjson.loads(piece)["image"]} for i, piece in enumerate(pieces(), 1)))
-        file.write(b'],"annotations":[')
-
-        def numbered() -> Iterator[dict[str, Any]]:
-            nonlocal points, annotation_id
-            for image_id, piece in enumerate(pieces(), 1):
-                for annotation in orjson.loads(piece)["annotations"]:
-                    annotation_id += 1
-                    points = max(points, annotation["num_keypoints"])
-                    yield {"id": annotation_id, "image_id": image_id, **annotation}
-
-        _write_list(file, numbered())
-        file.write(b'],"categories":' + orjson.dumps(categories(points)) + b"}\n")
-
-
-def _write_list(file: BinaryIO, items: Iterator[dict[str, Any]]) -> None:
-    for number, item in enumerate(items):
-        file.write((b",\n" if number else b"\n") + orjson.dumps(item))
-
-
 def categories(points: int) -> list[dict[str, Any]]:
-    """Return COCO's categories, with official ids, each with `points` key points NAME_0, NAME_1, ... in a ring."""
+    """Return COCO's categories: official ids, each with `points` key points NAME_0, NAME_1, ... joined in a ring."""
     ring = [[i + 1, (i + 1) % points + 1] for i in range(points)]
     return [
         {
@@ -119,6 +127,3 @@ def categories(points: int) -> list[dict[str, Any]]:
         for i, name in enumerate(ATTRIBUTES)
         if i
     ]
-
-
-COCO: Final = RunFormat("annotations.json", _piece, _join)

@@ -1,4 +1,4 @@
-"""Outlines as polygons for formats whose coordinate 0 is the top left pixel's corner, not its centre."""
+"""Outlines as polygons, for formats whose origin is the corner of the top left pixel, not its centre."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -10,13 +10,13 @@ from facekp.keypoints.curves import Points
 from facekp.keypoints.outlines import Contour
 
 TOLERANCE: Final = 0.25
-"""How far, in pixels, an outline may lie from the polygon that stands for it."""
+"""Largest distance, in pixels, of an outline from its polygon."""
 CORNER: Final = np.float32(0.5)
-"""From the frame where a pixel's centre is (0, 0) to the one where its corner is."""
+"""Offset from coordinates whose origin is a pixel's centre to those whose origin is its corner."""
 
 
 def polygon(points: Points) -> Points:
-    """Return a closed outline (m, 2) with fewer vertices, none of its points more than `TOLERANCE` off, corner frame.
+    """Simplify a closed outline (m, 2) to within `TOLERANCE` pixels, and move its origin to the pixel's corner.
 
     Example:
         >>> square = np.array([[0, 0], [4, 0], [9, 0], [9, 9], [0, 9]], np.float32)
@@ -28,9 +28,9 @@ def polygon(points: Points) -> Points:
 
 
 def keyholed(contours: Sequence[Contour]) -> list[Points]:
-    """Return a polygon (m, 2), corner frame, for each part, with its holes cut out through slits of no width.
+    """Return one polygon (m, 2) per part, with its holes cut out through slits of zero width.
 
-    For formats whose polygons have no holes: any rule of filling leaves the holes empty.
+    For formats whose polygons have no holes: every fill rule leaves the holes empty. The origin is the pixel's corner.
     """
     rings = [polygon(c.points) for c in contours if not c.hole]
     for hole in (polygon(c.points) for c in contours if c.hole):
@@ -41,7 +41,7 @@ def keyholed(contours: Sequence[Contour]) -> list[Points]:
 
 
 def _slit(ring: Points, hole: Points) -> Points:
-    """Return the ring with a way into the hole, around it and back, between the vertices that are nearest."""
+    """Return the ring with a slit into the hole, around it and back, between their nearest vertices."""
     apart = np.square(ring[:, None] - hole[None]).sum(2)
     i, j = np.unravel_index(apart.argmin(), apart.shape)
     return np.concatenate([ring[: i + 1], hole[j:], hole[: j + 1], ring[i:]])

@@ -37,7 +37,6 @@ class Face:
         box: x0, y0, x1, y1 in source-image pixels of the part of the image that was parsed; for a turned face, of its
             upright bounding rectangle.
         image: (H, W, 3) uint8 RGB, the source image, shared with other faces in it; None for a face made of a mask.
-        smoothed: landmarks smoothed over the frames of a video; None reads them off this mask alone.
 
     Example:
         >>> mask = np.zeros((100, 80), np.uint8)
@@ -55,7 +54,6 @@ class Face:
     attributes: dict[str, Attribute]
     box: tuple[float, float, float, float]
     image: UInt8Array | None = None
-    smoothed: dict[str, Landmark] | None = None
 
     @property
     def keypoints(self) -> dict[str, Points]:
@@ -65,8 +63,6 @@ class Face:
     @cached_property
     def landmarks(self) -> dict[str, Landmark]:
         """Return every landmark of `facekp.keypoints.landmarks.NUMBERS` by name, absent and hidden ones too."""
-        if self.smoothed is not None:
-            return self.smoothed
         contours = {name: attribute.contours for name, attribute in self.attributes.items()}
         return find_landmarks(self.mask, contours, {name: a.confidence for name, a in self.attributes.items()})
 

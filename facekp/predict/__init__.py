@@ -1,5 +1,5 @@
-"""From many files to results: what `predict.py` calls.
+"""Many files to results; predict.py is a command of this room.
 
-In: photos and videos. Out: one file per photo and format.
-Start with `pipeline.py`.
+In: photos and videos. Out: one file per photo and format, and a line per frame and an annotated clip per video.
+Start with `run.py`.
 """

@@ -1,15 +1,14 @@
-"""Parsing many files: reading, the network, and tracing and writing go on at the same time."""
+"""Parsing many files: reading, the network and writing go on at the same time."""
 
 import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from itertools import chain
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import cv2
 import torch
@@ -17,169 +16,146 @@ from tqdm import tqdm
 
 from facekp.errors import DataError
 from facekp.formats import Photo
+from facekp.images import UInt8Array
 from facekp.parsing.choices import Align
 from facekp.parsing.inputs import to_array
 from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene, in_batches
 from facekp.predict.results import Results
+from facekp.predict.settings import PredictSettings
 from facekp.predict.sources import output_names
 
 T = TypeVar("T")
 R = TypeVar("R")
-P = TypeVar("P", bound="Opened")
+S = TypeVar("S")
 
-LOOK_AHEAD = 4
-"""Images that are being read, and images that are being written, at a time."""
-LONGEST_NAME = 255 - len("..annotations.json.part")
-"""Bytes of a result's name, so that what is made of it is a file's."""
+PREFETCH: Final = 4
+"""Images being read, and images being written, at once."""
+LONGEST_NAME: Final = 255 - len("..annotations.json.part")
+"""Bytes of a result's stem such that the names of all files made of it are valid."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One image to parse; see `facekp.formats.Photo`."""
+    """A file to parse; see `facekp.formats.Photo`."""
 
     path: Path
     file: str
     stem: Path
 
 
-@dataclass(frozen=True)
-class Opened:
-    """Something that was read, as the network sees it."""
-
-    scene: Scene
-
-
-@dataclass(frozen=True)
-class OpenedPhoto(Opened):
-    """A photo that was read."""
-
-    job: Job
+def list_jobs(files: Sequence[Path], out: Path) -> list[Job]:
+    """Return a job for each file, with its results in the folder `out`."""
+    root = os.path.commonpath([path.parent for path in files])
+    names = output_names(files)
+    return [Job(path, path.relative_to(root).as_posix(), out / name) for path, name in zip(files, names, strict=True)]
 
 
-def list_jobs(images: Sequence[Path], out: Path) -> list[Job]:
-    """Return what is to be done for `images`, with the results in `out`."""
-    root = os.path.commonpath([path.parent for path in images])
-    return [
-        Job(path, path.relative_to(root).as_posix(), out / name)
-        for path, name in zip(images, output_names(images), strict=True)
-    ]
+def open_parser(settings: PredictSettings, device: str) -> FaceParser:
+    """Open the checkpoint of a run on a device."""
+    return FaceParser.from_checkpoint(
+        settings.ckpt,
+        device=device,
+        backend=settings.backend,
+        keypoints=settings.keypoints,
+        detector=settings.detector,
+    )
 
 
-def parse_files(parser: FaceParser, jobs: Sequence[Job], results: Results, align: Align = "none") -> list[str]:
-    """Parse every image and write its results; a file that cannot be read is told and skipped, one without faces told.
+def parse_files(
+    parser: FaceParser, jobs: Sequence[Job], results: Results, align: Align = "none", *, progress: bool = True
+) -> list[str]:
+    """Parse photos and write their results. Unreadable files are reported and skipped; so are photos without a face.
 
-    A few images are under way at a time, so memory does not grow with their number.
+    A few photos are in memory at a time, whatever their number.
 
     Args:
-        parser: what parses.
-        jobs: what is parsed.
-        results: what writes the faces; it is left to the caller to finish it.
-        align: whether faces are looked for, see `FaceParser`.
+        parser: parses each photo.
+        jobs: the photos.
+        results: writes the faces; the caller finishes it.
+        align: whether to search for faces, see `FaceParser`.
+        progress: whether to show a progress bar.
 
     Returns:
-        One message for each image that was skipped.
+        One message for each photo that was skipped.
     """
     failures: list[str] = []
-    bar = tqdm(total=len(jobs), unit="image", desc="parsing", disable=len(jobs) == 1)
+    bar = tqdm(total=len(jobs), unit="image", desc="parsing", disable=not progress or len(jobs) == 1)
 
-    def read(job: Job) -> OpenedPhoto | DataError:
-        return open_image(parser, job, align)
+    def read(job: Job) -> tuple[Job, Scene] | DataError:
+        try:
+            return job, parser.stages.look(_read(job), align)
+        except DataError as error:
+            return error
 
-    def readable(images: Iterable[OpenedPhoto | DataError]) -> Iterator[OpenedPhoto]:
-        for one in images:
-            if isinstance(one, OpenedPhoto):
-                yield one
-            else:
+    def readable(opened: Iterable[tuple[Job, Scene] | DataError]) -> Iterator[tuple[Job, Scene]]:
+        for one in opened:
+            if isinstance(one, DataError):
                 failures.append(str(one))
                 tqdm.write(f"skipped: {one}", file=sys.stderr)
                 bar.update()
+            else:
+                yield one
 
-    def finish(photo: OpenedPhoto) -> None:
-        finish_image(parser, photo, results)
+    def write(parsed: tuple[Job, Scene]) -> None:
+        job, scene = parsed
+        faces = parser.stages.trace(scene)
+        if not faces:
+            tqdm.write(f"no face: {job.path}", file=sys.stderr)
+        results.write(Photo(job.path, job.file, job.stem, scene.image), faces)
 
-    streams = min(parser.stages.backend.streams, len(jobs))
-    pools = (ThreadPoolExecutor(n) for n in (LOOK_AHEAD, streams, LOOK_AHEAD, LOOK_AHEAD))
-    with bar, one_thread_each(streams), ExitStack() as stack:
-        readers, runners, refiners, writers = (stack.enter_context(pool) for pool in pools)
-        images = readable(ahead(readers, read, jobs))
-        for _ in ahead(writers, finish, parsed(parser, images, align, runners, refiners)):
+    with bar, workers(parser) as pool:
+        parsed = run_network(pool, parser, readable(prefetch(pool, read, jobs)))
+        for _ in prefetch(pool, write, parsed):
             bar.update()
     return failures
 
 
+def _read(job: Job) -> UInt8Array:
+    if len(os.fsencode(job.stem.name)) > LONGEST_NAME:
+        raise DataError(f"image {job.path}: the names of its results would be too long; rename it")
+    return to_array(job.path)
+
+
 @contextmanager
-def one_thread_each(streams: int) -> Iterator[None]:
-    """Let torch and OpenCV work on one thread a call meanwhile, where several calls go on at a time."""
+def workers(parser: FaceParser) -> Iterator[Executor]:
+    """Give a pool of threads for reading, writing and, on a CPU, the network; pending work is dropped on an error.
+
+    If the network runs in several threads, torch and OpenCV use one thread per call.
+    """
+    streams = parser.stages.backend.streams
     before = torch.get_num_threads(), cv2.getNumThreads()
     if streams > 1:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
+    pool = ThreadPoolExecutor(max(PREFETCH, streams))
     try:
-        yield
+        yield pool
     finally:
+        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(before[0])
         cv2.setNumThreads(before[1])
 
 
-def open_image(parser: FaceParser, job: Job, align: Align) -> OpenedPhoto | DataError:
-    """Read one image and bring what may be faces to the network's size, or return why it has to be skipped."""
-    if len(os.fsencode(job.stem.name)) > LONGEST_NAME:
-        return DataError(f"image {job.path}: the names of its results would be too long; rename it")
-    try:
-        image = to_array(job.path)
-    except DataError as error:
-        return error
-    return OpenedPhoto(parser.stages.look(image, align), job)
+def run_network(pool: Executor, parser: FaceParser, opened: Iterable[tuple[S, Scene]]) -> Iterator[tuple[S, Scene]]:
+    """Run the network on scenes, in batches of one shape, and yield them in order with the scores of their faces."""
+
+    def run(batch: Sequence[tuple[S, Scene]]) -> list[tuple[S, Scene]]:
+        parsed = parser.stages.parse([scene for _, scene in batch])
+        return [(source, scene) for (source, _), scene in zip(batch, parsed, strict=True)]
+
+    batches = in_batches(opened, parser.stages.backend.batch, lambda one: one[1].shape)
+    # On a CPU several threads run the network, each on one image; on a GPU one thread runs it on batches.
+    for batch in prefetch(pool, run, batches, parser.stages.backend.streams):
+        yield from batch
 
 
-def parsed(parser: FaceParser, images: Iterable[P], align: Align, runners: Executor, refiners: Executor) -> Iterator[P]:
-    """Yield images with the scores of their faces, in order; a few are in each stage at a time.
-
-    Args:
-        parser: what parses.
-        images: with the views that `FaceParser.look` gave.
-        align: the same as for `look`.
-        runners: where the network runs.
-        refiners: where faces are framed anew between its two runs.
-    """
-
-    def run(batch: Sequence[P]) -> list[P]:
-        return with_scenes(batch, parser.stages.score([one.scene for one in batch]))
-
-    def refine(one: P) -> P:
-        return replace(one, scene=parser.stages.align(one.scene))
-
-    def seen(these: Iterable[P]) -> Iterator[P]:
-        return chain.from_iterable(ahead(runners, run, in_batches(these, parser.stages.backend.batch, shape_of)))
-
-    return seen(images) if align == "none" else seen(ahead(refiners, refine, seen(images)))
-
-
-def shape_of(image: Opened) -> tuple[int, ...]:
-    """Return the shape of what the network sees of an image."""
-    return image.scene.shape
-
-
-def with_scenes(batch: Sequence[P], scenes: Sequence[Scene]) -> list[P]:
-    """Return the images of a batch with these scenes."""
-    return [replace(one, scene=scene) for one, scene in zip(batch, scenes, strict=True)]
-
-
-def finish_image(parser: FaceParser, photo: OpenedPhoto, results: Results) -> None:
-    """Turn a photo's scores into faces and write them; none is told."""
-    job, faces = photo.job, parser.stages.trace(photo.scene)
-    if not faces:
-        tqdm.write(f"no face: {job.path}", file=sys.stderr)
-    results.write(Photo(job.path, job.file, job.stem, photo.scene.image), faces)
-
-
-def ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """Yield `function` of each item in order, with a few of them under way in `pool`."""
+def prefetch(pool: Executor, function: Callable[[T], R], items: Iterable[T], count: int = PREFETCH) -> Iterator[R]:
+    """Yield `function` of each item in order, with up to `count` calls in progress in `pool`."""
     pending: deque[Future[R]] = deque()
     for item in items:
-        pending.append(pool.submit(function, item))
-        if len(pending) > LOOK_AHEAD:
+        if len(pending) == count:
             yield pending.popleft().result()
+        pending.append(pool.submit(function, item))
     while pending:
         yield pending.popleft().result()

@@ -1,62 +1,38 @@
-"""Points over time: which face is which from frame to frame, and each point smoothed without trailing behind."""
+"""Tracking the faces of a video, and smoothing their points over time."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from math import pi
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import linear_sum_assignment
 
-from facekp.errors import require
 from facekp.keypoints.curves import Points
 from facekp.keypoints.landmarks import Landmark
 from facekp.keypoints.landmarks.names import PARTS
 from facekp.parsing.face import Face
+from facekp.predict.settings import OneEuroConfig
 
 Vectors = npt.NDArray[np.float64]
 
 SPEED_CUTOFF: Final = 1.0
-"""Hz, of the filter of the speeds; the paper's value."""
+"""Cutoff of the filter of speeds, Hz; the paper's value."""
 JUMP: Final = 1.0
-"""Face widths from one frame to the next beyond which it is another face, or an outline that is traced elsewhere."""
+"""Face widths per frame beyond which a face is another one, or an outline is traced elsewhere."""
 MEMORY: Final = 1.0
 """Seconds for which a face that is not found keeps its number."""
 
 
-@dataclass
-class OneEuroConfig:
-    """How strongly points are smoothed over time.
-
-    A point that moves steadily trails by at most 1 / (2 pi beta) face widths: 0.013 with the default, or 3 pixels of a
-    face that is 200 wide.
-    """
-
-    min_cutoff: float = field(
-        default=1.0, metadata={"help": "Hz; changes of a still point that are faster are noise, so less is calmer"}
-    )
-    beta: float = field(
-        default=12.0, metadata={"help": "Hz added per face width that a point moves in a second; more trails less"}
-    )
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        require("one_euro.min_cutoff", self.min_cutoff, self.min_cutoff > 0, "give a frequency above 0")
-        require("one_euro.beta", self.beta, self.beta >= 0, "give 0 or more")
-
-
 class OneEuro:
-    """The One-Euro filter of points: a low-pass filter whose cutoff rises with the speed of the point.
+    """One-Euro filter of points: a low-pass filter whose cutoff rises with the speed of each point.
 
-    The speed is taken in face widths a second, so what the filter does depends neither on the video's resolution nor,
-    since it is that in x and y together, on the direction. Time is that of the frames, which need not be evenly spaced.
+    Speed is the length of (x, y) in face widths per second, so the filter depends neither on the video's resolution nor
+    on the direction of motion. Frames need not be evenly spaced in time.
 
     Reference: Casiez, Roussel and Vogel, "1 EUR filter", CHI 2012, algorithm 1.
-
-    Args:
-        config: how strongly.
     """
 
     def __init__(self, config: OneEuroConfig) -> None:
@@ -66,12 +42,12 @@ class OneEuro:
         self._time = 0.0
 
     def __call__(self, points: Points, time: float, width: float) -> Points:
-        """Return the points of the next frame, smoothed; as they are in the first, and where half of them jumped.
+        """Return the smoothed points of the next frame; unchanged in the first frame, and when half of them jump.
 
         Args:
             points: (n, 2) float32, pixels.
             time: seconds; later than at the last call.
-            width: the face's, in pixels.
+            width: width of the face in pixels.
         """
         new = points.astype(np.float64)
         elapsed, self._time = time - self._time, time
@@ -87,7 +63,7 @@ class OneEuro:
 
 
 def _alpha(cutoff: float | Vectors, elapsed: float) -> float | Vectors:
-    """Return the share of the new value in exponential smoothing with a cutoff in Hz."""
+    """Return the weight of the new value in exponential smoothing with a cutoff in Hz."""
     return 1 / (1 + 1 / (2 * pi * cutoff * elapsed))
 
 
@@ -95,15 +71,27 @@ def _jumped(new: Vectors, old: Vectors, width: float) -> bool:
     return new.shape != old.shape or bool(np.median(np.linalg.norm(new - old, axis=1)) > JUMP * width)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TrackedFace:
-    """A face, its key points and landmarks smoothed, and the number that it keeps from frame to frame."""
+    """A face of a video frame.
+
+    Attributes:
+        track: number of the face, the same from frame to frame.
+        face: the face, with smoothed key points.
+        landmarks: its smoothed landmarks.
+    """
 
     track: int
     face: Face
+    landmarks: dict[str, Landmark]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything but the mask as plain data for JSON; docs/reference/formats.md describes it."""
+        landmarks = [landmark.to_dict() for landmark in self.landmarks.values()]
+        return {"track": self.track, **self.face.to_dict(), "landmarks": landmarks}
 
 
-@dataclass(eq=False)  # one is another's equal if it is the same
+@dataclass(eq=False)  # compared by identity
 class _Track:
     number: int
     centre: Vectors
@@ -113,14 +101,14 @@ class _Track:
 
 
 class FaceTracks:
-    """Follow the faces of a video and smooth the key points and landmarks of each.
+    """Track the faces of a video and smooth the key points and landmarks of each.
 
-    A face is the one whose centre was nearest in the frame before, and not farther than its own width. Each attribute
-    and each of `landmarks.names.PARTS` has a filter, which starts anew when it was not there in the frame
-    before. Masks and outlines stay as they are, and so does which landmarks are visible.
+    A face continues the track whose centre was nearest in the frame before, at most its own width away. Each attribute
+    and each of `landmarks.names.PARTS` has its own filter, which starts anew when it was absent in the frame before.
+    Masks and outlines are not smoothed, and the visibility of landmarks is not changed.
 
     Args:
-        config: how strongly; None: all points stay as they are.
+        config: how strongly to smooth; None disables smoothing.
     """
 
     def __init__(self, config: OneEuroConfig | None) -> None:
@@ -132,52 +120,52 @@ class FaceTracks:
         """Return the faces of the next frame, in their order.
 
         Args:
-            faces: what was found in it.
+            faces: the faces found in it.
             time: seconds; later than at the last call.
         """
         extents = [_extent(face) for face in faces]
         before = [track for track in self._tracks if time - track.seen <= MEMORY]
         found = self._match(extents, before)
-        for track in before:
-            if track not in found:
-                track.filters.clear()
+        absent = [track for track in before if track not in found]
+        for track in absent:
+            track.filters.clear()
         for track, (centre, width) in zip(found, extents, strict=True):
             track.centre, track.width, track.seen = centre, width, time
-        self._tracks = found + [track for track in before if track not in found]
-        return [TrackedFace(t.number, self._smooth(face, t, time)) for t, face in zip(found, faces, strict=True)]
+        self._tracks = found + absent
+        return [self._smooth(face, track, time) for track, face in zip(found, faces, strict=True)]
 
     def _match(self, extents: Sequence[tuple[Vectors, float]], before: Sequence[_Track]) -> list[_Track]:
         """Return the track of each face: one of `before`, or a new one."""
         distance = np.array([[np.linalg.norm(centre - t.centre) / width for t in before] for centre, width in extents])
-        # Far is far: otherwise one pair within reach could be given up for two that are nearly so.
+        # Capped, so that a pair within reach is never given up for two pairs that are only nearly within reach.
         rows, columns = linear_sum_assignment(np.minimum(distance, 2 * JUMP).reshape(len(extents), len(before)))
         nearest = {i: before[k] for i, k in zip(rows, columns, strict=True) if distance[i, k] <= JUMP}
         return [nearest.get(i) or _Track(next(self._numbers), *extent, seen=0.0) for i, extent in enumerate(extents)]
 
-    def _smooth(self, face: Face, track: _Track, time: float) -> Face:
+    def _smooth(self, face: Face, track: _Track, time: float) -> TrackedFace:
         if self.config is None:
-            return face
-        points = face.keypoints | _by_part(face.landmarks)
+            return TrackedFace(track.number, face, face.landmarks)
+        points = face.keypoints | _points_of_parts(face.landmarks)
         track.filters = {name: track.filters.get(name) or OneEuro(self.config) for name in points}
-        calm = {name: track.filters[name](own, time, track.width) for name, own in points.items()}
-        attributes = {name: replace(a, keypoints=calm[name]) for name, a in face.attributes.items()}
+        smooth = {name: track.filters[name](own, time, track.width) for name, own in points.items()}
+        attributes = {name: replace(a, keypoints=smooth[name]) for name, a in face.attributes.items()}
         moved = {
             name: replace(face.landmarks[name], xy=xy)
             for part in PARTS
-            if part[0] in calm
-            for name, xy in zip(part, calm[part[0]], strict=True)
+            if part[0] in smooth
+            for name, xy in zip(part, smooth[part[0]], strict=True)
         }
-        return replace(face, attributes=attributes, smoothed=face.landmarks | moved)
+        return TrackedFace(track.number, replace(face, attributes=attributes), face.landmarks | moved)
 
 
-def _by_part(landmarks: Mapping[str, Landmark]) -> dict[str, Points]:
-    """Return the points (n, 2) of every part that is in the picture, by the name of its first landmark."""
+def _points_of_parts(landmarks: Mapping[str, Landmark]) -> dict[str, Points]:
+    """Return the points (n, 2) of every part in the picture, by the name of its first landmark."""
     points = {part[0]: [landmarks[name].xy for name in part] for part in PARTS}
     return {first: np.array(own, np.float32) for first, own in points.items() if own[0] is not None}
 
 
 def _extent(face: Face) -> tuple[Vectors, float]:
-    """Return the centre and the width, in pixels, of a face's skin, or else of the part that was parsed."""
+    """Return the centre and width, in pixels, of a face's skin; without skin, of its box."""
     skin = face.attributes.get("skin")
     corners = skin.keypoints if skin else np.reshape(face.box, (2, 2))
     low, high = corners.min(0).astype(np.float64), corners.max(0).astype(np.float64)

@@ -1,14 +1,14 @@
-"""Video files: upright RGB frames with their times, and clips that browsers play.
+"""Video reading and writing with PyAV.
 
-Reference: PyAV (ffmpeg's libraries), https://pyav.basswood-io.com
+Reference: https://pyav.basswood-io.com (bindings of ffmpeg's libraries).
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heappop, heappush
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 import av
@@ -23,22 +23,22 @@ from facekp.images import UInt8Array, resize
 
 MICROSECONDS: Final = 1_000_000
 CLOCK: Final = Fraction(1, 90_000)
-"""Time base of written clips, in seconds: every usual frame rate is a whole number of these."""
+"""Time base of written clips in seconds: the period of every usual frame rate is a multiple of it."""
 ENCODER: Final = "libx264"
 QUALITY: Final = {"crf": "20", "preset": "veryfast"}
 BT709: Final = 1
-"""ITU-T H.273's code of HDTV's colours; players take files that do not say so for one thing or another."""
+"""ITU-T H.273's code of HDTV colours; players guess if a file does not name its colours."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
     """One frame of a video.
 
     Attributes:
-        number: 0 for the first, in the order in which they are shown.
+        number: 0 for the first frame, in the order of display.
         time: seconds since the video's start; grows from frame to frame.
-        image: (H, W, 3) uint8 RGB, turned upright; None where the frame cannot be decoded.
-        error: why it cannot be; empty otherwise.
+        image: (H, W, 3) uint8 RGB, upright; None if the frame cannot be decoded.
+        error: why it cannot be decoded; empty otherwise.
     """
 
     number: int
@@ -47,20 +47,34 @@ class Frame:
     error: str = ""
 
 
-class VideoReader:
-    """The frames of a video file, in the order in which they are shown. Close it, or use it in a `with`.
+class _Video(ABC):
+    """An open file, which `with` closes."""
 
-    A frame that the file has and that cannot be decoded comes as a `Frame` without an image, at its own time. A file
-    that was cut off ends early.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Close the file."""
+
+
+class VideoReader(_Video):
+    """Iterate over the frames of a video file in the order of display.
+
+    A frame of the file that cannot be decoded is a `Frame` without an image, at its own time. A truncated file ends
+    early.
 
     Args:
         path: any file that ffmpeg reads.
 
     Attributes:
-        count: how many frames the file says it has; None where it does not say.
-        rate: frames per second, on average, as the file says.
-        missing: when the frames have been read: how many of those that the file says it has are not in it.
-        sound: whether the file has sound too.
+        count: number of frames by the file's header, or None if it does not say.
+        rate: average frames per second by the file's header.
+        missing: after all frames are read, how many of `count` the file does not contain.
+        sound: whether the file has sound.
 
     Raises:
         DataError: the file cannot be opened, or has no video.
@@ -77,21 +91,13 @@ class VideoReader:
             self._container.close()
             raise DataError(f"video {path}: has no pictures; remove it, or name another")
         self._stream: VideoStream = self._container.streams.video[0]
-        # Threads share each frame: where they take one each, ffmpeg loses those beside a broken one at the file's end.
+        # Threads share each frame. With one frame per thread, ffmpeg loses the neighbours of a broken one at the end.
         self._stream.thread_type = "SLICE"
         self.count = self._stream.frames or None
         self.missing = self.count or 0
         self.rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(30)
         self.sound = bool(self._container.streams.audio)
         self._error = ""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Close the file."""
@@ -103,22 +109,24 @@ class VideoReader:
         time = -1 / self.rate
         for number, (pts, picture) in enumerate(self._shown()):
             at = time if pts is None else pts * base - start
-            # Files without timestamps, or with some that stand still or go back.
+            # Timestamps may be absent, repeated or decreasing.
             time = at if at > time else time + 1 / self.rate
             if picture is None:
                 yield Frame(number, float(time), None, self._error or "no picture comes out of its data")
             else:
-                yield Frame(number, float(time), _upright(picture))
+                image = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+                upright = np.ascontiguousarray(np.rot90(image, round(picture.rotation / 90)))
+                yield Frame(number, float(time), upright)
 
     def _shown(self) -> Iterator[tuple[int | None, av.VideoFrame | None]]:
-        """Yield each frame with its timestamp; None for a frame of which the file has data that give no picture."""
-        due: list[int] = []  # timestamps of packets whose picture has not come yet; a heap
+        """Yield the timestamp and picture of each frame; None for the picture if its data give none."""
+        due: list[int] = []  # a heap of the timestamps of packets whose picture has not come out yet
         for packet in self._packets():
             if packet.pts is not None and _is_shown(packet):
                 heappush(due, packet.pts)
             for picture in self._decode(packet):
                 while due and picture.pts is not None and due[0] <= picture.pts:
-                    # Pictures come in the order of their times, so what was due earlier is lost.
+                    # Pictures come out in the order of display, so what was due earlier is lost.
                     if (pts := heappop(due)) < picture.pts:
                         yield pts, None
                 yield picture.pts, picture
@@ -128,7 +136,7 @@ class VideoReader:
     def _packets(self) -> "Iterator[Packet[VideoStream]]":
         try:
             for packet in self._container.demux(self._stream):
-                # The last is empty: it asks for the pictures that are still in the decoder.
+                # The last packet is empty: it flushes the decoder.
                 self.missing = max(0, self.missing - bool(packet.size))
                 yield packet
         except (av.FFmpegError, OSError) as error:
@@ -143,25 +151,19 @@ class VideoReader:
 
 
 def _is_shown(packet: "Packet[VideoStream]") -> bool:
-    """Tell whether a picture is to come out of a packet."""
+    """Return whether a packet gives a picture to show."""
     if packet.stream.codec_context.name in ("vp8", "libvpx") and packet.size:
-        # RFC 6386, section 9.1: VP8 has frames that only serve to predict others.
+        # RFC 6386, section 9.1: some frames of VP8 only serve to predict others.
         return bool(bytes(packet)[0] & 0b10000)
     return not packet.is_discard
 
 
-def _upright(picture: av.VideoFrame) -> UInt8Array:
-    """Return a decoded picture as (H, W, 3) uint8 RGB, turned as the camera was held, by quarters."""
-    image = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
-    return np.ascontiguousarray(np.rot90(image, round(picture.rotation / 90)))
-
-
-class VideoWriter:
-    """Write an mp4 file with H.264 pictures, which browsers play. Close it, or use it in a `with`.
+class VideoWriter(_Video):
+    """Write an mp4 file with H.264 pictures, which browsers play.
 
     Args:
-        path: where to; any name.
-        rate: frames per second, for the encoder's planning; a frame's own time is what counts.
+        path: the file to write; any name.
+        rate: frames per second, for the encoder's planning only: each frame has its own time.
 
     Raises:
         ConfigError: this installation of ffmpeg cannot write H.264.
@@ -172,33 +174,24 @@ class VideoWriter:
             raise ConfigError(
                 f"this PyAV has no {ENCODER} to write clips with: install PyPI's, or leave overlay out: export=[json]"
             )
-        # The index before the pictures, so that a browser can begin before it has everything.
+        # The index precedes the pictures, so that a browser can start before it has the whole file.
         self._container = av.open(path, "w", format="mp4", options={"movflags": "+faststart"})
         self._rate = rate
         self._stream: VideoStream | None = None
         self._last = -1
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
     def write(self, image: UInt8Array, time: float) -> None:
         """Add a picture.
 
         Args:
-            image: (H, W, 3) uint8 RGB; brought to the size of the first, plus a pixel where that is odd.
-            time: seconds since the clip's start, when it is first shown.
+            image: (H, W, 3) uint8 RGB; resized to the first picture's size, whose odd sides grow by one pixel.
+            time: seconds from the clip's start at which it is shown.
         """
         if self._stream is None:
             self._stream = self._add_stream(image)
         height, width = self._stream.height, self._stream.width
-        odd = height - image.shape[0], width - image.shape[1]
-        if odd != (0, 0):
-            # H.264 as browsers play it has its colours at half resolution.
+        if image.shape[:2] != (height, width):
+            # Browsers play H.264 with colours at half resolution only, so sides are even.
             even = np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
             image = resize(even, (height, width))
         picture = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
@@ -209,7 +202,7 @@ class VideoWriter:
         self._container.mux(self._stream.encode(picture))
 
     def close(self) -> None:
-        """Write what is still in the encoder, and the index."""
+        """Flush the encoder, write the index and close the file."""
         try:
             if self._stream is not None:
                 self._container.mux(self._stream.encode())

@@ -1,11 +1,9 @@
-"""Parsing videos: reading, the network, tracing, drawing and writing go on at the same time."""
+"""Parsing videos into one line of JSON per frame and an annotated clip."""
 
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from itertools import chain, islice, repeat, takewhile
 from typing import Final
 
 import numpy as np
@@ -21,28 +19,22 @@ from facekp.parsing.inputs import MIN_SIDE
 from facekp.parsing.overlay import draw_overlay
 from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene
-from facekp.predict.pipeline import LOOK_AHEAD, Job, Opened, ahead, one_thread_each, parsed
+from facekp.predict.pipeline import Job, prefetch, run_network, workers
+from facekp.predict.settings import OneEuroConfig
 from facekp.predict.sources import CLIP, LINES
-from facekp.predict.tracking import FaceTracks, OneEuroConfig, TrackedFace
+from facekp.predict.tracking import FaceTracks, TrackedFace
 from facekp.predict.video_io import Frame, VideoReader, VideoWriter
 
-NOTHING: Final = Scene(np.empty((0, 0, 3), np.uint8))
-"""What is seen of a broken frame."""
-TOLD: Final = 10
-"""Broken frames that are told by their numbers."""
+EMPTY: Final = Scene(np.empty((0, 0, 3), np.uint8))
+"""Scene of a frame that cannot be decoded."""
+MAX_REPORTED: Final = 10
+"""Frames that cannot be decoded whose numbers are reported."""
 TIME_DECIMALS: Final = 6
 
 
-@dataclass(frozen=True)
-class _Opened(Opened):
-    """A frame that was read, or is broken."""
-
-    frame: Frame
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Result:
-    """What is written for a frame: its line, and its picture; None where the frame is broken, or none is wanted."""
+    """What is written for a frame: its line, and its picture unless it cannot be decoded or no clip is written."""
 
     frame: Frame
     line: bytes
@@ -57,14 +49,14 @@ def parse_videos(
     *,
     overlay: bool = True,
 ) -> list[str]:
-    """Parse videos one after the other and write their results; one that cannot be read is told and skipped.
+    """Parse videos one after the other and write their results. Unreadable files are reported and skipped.
 
     Args:
-        parser: what parses.
-        jobs: what is parsed.
-        smoothing: how key points and landmarks are smoothed over time; None: not.
-        align: whether faces are looked for in each frame, see `FaceParser`.
-        overlay: whether the annotated clip is written.
+        parser: parses each frame.
+        jobs: the videos.
+        smoothing: temporal smoothing settings, or None to disable smoothing.
+        align: whether to search each frame for faces, see `FaceParser`.
+        overlay: whether to write the annotated clip.
 
     Returns:
         One message for each video that was skipped.
@@ -80,18 +72,17 @@ def parse_videos(
 
 
 def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align, *, overlay: bool) -> None:
-    """Write `STEM.overlay.mp4` and `STEM.jsonl`, both whole or, if this is stopped, neither."""
+    """Write `STEM.jsonl` and, with `overlay`, `STEM.overlay.mp4`: both whole, or neither if this is interrupted."""
     broken: list[Frame] = []
     frames = 0
     with ExitStack() as stack:
         video = stack.enter_context(VideoReader(job.path))
-        lines = stack.enter_context(
-            stack.enter_context(replacing(job.stem.with_name(job.stem.name + LINES))).open("wb")
-        )
+        lines_part = stack.enter_context(replacing(job.stem.with_name(job.stem.name + LINES)))
+        lines = stack.enter_context(lines_part.open("wb"))
         clip = None
         if overlay:
-            part = stack.enter_context(replacing(job.stem.with_name(job.stem.name + CLIP)))
-            clip = stack.enter_context(VideoWriter(part, video.rate))
+            clip_part = stack.enter_context(replacing(job.stem.with_name(job.stem.name + CLIP)))
+            clip = stack.enter_context(VideoWriter(clip_part, video.rate))
         results = stack.enter_context(closing(_results(parser, job, video, tracks, align, overlay=overlay)))
         picture = None
         for result in tqdm(results, total=video.count, unit="frame", desc=job.path.name):
@@ -99,87 +90,72 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align,
             if result.frame.image is None:
                 broken.append(result.frame)
             lines.write(result.line)
-            # A broken frame shows the last picture on.
+            # A frame that cannot be decoded shows the last picture.
             picture = picture if result.picture is None else result.picture
             if clip and picture is not None:
                 clip.write(picture, result.frame.time)
         if len(broken) == frames:
             reason = broken[0].error if broken else "it has none"
             raise DataError(f"video {job.path}: no frame can be decoded ({reason}); replace it, or convert it to mp4")
-    _tell(job, video, broken, frames, overlay=overlay)
+    _report_problems(job, video, broken, frames, overlay=overlay)
 
 
 def _results(
-    parser: FaceParser, job: Job, video: VideoReader, tracks: FaceTracks, align: Align, *, overlay: bool
+    parser: FaceParser, job: Job, video: Iterable[Frame], tracks: FaceTracks, align: Align, *, overlay: bool
 ) -> Generator[_Result, None, None]:
-    """Yield what is to be written, in order; a few frames are in each stage at a time."""
-    frames = iter(video)
+    """Yield the result of each frame, in order; a few frames are in memory at a time."""
 
-    def read(_: None) -> list[Frame]:
-        return list(islice(frames, 1))
+    def look(frame: Frame) -> tuple[Frame, Scene]:
+        if frame.image is None:
+            return frame, EMPTY
+        height, width = frame.image.shape[:2]
+        if min(height, width) < MIN_SIDE:
+            raise DataError(f"video {job.path}: {width} x {height} pixels, need at least {MIN_SIDE} x {MIN_SIDE}")
+        return frame, parser.stages.look(frame.image, align)
 
-    def look(frame: Frame) -> _Opened:
-        return _open(parser, job, frame, align)
-
-    def trace(opened: _Opened) -> tuple[Frame, list[Face]]:
-        faces = parser.stages.trace(opened.scene)
+    def trace(parsed: tuple[Frame, Scene]) -> tuple[Frame, list[Face]]:
+        frame, scene = parsed
+        faces = parser.stages.trace(scene)
         for face in faces:
-            _ = face.landmarks  # kept by the face; they are read off here, by several threads, and smoothed by one
-        return opened.frame, faces
+            _ = face.landmarks  # computed here, in several threads, and cached for the one thread that smooths them
+        return frame, faces
 
-    def finish(followed: tuple[Frame, list[TrackedFace]]) -> _Result:
-        return _finish(*followed, overlay=overlay)
+    def track(traced: Iterable[tuple[Frame, list[Face]]]) -> Iterator[tuple[Frame, list[TrackedFace]]]:
+        for frame, faces in traced:
+            # A frame that cannot be decoded says nothing about faces: their tracks go on after it.
+            yield frame, [] if frame.image is None else tracks(faces, frame.time)
 
-    streams = parser.stages.backend.streams
-    with one_thread_each(streams), ExitStack() as stack:
-        sizes = (1, LOOK_AHEAD, streams, LOOK_AHEAD, LOOK_AHEAD, LOOK_AHEAD)
-        readers, lookers, runners, refiners, tracers, painters = (
-            stack.enter_context(ThreadPoolExecutor(n)) for n in sizes
-        )
-        # Frames come from one thread, one by one, until there is none.
-        read_frames = chain.from_iterable(takewhile(bool, ahead(readers, read, repeat(None))))
-        seen = parsed(parser, ahead(lookers, look, read_frames), align, runners, refiners)
-        traced = ahead(tracers, trace, seen)
-        yield from ahead(painters, finish, _follow(tracks, traced))
+    def draw(followed: tuple[Frame, list[TrackedFace]]) -> _Result:
+        frame, faces = followed
+        line = _line(frame, faces)
+        if frame.image is None or not overlay:
+            return _Result(frame, line, None)
+        return _Result(frame, line, draw_overlay(frame.image, [tracked.face for tracked in faces]))
 
-
-def _open(parser: FaceParser, job: Job, frame: Frame, align: Align) -> _Opened:
-    if frame.image is None:
-        return _Opened(NOTHING, frame)
-    height, width = frame.image.shape[:2]
-    if min(height, width) < MIN_SIDE:
-        raise DataError(f"video {job.path}: {width} x {height} pixels, need at least {MIN_SIDE} x {MIN_SIDE}")
-    return _Opened(parser.stages.look(frame.image, align), frame)
+    with workers(parser) as pool:
+        scenes = run_network(pool, parser, prefetch(pool, look, video))
+        yield from prefetch(pool, draw, track(prefetch(pool, trace, scenes)))
 
 
-def _follow(
-    tracks: FaceTracks, parsed: Iterable[tuple[Frame, list[Face]]]
-) -> Iterator[tuple[Frame, list[TrackedFace]]]:
-    for frame, faces in parsed:
-        # A broken frame says nothing about faces: they are taken up again after it.
-        yield frame, [] if frame.image is None else tracks(faces, frame.time)
-
-
-def _finish(frame: Frame, faces: list[TrackedFace], *, overlay: bool) -> _Result:
+def _line(frame: Frame, faces: Sequence[TrackedFace]) -> bytes:
     height, width = (0, 0) if frame.image is None else frame.image.shape[:2]
     content = {
         "schema": SCHEMA,
         "frame": frame.number,
         "time": round(frame.time, TIME_DECIMALS),
         **({"error": frame.error} if frame.error else {"width": width, "height": height}),
-        "faces": [{"track": one.track, **one.face.to_dict()} for one in faces],
+        "faces": [face.to_dict() for face in faces],
     }
-    line = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
-    drawn = draw_overlay(frame.image, [one.face for one in faces]) if overlay and frame.image is not None else None
-    return _Result(frame, line, drawn)
+    return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
 
 
-def _tell(job: Job, video: VideoReader, broken: Sequence[Frame], frames: int, *, overlay: bool) -> None:
-    """Say on stderr what is not in the results."""
+def _report_problems(job: Job, video: VideoReader, broken: Sequence[Frame], frames: int, *, overlay: bool) -> None:
+    """Print on stderr what is missing from the results."""
     remarks = []
     if broken:
-        numbers = ", ".join(str(frame.number) for frame in broken[:TOLD]) + (", ..." if len(broken) > TOLD else "")
-        remarks.append(f"{len(broken)} of {frames} frames cannot be decoded ({broken[0].error}): {numbers}")
+        more = ", ..." if len(broken) > MAX_REPORTED else ""
+        numbers = ", ".join(str(frame.number) for frame in broken[:MAX_REPORTED])
+        remarks.append(f"{len(broken)} of {frames} frames cannot be decoded ({broken[0].error}): {numbers}{more}")
     if video.missing:
         remarks.append(f"the file ends {video.missing} frames early")
     if video.sound and overlay:

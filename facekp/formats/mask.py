@@ -1,0 +1,23 @@
+"""The mask as a palette PNG."""
+
+from collections.abc import Sequence
+from io import BytesIO
+
+from facekp.formats.base import Photo, PhotoFormat
+from facekp.images import palette_image
+from facekp.parsing.face import Face
+from facekp.parsing.overlay import merge_masks
+
+
+class Mask(PhotoFormat):
+    """A palette PNG whose indices are class ids; where faces overlap, those of the first."""
+
+    name = "mask"
+    suffix = ".mask.png"
+    help = "class ids, as a palette PNG"
+
+    def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
+        """Return the PNG."""
+        buffer = BytesIO()
+        palette_image(merge_masks(faces, photo.size)).save(buffer, format="PNG")
+        return buffer.getvalue()

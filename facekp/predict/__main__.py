@@ -1,0 +1,31 @@
+"""Masks and key points of photos and videos: `python predict.py source=FILE out=FOLDER [ckpt=FILE]`."""
+
+import sys
+
+from facekp.cli import parse_cli
+from facekp.errors import one_line_errors
+from facekp.formats import describe_formats
+from facekp.predict.settings import PredictSettings
+from facekp.predict.sources import find_images, require_pyav
+from facekp.weights.paths import TERMS
+
+
+def main(argv: list[str]) -> int:
+    """Parse the files that `argv` names; return 1 if any of them was skipped."""
+    about = f"{__doc__}\n\n{TERMS}\n\nFormats (export=, file, content):\n{describe_formats()}"
+    settings = parse_cli(PredictSettings, argv, program="python predict.py", about=about)
+    files = find_images(settings.source)
+    require_pyav(files)
+
+    from facekp.predict.run import predict  # torch takes seconds to import
+
+    failures = predict(files, settings)
+    print(f"{len(files) - len(failures)} of {len(files)} parsed; results in {settings.out}")
+    if failures:
+        print(f"error: {len(failures)} skipped, the first: {failures[0]}", file=sys.stderr)
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        sys.exit(main(sys.argv[1:]))

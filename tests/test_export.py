@@ -1,0 +1,32 @@
+"""Exported networks: scored and run like their checkpoint."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from facekp.evaluate import main as evaluate
+from facekp.export.__main__ import main as export
+from facekp.predict.__main__ import main as predict
+
+
+@pytest.mark.slow
+def test_an_exported_network_is_scored_and_predicts_like_its_checkpoint(checkpoint, tiny_root, tmp_path, capsys):
+    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    for precision in ("float32", "int8"):
+        settings = [] if precision == "float32" else [f"data.root={tiny_root}", "images=2"]
+        export([f"ckpt={checkpoint}", f"precision={precision}", f"out={tmp_path / precision}.onnx", *settings])
+        assert f"{precision}, for images of 64 pixels" in capsys.readouterr().out
+    scores = []
+    for ckpt in (checkpoint, tmp_path / "float32.onnx"):
+        out = tmp_path / f"{ckpt.suffix}.json"
+        evaluate([f"ckpt={ckpt}", f"data.root={tiny_root}", f"out={out}", "data.workers=0", "device=cpu"])
+        scores.append(json.loads(out.read_text()))
+    for name in ("loss", "miou", "mean_f1", "pixel_accuracy"):
+        assert scores[1][name] == pytest.approx(scores[0][name], abs=2e-4), name
+    pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    arguments = [f"source={tmp_path / 'photo.png'}", f"out={tmp_path / 'out'}"]
+    assert predict([f"ckpt={tmp_path / 'int8.onnx'}", *arguments]) == 0
+    assert (tmp_path / "out" / "photo.mask.png").is_file()
