@@ -304,18 +304,18 @@ def test_a_truncated_clip_gives_what_it_has(parser, tmp_path, capsys, name):
     whole, clip = tmp_path / f"whole{name[3:]}", tmp_path / name
     if name == "cut.mp4":
         with VideoWriter(whole, Fraction(30)) as video:  # its index comes first
-            for i, image in enumerate(drifting(20)):
+            for i, image in enumerate(drifting(30)):
                 video.write(image, i / 30)
     else:
-        write(whole, drifting(20), options=INTRA)
+        write(whole, drifting(30), options=INTRA)
     clip.write_bytes(whole.read_bytes()[: whole.stat().st_size * 2 // 3])
     lines = parse(parser, clip, tmp_path / "out")
     good = [line for line in lines if "error" not in line]
-    assert 5 < len(good) < 20
+    assert 5 < len(good) < 30
     np.testing.assert_allclose([nose(g)[0] for g in good], [20 + DRIFT * g["frame"] + 39.5 for g in good], atol=1.5)
     assert len(frames(tmp_path / "out" / "cut.overlay.mp4")) == len(lines)
     if name == "cut.mp4":
-        assert f"the file ends {20 - len(lines)} frames early" in capsys.readouterr().err
+        assert f"the file ends {30 - len(lines)} frames early" in capsys.readouterr().err
 
 
 def test_files_that_are_no_video_are_reported_in_one_line(parser, tmp_path, capsys):
