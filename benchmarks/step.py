@@ -21,7 +21,8 @@ from facekp.classes import IGNORE_INDEX, NUM_CLASSES
 from facekp.losses.ohem import OhemCrossEntropy
 from facekp.models import build_model
 from facekp.models.cost import multiply_adds
-from facekp.training.optim import build_sgd
+from facekp.training.optim.build import parameter_groups
+from facekp.training.optim.sgd import sgd
 
 LR, MOMENTUM, WEIGHT_DECAY = 1e-2, 0.9, 5e-4
 TRIALS = 2
@@ -125,7 +126,7 @@ def prepare(way: Way, batch: int, size: int, device: torch.device) -> Call:
     """
     contender = CONTENDERS[way.contender]
     net = contender.build().to(device).to(memory_format=torch.channels_last).train()
-    sgd = _optimiser(way, net)
+    optimiser = _optimiser(way, net)
     if way.compiled:
         net.compile()
     images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
@@ -135,8 +136,8 @@ def prepare(way: Way, batch: int, size: int, device: torch.device) -> Call:
         with autocast(way.dtype, device):
             loss = contender.loss(net(images), labels)
         torch.autograd.backward(loss)
-        sgd.step()
-        sgd.zero_grad()
+        optimiser.step()
+        optimiser.zero_grad()
 
     return call
 
@@ -148,7 +149,8 @@ def autocast(dtype: DType, device: torch.device) -> Any:
 
 def _optimiser(way: Way, net: nn.Module) -> SGD:
     if way.contender == "resnet18":
-        return build_sgd(net, lr=LR, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
+        groups = parameter_groups(net, ("heads",), lr=LR, weight_decay=WEIGHT_DECAY, head_lr_mult=1)
+        return sgd(groups, LR, momentum=MOMENTUM)
     fused = way.optimiser == "fused"
     return SGD(net.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, fused=fused, foreach=not fused)
 

@@ -5,8 +5,8 @@ data is read.
 """
 
 import os
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
+from typing import Any, Literal, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
@@ -94,8 +94,15 @@ TRAINING_ONLY = frozenset(
 
 
 @dataclass
-class LossConfig:
-    """Settings of `facekp.losses.OhemCrossEntropy`, which checks their ranges too."""
+class SharedLossConfig:
+    """Settings of every loss."""
+
+    name: str = "ohem"
+
+
+@dataclass
+class LossConfig(SharedLossConfig):
+    """Settings of the default loss, `facekp.losses.OhemCrossEntropy`."""
 
     threshold: float = 0.7
     min_kept: float = 0.0625
@@ -107,27 +114,40 @@ class LossConfig:
 
 
 @dataclass
-class OptimConfig:
-    """Settings of `facekp.training.optim`: SGD and its schedule."""
+class SharedOptimConfig:
+    """Settings of every optimiser and schedule."""
 
+    name: str = "sgd"
+    schedule: str = "poly"
     lr: float = 1e-2
-    momentum: float = 0.9
     weight_decay: float = 5e-4
     head_lr_mult: float = 10.0
     warmup_steps: int = 100
     warmup_start: float = 1e-5
-    power: float = 0.9
     ema: float | None = None  # decay of the weights' moving average, which then is what is validated and kept
 
     def __post_init__(self) -> None:
         """Check ranges."""
         above = ("lr", "head_lr_mult", "warmup_start")
         require_all({f"optim.{n}": (v := getattr(self, n), v > 0) for n in above}, "give a number above 0")
-        least = ("weight_decay", "warmup_steps", "power")
+        least = ("weight_decay", "warmup_steps")
         require_all({f"optim.{n}": (v := getattr(self, n), v >= 0) for n in least}, "give 0 or more")
-        require("optim.momentum", self.momentum, 0 <= self.momentum < 1, "give a number from 0 to below 1")
         ema = self.ema
         require("optim.ema", ema, ema is None or 0 < ema < 1, "give a number between 0 and 1, such as 0.999, or null")
+
+
+@dataclass
+class OptimConfig(SharedOptimConfig):
+    """Settings of the default optimiser and schedule: SGD with polynomial decay."""
+
+    momentum: float = 0.9
+    power: float = 0.9
+
+    def __post_init__(self) -> None:
+        """Check ranges."""
+        super().__post_init__()
+        require_all({"optim.power": (self.power, self.power >= 0)}, "give 0 or more")
+        require("optim.momentum", self.momentum, 0 <= self.momentum < 1, "give a number from 0 to below 1")
 
 
 @dataclass
@@ -205,8 +225,8 @@ class Config:
 
     data: DataConfig = field(default_factory=DataConfig)
     model: dict[str, Any] = field(default_factory=dict)  # `name` and the network's own settings
-    loss: LossConfig = field(default_factory=LossConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: SharedLossConfig = field(default_factory=LossConfig)
+    optim: SharedOptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
@@ -223,9 +243,17 @@ class Config:
         require("init", self.init, not twice, "model.pretrained gives weights too: leave out one")
 
 
+@dataclass
+class _Composed(Config):
+    """The schema of what Hydra composes: a loss or optimiser other than the default has settings of its own."""
+
+    loss: Any = None
+    optim: Any = None
+
+
 def register_schema() -> None:
     """Make the classes above the types that Hydra checks `conf/` and the command line against."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    ConfigStore.instance().store(name="schema", node=_Composed)
 
 
 def read_config(composed: DictConfig) -> Config:
@@ -235,10 +263,34 @@ def read_config(composed: DictConfig) -> Config:
         ConfigError: a value out of range.
     """
     _refuse_additions(composed, Config, "")
-    config = OmegaConf.to_object(composed)
-    if not isinstance(config, Config):
-        raise TypeError(f"composed from {type(config).__name__}, not from the schema of facekp.config")
-    return config
+    found = OmegaConf.to_object(composed)
+    if not isinstance(found, Config):
+        raise TypeError(f"composed from {type(found).__name__}, not from the schema of facekp.config")
+    loss = typed_settings("loss", found.loss, LossConfig, SharedLossConfig)  # type: ignore[arg-type]  # a dict so far
+    optim = typed_settings("optim", found.optim, OptimConfig, SharedOptimConfig)  # type: ignore[arg-type]
+    return Config(**{**vars(found), "loss": loss, "optim": optim})
+
+
+def typed_settings(group: str, given: dict[str, Any], default: Any, shared: Any) -> Any:
+    """Return the settings of a group of which one member is chosen by name, with every known one checked.
+
+    Args:
+        group: the group, for messages.
+        given: its settings.
+        default: the settings of the member that is named by their defaults.
+        shared: the settings of every member. Other members have more, which are checked where they are built.
+
+    Raises:
+        ConfigError: a value out of its range.
+        OmegaConfBaseException: an unknown setting of the default member, or a value of another type.
+    """
+    schema, choices = default, asdict(default())
+    if any(given.get(key, choices[key]) != choices[key] for key in ("name", "schedule") if key in choices):
+        known = {f.name for f in fields(shared)}
+        own = [(key, Any, field(default=None)) for key in given if key not in known]
+        schema = make_dataclass(f"Other{shared.__name__}", own, bases=(shared,))
+    node = OmegaConf.merge({group: OmegaConf.structured(schema)}, {group: given})
+    return OmegaConf.to_object(cast(DictConfig, node)[group])
 
 
 def _refuse_additions(node: DictConfig, schema: type, prefix: str) -> None:
@@ -247,7 +299,7 @@ def _refuse_additions(node: DictConfig, schema: type, prefix: str) -> None:
     for key in node:
         if key not in known:
             raise ConfigError(f"no setting is called '{prefix}{key!s}': leave it out, or see `python train.py --help`")
-        if is_dataclass(known[key]):
+        if is_dataclass(known[key]) and key not in ("loss", "optim"):  # whose class depends on their name
             _refuse_additions(node[key], known[key], f"{prefix}{key!s}.")  # type: ignore[arg-type]  # classes, not objects
 
 

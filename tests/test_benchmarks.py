@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.losses import random_case, value_and_gradient
 from matplotlib.figure import Figure
 from matplotlib.image import imread
-from test_losses import random_case, value_and_gradient
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 

@@ -16,9 +16,9 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from conftest import REPOSITORY
+from helpers.losses import random_case, reference, value_and_gradient
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from test_losses import random_case, reference, value_and_gradient
 from torch import Tensor, nn
 
 from facekp.config import CallbacksConfig, Config, DataConfig, OptimConfig, TrainerConfig, register_schema

@@ -3,8 +3,7 @@
 import pytest
 import torch
 import torchvision
-from test_models import Constant, on_meta, parameters
-from test_peers import moved_trunk
+from helpers.networks import Constant, moved_trunk, on_meta, parameters
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 

@@ -2,38 +2,27 @@
 
 import copy
 import math
-from collections.abc import Callable
 from urllib.error import URLError
 
 import pytest
 import torch
 import torchvision
-from torch import Tensor, nn
+from helpers.networks import Constant, on_meta, parameters
+from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from facekp.errors import ConfigError
-from facekp.models import Network, build_model, fuse, model_names, register, registry
+from facekp.models import build_model, fuse, model_names
 from facekp.models.cost import multiply_adds
-from facekp.models.heads import Heads, OutputHead
+from facekp.models.heads import OutputHead
 from facekp.models.residual_attention import AttentionModule, Bottleneck, DownUp
 from facekp.models.resnet import Stem
-
-
-def parameters(net: nn.Module) -> int:
-    return sum(p.numel() for p in net.parameters())
 
 
 @pytest.fixture(scope="module", params=["residual_attention", "resnet18"])
 def network(request: pytest.FixtureRequest) -> nn.Module:
     """The networks of three heads in turn; drawing the weights takes seconds, so each is built once."""
     return build_model(request.param).eval()
-
-
-def on_meta(name: str) -> Network:
-    if name == "smp":
-        pytest.importorskip("segmentation_models_pytorch")
-    with torch.device("meta"):
-        return build_model(name)
 
 
 def test_registered_names() -> None:
@@ -97,23 +86,6 @@ class TestRegistry:
     def test_setting_of_a_network_without_any(self) -> None:
         with pytest.raises(ConfigError, match=r"model\.pretrained is not a setting of residual_attention.*none"):
             build_model("residual_attention", pretrained=False)
-
-    def test_register(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(registry, "_NETWORKS", dict(registry._NETWORKS))
-
-        @register("mine")
-        class Mine(Network):
-            def __init__(self, width: int = 1) -> None:
-                super().__init__()
-                self.width = width
-
-            def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
-                return Heads((images,))
-
-        built = build_model("mine", width=7)
-        assert isinstance(built, Mine)
-        assert built.width == 7
-        assert "mine" in model_names()
 
 
 class TestCost:
@@ -223,17 +195,6 @@ def test_output_head_by_hand() -> None:
     norm = 1 / math.sqrt(1 + 1e-5)  # a fresh batch-norm in evaluation; two of them lie on the way
     want = x[:, :1].clamp(min=0) * norm**2 + torch.arange(19.0).view(1, 19, 1, 1)
     torch.testing.assert_close(head(x), want)
-
-
-class Constant(nn.Module):
-    """A branch that gives `function` of its input."""
-
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 class TestAttention:

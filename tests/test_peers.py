@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from helpers.networks import Constant, moved_trunk, on_meta, parameters
 from runs import settings
-from test_models import Constant, on_meta, parameters
 from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
@@ -31,16 +31,6 @@ SMP = {"name": "smp", "arch": "Unet", "encoder": "resnet18", "pretrained": False
 def bisenet() -> Network:
     """Drawing the weights takes seconds, so it is built once; tests that change it build their own."""
     return build_model("bisenet").eval()
-
-
-def moved_trunk() -> nn.Module:
-    """Return torchvision's ResNet18 with batch-norms that change what they see, so that none can be missed."""
-    trunk = torchvision.models.resnet18(weights=None).eval()
-    for layer in trunk.modules():
-        if isinstance(layer, nn.BatchNorm2d):
-            nn.init.uniform_(layer.running_mean, -0.2, 0.2)
-            nn.init.uniform_(layer.running_var, 0.5, 2)
-    return trunk
 
 
 class TestBiSeNet:

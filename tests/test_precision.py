@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as pl
 import torch
-from test_losses import reference
+from helpers.losses import reference
 from torch import Tensor
 
 from facekp.config import CallbacksConfig, Config, DataConfig, OptimConfig, TrainerConfig

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from helpers.losses import reference
 from pytorch_lightning.callbacks import Callback
 from runs import PowerCutError, changed, logged, settings
-from test_losses import reference
 
 from facekp.config import OptimConfig
 from facekp.data.dataset import to_batch

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
+from helpers.losses import reference
 from runs import STEPS, PowerCutError, changed, logged, settings
-from test_losses import reference
 from torch._dynamo.utils import counters
 
 from facekp.classes import ATTRIBUTES

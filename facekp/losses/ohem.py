@@ -11,12 +11,14 @@ from torch.autograd.function import once_differentiable
 
 from facekp.classes import IGNORE_INDEX
 from facekp.losses.distributed import add_up, add_up_largest, count_processes
+from facekp.losses.registry import register_loss
 
 # Upsampled scores are held a piece at a time: 4 MB on a CPU, so that it stays in cache between the passes over it;
 # more on a GPU, where a larger piece means fewer kernel launches.
 PIECE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 25}
 
 
+@register_loss("ohem")
 class OhemCrossEntropy(nn.Module):
     """Cross entropy averaged over the hard pixels of a batch.
 

@@ -4,25 +4,7 @@ In: normalised images `(N, 3, H, W)`. Out: `Heads`, the score maps that predict 
 Start with `registry.py`; a new network is one module here and one file in `conf/model/`.
 """
 
-from facekp.models.bisenet import BiSeNet
-from facekp.models.fpn import FeaturePyramid
 from facekp.models.heads import Heads, fuse
 from facekp.models.registry import Network, build_model, build_without_weights, model_names, register
-from facekp.models.residual_attention import ResidualAttention
-from facekp.models.resnet import ResNet18
-from facekp.models.smp import Smp
 
-__all__ = [
-    "BiSeNet",
-    "FeaturePyramid",
-    "Heads",
-    "Network",
-    "ResNet18",
-    "ResidualAttention",
-    "Smp",
-    "build_model",
-    "build_without_weights",
-    "fuse",
-    "model_names",
-    "register",
-]
+__all__ = ["Heads", "Network", "build_model", "build_without_weights", "fuse", "model_names", "register"]

@@ -1,14 +1,13 @@
 """Registry of networks, and the contract that all of them keep."""
 
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
-from facekp.errors import ConfigError
 from facekp.models.heads import Heads
+from facekp.registry import Registry
 
 
 class Network(nn.Module, ABC):
@@ -33,34 +32,14 @@ class Network(nn.Module, ABC):
         """
 
 
-_NETWORKS: dict[str, type[Network]] = {}
-NetworkT = TypeVar("NetworkT", bound=type[Network])
-
-
-def register(name: str) -> Callable[[NetworkT], NetworkT]:
-    """Make a network class available to `build_model` and to `model=name`."""
-
-    def add(network: NetworkT) -> NetworkT:
-        _NETWORKS[name] = network
-        return network
-
-    return add
+NETWORKS = Registry[type[Network]]("model.name", "facekp.models")
+register = NETWORKS.register
+"""Decorator that makes a network class available to `build_model` and to `model=NAME`."""
 
 
 def model_names() -> list[str]:
     """Return the registered names, sorted."""
-    return sorted(_NETWORKS)
-
-
-def network_class(name: str) -> type[Network]:
-    """Return a registered network's class.
-
-    Raises:
-        ConfigError: an unknown name.
-    """
-    if name not in _NETWORKS:
-        raise ConfigError(f"model.name is '{name}': choose one of {', '.join(model_names())}")
-    return _NETWORKS[name]
+    return NETWORKS.names()
 
 
 def build_model(name: str, **kwargs: object) -> Network:
@@ -85,12 +64,8 @@ def build_model(name: str, **kwargs: object) -> Network:
         >>> [tuple(scores.shape) for scores in heads.predict]
         [(1, 19, 8, 12), (1, 19, 4, 6), (1, 19, 2, 3)]
     """
-    network = network_class(name)
-    known = list(inspect.signature(network).parameters)
-    for key in kwargs:
-        if key not in known:
-            raise ConfigError(f"model.{key} is not a setting of {name}: it has {', '.join(known) or 'none'}")
-    return network(**kwargs)
+    network: Network = NETWORKS.build(name, kwargs)
+    return network
 
 
 def build_without_weights(name: str, **kwargs: object) -> Network:

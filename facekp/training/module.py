@@ -6,13 +6,14 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from facekp.data.dataset import Batch
-from facekp.losses import DeepSupervision, OhemCrossEntropy
+from facekp.losses import DeepSupervision, build_loss
 from facekp.models import Heads, build_model
 from facekp.training.metrics import SplitMetrics
-from facekp.training.optim import PolySchedule, build_sgd
+from facekp.training.optim.build import build_optimizer
 from facekp.weights.checkpoint import KEY, describe
 
 
@@ -24,8 +25,8 @@ class FaceParsing(pl.LightningModule):
 
     Args:
         model: `name` and settings for `build_model`.
-        loss: settings of `OhemCrossEntropy`.
-        optim: `lr`, `momentum`, `weight_decay`, `head_lr_mult`, `warmup_steps`, `warmup_start`, `power`, ...
+        loss: `name` and settings for `build_loss`.
+        optim: settings for `build_optimizer`.
         total_steps: optimiser steps of the whole run.
         size: side in pixels at which images are evaluated; a prediction uses the same.
         compile: compile the network with `torch.compile`.
@@ -46,8 +47,9 @@ class FaceParsing(pl.LightningModule):
         self.save_hyperparameters(logger=False)  # loggers are given the whole configuration
         # Convolutions are faster in channels_last, on CPUs and tensor cores alike.
         self.net = build_model(**model).to(memory_format=torch.channels_last)
-        self.criterion = DeepSupervision(OhemCrossEntropy(**loss), self.net.head_names)
+        self.criterion = DeepSupervision(build_loss(**loss), self.net.head_names)
         self.val, self.test = (SplitMetrics(self.net.head_names, prefix) for prefix in ("val/", "test/"))
+        self._build_optimizer(fused=False)  # so that a mistake in its settings is found before any data is read
         if compile:
             self.net.compile()
 
@@ -89,17 +91,14 @@ class FaceParsing(pl.LightningModule):
         return self.criterion(heads, batch["label"]), heads
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Return SGD and its schedule, which advances with every step."""
-        optim = self.hparams.optim
-        settings = {key: optim[key] for key in ("lr", "momentum", "weight_decay", "head_lr_mult")}
-        sgd = build_sgd(self.net, **settings, heads=self.net.head_parts, fused=not self.trainer.gradient_clip_val)
-        schedule = PolySchedule(
-            base=optim["lr"],
-            total_steps=self.hparams.total_steps,
-            **{key: optim[key] for key in ("warmup_steps", "warmup_start", "power")},
-        )
-        return {"optimizer": sgd, "lr_scheduler": {"scheduler": LambdaLR(sgd, schedule), "interval": "step"}}
+        """Return the optimiser and its schedule, which advances with every step."""
+        optimizer, schedule = self._build_optimizer(fused=not self.trainer.gradient_clip_val)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _build_optimizer(self, fused: bool) -> tuple[Optimizer, LambdaLR]:
+        total_steps, heads = self.hparams.total_steps, self.net.head_parts
+        return build_optimizer(self.net, self.hparams.optim, total_steps=total_steps, heads=heads, fused=fused)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what prediction needs to know, as plain data."""
-        checkpoint[KEY] = describe(self.hparams.model, self.hparams.size)
+        checkpoint[KEY] = describe(self.hparams.model, self.hparams.size, self.hparams.loss)

@@ -11,9 +11,10 @@ from tqdm import tqdm
 
 from facekp.data.dataset import Pixels
 from facekp.data.normalisation import normalise
-from facekp.losses import DeepSupervision, OhemCrossEntropy
+from facekp.losses import DeepSupervision, build_loss
 from facekp.models import Heads, Network
 from facekp.training.metrics import SplitMetrics, nest_scores
+from facekp.weights.checkpoint import DEFAULT_LOSS
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,5 +59,5 @@ def network_scorer(net: Network, about: dict[str, Any], device: torch.device) ->
         device: where the network runs.
     """
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stub
-    criterion = DeepSupervision(OhemCrossEntropy(), net.head_names).eval()
+    criterion = DeepSupervision(build_loss(**about.get("loss", DEFAULT_LOSS)), net.head_names).eval()
     return Scorer(lambda pixels: net(normalise(pixels)), int(about["size"]), device, criterion)

@@ -25,16 +25,19 @@ from facekp.weights.paths import WEIGHTS
 KEY: Final = "facekp"
 """Key of the description in a checkpoint of training."""
 FORMAT: Final = 1
+DEFAULT_LOSS: Final = {"name": "ohem"}
+"""The loss of a file that does not name any."""
 
 
-def describe(model: dict[str, Any], size: int) -> dict[str, Any]:
+def describe(model: dict[str, Any], size: int, loss: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the plain data that makes a checkpoint self-sufficient.
 
     Args:
         model: `name` and settings for `build_model`.
         size: side in pixels at which the network was evaluated.
+        loss: `name` and settings for `build_loss`; None is what files written before 0.2 mean, `DEFAULT_LOSS`.
     """
-    return {"format": FORMAT, "model": dict(model), "size": size} | _fixed()
+    return {"format": FORMAT, "model": dict(model), "size": size, "loss": dict(loss or DEFAULT_LOSS)} | _fixed()
 
 
 def _fixed() -> dict[str, Any]:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from facekp.errors import CheckpointError, ConfigError
 from facekp.models import Network, build_without_weights
-from facekp.models.registry import network_class
+from facekp.models.registry import NETWORKS
 from facekp.weights.checkpoint import KEY, read_checkpoint, read_weights
 from facekp.weights.paths import is_safetensors, locate_checkpoint
 
@@ -59,7 +59,7 @@ def begin_with(net: Network, path: str | Path) -> str:
     if _shapes(weights) == _shapes(net.state_dict()):
         net.load_state_dict(weights)
         return "all weights"
-    trunk = _trunk(weights, network_class(about["model"]["name"]))
+    trunk = _trunk(weights, NETWORKS[about["model"]["name"]])
     if not trunk or _shapes(trunk) != _shapes(_trunk(net.state_dict(), type(net))):
         raise ConfigError(
             f"init is '{path}', which holds a network of {about['model']}: take one with the same trunk, or leave init"

@@ -1,0 +1,18 @@
+"""Adam with decoupled weight decay."""
+
+from typing import Any
+
+from torch.optim import AdamW
+
+from facekp.training.optim.build import register_optimizer
+
+
+@register_optimizer("adamw")
+def adamw(
+    groups: list[dict[str, Any]], lr: float, *, beta1: float = 0.9, beta2: float = 0.999, fused: bool = True
+) -> AdamW:
+    """Return AdamW over parameter groups.
+
+    Reference: Loshchilov and Hutter 2017, arXiv:1711.05101.
+    """
+    return AdamW(groups, lr=lr, betas=(beta1, beta2), fused=fused)

@@ -1,0 +1,13 @@
+"""Stochastic gradient descent with momentum, as the paper trains."""
+
+from typing import Any
+
+from torch.optim import SGD
+
+from facekp.training.optim.build import register_optimizer
+
+
+@register_optimizer("sgd")
+def sgd(groups: list[dict[str, Any]], lr: float, *, momentum: float = 0.9, fused: bool = True) -> SGD:
+    """Return SGD over parameter groups."""
+    return SGD(groups, lr=lr, momentum=momentum, fused=fused)

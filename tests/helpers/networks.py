@@ -1,0 +1,42 @@
+"""Networks without weights, and made-up parts of them."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from facekp.models import Network, build_model
+
+
+def parameters(net: nn.Module) -> int:
+    return sum(p.numel() for p in net.parameters())
+
+
+def on_meta(name: str) -> Network:
+    if name == "smp":
+        pytest.importorskip("segmentation_models_pytorch")
+    with torch.device("meta"):
+        return build_model(name)
+
+
+class Constant(nn.Module):
+    """A branch that gives `function` of its input."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(x)
+
+
+def moved_trunk() -> nn.Module:
+    """Return torchvision's ResNet18 with batch-norms that change what they see, so that none can be missed."""
+    trunk = torchvision.models.resnet18(weights=None).eval()
+    for layer in trunk.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            nn.init.uniform_(layer.running_mean, -0.2, 0.2)
+            nn.init.uniform_(layer.running_var, 0.5, 2)
+    return trunk
