@@ -10,9 +10,10 @@ from typing import Any, Literal, cast
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from facekp.data.exclusions import describe_exclusions, read_exclusions
-from facekp.errors import ConfigError, require, require_all, require_choice
+from facekp.errors import ConfigError, explain, require, require_all, require_choice
 from facekp.files import expand
 
 DataSource = Literal["celebamask_hq", "synthetic"]
@@ -281,15 +282,17 @@ def typed_settings(group: str, given: dict[str, Any], default: Any, shared: Any)
         shared: the settings of every member. Other members have more, which are checked where they are built.
 
     Raises:
-        ConfigError: a value out of its range.
-        OmegaConfBaseException: an unknown setting of the default member, or a value of another type.
+        ConfigError: an unknown setting of the default member, a value of another type, or one out of its range.
     """
     schema, choices = default, asdict(default())
     if any(given.get(key, choices[key]) != choices[key] for key in ("name", "schedule") if key in choices):
         known = {f.name for f in fields(shared)}
         own = [(key, Any, field(default=None)) for key in given if key not in known]
         schema = make_dataclass(f"Other{shared.__name__}", own, bases=(shared,))
-    node = OmegaConf.merge({group: OmegaConf.structured(schema)}, {group: given})
+    try:
+        node = OmegaConf.merge({group: OmegaConf.structured(schema)}, {group: given})
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error)) from error
     return OmegaConf.to_object(cast(DictConfig, node)[group])
 
 

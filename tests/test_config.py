@@ -160,7 +160,7 @@ def test_settings_are_plain_data(composed: Callable[..., Config]) -> None:
     ],
 )
 def test_mistakes_are_refused_when_composed(composed: Callable[..., Config], override: str, named: str) -> None:
-    with pytest.raises((HydraException, OmegaConfBaseException), match=named):
+    with pytest.raises((HydraException, OmegaConfBaseException, ConfigError), match=named):
         composed(override)
 
 

@@ -1,24 +1,47 @@
-"""`python -m facekp.models`: every network's size and cost."""
+"""Parameters and cost of every network: `python -m facekp.models`."""
 
-import torch
+import sys
+from dataclasses import dataclass
 
-from facekp.errors import ConfigError
-from facekp.models import build_model, model_names
-from facekp.models.cost import SIZE, count_parameters, multiply_adds
+from facekp.cli import parse_cli
+from facekp.errors import ConfigError, one_line_errors
+from facekp.settings import Settings, multiple_of, setting
 
 
-def main() -> None:
-    """Print one line for each registered network."""
-    print(f"{'model':<20} {'parameters':>12} {f'multiply-adds at {SIZE}':>22}")
+@dataclass
+class CostConfig(Settings):
+    """Settings of the command."""
+
+    size: int = setting(448, "side of the image that the multiply-adds are for, pixels", check=multiple_of(32))
+
+
+def main(argv: list[str]) -> None:
+    """Print a table of all registered networks."""
+    config = parse_cli(CostConfig, argv, program="python -m facekp.models", about=__doc__ or "")
+    import torch
+    from tabulate import tabulate
+
+    from facekp.models import build_model, model_names
+    from facekp.models.cost import count_parameters, multiply_adds
+
+    rows = []
     for name in model_names():
         try:
             with torch.device("meta"):
-                model = build_model(name)
+                net = build_model(name)
         except ConfigError as error:  # a package that is not installed
-            print(f"{name:<20} left out: {error}")
+            print(f"{name} is left out: {error}")
             continue
-        print(f"{name:<20} {count_parameters(model) / 1e6:>10.2f} M {multiply_adds(model) / 1e9:>20.2f} G")
+        rows.append([name, f"{count_parameters(net) / 1e6:.2f} M", f"{multiply_adds(net, config.size) / 1e9:.2f} G"])
+    print(
+        tabulate(
+            rows,
+            headers=["model", "parameters", f"multiply-adds at {config.size}"],
+            colalign=("left", "right", "right"),
+        )
+    )
 
 
 if __name__ == "__main__":
-    main()
+    with one_line_errors():
+        main(sys.argv[1:])

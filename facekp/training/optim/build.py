@@ -1,7 +1,6 @@
 """Building the optimiser and the learning-rate schedule of the `optim` settings."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -23,27 +22,21 @@ register_schedule = SCHEDULES.register
 """Decorator for a class or function `(total_steps, ITS SETTINGS) -> Factor`; warm-up is not its concern."""
 
 
-@dataclass(frozen=True)
-class WarmUp:
-    """Geometric warm-up from the rate `start` to the rate `base`, then `then` by the same count of steps.
+def warm_up(then: Factor, *, base: float, steps: int, start: float) -> Factor:
+    """Return a schedule that begins with a geometric warm-up.
 
     Args:
-        then: the schedule after the warm-up.
+        then: the schedule after the warm-up; it counts the steps of the warm-up too.
         base: learning rate that the factor multiplies.
         steps: steps of warm-up; 0 disables it.
         start: learning rate of step 0.
     """
 
-    then: Factor
-    base: float
-    steps: int
-    start: float
+    # A function, not an object: checkpoints would store the object's attributes, and may hold plain data alone.
+    def factor(step: int) -> float:
+        return float((start / base) ** (1 - step / steps)) if step < steps else then(step)
 
-    def __call__(self, step: int) -> float:
-        """Return the factor at `step`, 0-based."""
-        if step < self.steps:
-            return float((self.start / self.base) ** (1 - step / self.steps))
-        return self.then(step)
+    return factor
 
 
 def build_optimizer(
@@ -80,7 +73,8 @@ def build_optimizer(
     c = SharedOptimConfig(**of(shared))
     groups = parameter_groups(net, heads, lr=c.lr, weight_decay=c.weight_decay, head_lr_mult=c.head_lr_mult)
     built = optimizer(groups, c.lr, fused=fused, **of(of_optimizer))
-    factor = WarmUp(schedule(total_steps, **of(of_schedule)), c.lr, c.warmup_steps, c.warmup_start)
+    decay = schedule(total_steps, **of(of_schedule))
+    factor = warm_up(decay, base=c.lr, steps=c.warmup_steps, start=c.warmup_start)
     return built, LambdaLR(built, factor)
 
 
