@@ -36,7 +36,7 @@ class TestInit:
         )
         begun = read_checkpoint(train(config) / "checkpoints" / "last.ckpt")["state_dict"]
         wanted = read_checkpoint(ckpt)["state_dict"]
-        learnt = [name for name, _ in FaceParsing(config.model, {}, OPTIM, 1, 64).named_parameters()]
+        learnt = [name for name, _ in FaceParsing(config.model, {"name": "ohem"}, OPTIM, 1, 64).named_parameters()]
         assert all(torch.equal(begun[name], wanted[name]) for name in learnt)
 
     def test_a_resumed_run_goes_on_with_its_own(
