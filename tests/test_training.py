@@ -509,6 +509,7 @@ class TestCheckpoint:
             "format": 1,
             "model": {"name": "resnet18", "pretrained": False},
             "size": 64,
+            "loss": {"name": "ohem", "threshold": 0.7, "min_kept": 0.0625},
             "classes": list(ATTRIBUTES),
             "mean": [0.485, 0.456, 0.406],
             "std": [0.229, 0.224, 0.225],
@@ -523,7 +524,7 @@ class TestCheckpoint:
         assert about["size"] == 64
         images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
         with torch.inference_mode():
-            for got, want in zip(net.double()(images), module.eval().double()(images), strict=True):
+            for got, want in zip(net.double()(images).maps, module.eval().double()(images).maps, strict=True):
                 torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
 
     def test_a_pretrained_network_is_rebuilt_without_fetching(
