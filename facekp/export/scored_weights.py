@@ -39,7 +39,7 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
     content = read_checkpoint(expand(settings.ckpt))
     device = resolve_device(settings.device)
     net, about = load_network(settings.ckpt)
-    about = describe(about["model"], settings.size or int(about["size"]))
+    about = describe(about["model"], settings.size or int(about["size"]), about.get("loss"))
     data = FaceDataModule(replace(settings.data, size=about["size"]), seed=0, total_steps=0)
     images = len(data.split(settings.split))
     if settings.terms:
