@@ -291,9 +291,9 @@ def test_a_photos_json_is_written_after_its_other_files(tmp_path, monkeypatch):
 
 def test_a_format_is_one_module(tmp_path, monkeypatch):
     (tmp_path / "dots.py").write_text(
-        "from facekp.formats.base import PhotoFormat\n\n\n"
-        "class Dots(PhotoFormat):\n"
-        "    name, suffix, help = 'dots', '.txt', 'one dot per face'\n\n"
+        "from facekp.formats.base import Format\n\n\n"
+        "class Dots(Format):\n"
+        "    name, file, help = 'dots', 'NAME.txt', 'one dot per face'\n\n"
         "    def encode(self, photo, faces):\n"
         "        return b'.' * len(faces)\n"
     )

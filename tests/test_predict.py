@@ -15,12 +15,16 @@ from facekp.errors import one_line_errors
 from facekp.parsing.parser import FaceParser
 from facekp.predict import multi_device
 from facekp.predict.__main__ import main
+from facekp.predict.pipeline import list_jobs, parse_files
+from facekp.predict.results import Results
 
 EVERYTHING = "export=[mask,overlay,json,svg,labelme,coco,csv]"
 EARLY = """
 import sys
 from facekp.errors import one_line_errors
 from facekp.predict.__main__ import main
+from facekp.predict.pipeline import list_jobs, parse_files
+from facekp.predict.results import Results
 for arguments in (["--help"], ["out=x"], ["source=x", "out=x", "keypoint.n=3"], ["source=x", "out=x", "export=[png]"],
                   ["source=x", "out=x", "one_euro.beta=-1"], ["source=nowhere.jpg", "out=x"]):
     try:
@@ -120,6 +124,19 @@ def test_results_beside_the_photos_are_not_parsed(checkpoint, tmp_path, capsys):
     for _ in range(2):
         assert run(f"ckpt={checkpoint}", f"source={tmp_path}", f"out={tmp_path}", "device=cpu", EVERYTHING) == 0
         assert "1 of 1 parsed" in capsys.readouterr().out
+
+
+def test_several_photos_take_one_thread_each_and_a_single_photo_takes_all(checkpoint, photos, tmp_path):
+    parser = FaceParser.from_checkpoint(checkpoint, device="cpu")
+    backend, threads = parser.stages.backend, []
+    backend.streams, net = 2, backend.net
+    backend.net = lambda images: threads.append(torch.get_num_threads()) or net(images)
+    torch.set_num_threads(2)
+    jobs = list_jobs(sorted(photos.glob("*.png")), tmp_path)
+    for count in (1, 3):
+        assert parse_files(parser, jobs[:count], Results(tmp_path, ["json"])) == []
+    assert threads == [2, 1, 1, 1]
+    assert torch.get_num_threads() == 2
 
 
 @pytest.mark.slow

@@ -38,57 +38,30 @@ class Photo:
 
 
 class Format(ABC):
-    """An export format.
+    """An export format with one file per photo; of a `RunFormat` with one file per run.
 
     Attributes:
         name: its name in `export=[...]`.
-        help: what its file holds, in a line.
+        file: its file in the folder of results, where NAME stands for the photo's stem.
+        help: what the file holds, in a line.
         last: whether it is written after all others, so that its file marks a finished photo.
     """
 
     name: ClassVar[str]
+    file: ClassVar[str]
     help: ClassVar[str]
     last: ClassVar[bool] = False
 
     @abstractmethod
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
-        """Return what the format holds of one photo and its faces, of which there may be none."""
-
-    @abstractmethod
-    def result_name(self, stem: str) -> str:
-        """Return the path of the format's file in the folder of results, for a photo called `stem`."""
-
-
-class PhotoFormat(Format):
-    """A format with one file per photo.
-
-    Attributes:
-        suffix: the end of the file's name, after the photo's stem.
-        folder: subfolder of the results; empty for the folder itself.
-    """
-
-    suffix: ClassVar[str]
-    folder: ClassVar[str] = ""
-
-    def result_name(self, stem: str) -> str:
-        """Return the path of the photo's file in the folder of results."""
-        return f"{self.folder}{stem}{self.suffix}"
+        """Return the file's content for one photo and its faces, of which there may be none."""
 
 
 class RunFormat(Format):
     """A format with one file for all photos of a run.
 
     Photos are encoded by several threads or processes, each into a piece of its own; `join` puts the pieces together.
-
-    Attributes:
-        file: name of the file.
     """
-
-    file: ClassVar[str]
-
-    def result_name(self, stem: str) -> str:
-        """Return the name of the run's file."""
-        return self.file
 
     @abstractmethod
     def join(self, pieces: Sequence[Path], out: BinaryIO) -> None:

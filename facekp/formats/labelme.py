@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from facekp.formats.base import Photo, PhotoFormat, as_text
+from facekp.formats.base import Format, Photo, as_text
 from facekp.formats.polygons import keyholed
 from facekp.keypoints.curves import rounded
 from facekp.parsing.face import Face
@@ -20,12 +20,11 @@ VERSION: Final = "5.0.0"
 """The first LabelMe with this file format."""
 
 
-class LabelMe(PhotoFormat):
+class LabelMe(Format):
     """One file per photo, in a folder of its own because LabelMe looks for NAME.json, which is facekp's own JSON."""
 
     name = "labelme"
-    suffix = ".json"
-    folder = "labelme/"
+    file = "labelme/NAME.json"
     help = "outlines to correct by hand in LabelMe"
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
@@ -35,7 +34,7 @@ class LabelMe(PhotoFormat):
             "version": VERSION,
             "flags": {},
             "shapes": [shape for number, face in enumerate(faces) for shape in _shapes(face, number)],
-            "imagePath": as_text(photo.path_from(photo.stem.parent / self.folder)),
+            "imagePath": as_text(photo.path_from((photo.stem.parent / self.file).parent)),
             "imageData": None,
             "imageHeight": height,
             "imageWidth": width,

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from io import BytesIO
 
-from facekp.formats.base import Photo, PhotoFormat
+from facekp.formats.base import Format, Photo
 from facekp.images import palette_image
 from facekp.parsing.face import Face
 from facekp.parsing.overlay import merge_masks
 
 
-class Mask(PhotoFormat):
+class Mask(Format):
     """A palette PNG whose indices are class ids; where faces overlap, those of the first."""
 
     name = "mask"
-    suffix = ".mask.png"
+    file = "NAME.mask.png"
     help = "class ids, as a palette PNG"
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:

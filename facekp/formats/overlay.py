@@ -6,18 +6,18 @@ from typing import Final
 
 from PIL import Image
 
-from facekp.formats.base import Photo, PhotoFormat
+from facekp.formats.base import Format, Photo
 from facekp.parsing.face import Face
 from facekp.parsing.overlay import draw_overlay
 
 QUALITY: Final = 92
 
 
-class Overlay(PhotoFormat):
+class Overlay(Format):
     """A JPEG of the photo with masks, outlines, key points and a legend."""
 
     name = "overlay"
-    suffix = ".overlay.jpg"
+    file = "NAME.overlay.jpg"
     help = "the photo with masks, key points and a legend"
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:

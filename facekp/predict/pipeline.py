@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from facekp.errors import DataError
 from facekp.formats import Photo
-from facekp.images import UInt8Array
 from facekp.parsing.choices import Align
 from facekp.parsing.inputs import to_array
 from facekp.parsing.parser import FaceParser
@@ -53,21 +52,18 @@ def list_jobs(files: Sequence[Path], out: Path) -> list[Job]:
 
 def open_parser(settings: PredictSettings, device: str) -> FaceParser:
     """Open the checkpoint of a run on a device."""
+    s = settings
     return FaceParser.from_checkpoint(
-        settings.ckpt,
-        device=device,
-        backend=settings.backend,
-        keypoints=settings.keypoints,
-        detector=settings.detector,
+        s.ckpt, device=device, backend=s.backend, keypoints=s.keypoints, detector=s.detector
     )
 
 
 def parse_files(
     parser: FaceParser, jobs: Sequence[Job], results: Results, align: Align = "none", *, progress: bool = True
 ) -> list[str]:
-    """Parse photos and write their results. Unreadable files are reported and skipped; so are photos without a face.
+    """Parse photos and write their results.
 
-    A few photos are in memory at a time, whatever their number.
+    Unreadable files are reported and skipped; photos without a face are reported. A few photos are in memory at a time.
 
     Args:
         parser: parses each photo.
@@ -80,11 +76,13 @@ def parse_files(
         One message for each photo that was skipped.
     """
     failures: list[str] = []
-    bar = tqdm(total=len(jobs), unit="image", desc="parsing", disable=not progress or len(jobs) == 1)
+    bar = tqdm(total=len(jobs), unit="image", desc="parsing", disable=not progress or len(jobs) <= 1)
 
     def read(job: Job) -> tuple[Job, Scene] | DataError:
         try:
-            return job, parser.stages.look(_read(job), align)
+            if len(os.fsencode(job.stem.name)) > LONGEST_NAME:
+                raise DataError(f"image {job.path}: the names of its results would be too long; rename it")
+            return job, parser.stages.look(to_array(job.path), align)
         except DataError as error:
             return error
 
@@ -104,31 +102,25 @@ def parse_files(
             tqdm.write(f"no face: {job.path}", file=sys.stderr)
         results.write(Photo(job.path, job.file, job.stem, scene.image), faces)
 
-    with bar, workers(parser) as pool:
-        parsed = run_network(pool, parser, readable(prefetch(pool, read, jobs)))
+    streams = min(parser.stages.backend.streams, len(jobs))
+    with bar, workers(streams) as pool:
+        parsed = run_network(pool, streams, parser, readable(prefetch(pool, read, jobs)))
         for _ in prefetch(pool, write, parsed):
             bar.update()
     return failures
 
 
-def _read(job: Job) -> UInt8Array:
-    if len(os.fsencode(job.stem.name)) > LONGEST_NAME:
-        raise DataError(f"image {job.path}: the names of its results would be too long; rename it")
-    return to_array(job.path)
-
-
 @contextmanager
-def workers(parser: FaceParser) -> Iterator[Executor]:
-    """Give a pool of threads for reading, writing and, on a CPU, the network; pending work is dropped on an error.
+def workers(streams: int) -> Iterator[Executor]:
+    """Give a pool of threads for all stages; work that has not begun is dropped on an error.
 
-    If the network runs in several threads, torch and OpenCV use one thread per call.
+    If the network runs in several threads, `streams`, torch and OpenCV use one thread per call.
     """
-    streams = parser.stages.backend.streams
     before = torch.get_num_threads(), cv2.getNumThreads()
     if streams > 1:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
-    pool = ThreadPoolExecutor(max(PREFETCH, streams))
+    pool = ThreadPoolExecutor(3 * PREFETCH + streams)
     try:
         yield pool
     finally:
@@ -137,16 +129,20 @@ def workers(parser: FaceParser) -> Iterator[Executor]:
         cv2.setNumThreads(before[1])
 
 
-def run_network(pool: Executor, parser: FaceParser, opened: Iterable[tuple[S, Scene]]) -> Iterator[tuple[S, Scene]]:
-    """Run the network on scenes, in batches of one shape, and yield them in order with the scores of their faces."""
+def run_network(
+    pool: Executor, streams: int, parser: FaceParser, opened: Iterable[tuple[S, Scene]]
+) -> Iterator[tuple[S, Scene]]:
+    """Run the network on scenes, in batches of one shape, and yield them in order with the scores of their faces.
+
+    On a CPU several threads run it, each on one image; on a GPU one thread runs it, on batches.
+    """
 
     def run(batch: Sequence[tuple[S, Scene]]) -> list[tuple[S, Scene]]:
         parsed = parser.stages.parse([scene for _, scene in batch])
         return [(source, scene) for (source, _), scene in zip(batch, parsed, strict=True)]
 
     batches = in_batches(opened, parser.stages.backend.batch, lambda one: one[1].shape)
-    # On a CPU several threads run the network, each on one image; on a GPU one thread runs it on batches.
-    for batch in prefetch(pool, run, batches, parser.stages.backend.streams):
+    for batch in prefetch(pool, run, batches, streams):
         yield from batch
 
 

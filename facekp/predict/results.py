@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from facekp.files import make_folder, replacing, writing
-from facekp.formats import FORMATS, Format, Photo, PhotoFormat, RunFormat
+from facekp.formats import FORMATS, Format, Photo, RunFormat
 from facekp.parsing.face import Face
 
 PIECES: Final = ".pieces"
@@ -53,6 +53,6 @@ class Results:
 
     def _path(self, form: Format, stem: Path) -> Path:
         """Return the photo's own file, or its piece of the run's file."""
-        if isinstance(form, PhotoFormat):
-            return self.out / form.result_name(stem.name)
-        return self.pieces / f"{stem.name}.{form.result_name(stem.name)}"
+        if isinstance(form, RunFormat):
+            return self.pieces / f"{stem.name}.{form.file}"
+        return self.out / form.file.replace("NAME", stem.name)

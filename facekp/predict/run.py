@@ -19,10 +19,7 @@ OF_VIDEOS: Final = ("mask", "overlay", "json")
 
 
 def predict(files: Sequence[Path], settings: PredictSettings) -> list[str]:
-    """Parse photos and videos and write their results.
-
-    Returns:
-        One message for each file that was skipped.
+    """Parse photos and videos, write their results, and return one message for each file that was skipped.
 
     Raises:
         CheckpointError: see `FaceParser.from_checkpoint`.
@@ -42,7 +39,7 @@ def predict(files: Sequence[Path], settings: PredictSettings) -> list[str]:
     failures: list[str] = []
     if parser is None:
         failures += parse_on_devices(settings, photos, results, devices)
-    elif photos:
+    else:
         failures += parse_files(parser, photos, results, align)
     if photos:
         results.finish([job.stem for job in photos])

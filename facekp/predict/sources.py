@@ -21,8 +21,8 @@ VIDEO_SUFFIXES: Final = (
 """Files that are taken as videos."""
 CLIP, LINES = ".overlay.mp4", ".jsonl"
 """Suffixes of a video's results."""
-RESULTS: Final = (*(form.result_name("") for form in FORMATS.values()), CLIP, LINES)
-"""Suffixes of all results."""
+RESULTS: Final = (*(form.file.rpartition("NAME")[2] for form in FORMATS.values()), CLIP, LINES)
+"""Ends of the names of all results."""
 
 
 def find_images(source: str) -> list[Path]:

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -30,15 +29,7 @@ EMPTY: Final = Scene(np.empty((0, 0, 3), np.uint8))
 MAX_REPORTED: Final = 10
 """Frames that cannot be decoded whose numbers are reported."""
 TIME_DECIMALS: Final = 6
-
-
-@dataclass(frozen=True, eq=False)
-class _Result:
-    """What is written for a frame: its line, and its picture unless it cannot be decoded or no clip is written."""
-
-    frame: Frame
-    line: bytes
-    picture: UInt8Array | None
+_Result = tuple[Frame, bytes, UInt8Array | None]
 
 
 def parse_videos(
@@ -84,16 +75,16 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align,
             clip_part = stack.enter_context(replacing(job.stem.with_name(job.stem.name + CLIP)))
             clip = stack.enter_context(VideoWriter(clip_part, video.rate))
         results = stack.enter_context(closing(_results(parser, job, video, tracks, align, overlay=overlay)))
-        picture = None
-        for result in tqdm(results, total=video.count, unit="frame", desc=job.path.name):
+        shown = None
+        for frame, line, picture in tqdm(results, total=video.count, unit="frame", desc=job.path.name):
             frames += 1
-            if result.frame.image is None:
-                broken.append(result.frame)
-            lines.write(result.line)
+            if frame.image is None:
+                broken.append(frame)
+            lines.write(line)
             # A frame that cannot be decoded shows the last picture.
-            picture = picture if result.picture is None else result.picture
-            if clip and picture is not None:
-                clip.write(picture, result.frame.time)
+            shown = shown if picture is None else picture
+            if clip and shown is not None:
+                clip.write(shown, frame.time)
         if len(broken) == frames:
             reason = broken[0].error if broken else "it has none"
             raise DataError(f"video {job.path}: no frame can be decoded ({reason}); replace it, or convert it to mp4")
@@ -103,7 +94,7 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align,
 def _results(
     parser: FaceParser, job: Job, video: Iterable[Frame], tracks: FaceTracks, align: Align, *, overlay: bool
 ) -> Generator[_Result, None, None]:
-    """Yield the result of each frame, in order; a few frames are in memory at a time."""
+    """Yield each frame in order with its line, and its picture if it has one; a few frames are in memory at a time."""
 
     def look(frame: Frame) -> tuple[Frame, Scene]:
         if frame.image is None:
@@ -127,13 +118,13 @@ def _results(
 
     def draw(followed: tuple[Frame, list[TrackedFace]]) -> _Result:
         frame, faces = followed
-        line = _line(frame, faces)
-        if frame.image is None or not overlay:
-            return _Result(frame, line, None)
-        return _Result(frame, line, draw_overlay(frame.image, [tracked.face for tracked in faces]))
+        wanted = frame.image if overlay else None
+        picture = None if wanted is None else draw_overlay(wanted, [tracked.face for tracked in faces])
+        return frame, _line(frame, faces), picture
 
-    with workers(parser) as pool:
-        scenes = run_network(pool, parser, prefetch(pool, look, video))
+    streams = parser.stages.backend.streams
+    with workers(streams) as pool:
+        scenes = run_network(pool, streams, parser, prefetch(pool, look, video))
         yield from prefetch(pool, draw, track(prefetch(pool, trace, scenes)))
 
 
