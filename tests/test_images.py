@@ -9,8 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
+from helpers.shapes import BrightIsNose
 from PIL import Image, ImageOps
-from test_parser import BrightIsNose
 
 from facekp import FaceParser
 from facekp.data.synthetic.write import draw_face

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.shapes import HAIR, SIZE, block, distance_to_ellipse, ellipse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
@@ -19,8 +20,6 @@ from facekp.keypoints.score_grid import argmax_at, sum_on_grid
 from facekp.keypoints.settings import METHODS, KeypointConfig
 from facekp.parsing.face import face_from_mask
 
-HAIR = 13
-SIZE = (150, 160)
 BOUND = {"canny": 1.0, "contour": 0.5}
 """How far, in pixels, a point may lie from the true outline."""
 TIE = 0.005
@@ -33,23 +32,6 @@ ellipses = st.tuples(st.floats(8, 32), st.floats(1, 2), st.booleans()).map(
     lambda drawn: (drawn[0], drawn[0] * drawn[1])[:: -1 if drawn[2] else 1]
 )
 boxes = st.tuples(st.integers(1, 60), st.integers(1, 60), st.integers(15, 80), st.integers(15, 80))
-
-
-def ellipse(centre, axes, size=SIZE):
-    y, x = np.mgrid[: size[0], : size[1]]
-    return ((x - centre[0]) / axes[0]) ** 2 + ((y - centre[1]) / axes[1]) ** 2 <= 1
-
-
-def distance_to_ellipse(points, centre, axes):
-    t = np.linspace(0, 2 * np.pi, 20000)
-    curve = np.stack([centre[0] + axes[0] * np.cos(t), centre[1] + axes[1] * np.sin(t)], axis=1)
-    return cKDTree(curve).query(points)[0]
-
-
-def block(left, top, width, height, size=SIZE):
-    mask = np.zeros(size, bool)
-    mask[top : top + height, left : left + width] = True
-    return mask
 
 
 def brow(centre, length, size=SIZE):

@@ -2,11 +2,14 @@
 
 import json
 import os
+import subprocess
 import sys
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.shapes import HAIR, NOSE, BrightIsNose, picture
 from PIL import Image
 
 from facekp import FaceParser
@@ -17,43 +20,17 @@ from facekp.hardware import resolve_device
 from facekp.images import read_image
 from facekp.keypoints.score_grid import mean_confidence, sum_on_grid
 from facekp.keypoints.settings import KeypointConfig
+from facekp.parsing.backends import open_backend
 from facekp.parsing.face import face_from_mask
-from facekp.parsing.overlay import _draw_points
+from facekp.parsing.overlay import OPACITY, _draw_points, draw_overlay
 from facekp.predict.pipeline import PREFETCH, list_jobs, parse_files
 from facekp.predict.results import Results
 from facekp.predict.sources import find_images, output_names
-
-NOSE, HAIR = 2, 13
-
-
-class BrightIsNose:
-    """Scores by brightness: nose where the picture is bright, hair elsewhere, 10 apart on each of three heads."""
-
-    def __init__(self, size=256, batch=1):
-        self.size, self.batch, self.streams = size, batch, 1
-        self.calls = []
-
-    def __call__(self, images):
-        n, height, width, _ = images.shape
-        self.calls.append(n)
-        maps = []
-        for stride in (8, 16, 32):
-            grey = images.mean(3).reshape(n, height // stride, stride, width // stride, stride).mean((2, 4))
-            one = np.zeros((*grey.shape, 19), np.float32)
-            one[..., NOSE], one[..., HAIR] = 10 * (grey > 115), 10 * (grey <= 115)
-            maps.append(one)
-        return maps
 
 
 @pytest.fixture
 def parser():
     return FaceParser(BrightIsNose(), keypoints=KeypointConfig(n=16))
-
-
-def picture(height, width, top, left, side):
-    image = np.zeros((height, width, 3), dtype=np.uint8)
-    image[top : top + side, left : left + side] = 255
-    return image
 
 
 def test_mask_and_key_points_are_in_source_pixels(parser):
@@ -118,6 +95,64 @@ def test_unknown_alignment_and_device_are_named(parser):
     for device in ("cuda:99", "meta"):  # the second is one of torch's, without values
         with pytest.raises(ConfigError, match=f"device is '{device}'"):
             resolve_device(device)
+
+
+def test_faces_are_compared_by_identity_and_shown_in_a_line(parser):
+    one, other = parser([picture(256, 256, 64, 64, 128)] * 2)
+    nose, mark = one.attributes["nose"], one.landmarks["nose_base"]
+    for own, twin in (
+        (one, other),
+        (nose, other.attributes["nose"]),
+        (nose.contours[0], other.attributes["nose"].contours[0]),
+        (mark, other.landmarks["nose_base"]),
+    ):
+        assert own == own  # an array has no truth value
+        assert own != twin
+        assert own in [twin, own]
+        assert own not in [twin]
+        assert hash(own) != hash(twin)
+    assert repr(one) == "Face(256x256, 2 attributes, box=(0, 0, 256, 256))"
+    assert (
+        repr(nose) == f"Attribute(nose, area={nose.area}, confidence={nose.confidence:.2f}, 1 contour, 16 key points)"
+    )
+    points, area = len(nose.contours[0].points), nose.contours[0].area
+    assert repr(nose.contours[0]) == f"Contour({points} points, area={area:.0f})"
+    assert repr(mark) == f"Landmark(nose_base, ({mark.xy[0]:.1f}, {mark.xy[1]:.1f}), hidden, confidence=0.00)"
+    assert repr(one.landmarks["chin"]) == "Landmark(chin, absent, confidence=0.00)"
+
+
+def test_a_notebook_shows_a_face_as_its_overlay(parser):
+    photo = picture(600, 800, 200, 300, 250)
+    (face,) = parser(photo)
+    with Image.open(BytesIO(face._repr_png_())) as shown:
+        assert shown.format == "PNG"
+        assert shown.height == 600
+        assert shown.width > 800  # the legend is at its right
+        np.testing.assert_array_equal(np.array(shown), draw_overlay(photo, [face]))
+    blank = face_from_mask(face.mask, {NOSE: 1.0, HAIR: 1.0}, KeypointConfig())
+    with Image.open(BytesIO(blank._repr_png_())) as shown:  # without a photo, on black
+        want = np.array(shown)[300, 400]
+    np.testing.assert_allclose(want, np.multiply(OPACITY, PALETTE[NOSE]), atol=1)
+
+
+def test_all_but_the_first_argument_have_names(parser):
+    with pytest.raises(TypeError, match="positional"):
+        FaceParser(BrightIsNose(), KeypointConfig())
+    with pytest.raises(TypeError, match="positional"):
+        FaceParser.from_checkpoint("shipped", "cpu")
+    with pytest.raises(TypeError, match="positional"):
+        open_backend("shipped", "torch")
+    with pytest.raises(TypeError, match="positional"):
+        parser(picture(64, 64, 0, 0, 8), "none")
+
+
+def test_the_parser_is_imported_without_what_only_training_needs():
+    heavy = ("pytorch_lightning", "wandb", "matplotlib", "albumentations")
+    code = (
+        "import sys, facekp; early = 'torch' in sys.modules; from facekp import FaceParser; "
+        f"print(early, *sys.modules.keys() & {set(heavy)})"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_files_hold_the_mask_the_overlay_and_the_documented_json(parser, tmp_path):
@@ -257,8 +292,8 @@ def test_pictures_of_every_mode_are_read_alike(tmp_path):
         "sixteen.png": Image.fromarray(grey.astype(np.uint16) * 257),
         "sixteen.tif": Image.fromarray(grey.astype(np.uint16) * 257),
     }
-    for name, picture in pictures.items():
-        picture.save(tmp_path / name)
+    for name, saved in pictures.items():
+        saved.save(tmp_path / name)
         np.testing.assert_allclose(read_image(tmp_path / name).astype(int), want, atol=1, err_msg=name)
     turned = Image.Exif()
     turned[0x0112] = 6  # to be turned a quarter clockwise

@@ -33,7 +33,7 @@ def test_between_grid_points_the_sum_is_what_upsampling_gives(strides):
     np.testing.assert_allclose(between, plain(maps, (32, 48)), atol=1e-5)
 
 
-@pytest.mark.parametrize("size", [(64, 96), (8, 12), (5, 7), (200, 131), (9, 500), (1, 1), (512, 768)])
+@pytest.mark.parametrize("size", [(64, 96), (8, 12), (5, 7), (200, 131), (9, 500), (1, 1)])
 @pytest.mark.parametrize("strides", [(1,), (1, 2, 4)])
 def test_the_winner_is_that_of_plain_upsampling_at_every_size(size, strides):
     maps = random_maps(8, 12, strides)
