@@ -1,8 +1,7 @@
-"""How a synthetic face is drawn: its geometry, the canvas, and one function a part.
+"""Synthetic faces. In: a seed. Out: a drawn face with its masks, or a data set of them in the official layout.
 
-Coordinates are face units: the origin lies between the eyes, x grows to the right of the image, y downwards, and
-1 is half the width of the head. The mouth is near y = 0.95, the chin near 1.55, the top of the skull near -1.6.
+Start with write.py. Synthetic faces serve demos and tests; scores on them say nothing about real photos.
 """
 
-REVISION = 1
-"""One more whenever a change makes the same seed give another face: folders of drawn faces name it."""
+REVISION = 2
+"""Part of the name of every folder of drawn faces: increment it whenever a seed gives another face than before."""

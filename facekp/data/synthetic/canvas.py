@@ -1,7 +1,8 @@
-"""The canvas: shapes become soft stencils, colours are blended through them, and each pixel knows what it shows."""
+"""Antialiased drawing in face units, with a mask for every part of the face.
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+Points are complex numbers, x + iy, in face units: the origin lies between the eyes, x points to the right of the image,
+y down, and 1 is half the width of the head.
+"""
 
 import cv2
 import numpy as np
@@ -9,215 +10,106 @@ import numpy.typing as npt
 
 from facekp.classes import ATTRIBUTES
 
-FloatArray = npt.NDArray[np.float32]
-ByteArray = npt.NDArray[np.uint8]
-Points = npt.ArrayLike
-"""(n, 2) face units, x then y."""
-
-SUBPIXEL_BITS = 4
-MIN_VISIBLE = 3
-"""A part of which fewer pixels can be seen counts as absent."""
-
-
-@dataclass(frozen=True)
-class Stencil:
-    """What a shape covers: a window of the picture (rows, columns) and the share, 0..1, of each pixel in it."""
-
-    window: tuple[slice, slice]
-    cover: FloatArray
-
-    def within(self, other: "Stencil") -> "Stencil":
-        """Return this stencil, cut where `other` ends."""
-        frame = np.zeros_like(self.cover)
-        pairs = list(zip(self.window, other.window, strict=True))
-        common = [slice(max(a.start, b.start), max(a.start, b.start, min(a.stop, b.stop))) for a, b in pairs]
-        here = tuple(slice(c.start - a.start, c.stop - a.start) for c, (a, _) in zip(common, pairs, strict=True))
-        there = tuple(slice(c.start - b.start, c.stop - b.start) for c, (_, b) in zip(common, pairs, strict=True))
-        frame[here] = self.cover[here] * other.cover[there]
-        return Stencil(self.window, frame)
+Points = npt.NDArray[np.complexfloating]
+MIN_VISIBLE = 3  # pixels; a part with fewer counts as absent
 
 
 class Canvas:
-    """A square RGB picture, with the id of what each pixel shows and the whole shape of every part.
+    """A square picture that records which part of the face each pixel shows.
 
     Args:
         size: side, pixels.
-        origin: where the face's origin lies, as fractions (x, y) of the picture.
-        unit: length of one face unit as a fraction of the picture.
-        roll: turn in the picture's plane, radians, clockwise.
+        origin: position of the face's origin, as a fraction of the side.
+        unit: one face unit, as a fraction of the side; its angle is the roll of the head.
+
+    Attributes:
+        image: (3, S, S) float32, RGB, 0..1.
+        light: (S, S) float32, brightness of what is painted; 1 is neutral.
     """
 
-    def __init__(self, size: int, origin: tuple[float, float], unit: float, roll: float) -> None:
-        self.size = size
-        self.unit = unit * size
-        cos, sin = np.cos(roll) * self.unit, np.sin(roll) * self.unit
-        self._axes = np.array([[cos, sin], [-sin, cos]], np.float32)
-        self._origin = np.array(origin, np.float32) * size
-        self.image: FloatArray = np.zeros((size, size, 3), np.float32)
-        self._visible = np.zeros((size, size), np.uint8)
-        self._shapes: dict[str, npt.NDArray[np.bool_]] = {}
+    def __init__(self, size: int, origin: complex, unit: complex) -> None:
+        self.size, self._origin, self._unit = size, origin * size, unit * size
+        self.image, self.light = np.zeros((3, size, size), np.float32), np.ones((size, size), np.float32)
+        self._visible, self._shapes = np.zeros((size, size), np.uint8), dict[str, npt.NDArray[np.bool_]]()
 
-    def grid(self, size: int | None = None) -> tuple[FloatArray, FloatArray]:
-        """Return the face coordinates x, y of a grid of `size` by `size` pixel centres over the whole picture."""
-        size = size or self.size
-        ticks = (np.arange(size, dtype=np.float32) + 0.5) * (self.size / size)
-        offset = np.stack(np.meshgrid(ticks, ticks), axis=-1) - self._origin
-        points = offset @ np.linalg.inv(self._axes)
-        return points[..., 0], points[..., 1]
-
-    def fill(self, outline: Points, blur: float = 0.0) -> Stencil:
-        """Return the stencil of a closed outline, its edge softened over `blur` face units."""
-        pixels = self._pixels(outline)
-        window, cover = self._window(pixels, 2 * blur * self.unit + 2)
-        cv2.fillPoly(cover, [self._fixed(pixels, window)], 255.0, cv2.LINE_AA, SUBPIXEL_BITS)
-        return self._stencil(window, cover, blur)
-
-    def stroke(
-        self,
-        curves: Sequence[Points] | FloatArray,
-        width: float,
-        blur: float = 0.0,
-        closed: bool = False,
-        levels: Sequence[float] | None = None,
-    ) -> Stencil:
-        """Return the stencil of curves, `width` face units thick (never under a pixel); later ones lie on top.
-
-        Args:
-            curves: curves of (n, 2) points each.
-            width: thickness.
-            blur: how far the edges are softened.
-            closed: whether each curve's last point is joined to its first.
-            levels: how much each curve covers, 0..1; all of them fully by default.
-        """
-        arrays = [np.asarray(curve) for curve in curves]
-        pixels = self._pixels(np.concatenate(arrays))
-        thickness = max(1, round(width * self.unit))
-        window, cover = self._window(pixels, 2 * blur * self.unit + thickness + 2)
-        fixed, ends = self._fixed(pixels, window), np.cumsum([len(array) for array in arrays])
-        lines = [fixed[end - len(array) : end] for array, end in zip(arrays, ends, strict=True)]
-        for line, level in zip(lines, [1.0] * len(lines) if levels is None else levels, strict=True):
-            cv2.polylines(cover, [line], closed, 255.0 * level, thickness, cv2.LINE_AA, SUBPIXEL_BITS)
-        return self._stencil(window, cover, blur)
-
-    def dot(self, centre: Points, radius: npt.ArrayLike, blur: float = 0.0) -> Stencil:
-        """Return the stencil of an ellipse of one radius or of two, (x, y)."""
-        angle = np.linspace(0, 2 * np.pi, 32, endpoint=False)
-        circle = np.stack([np.cos(angle), np.sin(angle)], axis=1)
-        return self.fill(np.asarray(centre) + circle * np.asarray(radius), blur)
+    def pixels(self) -> Points:
+        """Return the position of every pixel's centre, (S, S)."""
+        ticks = np.arange(self.size) + 0.5
+        return np.asarray((ticks + 1j * ticks[:, None] - self._origin) / self._unit)
 
     def paint(
-        self,
-        stencil: Stencil,
-        colour: npt.ArrayLike,
-        opacity: float = 1.0,
-        part: str | None = None,
-        tone: FloatArray | None = None,
-    ) -> None:
-        """Blend a colour through a stencil.
+        self, curves: npt.ArrayLike, colour: npt.ArrayLike, part: str = "", *, width: float = 0, blur: float = 0,
+        opacity: float = 1, inside: str = "",
+    ) -> None:  # fmt: skip
+        """Fill closed curves with a colour, or draw lines.
 
         Args:
-            stencil: where.
-            colour: (3,), or a whole picture (S, S, 3).
-            opacity: how much of what was there is hidden, 0..1.
-            part: the attribute that can be seen there from now on, or none.
-            tone: (S, S) how bright the colour is in each place; 1 everywhere by default.
+            curves: (n,) points of a curve, or (k, n) of several.
+            colour: (3,) RGB, 0..1; `light` multiplies it.
+            part: attribute that these pixels show from now on.
+            width: thickness of lines, at least a pixel; 0 fills the curves.
+            blur: softness of the edges, face units.
+            opacity: 0..1.
+            inside: attribute; other pixels are left alone.
         """
-        area = self.image[stencil.window]
-        ink = np.asarray(colour, np.float32)
-        if tone is not None:
-            ink = dye(ink, tone[stencil.window])
-        elif ink.ndim == 3:
-            ink = ink[stencil.window]
-        cover = stencil.cover * np.float32(opacity)
-        # Merged planes instead of broadcasting: numpy is slow where the last axis is only 3 long.
-        if ink.ndim == 3:
-            area += cv2.merge([cover] * 3) * (ink - area)
-        else:
-            area *= cv2.merge([1 - cover] * 3)
-            area += dye(ink, cover)
-        if part is not None:
-            self.mark(stencil, part)
-
-    def tint(self, stencil: Stencil, factor: npt.ArrayLike) -> None:
-        """Multiply the picture by `factor`, a number or (3,), through a stencil: a shadow or a flush."""
-        area = self.image[stencil.window]
-        area *= 1 + dye(np.broadcast_to(np.asarray(factor, np.float32), 3) - 1, stencil.cover)
-
-    def mark(self, stencil: Stencil, part: str, through: Sequence[str] = ()) -> None:
-        """Note that a stencil shows `part`, except where it lets parts in `through` be seen."""
-        covered = stencil.cover > 0.5
-        shape = self._shapes.setdefault(part, np.zeros((self.size, self.size), np.bool_))
-        shape[stencil.window] |= covered
-        seen = self._visible[stencil.window]
-        kept = np.isin(seen, [ATTRIBUTES.index(name) for name in through])
-        seen[covered & ~kept] = ATTRIBUTES.index(part)
+        window, cover = self._cover(curves, width, blur)
+        seen, area = self._visible[window], self.image[:, *window]
+        if inside:
+            cover = cover * (seen == ATTRIBUTES.index(inside))
+        ink = np.asarray(colour, np.float32)[:, None, None] * self.light[window]
+        area += np.float32(opacity) * cover * (ink - area)
+        if part:
+            self._shapes.setdefault(part, np.zeros_like(self._visible, np.bool_))[window] |= cover > 0.5
+            seen[cover > 0.5] = ATTRIBUTES.index(part)
 
     def masks(self) -> dict[str, npt.NDArray[np.bool_]]:
-        """Return the mask, (S, S) bool, of each part that can be seen.
+        """Return the mask, (S, S) bool, of each visible attribute.
 
-        A part goes on beneath what covers it, as in the official files (skin beneath the eyes), but only where the
-        part that is seen has the larger id: thus painting the masks in the order of ids gives what the picture shows.
+        A part extends beneath the parts in front of it that have larger ids, as in the official files (skin beneath the
+        eyes). Painting the masks in the order of ids therefore gives the label of what the picture shows.
         """
-        masks = {}
-        for number, part in enumerate(ATTRIBUTES):
-            if part in self._shapes and np.count_nonzero(self._visible == number) >= MIN_VISIBLE:
-                masks[part] = self._shapes[part] & (self._visible >= number)
-        return masks
+        counts = np.bincount(self._visible.ravel(), minlength=len(ATTRIBUTES))
+        present = [(k, part) for k, part in enumerate(ATTRIBUTES) if part in self._shapes and counts[k] >= MIN_VISIBLE]
+        return {part: self._shapes[part] & (self._visible >= k) for k, part in present}
 
-    def _pixels(self, points: Points) -> FloatArray:
-        return np.asarray(points, np.float32) @ self._axes + self._origin
-
-    def _window(self, pixels: FloatArray, margin: float) -> tuple[tuple[slice, slice], ByteArray]:
-        # At least one pixel even for a shape outside the picture: OpenCV takes no empty array.
-        low = np.clip(np.floor(pixels.min(axis=0) - margin), 0, self.size - 1).astype(int)
-        high = np.clip(np.ceil(pixels.max(axis=0) + margin), low + 1, self.size).astype(int)
-        window = slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
-        return window, np.zeros((high[1] - low[1], high[0] - low[0]), np.uint8)
-
-    def _fixed(self, pixels: FloatArray, window: tuple[slice, slice]) -> npt.NDArray[np.int32]:
-        # OpenCV puts pixel centres at whole numbers, we put them at halves.
-        local = pixels - (window[1].start + 0.5, window[0].start + 0.5)
-        fixed: npt.NDArray[np.int32] = np.round(local * (1 << SUBPIXEL_BITS)).astype(np.int32)
-        return fixed
-
-    def _stencil(self, window: tuple[slice, slice], cover: ByteArray, blur: float) -> Stencil:
-        width = round(1.7 * blur * self.unit)
-        if width > 1 and cover.size:
-            # Two box filters look like a Gaussian and cost the same at any width.
-            cover = np.asarray(cv2.blur(cv2.blur(cover, (width, width)), (width, width)), np.uint8)
-        return Stencil(window, cover * np.float32(1 / 255))
+    def _cover(
+        self, curves: npt.ArrayLike, width: float, blur: float
+    ) -> tuple[tuple[slice, slice], npt.NDArray[np.float32]]:
+        """Return the rows and columns that a shape touches, and how much of each pixel there it covers, 0..1."""
+        points = np.array(curves, np.complex128, ndmin=2) * self._unit + self._origin
+        thickness, soft = max(1, round(width * abs(self._unit))), round(1.7 * blur * abs(self._unit))
+        axes = np.stack([points.real, points.imag], axis=-1)  # (k, n, 2)
+        low = np.clip(axes.min((0, 1)) - 1.2 * soft - thickness - 2, 0, self.size - 1).astype(int)
+        high = np.clip(axes.max((0, 1)) + 1.2 * soft + thickness + 3, low + 1, self.size).astype(int)
+        window, cover = np.s_[low[1] : high[1], low[0] : high[0]], np.zeros((high - low)[::-1], np.uint8)
+        # OpenCV takes sixteenths of a pixel, and puts pixel centres at whole numbers, not at halves.
+        fixed = list(np.round((axes - low - 0.5) * 16).astype(np.int32))
+        if width:
+            cv2.polylines(cover, fixed, False, 255, thickness, cv2.LINE_AA, 4)
+        else:
+            cv2.fillPoly(cover, fixed, 255, cv2.LINE_AA, 4)
+        if soft > 1:  # two box filters approximate a Gaussian at the same cost for any width
+            cover = np.asarray(cv2.blur(cv2.blur(cover, (soft, soft)), (soft, soft)), np.uint8)
+        return window, cover * np.float32(1 / 255)
 
 
-def dye(colour: npt.ArrayLike, tone: FloatArray) -> FloatArray:
-    """Return (H, W, 3), a colour (3,) as bright in each place as `tone` (H, W)."""
-    return np.asarray(cv2.merge([tone * np.float32(channel) for channel in np.asarray(colour)]), np.float32)
-
-
-def shifted(points: Points, x: float = 0.0, y: float = 0.0) -> FloatArray:
-    """Return points (n, 2) moved by (x, y)."""
-    return np.asarray(points, np.float32) + np.array((x, y), np.float32)
-
-
-def smooth(points: Points, closed: bool = False, steps: int = 8) -> FloatArray:
-    """Return a Catmull-Rom curve, (m, 2), through the points, with `steps` points a segment."""
-    knots = np.asarray(points, np.float32)
-    ends = (knots[-1:], knots[:2]) if closed else (knots[:1], knots[-1:])
-    padded = np.concatenate([ends[0], knots, ends[1]])
-    a, b, c, d = padded[:-3], padded[1:-2], padded[2:-1], padded[3:]
-    t = np.linspace(0, 1, steps, endpoint=False, dtype=np.float32)[:, None, None]
+def smooth(pairs: npt.ArrayLike, closed: bool = False) -> Points:
+    """Return a Catmull-Rom curve with 8 points a segment through knots (n, 2)."""
+    knots = np.asarray(pairs, np.float64) @ (1, 1j)
+    padded = np.concatenate([knots[-1:], knots, knots[:2]] if closed else [knots[:1], knots, knots[-1:]])
+    a, b, c, d = padded[:-3, None], padded[1:-2, None], padded[2:-1, None], padded[3:, None]
+    t = np.arange(8) / 8
     curve = 0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3)
-    flat = curve.swapaxes(0, 1).reshape(-1, 2)
-    return flat if closed else np.concatenate([flat, knots[-1:]])
+    return np.append(curve, knots[0 if closed else -1])
 
 
-def mirrored(half: Points) -> FloatArray:
-    """Return the closed curve of which `half` is the right side, from the top to the bottom, both at x = 0."""
-    right = np.asarray(half, np.float32)
+def mirrored(half: npt.ArrayLike) -> Points:
+    """Return the closed curve whose right half has knots (n, 2), from top to bottom, both ends at x = 0."""
+    right = np.asarray(half, np.float64)
     return smooth(np.concatenate([right, (right * (-1, 1))[-2:0:-1]]), closed=True)
 
 
-def noise(rng: np.random.Generator, size: int, cells: int | tuple[int, int]) -> FloatArray:
-    """Return smooth noise, (size, size), normal with deviation near 1, of `cells` (rows, columns) bumps."""
-    shape = (cells, cells) if isinstance(cells, int) else cells
-    coarse = rng.standard_normal(shape, dtype=np.float32)
-    return np.asarray(cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC), np.float32)
+def ellipse(centre: complex | Points, width: float, height: float, power: float = 2) -> Points:
+    """Return a closed ellipse with these half axes, (33,); larger powers are squarer."""
+    axes = np.stack([np.cos(angle := np.linspace(0, 2 * np.pi, 33)), np.sin(angle)])
+    return np.asarray(centre + (width, 1j * height) @ (np.sign(axes) * np.abs(axes) ** (2 / power)))
