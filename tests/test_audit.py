@@ -4,12 +4,12 @@ import csv
 import html.parser
 import math
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from joblib import Parallel
 from PIL import Image
 
 from facekp.classes import mirror_table
@@ -17,8 +17,8 @@ from facekp.data.audit import parts
 from facekp.data.audit.__main__ import main
 from facekp.data.audit.duplicates import find_near_duplicates, thumbnail
 from facekp.data.audit.examine import check_face
-from facekp.data.audit.geometry import find_frame, find_patches
-from facekp.data.audit.search import audit
+from facekp.data.audit.geometry import find_axes, find_patches
+from facekp.data.audit.run import audit
 from facekp.errors import ConfigError, DataError
 
 SIDE = 256
@@ -112,16 +112,16 @@ class TestSides:
         assert flaws(label) == {}
 
 
-class TestFrame:
+class TestAxes:
     def test_axes_of_an_upright_face(self) -> None:
         label = draw_label()
         counts = np.bincount(label.ravel(), minlength=19)[:19]
-        frame = find_frame(label, counts, find_patches(label, counts))
-        assert frame.origin == pytest.approx([128, 145], abs=0.01)
-        assert frame.right == pytest.approx([1, 0], abs=1e-6)
+        axes = find_axes(label, counts, find_patches(label, counts))
+        assert axes.origin == pytest.approx([128, 145], abs=0.01)
+        assert axes.right == pytest.approx([1, 0], abs=1e-6)
         # The ellipse of skin and what of the ears lies outside it, two half hidden strips: 3 % more.
-        assert frame.unit == pytest.approx(math.sqrt(math.pi * 70 * 90 * 1.03), rel=0.02)
-        assert frame.across(np.array([158.0, 120.0])) == pytest.approx(30 / frame.unit)
+        assert axes.unit == pytest.approx(math.sqrt(math.pi * 70 * 90 * 1.03), rel=0.02)
+        assert axes.across(np.array([158.0, 120.0])) == pytest.approx(30 / axes.unit)
 
 
 class TestParts:
@@ -197,7 +197,7 @@ class TestOpenEyes:
 
 
 def near(*photos: np.ndarray) -> list[tuple[int, int, bool]]:
-    with ThreadPoolExecutor(2) as pool:
+    with Parallel(2, backend="threading", return_as="generator") as pool:
         return [(p.first, p.second, p.mirrored) for p in find_near_duplicates([thumbnail(p) for p in photos], pool)]
 
 
@@ -296,7 +296,7 @@ EXPECTED = [
     ("unreadable", "cut", "", "yes"),
     ("unreadable", "lost", "", "yes"),
     ("mismatch", "narrow", "", "yes"),
-    ("empty", "blank", "", "no"),  # of val: nothing is left out there
+    ("empty", "blank", "", "no"),  # of val: nothing is excluded there
     ("reversed", "reversed", "", "yes"),
     ("duplicate", "copy", "first", "yes"),
     ("near_duplicate", "leak", "judge", "yes"),  # the training one goes
@@ -321,7 +321,7 @@ def test_the_table_says_what_is_wrong_with_each(
     assert by_id["mirror"]["detail"] == "the same photo, mirrored"
     assert "no such file" in by_id["lost"]["detail"]
     printed = capsys.readouterr().out
-    assert "8 training images left out" in printed
+    assert "8 training images excluded" in printed
     assert "2 pairs cross the split" in printed or "3 pairs cross the split" in printed
     assert f"data.exclude={tmp_path / 'out' / 'audit.csv'}" in printed
 
@@ -360,7 +360,7 @@ def test_the_sheet_holds_its_pictures_and_needs_no_network(flawed_set: Path, tmp
     text = " ".join(page.text)
     assert "url(" not in text
     assert text.count("crosses the split") == 3  # leak, and both rows of c and d
-    assert text.count("left out") == 8 + 1  # the sentence on top
+    assert text.count("excluded") == 8 + 1  # the sentence at the top
 
 
 def test_a_sheet_shows_no_more_of_a_kind_than_asked_for(flawed_set: Path, tmp_path: Path) -> None:
@@ -381,7 +381,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
 def test_nothing_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = write_set(tmp_path / "set", {"one": ("train", draw_photo(0), draw_label())})
     main([f"root={root}", f"out={tmp_path}"])
-    assert ": 0 training images left out" in capsys.readouterr().out
+    assert ": 0 training images excluded" in capsys.readouterr().out
     assert "Nothing was found." in (tmp_path / "audit.html").read_text(encoding="utf-8")
 
 

@@ -1,31 +1,26 @@
-"""`python -m facekp.data.audit root=...`: writes audit.csv and audit.html, and prints what was found."""
+"""`python -m facekp.data.audit root=...`: audit a prepared data set."""
 
-import os
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from omegaconf import MISSING
 
 from facekp.cli import parse_cli
-from facekp.data.audit.findings import KINDS, Finding, write_findings
-from facekp.data.audit.search import audit
-from facekp.data.audit.sheet import write_sheet
-from facekp.data.layout import list_entries
 from facekp.errors import one_line_errors, require
-from facekp.files import expand, make_folder
+from facekp.files import expand
+
+ABOUT = "Finds duplicates, reversed labels, missing and tiny masks, and damaged files in a prepared data set."
 
 
 @dataclass
 class AuditSettings:
-    """The settings of the command."""
+    """Settings of the command."""
 
     root: str = field(default=MISSING, metadata={"help": "prepared data set: images/, labels/, index.csv; only read"})
     out: str = field(default="audit", metadata={"help": "folder that audit.csv and audit.html are written to"})
-    pictures: int = field(default=200, metadata={"help": "pictures of a kind in audit.html, at most"})
-    workers: int | None = field(default=None, metadata={"help": "threads; null takes one a core"})
+    pictures: int = field(default=200, metadata={"help": "maximum number of pictures of each kind in audit.html"})
+    workers: int | None = field(default=None, metadata={"help": "number of threads; null: one per core"})
 
     def __post_init__(self) -> None:
         """Check ranges."""
@@ -34,36 +29,11 @@ class AuditSettings:
 
 
 def main(argv: Sequence[str]) -> None:
-    """Audit a data set."""
-    about = "Finds duplicates, reversed labels, missing and tiny masks, and damaged files in a prepared data set."
-    settings = parse_cli(AuditSettings, argv, program="python -m facekp.data.audit", about=about)
-    root, out = expand(settings.root), expand(settings.out)
-    started = time.perf_counter()
-    make_folder(out)
-    findings = audit(root, workers=settings.workers)
-    write_findings(out / "audit.csv", findings)
-    images = len(list_entries(root))
-    workers = settings.workers or os.cpu_count() or 1
-    write_sheet(out / "audit.html", root, findings, images, most=settings.pictures, workers=workers)
-    print(summarise(findings, images, time.perf_counter() - started, out))
+    """Audit the data set that `argv` names."""
+    settings = parse_cli(AuditSettings, argv, program="python -m facekp.data.audit", about=ABOUT)
+    from facekp.data.audit.run import run_audit  # OpenCV, only once the settings are right
 
-
-def summarise(findings: Sequence[Finding], images: int, seconds: float, out: Path) -> str:
-    """Return a table of what was found by kind, and what to do with it."""
-    rows = [f"{'kind':<16} {'found':>6} {'images':>7} {'left out':>9}"]
-    for kind, about in KINDS.items():
-        own = [finding for finding in findings if finding.kind == kind]
-        counts = len(own), len({f.id for f in own}), len({f.id for f in own if f.excluded})
-        rows.append(f"{kind:<16} {counts[0]:>6} {counts[1]:>7} {counts[2]:>9}  {about.title}")
-    left_out = len({finding.id for finding in findings if finding.excluded})
-    crossing = sum(finding.crosses for finding in findings)
-    rows += [
-        "",
-        f"{images} images in {seconds:.0f} s ({images / seconds:.1f} images/s); {crossing} pairs cross the split",
-        f"look at {out / 'audit.html'}, edit the column exclude of {out / 'audit.csv'}, and train with "
-        f"data.exclude={out / 'audit.csv'}: {left_out} training images left out",
-    ]
-    return "\n".join(rows)
+    print(run_audit(expand(settings.root), expand(settings.out), settings.pictures, settings.workers))
 
 
 if __name__ == "__main__":

@@ -1,32 +1,36 @@
-"""Images that show the same photo: a search by a small descriptor, then a closer look at what it finds."""
+"""Near-duplicate photos: a search by small descriptors, then a comparison of fine detail.
+
+Perceptual hashes are no substitute: at a distance with as few false pairs, `imagehash.phash` misses differently framed
+copies.
+"""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from facekp.images import UInt8Array
 
 THUMB = 64
-"""Side of the grey thumbnails that are compared closely, pixels."""
+"""Side of the grey thumbnails, pixels."""
 
 SIDE = 16  # of the descriptor
-SIMILAR = 0.88  # correlation of descriptors from which a pair is looked at closely
-SAME = 0.8  # correlation of fine detail from which two thumbnails show the same photo
-WORTH_ALIGNING = 0.4  # below it no turn or zoom makes them the same
-SHIFT = 4  # pixels of a thumbnail by which frames may differ
-DETAIL = 2.0  # pixels; coarser than this is light and pose, which different photos share
-BLOCK = 1024  # rows of the similarity matrix at a time: 120 MB for 30,000 images
+SIMILAR = 0.88  # minimum correlation of the descriptors of a candidate pair
+SAME = 0.8  # minimum correlation of fine detail of the same photo
+WORTH_ALIGNING = 0.4  # below this correlation, alignment does not help
+SHIFT = 4  # maximum shift between the frames, pixels of a thumbnail
+DETAIL = 2.0  # pixels; coarser structure is light and pose, which different photos share
+BLOCK = 1024  # rows of the similarity matrix per step: 120 MB for 30,000 images
 
 Grey = npt.NDArray[np.float32]
 
 
 class Pair(NamedTuple):
-    """Two images, by their numbers, that show the same photo; `mirrored` if one is the other's mirror image."""
+    """Numbers of two images of the same photo, which one of them may show mirrored."""
 
     first: int
     second: int
@@ -35,31 +39,31 @@ class Pair(NamedTuple):
 
 
 def thumbnail(image: UInt8Array) -> UInt8Array:
-    """Return (64, 64) uint8, grey, of an image (H, W, 3) uint8 RGB; what follows compares these."""
+    """Reduce an image (H, W, 3) uint8 RGB to (64, 64) uint8, grey."""
     small = cv2.resize(image, (THUMB, THUMB), interpolation=cv2.INTER_AREA)
     return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
-def find_near_duplicates(thumbs: Sequence[UInt8Array], pool: Executor) -> list[Pair]:
-    """Return the pairs of thumbnails that show the same photo, with first < second, in the order of `first`.
+def find_near_duplicates(thumbs: Sequence[UInt8Array], pool: Parallel) -> list[Pair]:
+    """Return the pairs of thumbnails of the same photo, with first < second, sorted.
 
-    Brightness, contrast, colour, compression, a shift by up to 6 % of the frame, a slight turn or zoom, and mirroring
-    do not matter. The search compares all with all, but 16 x 16 pixels of each and as matrix products.
+    Brightness, contrast, colour, compression, a shift by up to 6 % of the frame, a slight turn or zoom and mirroring do
+    not matter. All are compared with all by matrix products of 16 x 16 pixels each. `pool` returns a generator.
     """
     found: dict[tuple[int, int], Pair] = {}
     if not thumbs:
         return []
-    # Block by block: there are hundreds of thousands of candidates among 30,000 images.
+    # Block by block: 30,000 images have hundreds of thousands of candidates.
     for candidates in _similar(thumbs):
-        for pair in pool.map(lambda candidate: _look_closely(thumbs, candidate), candidates):
-            # A photo that is its own mirror image, nearly, may be found both ways.
+        for pair in pool(delayed(_look_closely)(thumbs, *candidate) for candidate in candidates):
+            # A nearly symmetric photo may be found both ways.
             if pair.score >= max(SAME, found[pair[:2]].score if pair[:2] in found else 0.0):
                 found[pair[:2]] = pair
     return sorted(found.values())
 
 
 def _similar(thumbs: Sequence[UInt8Array]) -> Iterator[list[tuple[int, int, bool]]]:
-    """Yield, a block of images at a time, which are similar to which, and whether mirrored."""
+    """Yield the candidate pairs (first, second, mirrored) of each block of images."""
     small = np.stack([cv2.resize(t, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for t in thumbs]).astype(np.float32)
     plain, mirrored = _normalise(small), _normalise(small[:, :, ::-1])
     starts = range(0, len(plain), BLOCK)
@@ -72,28 +76,26 @@ def _similar(thumbs: Sequence[UInt8Array]) -> Iterator[list[tuple[int, int, bool
             ]
 
 
-def _look_closely(thumbs: Sequence[UInt8Array], candidate: tuple[int, int, bool]) -> Pair:
-    first, second, mirrored = candidate
+def _look_closely(thumbs: Sequence[UInt8Array], first: int, second: int, mirrored: bool) -> Pair:
     other = np.ascontiguousarray(thumbs[second][:, ::-1]) if mirrored else thumbs[second]
     return Pair(first, second, _likeness(thumbs[first], other), mirrored)
 
 
 def _normalise(images: Grey) -> Grey:
-    """Return (N, 256): each of mean 0 and length 1: products are correlations. A flat image is like no other."""
+    """Return (N, 256) rows of mean 0 and length 1, whose products are correlations; flat images give 0."""
     rows = images.reshape(len(images), -1)
     rows = rows - rows.mean(axis=1, keepdims=True)
     return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1.0), np.float32)
 
 
 def _likeness(first: UInt8Array, second: UInt8Array) -> float:
-    """Correlate the fine detail of two thumbnails at the best shift; if need be, turned and scaled onto each other."""
+    """Correlate the fine detail of two thumbnails at the best shift, after affine alignment if necessary."""
     score = _correlation(first, second)
     if not WORTH_ALIGNING <= score < SAME:
         return score
     warp = np.eye(2, 3, dtype=np.float32)
     stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-3)
-    try:
-        # Reference: Evangelidis and Psarakis 2008, enhanced correlation coefficient maximisation.
+    try:  # Reference: Evangelidis and Psarakis 2008, enhanced correlation coefficient maximisation
         cv2.findTransformECC(first, second, warp, cv2.MOTION_AFFINE, stop, None, 3)
     except cv2.error:
         return score  # it did not converge

@@ -1,4 +1,4 @@
-"""One image of a data set by itself: what its files show to be wrong, and what is kept to compare it with others."""
+"""The flaws of a single image, and the digests that it is compared with others by."""
 
 import hashlib
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ import numpy as np
 
 from facekp.classes import IGNORE_INDEX, NUM_CLASSES
 from facekp.data.audit.duplicates import thumbnail
-from facekp.data.audit.flaw import Flaw
-from facekp.data.audit.geometry import SKIN, find_frame, find_patches
+from facekp.data.audit.findings import Flaw
+from facekp.data.audit.geometry import SKIN, find_axes, find_patches
 from facekp.data.audit.parts import check_missing, check_size
 from facekp.data.audit.sides import check_sides
 from facekp.data.layout import Entry
@@ -16,16 +16,16 @@ from facekp.errors import DataError
 from facekp.images import UInt8Array, read_image, read_label, resize
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Examined:
-    """What is kept of an image that was looked at: 4 kB, so that 30,000 fit in memory.
+    """An examined image: 4 kB, so that 30,000 fit in memory.
 
     Attributes:
         entry: its row of the index.
-        flaws: what is wrong with it by itself.
-        thumb: (64, 64) uint8, grey, or None where the image cannot be read.
-        image_digest: equal for images that are equal to the pixel; empty where the image cannot be read.
-        label_digest: the same of labels; empty where the label cannot be read or holds no face.
+        flaws: its own flaws.
+        thumb: (64, 64) uint8, grey, or None if the image is unreadable.
+        image_digest: hash of the pixels; empty if the image is unreadable.
+        label_digest: hash of the label; empty if it is unreadable or shows no face.
     """
 
     entry: Entry
@@ -36,12 +36,12 @@ class Examined:
 
     @property
     def rank(self) -> tuple[bool, int]:
-        """Which of several equal images is kept, the lowest: those of val and test, then as the index lists them."""
+        """Order in which one of several equal images is kept: val and test first, then by row of the index."""
         return self.entry.split == "train", self.entry.row
 
 
 def examine(entry: Entry) -> Examined:
-    """Read an image and its label, and tell what is wrong with them."""
+    """Read an image and its label, and report their flaws."""
     flaws: list[Flaw] = []
     image, label = None, None
     try:
@@ -64,12 +64,7 @@ def examine(entry: Entry) -> Examined:
 
 
 def check_face(image: UInt8Array, label: UInt8Array) -> list[Flaw]:
-    """Tell what is wrong with an image and its label.
-
-    Args:
-        image: (H, W, 3) uint8, RGB.
-        label: (h, w) uint8, class ids or 255.
-    """
+    """Return the flaws of an image (H, W, 3) uint8 RGB and its label (h, w) uint8 of class ids or 255."""
     height, width = label.shape
     if image.shape[0] * width != image.shape[1] * height:
         return [Flaw("mismatch", f"image {image.shape[1]} x {image.shape[0]} pixels, label {width} x {height}")]
@@ -78,9 +73,9 @@ def check_face(image: UInt8Array, label: UInt8Array) -> list[Flaw]:
     if not counts[SKIN]:
         return flaws
     patches = find_patches(label, counts)
-    frame = find_frame(label, counts, patches)
-    reversed_sides = check_sides(patches, frame)
-    missing = check_missing(resize(image, (height, width)), label, counts, patches, frame)
+    axes = find_axes(label, counts, patches)
+    reversed_sides = check_sides(patches, axes)
+    missing = check_missing(resize(image, (height, width)), label, counts, patches, axes)
     return flaws + [flaw for flaw in (reversed_sides, missing) if flaw]
 
 

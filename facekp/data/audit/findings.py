@@ -1,8 +1,8 @@
-"""What an audit of a data set finds, and the table of it, audit.csv, that training can leave images out by."""
+"""Findings of an audit, and their table audit.csv."""
 
 import csv
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -11,7 +11,7 @@ from facekp.files import replacing
 
 
 class Kind(NamedTuple):
-    """A kind of finding: its title, and whether training leaves such images out unless the user says otherwise."""
+    """A kind of finding: its title, and whether training excludes such images by default."""
 
     title: str
     excludes: bool
@@ -19,17 +19,25 @@ class Kind(NamedTuple):
 
 KINDS: Final[dict[str, Kind]] = {
     "unreadable": Kind("image or label that cannot be read", True),
-    "mismatch": Kind("image and label do not cover the same frame", True),
+    "mismatch": Kind("image and label of different proportions", True),
     "empty": Kind("label without a face", True),
     "reversed": Kind("left and right reversed", True),
     "partly_reversed": Kind("left and right reversed in a part of the face", True),
     "duplicate": Kind("the same image twice", True),
-    "near_duplicate": Kind("the same photo twice, processed or framed otherwise", True),
+    "near_duplicate": Kind("the same photo twice, processed or framed differently", True),
     "same_label": Kind("different images with the same label", True),
     "missing": Kind("a part of the face without its label", False),
     "tiny": Kind("a class of a few stray pixels", False),
 }
-"""Kinds by name, the gravest first."""
+"""Kinds by name, the most severe first."""
+
+
+class Flaw(NamedTuple):
+    """A flaw of one image: a key of `KINDS`, a description, and a score in 0..1."""
+
+    kind: str
+    detail: str
+    score: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,10 +48,10 @@ class Finding:
         id: the image.
         split: its split.
         kind: a key of `KINDS`.
-        detail: what was found, in words.
-        score: 0..1; of duplicates how alike they are, of reversed labels the share of parts on the wrong side.
-        other_id: the image that it is a duplicate of, or "".
-        other_split: that one's split, or "".
+        detail: description.
+        score: 0..1: similarity of duplicates, or the share of parts on the wrong side.
+        other_id: the image that it duplicates, or "".
+        other_split: the split of that image, or "".
     """
 
     id: str
@@ -56,24 +64,24 @@ class Finding:
 
     @property
     def excluded(self) -> bool:
-        """Whether training leaves the image out; validation and test images are never left out."""
+        """Whether training excludes the image; validation and test images are never excluded."""
         return self.split == "train" and KINDS[self.kind].excludes
 
     @property
     def crosses(self) -> bool:
-        """Whether two images of different splits are alike, so that a score is measured on what was trained on."""
+        """Whether similar images are in different splits, so that a score is measured on training data."""
         return self.other_split not in ("", self.split)
 
 
 def write_findings(path: Path, findings: Iterable[Finding]) -> None:
-    """Write a table with a row a finding: the fields of `Finding`, and `exclude` (yes or no).
+    """Write one row per finding: the fields of `Finding`, and `exclude` (yes or no).
 
     Raises:
         DataError: the file cannot be written.
     """
-    names = [field.name for field in fields(Finding)]
+    columns = ["id", "split", "kind", COLUMN, "detail", "score", "other_id", "other_split"]
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.DictWriter(file, ["id", "split", "kind", COLUMN, *names[3:]], lineterminator="\n")
+        rows = csv.DictWriter(file, columns, lineterminator="\n")
         rows.writeheader()
         for found in findings:
             rows.writerow({**asdict(found), "score": f"{found.score:.3f}", COLUMN: "yes" if found.excluded else "no"})

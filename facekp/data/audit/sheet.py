@@ -1,21 +1,20 @@
-"""The contact sheet of an audit: one HTML file that holds its pictures and needs no network."""
+"""The contact sheet of an audit: a single HTML file with embedded pictures."""
 
 import base64
 import io
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jinja2 import Environment
+from jinja2 import Environment, PackageLoader
+from joblib import Parallel, delayed
 from PIL import Image
 
 from facekp.classes import ATTRIBUTES, PALETTE
 from facekp.data.audit.findings import KINDS, Finding
-from facekp.data.audit.template import PAGE
 from facekp.data.layout import IMAGES, LABELS
 from facekp.errors import DataError
 from facekp.files import replacing
@@ -27,55 +26,47 @@ QUALITY = 80
 
 
 @dataclass(frozen=True)
-class Card:
-    """A finding and its picture: JPEG in base64, or "" where nothing of it can be read."""
-
-    finding: Finding
-    picture: str
-
-
-@dataclass(frozen=True)
 class Section:
-    """The cards of a kind, and how many it has in all."""
+    """The findings of a kind that are shown, each with its picture (JPEG in base64, or ""), and their total number."""
 
     name: str
     title: str
     total: int
-    cards: list[Card]
+    cards: list[tuple[Finding, str]]
 
 
-def write_sheet(path: Path, root: Path, findings: Sequence[Finding], images: int, *, most: int, workers: int) -> None:
+def write_sheet(path: Path, root: Path, findings: Sequence[Finding], images: int, *, limit: int, workers: int) -> None:
     """Write the contact sheet.
 
     Args:
         path: the HTML file.
         root: the prepared data set.
-        findings: what the audit found, sorted by kind.
-        images: number of images that were looked at.
-        most: pictures of a kind, at most; the table has all.
-        workers: threads.
+        findings: findings of the audit, sorted by kind.
+        images: number of images audited.
+        limit: maximum number of pictures of each kind; audit.csv has all findings.
+        workers: number of threads.
 
     Raises:
         DataError: the file cannot be written.
     """
-    with ThreadPoolExecutor(workers) as pool:
-        sections = []
-        for name, group in groupby(findings, key=lambda finding: finding.kind):
-            of_kind = list(group)
-            shown = of_kind[:most]
-            pictures = pool.map(lambda finding: draw_card(root, finding), shown)
-            cards = [Card(finding, picture) for finding, picture in zip(shown, pictures, strict=True)]
-            sections.append(Section(name, KINDS[name].title, len(of_kind), cards))
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(PAGE)
+    sections = []
+    for name, group in groupby(findings, key=lambda finding: finding.kind):
+        own = list(group)
+        pictures = Parallel(workers, backend="threading")(delayed(draw_card)(root, found) for found in own[:limit])
+        sections.append(Section(name, KINDS[name].title, len(own), list(zip(own[:limit], pictures, strict=True))))
+    loader = PackageLoader("facekp.data.audit", package_path="")
+    page = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(
+        "sheet.html.j2"
+    )
     legend = [(name, "#{:02x}{:02x}{:02x}".format(*PALETTE[i])) for i, name in enumerate(ATTRIBUTES) if i]
-    left_out = len({finding.id for finding in findings if finding.excluded})
-    html = page.render(root=root, images=images, sections=sections, legend=legend, left_out=left_out, side=SIDE)
+    excluded = len({finding.id for finding in findings if finding.excluded})
+    html = page.render(root=root, images=images, sections=sections, legend=legend, excluded=excluded, side=SIDE)
     with replacing(path) as part:
         part.write_text(html, encoding="utf-8")
 
 
 def draw_card(root: Path, finding: Finding) -> str:
-    """Return photo and overlay side by side, of both images where there are two, as JPEG in base64; "" without any."""
+    """Return photo and overlay of the images of a finding side by side, as JPEG in base64; "" if none is readable."""
     ids = [finding.id, finding.other_id] if finding.other_id else [finding.id]
     halves = [half for name in ids for half in _halves(root, name)]
     if not halves:
@@ -86,7 +77,7 @@ def draw_card(root: Path, finding: Finding) -> str:
 
 
 def _halves(root: Path, name: str) -> Iterable[UInt8Array]:
-    """Yield what can be read of an image: the photo, and the label's colours over it."""
+    """Yield the photo of an image, and the photo with its label's colours; skip what is unreadable."""
     photo = np.full((SIDE, SIDE, 3), 40, np.uint8)
     try:
         photo = _fit(read_image(root / IMAGES / f"{name}.jpg"))
@@ -94,7 +85,7 @@ def _halves(root: Path, name: str) -> Iterable[UInt8Array]:
     except DataError:
         pass
     try:
-        # Colours are averaged, not ids, so that a small part is still seen.
+        # Colours are averaged, not ids, so that small parts stay visible.
         colours = _fit(np.array(palette_image(read_label(root / LABELS / f"{name}.png")).convert("RGB")))
         yield np.asarray(cv2.addWeighted(photo, 1 - OPACITY, colours, OPACITY, 0), np.uint8)
     except DataError:
@@ -102,7 +93,7 @@ def _halves(root: Path, name: str) -> Iterable[UInt8Array]:
 
 
 def _fit(picture: UInt8Array) -> UInt8Array:
-    """Bring a picture of any shape into the square, in its own proportions, on black."""
+    """Fit a picture into the square, keeping its proportions, on black."""
     scale = SIDE / max(picture.shape[:2])
     small = resize(picture, (max(1, round(picture.shape[0] * scale)), max(1, round(picture.shape[1] * scale))))
     square = np.zeros((SIDE, SIDE, 3), np.uint8)
