@@ -23,7 +23,7 @@ NOISE = 0.005  # face widths: one pixel of a face that is 200 wide
 def drawn():
     """Return a drawn face and the width of its skin in pixels."""
     mask = np.zeros((256, 256), np.uint8)
-    masks = draw_face(3, 256).masks
+    masks = draw_face(4, 256).masks
     for k, name in enumerate(ATTRIBUTES):
         if name in masks:
             mask[masks[name]] = k
