@@ -268,6 +268,7 @@ def test_bad_shapes_are_named(scores: tuple[int, ...], labels: tuple[int, ...], 
         OhemCrossEntropy()(torch.zeros(scores), torch.zeros(labels, dtype=torch.long))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
 def test_compiled_equals_the_reference() -> None:
     scores, labels = random_case(2, 4, 4, 32, 32)

@@ -1,8 +1,6 @@
 """Scores of a data set against per-class loops in numpy, and by hand."""
 
 import math
-import socket
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -122,29 +120,3 @@ def test_reset_forgets() -> None:
     predicted, labels = random_maps(1)
     metrics.update(predicted, labels)
     assert_same(metrics.compute(), by_loops(predicted.numpy(), labels.numpy()))
-
-
-def test_summed_over_processes(tmp_path: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    # Shares of unequal length, as the last images of a split give.
-    predicted, labels = random_maps(5)
-    torch.save((predicted, labels), tmp_path / "maps.pt")
-    torch.multiprocessing.spawn(_one_process, (port, tmp_path), nprocs=2)
-    whole = ParsingMetrics()
-    whole.update(predicted, labels)
-    want = {name: value.item() for name, value in whole.compute().items()}
-    for rank in range(2):
-        assert_same(torch.load(tmp_path / f"{rank}.pt"), want)
-
-
-def _one_process(rank: int, port: int, folder: Path) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    predicted, labels = torch.load(folder / "maps.pt")
-    metrics = ParsingMetrics()
-    for i in range(rank, len(labels), 2):
-        metrics.update(predicted[i : i + 1], labels[i : i + 1])
-    torch.save(metrics.compute(), folder / f"{rank}.pt")
-    torch.distributed.destroy_process_group()

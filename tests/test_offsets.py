@@ -100,6 +100,7 @@ def test_adds_to_the_sum_of_the_heads(model: dict[str, str] | str) -> None:
     torch.testing.assert_close(after - before, offsets.view(1, 19, 1, 1).expand(1, 19, 64, 64), atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_release_with_them_is_not_worse_on_what_they_were_fitted_to(
     straight: Path, tiny_root: Path, tmp_path: Path
 ) -> None:

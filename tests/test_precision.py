@@ -31,8 +31,8 @@ class Run:
     def __init__(self, root: Path, folder: Path, accelerator: str, precision: str) -> None:
         config = Config(
             data=DataConfig(root=str(root), size=64, crop=64, batch_size=4, eval_batch_size=3, workers=0),
-            model={"name": "resnet18"},
-            optim=OptimConfig(warmup_steps=0, lr=1e-3, head_lr_mult=1),
+            model={"name": "fpn"},
+            optim=OptimConfig(warmup_steps=0, lr=5e-3, head_lr_mult=1),
             trainer=TrainerConfig(accelerator=accelerator, devices=1, max_steps=STEPS, val_every=STEPS, log_every=1),
             callbacks=CallbacksConfig(progress=False),
             output_dir=str(folder),
@@ -69,6 +69,7 @@ def run(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[
     return once
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("accelerator", "precision", "dtype"),
     [
@@ -84,7 +85,7 @@ def test_twenty_steps(run: Callable[[str, str], Run], accelerator: str, precisio
     # Three heads a step; sums of rounded scores would be off by 1e-3.
     assert len(mixed.errors) >= 3 * STEPS
     assert max(*full.errors, *mixed.errors) < 1e-6
-    # bf16 rounds to 1/256. Seen: 0.0017 at the first step, before any update; later at most 0.053, 0.003 in the mean.
+    # bf16 rounds to 1/256. Seen: 0.001 at the first step, before any update; later at most 0.054, 0.004 in the mean.
     assert mixed.losses[0].item() == pytest.approx(full.losses[0].item(), rel=1 / 256)
     assert (mixed.losses / full.losses - 1).abs().max() < 0.1
     assert mixed.losses.mean().item() == pytest.approx(full.losses.mean().item(), rel=0.01)
