@@ -32,7 +32,8 @@ from facekp.errors import DataError, one_line_errors, require
 from facekp.files import expand, make_folder, replacing
 from facekp.hardware import describe_machine, keep_freed_memory, list_versions
 from facekp.images import UInt8Array, read_image, read_label
-from facekp.keypoints.outlines import Contour, trace
+from facekp.keypoints.contour import Contour
+from facekp.keypoints.outlines import trace
 from facekp.keypoints.score_grid import Scores, argmax_at, sum_on_grid
 from facekp.keypoints.settings import METHODS
 from facekp.parsing.parser import FaceParser

@@ -21,7 +21,7 @@ from facekp.images import read_image
 from facekp.parsing.alignment import PLACES, distinct, find_part, fit_crop, refine
 from facekp.parsing.detectors import BOX_MIDDLE, BOX_SIDE, HaarDetector, YuNetDetector, open_detector
 from facekp.parsing.face_crop import Crop, cut, within
-from facekp.parsing.placing import suppress_neighbours
+from facekp.parsing.scenes import suppress_neighbours
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
 from facekp.predict.settings import PredictSettings

@@ -6,8 +6,8 @@ from typing import Final
 import cv2
 import numpy as np
 
+from facekp.keypoints.contour import Contour
 from facekp.keypoints.curves import Points
-from facekp.keypoints.outlines import Contour
 
 TOLERANCE: Final = 0.25
 """Largest distance, in pixels, of an outline from its polygon."""

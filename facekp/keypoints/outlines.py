@@ -1,78 +1,13 @@
 """Outlines of every attribute: ordered closed contours, traced in a mask or in the scores behind it."""
 
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
-
 from facekp.classes import NUM_CLASSES
 from facekp.errors import require
 from facekp.images import UInt8Array
 from facekp.keypoints.canny import edge_loops
-from facekp.keypoints.curves import DECIMALS, Curve, Flags, Loop, Points, anchored, on_border, rounded, signed_area
+from facekp.keypoints.contour import Contour
 from facekp.keypoints.level_lines import level_loops, mask_loops
 from facekp.keypoints.score_grid import Scores
 from facekp.keypoints.settings import METHODS
-
-
-@dataclass(frozen=True, eq=False)
-class Contour:
-    """A closed outline of one connected part of a mask, or of a hole in it.
-
-    Attributes:
-        points: (m, 2) float32 pixels, in order; the last point is followed by the first. Clockwise as seen in the
-            image, counter-clockwise for a hole. The first point is the anchor, see `curves.anchored`; if the anchor
-            lies on the image's border, the first point is the next one clockwise that does not.
-        area: enclosed area in pixels.
-        hole: whether it bounds a hole.
-        cut: (m,) bool, whether the piece from each point to the next runs along the border of the image, or of the part
-            of it that was parsed. There the picture ends, not the attribute.
-    """
-
-    points: Points
-    area: float
-    hole: bool
-    cut: Flags
-
-    def __repr__(self) -> str:
-        return f"Contour({len(self.points)} points, area={self.area:.0f}{', hole' if self.hole else ''})"
-
-    def moved(self, matrix: npt.NDArray[np.floating], size: tuple[int, int]) -> "Contour":
-        """Return the outline in the photo that its image is a crop of, clipped at the photo's border.
-
-        The first point stays first, so a tilted face has its key points at the same places as an upright one.
-
-        Args:
-            matrix: (2, 3) float, similarity transform from pixels of the crop to pixels of the photo, not mirrored.
-            size: (H, W) of the photo.
-
-        Returns:
-            An outline in pixels of the photo. Its area is 0 if all of it lies outside the photo.
-
-        Example:
-            A crop whose first pixel is (x, y) = (-10, 50) in the photo, half of it beyond the photo's left border.
-
-            >>> mask = np.zeros((20, 20), np.uint8)
-            >>> mask[5:15, 5:15] = 1
-            >>> (outline,) = trace(mask, method="contour")[1]
-            >>> part = outline.moved(np.array([[1, 0, -10], [0, 1, 50]]), (100, 200))
-            >>> part.points.min(0).tolist(), part.points.max(0).tolist(), round(part.area / outline.area, 2)
-            ([-0.5, 54.5], [4.5, 64.5], 0.5)
-        """
-        height, width = size
-        points = (self.points @ matrix[:, :2].T + matrix[:, 2]).clip(-0.5, (width - 0.5, height - 0.5))
-        points, cut = _start_off_border(points, self.cut | on_border(points, size))
-        return Contour(points.astype(np.float32), abs(signed_area(points)), self.hole, cut)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain data for JSON; docs/reference/formats.md describes it."""
-        plain = {"hole": self.hole, "area": round(self.area, DECIMALS), "points": rounded(self.points).tolist()}
-        if self.cut.any():
-            # Start and end of each run. A contour starts uncut unless all of it is cut, so no run wraps around.
-            turns = np.flatnonzero(np.diff(self.cut, prepend=False, append=False))
-            plain["cut"] = turns.reshape(-1, 2).tolist()
-        return plain
 
 
 def trace(
@@ -101,22 +36,5 @@ def trace(
         loops = level_loops(grid, mask, classes, min_area)
     contours: dict[int, list[Contour]] = {}
     for loop in loops:
-        contours.setdefault(loop.class_id, []).append(_to_contour(loop, size))
+        contours.setdefault(loop.class_id, []).append(Contour.from_loop(loop, size))
     return {i: sorted(contours[i], key=lambda c: (c.hole, -c.area)) for i in sorted(contours)}
-
-
-def _to_contour(loop: Loop, size: tuple[int, int]) -> Contour:
-    """Give a loop in an image of `size` (H, W) its direction and its first point."""
-    points, area = anchored(loop.curve)
-    if loop.hole:  # the other way round, from the same anchor
-        points = np.concatenate([points[:1], points[:0:-1]])
-    points, cut = _start_off_border(points, on_border(points, size))
-    return Contour(points.astype(np.float32), area, loop.hole, cut)
-
-
-def _start_off_border(points: Curve, cut: Flags) -> tuple[Curve, Flags]:
-    """Rotate a curve that starts on the border to start where it leaves the border."""
-    if not cut[0] or cut.all():
-        return points, cut
-    start = int(cut.argmin())
-    return np.roll(points, -start, 0), np.roll(cut, -start)

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from facekp.keypoints.contour import Contour
 from facekp.keypoints.curves import Points, rounded
-from facekp.keypoints.outlines import Contour
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,12 +12,13 @@ from PIL import Image
 from facekp.classes import ATTRIBUTES
 from facekp.images import UInt8Array
 from facekp.keypoints.curves import DECIMALS, Points
-from facekp.keypoints.landmarks import Landmark, find_landmarks
+from facekp.keypoints.landmarks.find import Landmark, find_landmarks
 from facekp.keypoints.outlines import trace
 from facekp.keypoints.resample import resample
 from facekp.keypoints.score_grid import Scores
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.attribute import Attribute
+from facekp.parsing.face_crop import Crop, window
 from facekp.parsing.overlay import draw_overlay
 
 SCHEMA: Final = "facekp/2"
@@ -66,6 +67,34 @@ class Face:
         contours = {name: attribute.contours for name, attribute in self.attributes.items()}
         return find_landmarks(self.mask, contours, {name: a.confidence for name, a in self.attributes.items()})
 
+    def to_photo(self, crop: Crop, image: UInt8Array, keypoints: KeypointConfig) -> "Face":
+        """Return a face that was parsed in a crop as one in its photo.
+
+        Args:
+            crop: the part of the photo that this mask (s, s) covers.
+            image: (H, W, 3) uint8 RGB, the photo.
+            keypoints: the number of key points of each attribute.
+
+        Returns:
+            The face with its mask (H, W), outlines and key points in pixels of the photo. Parts beyond the photo's
+            border, or smaller than one of its pixels, are dropped.
+        """
+        size, matrix = (image.shape[0], image.shape[1]), crop.matrix(len(self.mask))
+        left, top, right, bottom = window(crop, size)
+        shifted = matrix - np.array([[0, 0, left], [0, 0, top]])
+        mask = np.zeros(size, np.uint8)
+        mask[top:bottom, left:right] = cv2.warpAffine(
+            self.mask, shifted, (right - left, bottom - top), flags=cv2.INTER_NEAREST
+        )
+        areas, least, attributes = _areas(mask), keypoints.min_area * crop.side**2, {}
+        for name, own in self.attributes.items():
+            moved = [contour.moved(matrix, size) for contour in own.contours]
+            contours = sorted((c for c in moved if c.area > 0 and c.area >= least), key=lambda c: (c.hole, -c.area))
+            if areas[own.id] and contours and not contours[0].hole:
+                points = resample(contours[0].points, keypoints.n, contours[0].cut)
+                attributes[name] = Attribute(name, own.id, areas[own.id], own.confidence, tuple(contours), points)
+        return Face(mask, attributes, crop.box(size), image)
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pixels as plain data for JSON; docs/reference/formats.md describes it."""
         return {
@@ -99,10 +128,15 @@ def face_from_mask(
         grid: the scores behind the mask, see `facekp.keypoints.outlines.trace`.
     """
     height, width = mask.shape
-    areas = cv2.calcHist([mask], [0], None, [len(ATTRIBUTES)], [0, len(ATTRIBUTES)])[:, 0]
-    least, attributes = keypoints.min_area * height * width, {}
+    areas, least, attributes = _areas(mask), keypoints.min_area * height * width, {}
     for i, contours in trace(mask, method=keypoints.method, min_area=least, grid=grid).items():
         if not contours[0].hole:
             name, points = ATTRIBUTES[i], resample(contours[0].points, keypoints.n, contours[0].cut)
-            attributes[name] = Attribute(name, i, int(areas[i]), confidence[i], tuple(contours), points)
+            attributes[name] = Attribute(name, i, areas[i], confidence[i], tuple(contours), points)
     return Face(mask, attributes, (0.0, 0.0, float(width), float(height)))
+
+
+def _areas(mask: UInt8Array) -> list[int]:
+    """Return the pixels of each class in a mask."""
+    counts = cv2.calcHist([mask], [0], None, [len(ATTRIBUTES)], [0, len(ATTRIBUTES)])
+    return [int(count) for count in counts[:, 0]]

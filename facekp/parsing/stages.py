@@ -21,8 +21,7 @@ from facekp.parsing.choices import Align
 from facekp.parsing.detectors import Detector
 from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.face_crop import Crop, cut
-from facekp.parsing.placing import suppress_neighbours, to_photo
-from facekp.parsing.scenes import Scene, View
+from facekp.parsing.scenes import Scene, View, suppress_neighbours
 
 WHOLE: Final = 0.1
 """A crop counts as the whole photo if the mean distance of their corners is below this share of the side."""
@@ -106,4 +105,4 @@ class Stages:
             side = max(self.backend.size, min(math.ceil(own.side), max(scene.size)))
             size = (side, side)
         face = face_from_mask(argmax_at(grid, size), mean_confidence(grid), self.keypoints, grid)
-        return replace(face, image=scene.image) if whole else to_photo(face, own, scene.image, self.keypoints)
+        return replace(face, image=scene.image) if whole else face.to_photo(own, scene.image, self.keypoints)

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from facekp.keypoints.contour import Contour
 from facekp.keypoints.curves import Points
-from facekp.keypoints.outlines import Contour
 from facekp.keypoints.similarity import fit_similarity
 
 Array = npt.NDArray[np.float64]
@@ -74,33 +74,23 @@ def find_axes(shape: tuple[int, ...], contours: Contours) -> FaceAxes:
     """
     centres = {name: _centroid(contours[name][0].points) for name in USUAL if name in contours}
     if "r_eye" in centres and "l_eye" in centres:
-        across = centres["l_eye"] - centres["r_eye"]
+        right, across = centres["r_eye"], centres["l_eye"] - centres["r_eye"]
         extents = [float(np.hypot(*np.ptp(contours[eye][0].points, axis=0))) for eye in ("r_eye", "l_eye")]
         if abs(across) > max(extents):
-            return _by_eyes(centres, across)
+            below = [((centres[n] - right) / across).imag for n in ("nose", "u_lip", "l_lip") if n in centres]
+            # A mouth above the eyes: their labels are swapped.
+            swapped = len(below) > 0 and max(below) < 0
+            return FaceAxes.along((centres["l_eye"] + right) / 2, -across if swapped else across)
         # Two labels on one eye say nothing about the face.
         del centres["r_eye"], centres["l_eye"]
     usual = np.array([USUAL[name] for name in centres])
     if len(centres) >= 2 and np.sum(np.abs(usual - usual.mean()) ** 2) >= MIN_SPREAD:
         return FaceAxes.along(*fit_similarity(usual, np.array(list(centres.values()))))
-    return _by_skin(shape, contours)
-
-
-def _by_eyes(centres: Mapping[str, complex], across: complex) -> FaceAxes:
-    axes = FaceAxes.along((centres["l_eye"] + centres["r_eye"]) / 2, across)
-    below = [(centres[name] - centres["r_eye"]) / across for name in ("nose", "u_lip", "l_lip") if name in centres]
-    # A mouth above the eyes: their labels are swapped.
-    swapped = below and max(place.imag for place in below) < 0
-    return FaceAxes(axes.origin, -axes.axes, axes.unit) if swapped else axes
-
-
-def _by_skin(shape: tuple[int, ...], contours: Contours) -> FaceAxes:
-    upright = np.eye(2)
     if "skin" not in contours:
-        return FaceAxes(np.array(shape[::-1]) / 2, upright, EYES_TO_FACE * min(shape))
+        return FaceAxes.along(complex(shape[1], shape[0]) / 2, EYES_TO_FACE * min(shape))
     skin = contours["skin"][0]
     middle = (skin.points.min(0) + skin.points.max(0)) / 2.0
-    return FaceAxes(middle.astype(np.float64), upright, EYES_TO_FACE * float(np.sqrt(max(skin.area, 1.0))))
+    return FaceAxes.along(complex(*middle), EYES_TO_FACE * float(np.sqrt(max(skin.area, 1.0))))
 
 
 def _centroid(points: Points) -> complex:

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from facekp.classes import ATTRIBUTES
+from facekp.keypoints.contour import Contour
 from facekp.keypoints.landmarks import names
 from facekp.keypoints.landmarks.axes import Array, Contours, FaceAxes, FaceOutline
-from facekp.keypoints.outlines import Contour
 
 Covers = npt.NDArray[np.bool_]
 """(19,) bool: the classes that cover a point if they lie beside it."""
