@@ -16,11 +16,10 @@ from PIL import Image, ImageDraw
 from pycocotools import coco
 from pycocotools import mask as coco_mask
 
-from facekp import formats
 from facekp.classes import ATTRIBUTES, PALETTE
 from facekp.data.synthetic.write import draw_face
 from facekp.errors import DataError
-from facekp.formats import FORMATS, Photo
+from facekp.formats import FORMATS, Format, Photo, all_formats, describe_formats
 from facekp.formats.json import json_schema
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
@@ -150,11 +149,11 @@ class TestCoco:
 
     def test_many_photos_are_joined_in_little_memory(self, tmp_path):
         photo = Photo(Path("a.png"), "a.png", Path("a"), np.zeros((120, 200, 3), np.uint8))
-        (piece := tmp_path / "piece").write_bytes(FORMATS["coco"].encode(photo, [faced(shapes())]))
+        (piece := tmp_path / "piece").write_bytes(FORMATS["coco"]().encode(photo, [faced(shapes())]))
         count, path = 2000, tmp_path / "annotations.json"
         tracemalloc.start()
         with path.open("wb") as out:
-            FORMATS["coco"].join([piece] * count, out)
+            FORMATS["coco"]().join([piece] * count, out)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < path.stat().st_size / 20
@@ -235,7 +234,7 @@ class TestSvg:
         assert (float(circles[0].get("cx")), float(circles[0].get("cy"))) == pytest.approx((20, 20), abs=0.2)
 
     def test_names_that_xml_cannot_hold_are_written_too(self, tmp_path):
-        write(tmp_path, [shapes()], list(FORMATS), "a\x01\nb\udce9.png")
+        write(tmp_path, [shapes()], list(all_formats()), "a\x01\nb\udce9.png")
         (file,) = (tmp_path / "out").glob("*.svg")
         root = ET.parse(file).getroot()
         assert root.find(f"{SVG}title").text == "a\ufffd\ufffdb\ufffd.png"
@@ -259,7 +258,7 @@ def test_csv_has_a_row_for_every_key_point(tmp_path):
 def test_of_faces_that_overlap_the_first_lies_on_top(tmp_path):
     first, second = np.zeros((2, 64, 64), np.uint8)
     first[:40, :40], second[20:, 20:] = NOSE, HAIR
-    out = write(tmp_path, [first, second], list(FORMATS), "a.png")
+    out = write(tmp_path, [first, second], list(all_formats()), "a.png")
     with Image.open(out / "a.mask.png") as mask:
         np.testing.assert_array_equal(np.array(mask), np.where(first, first, second))
     groups = [group.get("id") for group in ET.parse(out / "a.svg").getroot().findall(f"{SVG}g")]
@@ -269,7 +268,7 @@ def test_of_faces_that_overlap_the_first_lies_on_top(tmp_path):
 
 
 def test_a_photo_without_faces_has_every_file(tmp_path):
-    out = write(tmp_path, [], list(FORMATS), "a.png")
+    out = write(tmp_path, [], list(all_formats()), "a.png")
     assert json.loads((out / "a.json").read_text())["faces"] == []
     assert len(coco.COCO(out / "annotations.json").getImgIds()) == 1
     assert len((out / "keypoints.csv").read_text().splitlines()) == 1
@@ -289,19 +288,18 @@ def test_a_photos_json_is_written_after_its_other_files(tmp_path, monkeypatch):
     assert not (tmp_path / "out" / "a.json").exists()
 
 
-def test_a_format_is_one_module(tmp_path, monkeypatch):
-    (tmp_path / "dots.py").write_text(
-        "from facekp.formats.base import Format\n\n\n"
-        "class Dots(Format):\n"
-        "    name, file, help = 'dots', 'NAME.txt', 'one dot per face'\n\n"
-        "    def encode(self, photo, faces):\n"
-        "        return b'.' * len(faces)\n"
-    )
-    monkeypatch.setattr(formats, "__path__", [*formats.__path__, str(tmp_path)])
-    monkeypatch.setitem(FORMATS, "dots", formats.discover()["dots"])
+def test_a_format_is_one_class(tmp_path, monkeypatch):
+    class Dots(Format):
+        file, help = "NAME.txt", "one dot per face"
+
+        def encode(self, photo, faces):
+            return b"." * len(faces)
+
+    monkeypatch.setattr(FORMATS, "_found", FORMATS._found | {"dots": Dots})
     out = write(tmp_path, [shapes(), shapes()], ["dots"], "a.png")
     assert (out / "a.txt").read_text() == ".."
-    assert "dots      NAME.txt            one dot per face" in formats.describe_formats()
+    assert "dots      NAME.txt            one dot per face" in describe_formats()
+    assert list(all_formats()) == ["coco", "csv", "dots", "labelme", "mask", "overlay", "svg", "json"]
 
 
 def test_what_a_killed_run_left_is_not_joined(tmp_path):

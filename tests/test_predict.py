@@ -23,8 +23,6 @@ EARLY = """
 import sys
 from facekp.errors import one_line_errors
 from facekp.predict.__main__ import main
-from facekp.predict.pipeline import list_jobs, parse_files
-from facekp.predict.results import Results
 for arguments in (["--help"], ["out=x"], ["source=x", "out=x", "keypoint.n=3"], ["source=x", "out=x", "export=[png]"],
                   ["source=x", "out=x", "one_euro.beta=-1"], ["source=nowhere.jpg", "out=x"]):
     try:

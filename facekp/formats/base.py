@@ -5,10 +5,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, ClassVar
+from typing import BinaryIO, ClassVar, Final
 
 from facekp.images import UInt8Array
 from facekp.parsing.face import Face
+from facekp.registry import Registry
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,13 +42,11 @@ class Format(ABC):
     """An export format with one file per photo; of a `RunFormat` with one file per run.
 
     Attributes:
-        name: its name in `export=[...]`.
         file: its file in the folder of results, where NAME stands for the photo's stem.
         help: what the file holds, in a line.
         last: whether it is written after all others, so that its file marks a finished photo.
     """
 
-    name: ClassVar[str]
     file: ClassVar[str]
     help: ClassVar[str]
     last: ClassVar[bool] = False
@@ -55,6 +54,10 @@ class Format(ABC):
     @abstractmethod
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the file's content for one photo and its faces, of which there may be none."""
+
+
+FORMATS: Final[Registry[type[Format]]] = Registry("export", "facekp.formats")
+"""The formats; `@FORMATS.register(name)` adds a class under its name in `export=[...]`."""
 
 
 class RunFormat(Format):

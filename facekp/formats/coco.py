@@ -17,7 +17,7 @@ import numpy.typing as npt
 import orjson
 
 from facekp.classes import ATTRIBUTES
-from facekp.formats.base import Photo, RunFormat, as_text
+from facekp.formats.base import FORMATS, Photo, RunFormat, as_text
 from facekp.formats.polygons import polygon
 from facekp.keypoints.curves import rounded
 from facekp.parsing.attribute import Attribute
@@ -26,10 +26,10 @@ from facekp.parsing.face import Face
 VISIBLE: Final = 2
 
 
+@FORMATS.register("coco")
 class Coco(RunFormat):
     """One file with an image record per photo and an annotation per attribute."""
 
-    name = "coco"
     file = "annotations.json"
     help = "masks, boxes and key points of all photos, for pycocotools"
 

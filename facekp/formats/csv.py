@@ -6,17 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from facekp.formats.base import Photo, RunFormat, as_text
+from facekp.formats.base import FORMATS, Photo, RunFormat, as_text
 from facekp.keypoints.curves import rounded
 from facekp.parsing.face import Face
 
 COLUMNS: Final = ("file", "face", "attribute", "kind", "index", "x", "y", "confidence")
 
 
+@FORMATS.register("csv")
 class Csv(RunFormat):
     """A table with one row per key point."""
 
-    name = "csv"
     file = "keypoints.csv"
     help = "one table of all key points"
 

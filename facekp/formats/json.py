@@ -7,14 +7,14 @@ from typing import Any
 
 import orjson
 
-from facekp.formats.base import Format, Photo, as_text
+from facekp.formats.base import FORMATS, Format, Photo, as_text
 from facekp.parsing.face import SCHEMA, Face
 
 
+@FORMATS.register("json")
 class Json(Format):
     """The photo's path and size, and `Face.to_dict` of each face."""
 
-    name = "json"
     file = "NAME.json"
     help = "outlines, key points and landmarks; see docs/reference/formats.md"
     last = True

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from facekp.formats.base import Format, Photo, as_text
+from facekp.formats.base import FORMATS, Format, Photo, as_text
 from facekp.formats.polygons import keyholed
 from facekp.keypoints.curves import rounded
 from facekp.parsing.face import Face
@@ -20,10 +20,10 @@ VERSION: Final = "5.0.0"
 """The first LabelMe with this file format."""
 
 
+@FORMATS.register("labelme")
 class LabelMe(Format):
     """One file per photo, in a folder of its own because LabelMe looks for NAME.json, which is facekp's own JSON."""
 
-    name = "labelme"
     file = "labelme/NAME.json"
     help = "outlines to correct by hand in LabelMe"
 

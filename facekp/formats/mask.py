@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 from io import BytesIO
 
-from facekp.formats.base import Format, Photo
+from facekp.formats.base import FORMATS, Format, Photo
 from facekp.images import palette_image
 from facekp.parsing.face import Face
 from facekp.parsing.overlay import merge_masks
 
 
+@FORMATS.register("mask")
 class Mask(Format):
     """A palette PNG whose indices are class ids; where faces overlap, those of the first."""
 
-    name = "mask"
     file = "NAME.mask.png"
     help = "class ids, as a palette PNG"
 

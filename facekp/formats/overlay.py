@@ -6,17 +6,17 @@ from typing import Final
 
 from PIL import Image
 
-from facekp.formats.base import Format, Photo
+from facekp.formats.base import FORMATS, Format, Photo
 from facekp.parsing.face import Face
 from facekp.parsing.overlay import draw_overlay
 
 QUALITY: Final = 92
 
 
+@FORMATS.register("overlay")
 class Overlay(Format):
     """A JPEG of the photo with masks, outlines, key points and a legend."""
 
-    name = "overlay"
     file = "NAME.overlay.jpg"
     help = "the photo with masks, key points and a legend"
 

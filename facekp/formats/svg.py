@@ -7,7 +7,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from facekp.classes import PALETTE
-from facekp.formats.base import Format, Photo, as_text
+from facekp.formats.base import FORMATS, Format, Photo, as_text
 from facekp.formats.polygons import CORNER, polygon
 from facekp.keypoints.curves import DECIMALS
 from facekp.parsing.attribute import Attribute
@@ -18,10 +18,10 @@ OPACITY: Final = "0.45"
 NAMESPACES: Final = {"xmlns": "http://www.w3.org/2000/svg", "xmlns:xlink": "http://www.w3.org/1999/xlink"}
 
 
+@FORMATS.register("svg")
 class Svg(Format):
     """A drawing that links to the photo; where faces overlap, the first lies on top, as in the mask."""
 
-    name = "svg"
     file = "NAME.svg"
     help = "the photo (linked) under one group per attribute"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from facekp.files import make_folder, replacing, writing
-from facekp.formats import FORMATS, Format, Photo, RunFormat
+from facekp.formats import Format, Photo, RunFormat, all_formats
 from facekp.parsing.face import Face
 
 PIECES: Final = ".pieces"
@@ -18,7 +18,7 @@ class Results:
 
     Args:
         out: folder of the results.
-        export: names of `facekp.formats.FORMATS`.
+        export: names of formats.
 
     Raises:
         DataError: the folder cannot be written.
@@ -28,7 +28,7 @@ class Results:
         self.out = make_folder(out)
         self.pieces = out / PIECES
         shutil.rmtree(self.pieces, ignore_errors=True)  # of a killed run
-        self.formats = [form for name, form in FORMATS.items() if name in export]
+        self.formats = [form for name, form in all_formats().items() if name in export]
 
     def write(self, photo: Photo, faces: Sequence[Face]) -> None:
         """Write one photo's faces, of which there may be none; each file is whole or absent.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from facekp.formats import FORMATS
+from facekp.formats import all_formats
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.choices import ALIGNS, BACKENDS, HAAR
 from facekp.settings import Affects, Settings, above, at_least, each, one_of, setting
@@ -38,8 +38,8 @@ class PredictSettings(Settings):
     )
     export: list[str] = setting(
         ["mask", "overlay", "json"],
-        f"formats to write: any of {', '.join(FORMATS)}",
-        check=each(one_of(*FORMATS), such_as="[json,coco]"),
+        f"formats to write: any of {', '.join(all_formats())}",
+        check=each(one_of(*all_formats()), such_as="[json,coco]"),
     )
     align: str = setting(
         "auto", "auto: find the faces; none: each photo is one face, framed as in CelebA-HQ", check=one_of(*ALIGNS)

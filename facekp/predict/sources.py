@@ -11,7 +11,7 @@ from typing import Final
 
 from facekp.errors import ConfigError, DataError
 from facekp.files import expand
-from facekp.formats import FORMATS, RunFormat
+from facekp.formats import RunFormat, all_formats
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Photos that are taken from a folder; a file or a glob may name any picture that Pillow reads."""
@@ -21,7 +21,7 @@ VIDEO_SUFFIXES: Final = (
 """Files that are taken as videos."""
 CLIP, LINES = ".overlay.mp4", ".jsonl"
 """Suffixes of a video's results."""
-RESULTS: Final = (*(form.file.rpartition("NAME")[2] for form in FORMATS.values()), CLIP, LINES)
+RESULTS: Final = (*(form.file.rpartition("NAME")[2] for form in all_formats().values()), CLIP, LINES)
 """Ends of the names of all results."""
 
 
@@ -91,7 +91,7 @@ def output_names(files: Sequence[Path]) -> list[str]:
         ['a_1.jpg', 'b_1.jpg']
     """
     stems = Counter(path.stem for path in files)
-    reserved = {Path(form.file).stem for form in FORMATS.values() if isinstance(form, RunFormat)}
+    reserved = {Path(form.file).stem for form in all_formats().values() if isinstance(form, RunFormat)}
     names = [path.name if stems[path.stem] > 1 or path.stem in reserved else path.stem for path in files]
     repeated = {name for name, times in Counter(names).items() if times > 1}
     if not repeated:
