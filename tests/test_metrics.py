@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from facekp.classes import ATTRIBUTES
-from facekp.training.metrics import ParsingMetrics
+from facekp.losses import DeepSupervision
+from facekp.models import Heads
+from facekp.training.metrics import ParsingMetrics, SplitMetrics
 
 
 def by_loops(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -105,18 +107,49 @@ def test_it_is_not_the_mean_over_images() -> None:
     assert scores["pixel_accuracy"].item() == pytest.approx(7 / 8)
 
 
-def test_ignored_pixels_do_not_count() -> None:
-    metrics = ParsingMetrics()
-    metrics.update(torch.tensor([[[1, 2, 3, 4]]]), torch.tensor([[[1, 255, 255, 255]]]))
-    scores = metrics.compute()
-    assert scores["classes"].item() == 1
-    assert scores["miou"].item() == scores["pixel_accuracy"].item() == 1
-
-
-def test_reset_forgets() -> None:
+def test_compute_keeps_and_reset_forgets() -> None:
     metrics = ParsingMetrics()
     metrics.update(*random_maps(1))
+    assert_same(metrics.compute(), {name: value.item() for name, value in metrics.compute().items()})
     metrics.reset()
     predicted, labels = random_maps(1)
     metrics.update(predicted, labels)
     assert_same(metrics.compute(), by_loops(predicted.numpy(), labels.numpy()))
+
+
+def test_losses_are_averaged_over_images_and_blank_ones_do_not_count() -> None:
+    metrics = SplitMetrics(["fine", "coarse"], "val/")
+    scores = torch.zeros(3, 19, 1, 1)
+    scores[:, 1] = 1
+    labels = torch.ones(3, 4, 4, dtype=torch.int64)
+    for images, loss in ((2, 1.0), (1, 4.0)):
+        part = {"loss": torch.tensor(3 * loss), "loss_fine": torch.tensor(loss), "loss_coarse": torch.tensor(2 * loss)}
+        metrics.count(Heads((scores[:images],)), labels[:images], part)
+    labels[:] = 255
+    metrics.count(Heads((scores,)), labels, dict.fromkeys(part, torch.tensor(0.0)))
+    found = metrics.compute()
+    # Two images of loss 1 and one of 4: 2 in the mean.
+    assert [found[f"val/{name}"].item() for name in ("loss", "loss_fine", "loss_coarse")] == [6, 2, 4]
+    assert found["val/pixel_accuracy"].item() == 1
+    assert "val/loss" not in SplitMetrics(None, "val/").compute()
+
+
+def test_deep_supervision_adds_up_every_head() -> None:
+    criterion = DeepSupervision(Largest(), ["fine", "coarse", "coarser"])
+    maps = [torch.full((1, 2, 1, 1), value) for value in (1.0, 2.0, 4.0)]
+    losses = criterion(Heads((maps[0],), (maps[1], maps[2])), torch.zeros(1, 4, 4))
+    assert {name: loss.item() for name, loss in losses.items()} == {
+        "loss": 7,
+        "loss_fine": 1,
+        "loss_coarse": 2,
+        "loss_coarser": 4,
+    }
+    with pytest.raises(ValueError, match="argument"):  # a name for each head, or the logs would be wrong
+        DeepSupervision(Largest(), ["fine"])(Heads((maps[0], maps[1])), torch.zeros(1, 4, 4))
+
+
+class Largest(torch.nn.Module):
+    """The largest score as a loss."""
+
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
+        return scores.max()

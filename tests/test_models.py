@@ -37,27 +37,19 @@ def test_score_maps_have_strides_8_16_32(network: nn.Module, height: int, width:
     assert all(s.isfinite().all() for s in scores)
 
 
-@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("name", model_names())
-def test_heads_have_names(name: str, training: bool) -> None:
-    net, images = on_meta(name).train(training), torch.empty(2, 3, 64, 64, device="meta")
-    heads = net(images)
-    assert len(heads.maps) == len(net.head_names) == len(set(net.head_names))
-    assert len(heads.auxiliary) == (2 if name in ("bisenet", "fpn") else 0)
-    alone = net(images, auxiliary=False)
-    assert (len(alone.predict), alone.auxiliary) == (len(heads.predict), ())
-
-
-@pytest.mark.parametrize("name", ["residual_attention", "resnet18"])
-def test_our_heads_are_named_by_their_strides(name: str) -> None:
-    assert on_meta(name).head_names == ("8", "16", "32")
-
-
-@pytest.mark.parametrize("name", model_names())
-@pytest.mark.parametrize("shape", [(1, 3, 64, 65), (1, 3, 40, 64), (1, 1, 64, 64), (3, 64, 64)])
-def test_a_wrong_size_is_named(name: str, shape: tuple[int, ...]) -> None:
-    with pytest.raises(ValueError, match=f"shape \\({', '.join(map(str, shape))}\\).*multiples of 32"):
-        on_meta(name)(torch.empty(shape, device="meta"))
+def test_the_same_heads_in_training_and_evaluation(name: str) -> None:
+    net, images = on_meta(name), torch.empty(2, 3, 64, 64, device="meta")
+    assert len(set(net.head_names)) == len(net.head_names)
+    for training in (False, True):
+        heads = net.train(training)(images)
+        assert len(heads.maps) == len(net.head_names)
+        assert len(heads.auxiliary) == (2 if name in ("bisenet", "fpn") else 0)
+        alone = net(images, auxiliary=False)
+        assert (len(alone.predict), alone.auxiliary) == (len(heads.predict), ())
+    for shape in ((1, 3, 64, 65), (1, 3, 40, 64), (1, 1, 64, 64), (3, 64, 64)):
+        with pytest.raises(ValueError, match=f"shape \\({', '.join(map(str, shape))}\\).*multiples of 32"):
+            net(torch.empty(shape, device="meta"))
 
 
 def test_every_score_map_comes_from_its_own_features() -> None:
@@ -74,18 +66,18 @@ def test_every_score_map_comes_from_its_own_features() -> None:
     assert reached[2][-1, -1]
 
 
-class TestRegistry:
-    def test_unknown_name(self) -> None:
-        with pytest.raises(ConfigError, match=r"model\.name is 'resnet19': choose one of bisenet, fpn, .*18, smp"):
-            build_model("resnet19")
-
-    def test_unknown_setting(self) -> None:
-        with pytest.raises(ConfigError, match=r"model\.depth is not a setting of resnet18: it has pretrained"):
-            build_model("resnet18", depth=3)
-
-    def test_setting_of_a_network_without_any(self) -> None:
-        with pytest.raises(ConfigError, match=r"model\.pretrained is not a setting of residual_attention.*none"):
-            build_model("residual_attention", pretrained=False)
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("resnet19", {}, r"model\.name is 'resnet19': choose one of bisenet, fpn, .*18, smp"),
+        ("resnet18", {"depth": 3}, r"model\.depth is not a setting of resnet18: it has pretrained"),
+        ("resnet18", {"pretrained": "coco"}, r"model\.pretrained is 'coco': choose false or imagenet"),
+        ("residual_attention", {"pretrained": False}, r"pretrained is not a setting of residual_attention.*none"),
+    ],
+)
+def test_a_bad_setting_names_the_remedy(name: str, settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_model(name, **settings)
 
 
 class TestCost:
@@ -156,10 +148,6 @@ class TestResNet18:
         assert torch.equal(stem.bn.bias.grad, other.bn1.bias.grad)
         assert torch.equal(stem.bn.running_var, other.bn1.running_var)
 
-    def test_a_bad_pretrained_names_the_choices(self) -> None:
-        with pytest.raises(ConfigError, match=r"model\.pretrained is 'coco': choose false or imagenet"):
-            build_model("resnet18", pretrained="coco")
-
     @pytest.mark.parametrize("error", [URLError("no route to host"), RuntimeError("invalid hash value")])
     def test_weights_that_cannot_be_fetched_name_the_other_choice(
         self, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -218,15 +206,6 @@ class TestAttention:
             inner = module.before(x)
             want = module.after(1.5 * module.trunk(inner))
             assert torch.equal(module(x), want)
-
-    def test_the_mask_lies_between_0_and_1_and_differs_by_channel_and_place(self) -> None:
-        with torch.inference_mode():
-            mask = AttentionModule(16, 2).eval().mask(5 * torch.randn(1, 16, 8, 8))
-        assert mask.shape == (1, 16, 8, 8)
-        assert mask.min() >= 0
-        assert mask.max() <= 1
-        assert mask.std(1).min() > 0
-        assert mask.std((2, 3)).min() > 0
 
     @pytest.mark.parametrize("levels", [1, 2, 3, 4])
     @pytest.mark.parametrize("size", [(7, 5), (1, 1), (2, 3), (33, 17)])
@@ -290,8 +269,3 @@ class TestFuse:
 
     def test_float64_stays(self) -> None:
         assert fuse([torch.zeros(1, 1, 1, 1).double()] * 3, (2, 2)).dtype == torch.float64
-
-    def test_the_scores_are_left_as_they_were(self) -> None:
-        maps = [torch.ones(1, 1, 2, 2) for _ in range(3)]
-        fuse(maps, (2, 2))
-        assert all(torch.equal(m, torch.ones(1, 1, 2, 2)) for m in maps)
