@@ -9,7 +9,7 @@ from facekp.data.sources import prepared_root
 from facekp.training.history import RunLog, read_rows
 from facekp.training.run import build_data, build_module, build_trainer
 
-STEPS = 200
+STEPS = 100
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +23,7 @@ def faces(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         return prepared_root(DataConfig(source="synthetic", cache=str(cache), size=96, **counts))
 
 
+@pytest.mark.slow
 def test_a_short_run_learns(faces: Path, tmp_path: Path) -> None:
     config = Config(
         data=DataConfig(
