@@ -73,7 +73,7 @@ def _best_seconds(call: Callable[[], Tensor], device: torch.device) -> float:
 
 def _has_bfloat16(device: torch.device) -> bool:
     # Lightning, which this imports, would cost every child process that measures memory some seconds.
-    from facekp.training.run import resolve_precision
+    from facekp.hardware import resolve_precision
 
     return resolve_precision("auto", "gpu" if device.type == "cuda" else "cpu") != "32-true"
 

@@ -1,20 +1,28 @@
 """The settings of a training run: names, types, ranges and defaults.
 
-`conf/` composes them; values are checked when `read_config` turns the composed YAML into these classes, before any
-data is read.
+`conf/` composes them, and `facekp.training.compose` turns the composed YAML into these classes, which check their
+values when they are made. Nothing here reads a file.
 """
 
 import os
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, make_dataclass
-from typing import Any, Literal, cast
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
 
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING
 
-from facekp.data.exclusions import describe_exclusions, read_exclusions
-from facekp.errors import ConfigError, explain, require, require_all, require_choice
-from facekp.files import expand
+from facekp.errors import require
+from facekp.settings import (
+    Affects,
+    Settings,
+    above,
+    at_least,
+    between,
+    check_that,
+    each,
+    multiple_of,
+    one_of,
+    setting,
+)
 
 DataSource = Literal["celebamask_hq", "synthetic"]
 LoggerName = Literal["wandb", "csv", "none"]
@@ -22,61 +30,47 @@ DecodedPlace = Literal["none", "ram", "disk"]
 Balance = Literal["none", "sqrt", "linear"]
 Strategy = Literal["auto", "ddp"]
 Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
-MONITORS = ("val/miou", "val/mean_f1", "val/pixel_accuracy", "val/loss")
-LARGEST_SEED = 2**32 - 1  # numpy's
+Monitor = Literal["val/miou", "val/mean_f1", "val/pixel_accuracy", "val/loss"]
+MONITORS: tuple[str, ...] = get_args(Monitor)
+LARGEST_SEED = 2**32 - 1  # NumPy's
+
+EXCLUDED = "data.excluded"
+"""What a run's record adds to its settings: which images `data.exclude` leaves out, as a digest."""
+UNLESS_SAME = "scores, unless it is the same data"
+AS_IF_SAME = "speed and memory as if it were the same"
+VAL_BATCHES = check_that(
+    lambda value: value >= 1 if isinstance(value, int) else isinstance(value, float) and 0 < value <= 1,
+    "a share above 0, up to 1.0, or a number of batches",
+)
+SCORES, MACHINE, SPEED, PLACE = Affects.SCORES, Affects.MACHINE, Affects.SPEED, Affects.PLACE
 
 
 @dataclass
-class DataConfig:
-    """Where the faces come from, how they are augmented, and how they are loaded."""
+class FacesConfig(Settings, group="data"):
+    """Which faces are read. Of `exclude` not the file affects the result but whom it leaves out, `data.excluded`."""
 
-    source: str = "celebamask_hq"
-    root: str | None = None  # official or prepared layout; recognised
-    cache: str = "~/.cache/facekp"  # where an official or synthetic data set is prepared
-    exclude: str | None = None  # audit.csv; training images whose rows say exclude=yes are left out
-    left_out: str | None = None  # not to be given: whom that leaves out, so that a resumed run leaves out the same
-    size: int = 512  # pixels; images are brought to this side
-    crop: int = 448  # pixels; side of a training crop
-    scales: list[float] = field(default_factory=lambda: [0.75, 1, 1.25, 1.5, 1.75, 2])
-    jitter: float = 0.5
-    flip: float = 0.5
-    rotate: float = 0.0  # degrees; crops are turned by up to so many, either way
-    corrupt: float = 0.0  # share of the crops that are blurred, noisy, compressed, ... (facekp/data/transforms.py)
-    balance: str = "none"  # "sqrt", "linear": images with rare classes come more often (facekp/data/balance.py)
-    balance_below: float = 0.5  # rare is what a smaller share of the images has
-    decoded: str = "none"  # "ram", "disk": decode the training images once, beforehand
-    batch_size: int = 16  # images a step, over all processes
-    eval_batch_size: int = 16  # images a batch of each process
-    workers: int | None = None  # loader processes; None: one less than the cores, at most 8
-    synthetic_train: int = 320  # faces drawn for data=synthetic
-    synthetic_val: int = 48
-    synthetic_test: int = 16
-    synthetic_seed: int = 0
+    source: str = setting("celebamask_hq", "celebamask_hq or synthetic", one_of(DataSource), confounds="scores")
+    root: str | None = setting(
+        None, "CelebAMask-HQ's folder, official or prepared layout", affects=SCORES, path=True, confounds=UNLESS_SAME
+    )
+    cache: str = setting("~/.cache/facekp", "where data sets are prepared and decoded", affects=PLACE, path=True)
+    exclude: str | None = setting(None, "audit.csv: leave out training images marked in it", affects=PLACE, path=True)
+    synthetic_train: int = setting(320, "training faces drawn for data=synthetic", at_least(1))
+    synthetic_val: int = setting(48, "validation faces drawn", at_least(1))
+    synthetic_test: int = setting(16, "test faces drawn", at_least(1))
+    synthetic_seed: int = setting(0, "seed of the drawn faces", at_least(0))
 
-    def __post_init__(self) -> None:
-        """Check values and ranges."""
-        require_choice("data.source", self.source, DataSource)
-        require_choice("data.balance", self.balance, Balance)
-        require_choice("data.decoded", self.decoded, DecodedPlace)
-        for name in ("size", "crop"):
-            value = getattr(self, name)
-            require(f"data.{name}", value, value >= 32 and value % 32 == 0, "give a multiple of 32, such as 448")
-        require("data.scales", self.scales, len(self.scales) > 0 and all(0.1 <= s <= 10 for s in self.scales),
-                "give factors between 0.1 and 10, such as [0.75,1,1.5]")  # fmt: skip
-        shares = {
-            f"data.{name}": (v := getattr(self, name), 0 <= v <= 1)
-            for name in ("jitter", "flip", "corrupt", "balance_below")
-        }
-        require_all(shares, "give a number from 0 to 1")
-        require("data.rotate", self.rotate, 0 <= self.rotate <= 180, "give degrees from 0 to 180")
-        counts = ("batch_size", "eval_batch_size", "synthetic_train", "synthetic_val", "synthetic_test")
-        positive = {f"data.{name}": (v := getattr(self, name), v >= 1) for name in counts}
-        require_all(positive, "give a number of at least 1")
-        require("data.batch_size", self.batch_size, self.batch_size >= 2, "batch-norm needs at least 2 images a step")
-        require("data.synthetic_seed", self.synthetic_seed, self.synthetic_seed >= 0, "give 0 or more")
-        require("data.workers", self.workers, self.workers is None or self.workers >= 0, "give 0 or more, or null")
-        excluded = read_exclusions(expand(self.exclude)) if self.exclude else None
-        self.left_out = describe_exclusions(excluded) if excluded else None
+    def at_size(self, size: int) -> "DataConfig":
+        """Return the settings that read these faces at `size` pixels."""
+        return DataConfig(**{**asdict(self), "size": size})
+
+
+@dataclass
+class ScoringConfig(FacesConfig):
+    """Which faces are scored, and how they are loaded."""
+
+    eval_batch_size: int = setting(16, "images a batch in evaluation, per process", at_least(1), affects=SCORES)
+    workers: int | None = setting(None, "loader processes; null: cores - 1, at most 8", at_least(0), affects=SPEED)
 
     @property
     def loader_workers(self) -> int:
@@ -84,135 +78,123 @@ class DataConfig:
         return min(8, max(1, (os.cpu_count() or 2) - 1)) if self.workers is None else self.workers
 
 
-TRAINING_ONLY = frozenset(
-    f"data.{name}"
-    for name in (
-        "left_out", "size", "crop", "scales", "jitter", "flip", "rotate", "corrupt", "balance", "balance_below",
-        "decoded", "batch_size",
+@dataclass
+class DataConfig(ScoringConfig):
+    """Which faces are trained on and scored, how they are augmented, and how they are loaded."""
+
+    size: int = setting(512, "side of the images, pixels", multiple_of(32), confounds=f"scores, {AS_IF_SAME}")
+    crop: int = setting(
+        448, "side of a training crop, pixels", multiple_of(32), confounds=f"training losses, {AS_IF_SAME}"
     )
-)  # fmt: skip
-"""Settings of `DataConfig` that do nothing where faces are only scored."""
+    scales: list[float] = setting(
+        [0.75, 1, 1.25, 1.5, 1.75, 2],
+        "factors, one of which scales each training image",
+        each(between(0.1, 10), such_as="[0.75,1,1.5]"),
+    )
+    jitter: float = setting(0.5, "strength of the colour jitter", between(0, 1))
+    flip: float = setting(0.5, "probability of a horizontal flip", between(0, 1))
+    rotate: float = setting(0.0, "largest rotation of a crop either way, degrees", between(0, 180))
+    corrupt: float = setting(0.0, "share of the crops that are blurred, noisy, compressed, ...", between(0, 1))
+    balance: str = setting("none", "sqrt or linear: repeat images with rare classes", one_of(Balance))
+    balance_below: float = setting(0.5, "rare classes are in a smaller share of the images", between(0, 1))
+    decoded: str = setting(
+        "none", "ram or disk: decode the training images once, beforehand", one_of(DecodedPlace), affects=SPEED
+    )
+    batch_size: int = setting(16, "images a step, over all processes", at_least(2, "batch-norm needs two images"))
 
 
 @dataclass
-class SharedLossConfig:
+class SharedLossConfig(Settings, group="loss"):
     """Settings of every loss."""
 
-    name: str = "ohem"
+    name: str = setting("ohem", "loss=NAME chooses a loss, each with settings of its own")
 
 
 @dataclass
 class LossConfig(SharedLossConfig):
     """Settings of the default loss, `facekp.losses.OhemCrossEntropy`."""
 
-    threshold: float = 0.7
-    min_kept: float = 0.0625
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        require("loss.threshold", self.threshold, 0 < self.threshold < 1, "give a probability between 0 and 1")
-        require("loss.min_kept", self.min_kept, 0 < self.min_kept <= 1, "give a share of the pixels in (0, 1]")
+    threshold: float = setting(0.7, "pixels below this probability of their class are hard", between(0, 1, "()"))
+    min_kept: float = setting(0.0625, "least share of the pixels that counts", between(0, 1, "(]"))
 
 
 @dataclass
-class SharedOptimConfig:
+class SharedOptimConfig(Settings, group="optim"):
     """Settings of every optimiser and schedule."""
 
-    name: str = "sgd"
-    schedule: str = "poly"
-    lr: float = 1e-2
-    weight_decay: float = 5e-4
-    head_lr_mult: float = 10.0
-    warmup_steps: int = 100
-    warmup_start: float = 1e-5
-    ema: float | None = None  # decay of the weights' moving average, which then is what is validated and kept
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        above = ("lr", "head_lr_mult", "warmup_start")
-        require_all({f"optim.{n}": (v := getattr(self, n), v > 0) for n in above}, "give a number above 0")
-        least = ("weight_decay", "warmup_steps")
-        require_all({f"optim.{n}": (v := getattr(self, n), v >= 0) for n in least}, "give 0 or more")
-        ema = self.ema
-        require("optim.ema", ema, ema is None or 0 < ema < 1, "give a number between 0 and 1, such as 0.999, or null")
+    name: str = setting("sgd", "optim=NAME chooses an optimiser, each with settings of its own")
+    schedule: str = setting("poly", "schedule of the learning rate, each with settings of its own")
+    lr: float = setting(1e-2, "base learning rate", above(0))
+    weight_decay: float = setting(5e-4, "weight decay; none on biases and batch-norm", at_least(0))
+    head_lr_mult: float = setting(10.0, "the heads' learning rate as a multiple of lr", above(0))
+    warmup_steps: int = setting(100, "steps of geometric warm-up", at_least(0))
+    warmup_start: float = setting(1e-5, "learning rate of the first step of the warm-up", above(0))
+    ema: float | None = setting(
+        None, "decay of an average of the weights, which is validated and kept; null: none", between(0, 1, "()", 0.999)
+    )
 
 
 @dataclass
 class OptimConfig(SharedOptimConfig):
     """Settings of the default optimiser and schedule: SGD with polynomial decay."""
 
-    momentum: float = 0.9
-    power: float = 0.9
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        super().__post_init__()
-        require_all({"optim.power": (self.power, self.power >= 0)}, "give 0 or more")
-        require("optim.momentum", self.momentum, 0 <= self.momentum < 1, "give a number from 0 to below 1")
+    momentum: float = setting(0.9, "momentum of SGD", between(0, 1, "[)"))
+    power: float = setting(0.9, "exponent of the polynomial decay", at_least(0))
 
 
 @dataclass
-class TrainerConfig:
-    """What Lightning's Trainer runs on, for how long, and how often it looks at the validation set."""
+class TrainerConfig(Settings, group="trainer"):
+    """What Lightning's Trainer runs on, for how long, and how often it validates."""
 
-    accelerator: str = "auto"
-    devices: Any = "auto"  # "auto", a number, or a list of indices
-    strategy: str = "auto"  # ddp for several devices or nodes
-    num_nodes: int = 1
-    precision: str = "auto"
-    max_steps: int = 4000
-    val_every: int = 500  # steps
-    log_every: int = 10  # steps
-    limit_val_batches: Any = 1.0  # a share (float) or a number (int) of validation batches
-    gradient_clip: float | None = None
-    sync_batchnorm: bool | None = None  # batch-norm over all processes, which torch has on GPUs only; null: there
-    compile: bool = False
-    deterministic: bool = False
-
-    def __post_init__(self) -> None:
-        """Check values and ranges."""
-        require_choice("trainer.precision", self.precision, Precision)
-        require_choice("trainer.strategy", self.strategy, Strategy)
-        counts = ("num_nodes", "max_steps", "val_every", "log_every")
-        require_all({f"trainer.{n}": (v := getattr(self, n), v >= 1) for n in counts}, "give at least 1")
-        clip = self.gradient_clip
-        require("trainer.gradient_clip", clip, clip is None or clip > 0, "give a norm above 0, or null for none")
-        limit = self.limit_val_batches
-        known = (isinstance(limit, int) and limit >= 1) or (isinstance(limit, float) and 0 < limit <= 1)
-        require("trainer.limit_val_batches", limit, known, "give a share in (0, 1] or a number of batches")
+    accelerator: str = setting("auto", "auto: CUDA, else the CPU; or cpu, cuda, gpu, mps", affects=MACHINE)
+    devices: Any = setting("auto", "auto, a number, or a list of indices", affects=MACHINE)
+    strategy: str = setting("auto", "ddp for several devices or nodes", one_of(Strategy), affects=MACHINE)
+    num_nodes: int = setting(1, "machines", at_least(1), affects=MACHINE)
+    precision: str = setting(
+        "auto",
+        "auto: 16-mixed on CUDA, else bf16-mixed if the CPU has it, else 32-true",
+        one_of(Precision),
+        affects=SCORES,
+    )
+    max_steps: int = setting(4000, "steps of the run", at_least(1), confounds="scores as if the budget were the same")
+    val_every: int = setting(500, "steps between validations", at_least(1), affects=SCORES)
+    log_every: int = setting(10, "steps between logged values", at_least(1), affects=MACHINE)
+    limit_val_batches: Any = setting(
+        1.0, "share (float) or number (int) of validation batches", VAL_BATCHES, affects=SCORES, confounds="scores"
+    )
+    gradient_clip: float | None = setting(None, "largest norm of the gradient; null: no clipping", above(0))
+    sync_batchnorm: bool | None = setting(None, "batch-norm over all processes; null: on GPUs, which alone have it")
+    compile: bool = setting(False, "compile the network with torch.compile", affects=MACHINE)
+    deterministic: bool = setting(False, "use deterministic algorithms only", affects=MACHINE)
 
 
 @dataclass
-class LoggerConfig:
-    """Where curves and pictures go; `metrics.csv` in the run folder is written in any case but `none`."""
+class LoggerConfig(Settings, group="logger"):
+    """Where curves and pictures go."""
 
-    name: str = "wandb"
-    project: str = "facekp"
-    entity: str | None = None
-    group: str | None = None
-    run_name: str | None = None
-    offline: bool = False
-    images: int = 8  # validation images shown with their masks
-
-    def __post_init__(self) -> None:
-        """Check values."""
-        require_choice("logger.name", self.name, LoggerName)
-        require("logger.images", self.images, self.images >= 0, "give 0 or more")
+    name: str = setting("wandb", "wandb, csv, or none: no metrics.csv either", one_of(LoggerName), affects=PLACE)
+    project: str = setting("facekp", "W&B project", affects=PLACE)
+    entity: str | None = setting(None, "W&B user or team; null: your default", affects=PLACE)
+    group: str | None = setting(None, "W&B group; null: the sweep, in a multirun", affects=PLACE)
+    run_name: str | None = setting(None, "W&B name; null: the run folder, or what a sweep varies", affects=PLACE)
+    offline: bool = setting(False, "keep the W&B run on disk, for `wandb sync`", affects=PLACE)
+    images: int = setting(8, "validation images shown with their masks", at_least(0), affects=PLACE)
 
 
 @dataclass
-class CallbacksConfig:
+class CallbacksConfig(Settings, group="callbacks"):
     """What watches the run."""
 
-    progress: bool = True
-    monitor: str = "val/miou"  # decides which checkpoint is the best; of a loss the lowest, of others the highest
-    patience: int | None = None  # validations without a better score after which training stops
-
-    def __post_init__(self) -> None:
-        """Check values."""
-        require("callbacks.monitor", self.monitor, self.monitor in MONITORS, f"choose one of {', '.join(MONITORS)}")
-        patience = self.patience
-        require("callbacks.patience", patience, patience is None or patience >= 1, "give at least 1, or null")
+    progress: bool = setting(True, "show a progress bar", affects=PLACE)
+    monitor: str = setting(
+        "val/miou",
+        "score that chooses the best checkpoint",
+        one_of(Monitor),
+        confounds="best checkpoints, which it chooses",
+    )
+    patience: int | None = setting(
+        None, "validations without a better score after which training stops; null: never", at_least(1), affects=SCORES
+    )
 
     @property
     def mode(self) -> str:
@@ -221,99 +203,42 @@ class CallbacksConfig:
 
 
 @dataclass
-class Config:
+class Config(Settings):
     """Everything a training run depends on."""
 
     data: DataConfig = field(default_factory=DataConfig)
-    model: dict[str, Any] = field(default_factory=dict)  # `name` and the network's own settings
+    model: dict[str, Any] = setting({}, "model=NAME chooses a network; model.KEY sets one of its own settings")
     loss: SharedLossConfig = field(default_factory=LossConfig)
     optim: SharedOptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
-    seed: int = 0
-    init: str | None = None  # "shipped", or a checkpoint: begin with its weights, or its trunk (facekp/weights/load.py)
-    resume: str | None = None  # "last" or a checkpoint's path
-    output_dir: str = MISSING
+    seed: int = setting(0, "seed of weights and augmentation", between(0, LARGEST_SEED))
+    init: str | None = setting(
+        None,
+        "begin with these weights: shipped, or a checkpoint",
+        path=True,
+        confounds="scores as if they had begun alike",
+    )
+    resume: str | None = setting(None, "last, or a checkpoint to continue from", affects=PLACE, path=True)
+    output_dir: str = setting(MISSING, "the run folder; hydra.run.dir sets it", affects=PLACE, path=True)
 
     def __post_init__(self) -> None:
-        """Check what no part can check alone."""
-        require("seed", self.seed, 0 <= self.seed <= LARGEST_SEED, f"give 0 to {LARGEST_SEED}")
+        """Check every value, and what no part can check alone."""
+        super().__post_init__()
         require("model", self.model, "name" in self.model, "choose a network: model=resnet18")
         twice = self.init is not None and self.model.get("pretrained")
         require("init", self.init, not twice, "model.pretrained gives weights too: leave out one")
 
 
-@dataclass
-class _Composed(Config):
-    """The schema of what Hydra composes: a loss or optimiser other than the default has settings of its own."""
-
-    loss: Any = None
-    optim: Any = None
-
-
-def register_schema() -> None:
-    """Make the classes above the types that Hydra checks `conf/` and the command line against."""
-    ConfigStore.instance().store(name="schema", node=_Composed)
-
-
-def read_config(composed: DictConfig) -> Config:
-    """Turn Hydra's composed settings into a checked Config.
-
-    Raises:
-        ConfigError: a value out of range.
-    """
-    _refuse_additions(composed, Config, "")
-    found = OmegaConf.to_object(composed)
-    if not isinstance(found, Config):
-        raise TypeError(f"composed from {type(found).__name__}, not from the schema of facekp.config")
-    loss = typed_settings("loss", found.loss, LossConfig, SharedLossConfig)  # type: ignore[arg-type]  # a dict so far
-    optim = typed_settings("optim", found.optim, OptimConfig, SharedOptimConfig)  # type: ignore[arg-type]
-    return Config(**{**vars(found), "loss": loss, "optim": optim})
-
-
-def typed_settings(group: str, given: dict[str, Any], default: Any, shared: Any) -> Any:
-    """Return the settings of a group of which one member is chosen by name, with every known one checked.
-
-    Args:
-        group: the group, for messages.
-        given: its settings.
-        default: the settings of the member that is named by their defaults.
-        shared: the settings of every member. Other members have more, which are checked where they are built.
-
-    Raises:
-        ConfigError: an unknown setting of the default member, a value of another type, or one out of its range.
-    """
-    schema, choices = default, asdict(default())
-    if any(given.get(key, choices[key]) != choices[key] for key in ("name", "schedule") if key in choices):
-        known = {f.name for f in fields(shared)}
-        own = [(key, Any, field(default=None)) for key in given if key not in known]
-        schema = make_dataclass(f"Other{shared.__name__}", own, bases=(shared,))
-    try:
-        node = OmegaConf.merge({group: OmegaConf.structured(schema)}, {group: given})
-    except OmegaConfBaseException as error:
-        raise ConfigError(explain(error)) from error
-    return OmegaConf.to_object(cast(DictConfig, node)[group])
-
-
-def _refuse_additions(node: DictConfig, schema: type, prefix: str) -> None:
-    """Raise for a setting that `+key=value` added beside the known ones, where it would be read by nothing."""
-    known = {f.name: f.type for f in fields(schema)}
-    for key in node:
-        if key not in known:
-            raise ConfigError(f"no setting is called '{prefix}{key!s}': leave it out, or see `python train.py --help`")
-        if is_dataclass(known[key]) and key not in ("loss", "optim"):  # whose class depends on their name
-            _refuse_additions(node[key], known[key], f"{prefix}{key!s}.")  # type: ignore[arg-type]  # classes, not objects
-
-
-RENAMED = {"data.degrade": "data.corrupt"}
+RENAMED = {"data.degrade": "data.corrupt", "data.left_out": EXCLUDED}
 """Today's names of settings in older runs."""
 
 
 def complete(settings: dict[str, Any]) -> dict[str, Any]:
-    """Fold a run's settings, under today's names, and add those that it did not have yet at their defaults."""
+    """Fold a run's record of its settings, under today's names, with the defaults of those that it did not have yet."""
     renamed = {RENAMED.get(name, name): value for name, value in fold(settings).items()}
-    return fold(as_plain(Config(model={"name": ""}))) | renamed
+    return fold(as_plain(Config(model={"name": ""}))) | {EXCLUDED: None} | renamed
 
 
 def as_plain(config: Config) -> dict[str, Any]:

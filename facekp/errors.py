@@ -2,12 +2,10 @@
 
 import difflib
 import errno
-import math
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, get_args
 
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -34,18 +32,6 @@ def require(setting: str, value: object, ok: bool, remedy: str) -> None:
     """Raise ConfigError naming the setting, its value and the remedy unless `ok`."""
     if not ok:
         raise ConfigError(f"{setting} is {value!r}: {remedy}")
-
-
-def require_choice(setting: str, value: str, choices: Any) -> None:
-    """Raise ConfigError unless `value` is one of a Literal's."""
-    names = get_args(choices)
-    require(setting, value, value in names, f"choose one of {', '.join(names)}")
-
-
-def require_all(settings: dict[str, tuple[float, bool]], remedy: str) -> None:
-    """Raise ConfigError for the first number that is not finite or not `ok`, in `{"optim.lr": (number, ok)}`."""
-    for setting, (value, ok) in settings.items():
-        require(setting, value, ok and math.isfinite(value), remedy)
 
 
 REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
@@ -75,7 +61,8 @@ def one_line_errors() -> Iterator[None]:
 
 def explain(error: Exception) -> str:
     """Say in one line what a user's error is about, also when Hydra, OmegaConf or a loader's process raised it."""
-    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    wrapped = isinstance(error.__cause__, OmegaConfBaseException) and not isinstance(error, FacekpError)
+    cause = error.__cause__ if wrapped else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
         return _unknown_setting(cause, cause.parent_node)
     message = str(cause)

@@ -3,12 +3,12 @@
 import json
 import os
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from facekp.classes import ATTRIBUTES
 from facekp.cli import parse_cli
-from facekp.config import TRAINING_ONLY, DataConfig
+from facekp.config import ScoringConfig
 from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors, require
 from facekp.files import expand, make_folder, replacing
@@ -28,7 +28,7 @@ class EvaluateConfig(Settings):
     """Which network to score, and on which faces."""
 
     ckpt: str = setting(SHIPPED, CKPT_HELP, path=True)
-    data: DataConfig = field(default_factory=lambda: DataConfig(root=os.environ.get("FACEKP_DATA")))
+    data: ScoringConfig = field(default_factory=lambda: ScoringConfig(root=os.environ.get("FACEKP_DATA")))
     split: str = setting("val", "split to score on: train, val or test", check=one_of(*SPLITS))
     size: int | None = setting(None, "side of the images, pixels; null: as in training", check=multiple_of(32))
     backend: str = setting("auto", "torch for .ckpt; onnx or openvino for .onnx; auto", affects=Affects.MACHINE)
@@ -83,7 +83,7 @@ def format_scores(scores: dict[str, Any]) -> str:
 def main(argv: list[str]) -> None:
     """Print the scores and write them."""
     about = f"{__doc__}\n\n{TERMS}"
-    config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=about, without=TRAINING_ONLY)
+    config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=about)
     from facekp.data.datamodule import FaceDataModule
     from facekp.hardware import keep_freed_memory
 
@@ -91,7 +91,7 @@ def main(argv: list[str]) -> None:
     out = expand(config.out)
     make_folder(out.parent)
     scorer = load_scorer(config.ckpt, config.backend, config.device)
-    data = FaceDataModule(replace(config.data, size=config.size or scorer.size), seed=0, total_steps=0)
+    data = FaceDataModule(config.data.at_size(config.size or scorer.size), seed=0, total_steps=0)
     scores = scorer(data.evaluation_loader(config.split))
     print(format_scores(scores))
     with replacing(out) as part:

@@ -1,4 +1,4 @@
-"""Writing a folder so that a stop at any moment leaves it usable: whole files, one process at a time."""
+"""Files and folders that are usable however a writer ends: whole files, locks, checks of the disk."""
 
 import errno
 import os
@@ -8,8 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from facekp.errors import DataError
 
+LOCK = ".lock"
+"""File of a folder that one process at a time writes."""
 ANOTHER = "give another folder (out=; data.cache= or hydra.run.dir= when training)"
 """Remedy for a folder that cannot be written to."""
 
@@ -57,27 +61,20 @@ def make_folder(folder: Path) -> Path:
 
 
 @contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Wait until no other process is in here with the same `folder`; a killed process lets go of it too."""
-    if sys.platform == "win32":
-        # No lock on a folder there: two runs that start together do the work twice.
-        yield
-        return
-    import fcntl  # not on Windows
-
-    handle = os.open(folder, os.O_RDONLY)
+def exclusive_lock(folder: Path) -> Iterator[None]:
+    """Wait until no other process is in here with the same `folder`; a killed process releases its lock too."""
+    lock = FileLock(folder / LOCK)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process that writes {folder}", file=sys.stderr)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        except OSError:
-            # Some network file systems cannot lock a folder; then go on without.
-            pass
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for another process that writes {folder}", file=sys.stderr)
+        lock.acquire()
+    except OSError:  # some network file systems have no locks; then go on without
+        pass
+    try:
         yield
     finally:
-        os.close(handle)
+        lock.release()
 
 
 def require_space(folder: Path, need: float) -> None:

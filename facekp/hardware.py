@@ -59,6 +59,23 @@ def cpu_precision() -> Literal["bfloat16", "float32"]:
     return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "float32"
 
 
+def resolve_accelerator(accelerator: str) -> str:
+    """Return `accelerator` with "auto" resolved: CUDA if there is a GPU, else the CPU.
+
+    Apple's GPUs, which Lightning would take, have no float64, in which losses and scores are summed.
+    """
+    return accelerator if accelerator != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def resolve_precision(precision: str, accelerator: str) -> str:
+    """Return `precision` with "auto" resolved: 16-mixed on CUDA, else bf16-mixed where the CPU computes in it."""
+    if precision != "auto":
+        return precision
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "16-mixed"
+    return "bf16-mixed" if cpu_precision() == "bfloat16" else "32-true"
+
+
 def keep_freed_memory() -> None:
     """Let the allocator of this process keep what is freed, for the next tensors; commands call it when they start.
 

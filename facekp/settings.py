@@ -22,7 +22,7 @@ class Affects(StrEnum):
     """What changes with a setting. A run that is resumed may change all but those that affect its result."""
 
     RESULT = "result"
-    """What is learned or computed."""
+    """What is learned."""
     SCORES = "scores"
     """How a run is scored: fixed within its folder, which has one curve; free where the run continues in another."""
     MACHINE = "machine"
@@ -106,27 +106,35 @@ def each(check: Check, *, empty: bool = False, such_as: object = None) -> Check:
 
 
 def setting(
-    default: Any, help: str, *, affects: Affects = Affects.RESULT, check: Check | None = None, path: bool = False
+    default: Any,
+    help: str,
+    check: Check | None = None,
+    *,
+    affects: Affects = Affects.RESULT,
+    path: bool = False,
+    confounds: str = "",
 ) -> Any:
     """Declare a field of a settings dataclass.
 
     Args:
         default: its default; `omegaconf.MISSING` if it must be given. Lists and dicts are copied.
         help: what it is, in a line: unit first where it has one.
-        affects: what changes with it.
         check: the range of its values; null passes where the type allows it.
+        affects: what changes with it.
         path: whether it names a file or folder of this machine, which means nothing on another.
+        confounds: what cannot be compared between runs that differ in it; speed and memory where it affects speed.
 
     Example:
         >>> from dataclasses import dataclass
         >>> @dataclass
         ... class Crops(Settings, group="crops"):
-        ...     size: int = setting(448, "side in pixels", check=multiple_of(32))
+        ...     size: int = setting(448, "side in pixels", multiple_of(32))
         >>> Crops(size=30)
         Traceback (most recent call last):
         facekp.errors.ConfigError: crops.size is 30: give a multiple of 32, such as 448
     """
-    metadata = {"help": help, "affects": affects, "check": check, "path": path}
+    confounds = "speed and memory" if affects is Affects.SPEED else confounds
+    metadata = {"help": help, "affects": affects, "check": check, "path": path, "confounds": confounds}
     if isinstance(default, list | dict):
         return field(default_factory=lambda: copy.copy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -138,21 +146,25 @@ class Setting:
 
     Attributes:
         key: its name with those of its groups, as in "data.size".
+        field: the path of its field; `class_` holds the setting `class`, which cannot be a field's name.
         type: its type.
         default: its default; `omegaconf.MISSING` if it must be given.
         help: what it is, in a line.
         affects: what changes with it.
         check: the range of its values, or None.
         path: whether it names a file or folder of this machine.
+        confounds: what cannot be compared between runs that differ in it.
     """
 
     key: str
+    field: str
     type: Any
     default: Any
     help: str
     affects: Affects
     check: Check | None
     path: bool
+    confounds: str
 
     @property
     def type_name(self) -> str:
@@ -167,11 +179,11 @@ class Settings:
         group: name of the group that messages put before a setting's own.
     """
 
-    group: ClassVar[str] = ""
+    _prefix: ClassVar[str] = ""
 
     def __init_subclass__(cls, group: str = "") -> None:
-        """Keep the group's name."""
-        cls.group = group or cls.group
+        """Keep what keys begin with."""
+        cls._prefix = f"{group}." if group else cls._prefix
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -179,9 +191,8 @@ class Settings:
         Raises:
             ConfigError: a value out of its range; names setting, value and remedy.
         """
-        prefix = f"{self.group}." if self.group else ""
         for f in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
-            found, value = _setting(f, prefix), getattr(self, f.name)
+            found, value = _setting(f, self._prefix), getattr(self, f.name)
             if found.check is None or value == MISSING:
                 continue
             optional = NoneType in get_args(found.type)
@@ -198,7 +209,9 @@ def walk(schema: Any, prefix: str = "") -> Iterator[Setting]:
     """
     for f in fields(schema):
         if is_dataclass(f.type):
-            yield from walk(f.type, f"{prefix}{f.name}.")
+            # The default may be of a subclass, with more settings.
+            made = f.default_factory if isinstance(f.default_factory, type) else f.type
+            yield from walk(made, f"{prefix}{f.name}.")
         else:
             yield _setting(f, prefix)
 
@@ -209,8 +222,7 @@ def settings_that(schema: Any, *affect: Affects) -> frozenset[str]:
 
 
 def _setting(f: Any, prefix: str) -> Setting:
-    # `class` cannot be a field's name, so it is `class_`.
     default = f.default if f.default_factory is NO_DEFAULT else f.default_factory()
     default = MISSING if default is NO_DEFAULT else default
-    about = {"help": "", "affects": Affects.RESULT, "check": None, "path": False, **f.metadata}
-    return Setting(f"{prefix}{f.name.removesuffix('_')}", f.type, default, **about)
+    about = {"help": "", "affects": Affects.RESULT, "check": None, "path": False, "confounds": "", **f.metadata}
+    return Setting(f"{prefix}{f.name.removesuffix('_')}", f"{prefix}{f.name}", f.type, default, **about)

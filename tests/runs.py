@@ -12,9 +12,9 @@ import pytorch_lightning as pl
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback
 
+import facekp.training.run
 from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
 from facekp.training.history import read_rows
-from facekp.training.run import build_trainer
 
 REPOSITORY = Path(__file__).parents[1]
 STEPS = 8
@@ -86,13 +86,14 @@ def train(script: ModuleType) -> Callable[..., Path]:
         Path(config.output_dir).mkdir(parents=True, exist_ok=True)
         with pytest.MonkeyPatch.context() as patch:
             if cut_before is not None:
+                build = facekp.training.run.build_trainer
 
                 def with_cut(*args: Any) -> pl.Trainer:
-                    trainer = build_trainer(*args)
+                    trainer = build(*args)
                     trainer.callbacks.append(PowerCut(cut_before, error))
                     return trainer
 
-                patch.setattr(script, "build_trainer", with_cut)
+                patch.setattr(facekp.training.run, "build_trainer", with_cut)
             script.train(config)
         return Path(config.output_dir)
 

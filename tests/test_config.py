@@ -27,14 +27,13 @@ from facekp.config import (
     TrainerConfig,
     as_plain,
     complete,
-    expand,
-    read_config,
-    register_schema,
 )
 from facekp.errors import ConfigError, one_line_errors
 from facekp.evaluate import EvaluateConfig
 from facekp.export.settings import ExportSettings
+from facekp.files import expand
 from facekp.models import model_names
+from facekp.training.compose import read_config, register_schema
 
 CONF = REPOSITORY / "conf"
 CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml"))
@@ -170,26 +169,26 @@ def test_mistakes_are_refused_when_composed(composed: Callable[..., Config], ove
         (DataConfig, "source", "celeba", "choose one of celebamask_hq, synthetic"),
         (DataConfig, "size", 500, "multiple of 32"),
         (DataConfig, "crop", 0, "multiple of 32"),
-        (DataConfig, "scales", [], "factors"),
-        (DataConfig, "scales", [1, -1], "factors"),
+        (DataConfig, "scales", [], "give a list, each a number from 0.1 to 10, such as [0.75,1,1.5]"),
+        (DataConfig, "scales", [1, -1], "a list, each a number from 0.1 to 10"),
         (DataConfig, "jitter", 1.5, "0 to 1"),
         (DataConfig, "flip", float("nan"), "0 to 1"),
         (DataConfig, "batch_size", 1, "at least 2"),
         (DataConfig, "eval_batch_size", 0, "at least 1"),
-        (DataConfig, "workers", -1, "0 or more"),
-        (LossConfig, "threshold", 1.0, "probability"),
-        (LossConfig, "min_kept", 0.0, "share"),
+        (DataConfig, "workers", -1, "give at least 0, or null"),
+        (LossConfig, "threshold", 1.0, "give a number between 0 and 1"),
+        (LossConfig, "min_kept", 0.0, "give a number above 0, up to 1"),
         (OptimConfig, "lr", 0.0, "above 0"),
         (OptimConfig, "lr", float("inf"), "above 0"),
         (OptimConfig, "momentum", 1.0, "below 1"),
-        (OptimConfig, "weight_decay", -1e-4, "0 or more"),
-        (OptimConfig, "warmup_steps", -1, "0 or more"),
+        (OptimConfig, "weight_decay", -1e-4, "at least 0"),
+        (OptimConfig, "warmup_steps", -1, "at least 0"),
         (TrainerConfig, "precision", "fp8", "choose one of auto, 32-true"),
         (TrainerConfig, "max_steps", 0, "at least 1"),
         (TrainerConfig, "gradient_clip", 0.0, "null"),
         (TrainerConfig, "limit_val_batches", 1.5, "share"),
         (LoggerConfig, "name", "tensorboard", "choose one of wandb, csv, none"),
-        (LoggerConfig, "images", -1, "0 or more"),
+        (LoggerConfig, "images", -1, "at least 0"),
         (CallbacksConfig, "monitor", "val/miuo", "choose one of val/miou, val/mean_f1"),
         (CallbacksConfig, "patience", 0, "at least 1"),
     ],
@@ -205,7 +204,7 @@ def test_values_out_of_range_name_setting_value_and_remedy(kind: type, setting: 
 
 def test_a_seed_out_of_range_and_no_network_are_refused() -> None:
     for seed in (-1, 2**32):
-        with pytest.raises(ConfigError, match=rf"^seed is {seed}: give 0 to 4294967295"):
+        with pytest.raises(ConfigError, match=rf"^seed is {seed}: give a number from 0 to 4294967295"):
             Config(model={"name": "resnet18"}, seed=seed)
     with pytest.raises(ConfigError, match=r"choose a network: model=resnet18"):
         Config()

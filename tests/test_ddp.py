@@ -19,10 +19,11 @@ from hydra.core.hydra_config import HydraConfig
 from runs import REPOSITORY
 from torch import Tensor, nn
 
-from facekp.config import CallbacksConfig, Config, DataConfig, OptimConfig, TrainerConfig, register_schema
+from facekp.config import CallbacksConfig, Config, DataConfig, OptimConfig, TrainerConfig
 from facekp.errors import ConfigError
 from facekp.losses import OhemCrossEntropy
 from facekp.models import build_model
+from facekp.training.compose import register_schema
 from facekp.training.history import RunLog, read_rows
 from facekp.training.run import build_data, build_module, build_trainer
 from facekp.weights.checkpoint import read_checkpoint

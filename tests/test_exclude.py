@@ -7,15 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from facekp.config import Config, DataConfig, as_plain
+from facekp.config import Config, DataConfig
 from facekp.data.audit.findings import Finding, write_findings
 from facekp.data.datamodule import FaceDataModule
-from facekp.data.exclusions import describe_exclusions, read_exclusions
+from facekp.data.exclusions import describe_exclusions, excluded_digest, read_exclusions
 from facekp.data.layout import read_index
 from facekp.errors import ConfigError, DataError
 from facekp.training import resume as resume_module
+from facekp.training.folder import finished_score, record_settings
 from facekp.training.resume import find_resume
-from facekp.training.summary import finished_score
 
 
 def table(path: Path, text: str) -> Path:
@@ -133,7 +133,11 @@ def test_a_resumed_run_must_leave_out_the_same(
     )
 
     def saved(data: DataConfig) -> dict[str, object]:
-        return {"loops": {}, "global_step": 4, resume_module.SETTINGS: as_plain(replace(config, data=data))}
+        return {
+            "loops": {},
+            "global_step": 4,
+            resume_module.SETTINGS: record_settings(config, excluded_digest(data.exclude)),
+        }
 
     same = replace(settings, exclude=str(table(tmp_path / "moved.csv", "exclude,id\nyes,00007\nyes,00003\n")))
     for before in (settings, same):
@@ -141,24 +145,24 @@ def test_a_resumed_run_must_leave_out_the_same(
         assert find_resume(config).step == 4
     two = describe_exclusions(frozenset({"00003", "00007"}))
     monkeypatch.setattr(resume_module, "read_checkpoint", lambda path: saved(replace(settings, exclude=None)))
-    with pytest.raises(ConfigError, match=rf"data\.left_out is '{re.escape(two)}', but .* was trained with None"):
+    with pytest.raises(ConfigError, match=rf"data\.excluded is '{re.escape(two)}', but .* was trained with None"):
         find_resume(config)
 
 
 def test_a_run_keeps_whom_it_left_out_though_the_table_changes(settings: DataConfig) -> None:
     data = FaceDataModule(settings, seed=0, total_steps=1)
     table(Path(settings.exclude), "id,exclude\n00001,yes\n")
-    assert settings.left_out == "2 images (9185c449)"
+    assert data.excluded_digest == "2 images (9185c449)"
     data.setup("fit")
     assert len(data.samples["train"]) == 10
 
 
 def test_a_finished_run_is_no_score_of_one_that_leaves_out_others(settings: DataConfig, tmp_path: Path) -> None:
     config = Config(data=settings, model={"name": "resnet18"}, output_dir=str(tmp_path))
-    summary = {"settings": as_plain(config), "val": {"best": {"miou": 0.5}}}
+    summary = {"settings": record_settings(config, "2 images (9185c449)"), "val": {"best": {"miou": 0.5}}}
     (tmp_path / "metrics.json").write_text(json.dumps(summary), encoding="utf-8")
     assert finished_score(config) == 0.5
-    with pytest.raises(ConfigError, match=r"data\.left_out is None, but .*metrics\.json"):
+    with pytest.raises(ConfigError, match=r"data\.excluded is None, but .*metrics\.json"):
         finished_score(replace(config, data=replace(settings, exclude=None)))
 
 

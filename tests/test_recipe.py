@@ -123,7 +123,7 @@ class TestAverage:
             trainer.callbacks.insert(0, weights)
             return trainer
 
-        monkeypatch.setattr(script, "build_trainer", watched)
+        monkeypatch.setattr(training, "build_trainer", watched)
         config = changed(settings(tiny_root, tmp_path / "ema", max_steps=3, val_every=3), {"optim.ema": self.DECAY})
         folder = tmp_path / "ema"
         folder.mkdir()

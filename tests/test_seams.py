@@ -11,12 +11,13 @@ import torch
 from hydra import compose, initialize_config_dir
 from runs import REPOSITORY
 
-from facekp.config import Config, read_config, register_schema
+from facekp.config import Config
 from facekp.data.dataset import Batch
 from facekp.errors import ConfigError
 from facekp.losses.registry import LOSSES
 from facekp.models.registry import NETWORKS
 from facekp.registry import Registry
+from facekp.training.compose import read_config, register_schema
 from facekp.training.module import FaceParsing
 from facekp.training.optim.build import OPTIMIZERS, SCHEDULES
 from facekp.training.run import build_module

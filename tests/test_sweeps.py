@@ -1,18 +1,16 @@
-"""Sweeps: what the experiments compose to, going on after a stop, searches with Optuna, jobs in other processes."""
+"""Sweeps: what the experiments compose to, continuing after a stop, jobs in other processes."""
 
 import json
 import multiprocessing
 import os
 import runpy
 import signal
-import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,17 +19,14 @@ import yaml
 from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from pytorch_lightning.callbacks import Callback
 
 import facekp.training.run
-from facekp.compare.runs import read_runs
-from facekp.config import Config, read_config, register_schema
+from facekp.config import Config
+from facekp.training.compose import read_config, register_schema
 from facekp.training.history import read_rows
-from facekp.training.optuna_trial import open_study
 from facekp.training.resume import Resume
 from facekp.training.run import build_trainer
-from hydra_plugins.facekp_optuna import _distribution
 
 SMALL = (
     "data.size=64", "data.crop=64", "data.batch_size=4", "data.workers=0", "callbacks.progress=false", "logger=csv",
@@ -133,9 +128,9 @@ class TestTable1:
         assert "${" not in text
         built: list[tuple[str, Resume]] = []
 
-        def noted(config: Config, loggers: Any, resume: Resume) -> pl.Trainer:
+        def noted(config: Config, loggers: Any, resume: Resume, *more: Any) -> pl.Trainer:
             built.append((config.output_dir, resume))
-            return build_trainer(config, loggers, resume)
+            return build_trainer(config, loggers, resume, *more)
 
         monkeypatch.setattr(facekp.training.run, "build_trainer", noted)
         sweep(*self.ARGUMENTS, cwd=folder.parent)
@@ -161,124 +156,6 @@ class TestTable1:
         assert written(folder / "0-resnet18") == before
         composed = yaml.safe_load((folder / "0-resnet18" / ".hydra" / "config.yaml").read_text())
         assert composed["optim"]["lr"] == 0.01  # Hydra had put the new one there
-
-
-class TestSearch:
-    """Four trials of a good and a much too high learning rate, by validation loss, pruned from the second on."""
-
-    ARGUMENTS = (
-        "hydra/sweeper=optuna", "hydra.sweep.dir=search", "hydra.sweeper.pruner.n_startup_trials=1",
-        "hydra.sweeper.pruner.n_warmup_steps=0", "callbacks.monitor=val/loss", "optim.warmup_steps=0",
-        "optim.lr=choice(0.01,3.0)", "data.scales=[1]", "optim.head_lr_mult=1",
-    )  # fmt: skip
-
-    @pytest.fixture(scope="class")
-    @classmethod
-    def folder(cls, sweep: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
-        pytest.importorskip("optuna")
-        cwd = tmp_path_factory.mktemp("search")
-        sweep(*cls.ARGUMENTS, "hydra.sweeper.n_trials=4", cwd=cwd)
-        return cwd / "search"
-
-    def results(self, folder: Path) -> dict[str, Any]:
-        return yaml.safe_load((folder / "optimization_results.yaml").read_text())
-
-    def test_a_trial_behind_the_median_is_stopped(self, folder: Path) -> None:
-        # The rule by hand: the best loss so far is above the median of the earlier trials' at the same step.
-        trials, earlier = self.results(folder)["trials"], []
-        assert [trial["number"] for trial in trials] == [0, 1, 2, 3]
-        for trial in trials:
-            rows = read_rows(folder / f"{trial['number']}-resnet18" / "metrics.csv")
-            losses = {int(row["step"]): row["val/loss"] for row in rows if "val/loss" in row}
-            behind = bool(earlier) and losses[2] > statistics.median(loss[2] for loss in earlier)
-            assert trial["state"] == ("pruned" if behind else "complete")
-            assert max(losses) == (2 if behind else 4)
-            assert trial["value"] == pytest.approx(losses[2] if behind else min(losses.values()), rel=1e-5)
-            job = folder / f"{trial['number']}-resnet18"
-            assert (job / "metrics.json").exists() is not behind
-            assert read_runs([job])[0].status_text == ("pruned at step 2 of 4" if behind else "finished")
-            earlier.append(losses)
-        assert {trial["state"] for trial in trials} == {"complete", "pruned"}
-
-    def test_each_trial_trained_with_its_own_settings_and_the_best_is_named(self, folder: Path) -> None:
-        results = self.results(folder)
-        finished = [trial for trial in results["trials"] if trial["state"] == "complete"]
-        for trial in finished:
-            optim, data = (
-                json.loads((folder / f"{trial['number']}-resnet18" / "metrics.json").read_text())["settings"][group]
-                for group in ("optim", "data")
-            )
-            assert optim["lr"] == float(trial["params"]["optim.lr"])
-            assert data["jitter"] == trial["params"]["data.jitter"]
-            assert 0 <= data["jitter"] <= 0.8
-            assert (optim["head_lr_mult"], data["scales"]) == (1, [1])  # fixed on the command line
-        best = min(finished, key=lambda trial: trial["value"])
-        assert results["best_trial"] == best["number"]
-        assert results["best_params"] == best["params"]
-
-    def test_it_goes_on_with_the_trial_that_was_stopped(self, folder: Path, sweep: Callable[..., None]) -> None:
-        import optuna
-        from optuna.storages.journal import JournalFileBackend, JournalStorage
-
-        before = written(folder / "0-resnet18")
-        states = [trial["state"] for trial in self.results(folder)["trials"]]
-        study = optuna.load_study(
-            study_name="search", storage=JournalStorage(JournalFileBackend(str(folder / "optuna.journal")))
-        )
-        study.enqueue_trial({"optim.lr": "0.01", "data.jitter": 0.25})
-        left = study.ask({name: study.trials[0].distributions[name] for name in ("optim.lr", "data.jitter")})
-        assert left.number == 4  # and is never told
-        # That one alone, then two that are drawn and launched together.
-        sweep(*self.ARGUMENTS, "hydra.sweeper.n_trials=7", "hydra.sweeper.n_jobs=2", cwd=folder.parent)
-        trials = self.results(folder)["trials"]
-        assert [trial["number"] for trial in trials] == list(range(7))
-        assert [trial["state"] for trial in trials[:4]] == states
-        assert trials[4]["params"] == {"optim.lr": "0.01", "data.jitter": 0.25}
-        for trial in trials[4:]:
-            record = folder / f"{trial['number']}-resnet18" / ".hydra" / "config.yaml"
-            assert yaml.safe_load(record.read_text())["data"]["jitter"] == trial["params"]["data.jitter"]
-            assert trial["state"] in ("complete", "pruned")
-        jitters = [trial["params"]["data.jitter"] for trial in trials]
-        assert len(set(jitters)) == 7  # the sampler did not draw its first trials again
-        assert written(folder / "0-resnet18") == before
-
-    def test_other_settings_are_refused(
-        self, folder: Path, sweep: Callable[..., None], capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        with pytest.raises(SystemExit):
-            sweep(*self.ARGUMENTS, "seed=1", "hydra.sweeper.n_trials=9", cwd=folder.parent)
-        assert "error: seed is 1, but 'search' was trained with 0" in capsys.readouterr().err
-
-    def test_a_users_error_ends_it(
-        self, sweep: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        with pytest.raises(SystemExit):
-            sweep(*self.ARGUMENTS, "data.root=nowhere", cwd=tmp_path)
-        assert "data.root is 'nowhere'" in capsys.readouterr().err
-        study = (tmp_path / "search" / "optuna.journal").read_text()
-        assert '"trial_id":0,' in study
-        assert '"trial_id":1,' not in study
-
-    def test_what_is_drawn_from(self) -> None:
-        distributions = pytest.importorskip("optuna").distributions
-        parse = OverridesParser.create().parse_override
-        for text, want in {
-            "interval(1,8)": distributions.FloatDistribution(1.0, 8.0),
-            "tag(log,interval(0.1,8))": distributions.FloatDistribution(0.1, 8.0, log=True),
-            "int(interval(1,8))": distributions.IntDistribution(1, 8),
-            "tag(log,int(interval(1,8)))": distributions.IntDistribution(1, 8, log=True),
-            "range(1,4)": distributions.CategoricalDistribution(["1", "2", "3"]),
-        }.items():
-            assert _distribution(parse(f"x={text}")) == want, text
-
-    def test_trials_that_cannot_be_composed_are_not_tried_again(
-        self, sweep: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        with pytest.raises(SystemExit):
-            sweep(*self.ARGUMENTS, "optim.warmup_steps=interval(0.1,0.9)", cwd=tmp_path)
-        assert "optim.warmup_steps" in capsys.readouterr().err
-        study = open_study(SimpleNamespace(storage=str(tmp_path / "search" / "optuna.journal"), study_name="search"))
-        assert [trial.state.name for trial in study.trials] == ["FAIL"]
 
 
 def test_sigterm_to_every_process_ends_the_sweep(

@@ -21,18 +21,20 @@ from runs import STEPS, PowerCutError, changed, logged, settings
 from torch._dynamo.utils import counters
 
 from facekp.classes import ATTRIBUTES
-from facekp.config import CallbacksConfig, OptimConfig, as_plain
+from facekp.config import CallbacksConfig, OptimConfig
 from facekp.data.dataset import to_batch
 from facekp.errors import CheckpointError, ConfigError, DataError
+from facekp.hardware import resolve_accelerator
 from facekp.models import build_model, fuse
 from facekp.training import history as runlog
 from facekp.training.callbacks import BestCheckpoint
+from facekp.training.folder import finished_score, record_settings, require_same
 from facekp.training.history import RunLog, read_rows
 from facekp.training.metrics import ParsingMetrics
 from facekp.training.module import FaceParsing
-from facekp.training.resume import Resume, find_resume, require_same
-from facekp.training.run import build_data, build_module, build_trainer, resolve_accelerator
-from facekp.training.summary import finished_score, score_rows
+from facekp.training.resume import Resume, find_resume
+from facekp.training.run import build_data, build_module, build_trainer
+from facekp.training.summary import score_rows
 from facekp.weights.checkpoint import read_checkpoint
 from facekp.weights.load import load_network
 
@@ -174,12 +176,12 @@ def interrupted(tiny_root: Path, train: Callable[..., Path], tmp_path_factory: p
 class TestSameSettings:
     def test_what_an_old_record_lacks_had_its_default(self, tiny_root: Path, tmp_path: Path) -> None:
         config = settings(tiny_root, tmp_path)
-        then = as_plain(config)
+        then = record_settings(config, None)
         del then["optim"]["ema"], then["init"]
-        require_same(config, then, tmp_path)
+        require_same(record_settings(config, None), then, tmp_path)
         for name, value in (("optim.ema", 0.9), ("init", "shipped")):
             with pytest.raises(ConfigError, match=rf"{name} is {value!r}, but '.*' was trained with None"):
-                require_same(changed(config, {name: value}), then, tmp_path)
+                require_same(record_settings(changed(config, {name: value}), None), then, tmp_path)
 
 
 class TestResume:

@@ -54,7 +54,7 @@ def run(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[wandb
     with pytest.MonkeyPatch.context() as patch, closing_wandb(config):
         patch.delenv("WANDB_API_KEY", raising=False)
         patch.setenv("NETRC", str(folder / "no-netrc"))
-        _, loggers = build_loggers(config, None)
+        loggers = build_loggers(config, None)
         build_trainer(config, loggers).fit(build_module(config), build_data(config))
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
     # W&B's own process writes the file, and may not be at its end yet.

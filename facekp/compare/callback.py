@@ -10,7 +10,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from facekp.errors import FacekpError, explain
-from facekp.training.sweep import COMPOSED, ERROR, job_folders
+from facekp.training.folder import COMPOSED, ERROR
+from facekp.training.sweep import job_folders
 
 
 class CompareSweep(Callback):

@@ -8,13 +8,13 @@ from typing import Any
 import pandas as pd
 
 from facekp.compare.runs import Run
+from facekp.config import Config
+from facekp.settings import Affects, settings_that
 
 NETWORK = ("model.name", "model.arch")
 """Settings that identify the network: first in a label, as bare values."""
-ASIDE = (
-    "output_dir", "resume", "logger.", "callbacks.progress",
-    "data.cache", "data.decoded", "data.exclude", "data.workers",
-)  # fmt: skip
+ASIDE = settings_that(Config, Affects.SPEED, Affects.PLACE)
+"""Settings on which no score depends."""
 MAX_LABEL = 60  # characters; a legend has no room for more
 
 
@@ -25,9 +25,7 @@ def differing(runs: Sequence[Run], *, where_present: bool = False) -> pd.DataFra
         runs: runs whose settings are unknown do not count.
         where_present: ignore the runs that lack a setting, instead of counting its absence as a value.
     """
-    table = pd.DataFrame(
-        [{k: show_value(v) for k, v in run.settings.items() if not k.startswith(ASIDE)} for run in runs]
-    )
+    table = pd.DataFrame([{k: show_value(v) for k, v in run.settings.items() if k not in ASIDE} for run in runs])
     known = table[[bool(run.settings) for run in runs]]
     return table.loc[:, known.nunique(dropna=where_present) > 1] if len(known) else table
 
@@ -68,7 +66,7 @@ def tabulate_runs(runs: Sequence[Run], target: float | None, seconds: float | No
 
 
 def _identity(run: Run) -> str:
-    kept = {name: v for name, v in run.settings.items() if name != "seed" and not name.startswith(ASIDE)}
+    kept = {name: v for name, v in run.settings.items() if name != "seed" and name not in ASIDE}
     return json.dumps(kept or str(run.path), sort_keys=True)
 
 

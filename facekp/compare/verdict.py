@@ -9,6 +9,8 @@ from scipy.stats import t
 from facekp.compare.rows import show_value
 from facekp.compare.runs import Run
 from facekp.compare.tables import show_duration, show_figure, show_spread, spreads
+from facekp.config import Config
+from facekp.settings import walk
 
 STEP = 0.05
 """The default target is a multiple of this."""
@@ -19,16 +21,7 @@ CONDITIONS = {
     "precision": "speed and memory (scores may differ a little too)",
     "version of torch": "speed and memory (scores may differ a little too)",
     "version of facekp": "figures on which its changes bear",
-    "data.source": "scores",
-    "data.root": "scores, unless it is the same data",
-    "trainer.limit_val_batches": "scores",
-    "init": "scores as if they had begun alike",
-    "trainer.max_steps": "scores as if the budget were the same",
-    "data.size": "scores, speed and memory as if it were the same",
-    "data.decoded": "speed and memory",
-    "data.workers": "speed and memory",
-    "data.crop": "training losses, speed and memory as if it were the same",
-    "callbacks.monitor": "best checkpoints, which it chooses",
+    **{found.key: found.confounds for found in walk(Config) if found.confounds},
 }
 """What should be the same in all runs, and what cannot be compared where it is not."""
 show = show_figure("miou")

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from facekp.classes import NUM_CLASSES
 from facekp.data.layout import Sample, fingerprint
-from facekp.files import make_folder, only_one, replacing
+from facekp.files import exclusive_lock, make_folder, replacing
 from facekp.images import read_label
 
 POWERS = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
@@ -32,7 +32,7 @@ def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_
         DataError: a label cannot be read, or the cache cannot be written.
     """
     path = make_folder(cache) / f"classes-{fingerprint(samples)}.npy"
-    with only_one(cache):
+    with exclusive_lock(cache):
         if not path.is_file():
             bar = tqdm(samples, unit="label", desc="looking for rare classes")
             with replacing(path) as part, part.open("wb") as file:

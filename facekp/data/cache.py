@@ -14,7 +14,7 @@ from facekp.data.dataset import read_sample
 from facekp.data.layout import Sample, fingerprint
 from facekp.data.transforms import evaluation_transform
 from facekp.errors import ConfigError, DataError
-from facekp.files import expand, make_folder, only_one, replacing, require_space
+from facekp.files import exclusive_lock, expand, make_folder, replacing, require_space
 from facekp.images import UInt8Array
 
 MEMINFO = Path("/proc/meminfo")
@@ -68,7 +68,7 @@ def decode_all(samples: Sequence[Sample], config: DataConfig) -> PixelCache | No
         return PixelCache(memory, len(samples), size)
     folder = make_folder(expand(config.cache))
     path = folder / f"decoded-{size}-{fingerprint(samples)}.bin"
-    with only_one(folder):
+    with exclusive_lock(folder):
         if not path.is_file():
             print(f"{about} in '{path}'")
             require_space(folder, need)

@@ -11,10 +11,10 @@ from facekp.config import DataConfig
 from facekp.data.balance import find_classes, repeat_factors
 from facekp.data.cache import decode_all
 from facekp.data.dataset import Batch, FaceDataset, Pixels, to_batch
-from facekp.data.exclusions import read_exclusions
-from facekp.data.layout import Sample, read_index
+from facekp.data.exclusions import describe_exclusions, read_exclusions
+from facekp.data.layout import Sample, check_source, read_index
 from facekp.data.sampler import EvaluationOrder, TrainingStream
-from facekp.data.sources import check_source, prepared_root
+from facekp.data.sources import prepared_root
 from facekp.data.transforms import evaluation_transform, training_transform
 from facekp.errors import ConfigError, DataError
 from facekp.files import expand
@@ -68,6 +68,11 @@ class FaceDataModule(pl.LightningDataModule):
         if not samples:
             raise DataError(f"data.root is '{self.root}', whose index.csv has no '{name}' image; take another data set")
         return samples
+
+    @property
+    def excluded_digest(self) -> str | None:
+        """Describe the images that `data.exclude` leaves out; None if there are none."""
+        return describe_exclusions(self.excluded) if self.excluded else None
 
     def prepare_data(self) -> None:
         """Prepare or draw the data set; Lightning calls this in one process only."""

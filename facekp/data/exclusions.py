@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from facekp.errors import DataError
+from facekp.files import expand
 
 COLUMN: Final = "exclude"
 _YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
@@ -48,3 +49,13 @@ def describe_exclusions(ids: frozenset[str]) -> str:
     """Say how many images are left out, and which, as a short digest: two tables that leave out the same are equal."""
     digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:8]
     return f"{len(ids)} images ({digest})"
+
+
+def excluded_digest(exclude: str | None) -> str | None:
+    """Describe the images that `data.exclude` leaves out; None if there are none.
+
+    Raises:
+        DataError: as for `read_exclusions`.
+    """
+    ids = read_exclusions(expand(exclude)) if exclude else None
+    return describe_exclusions(ids) if ids else None

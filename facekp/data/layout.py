@@ -13,7 +13,9 @@ from io import StringIO
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from facekp.errors import DataError
+from facekp.config import DataConfig
+from facekp.errors import ConfigError, DataError
+from facekp.files import expand
 
 SPLITS = ("train", "val", "test")
 Layout = Literal["official", "prepared"]
@@ -68,6 +70,20 @@ def recognise(root: str | Path, setting: str = "data.root") -> Layout:
         f"{setting} is '{root}', which holds neither {INDEX} (prepared layout) nor {OFFICIAL_IMAGES}/ (official one): "
         f"{HOW_TO_GET}"
     )
+
+
+def check_source(config: DataConfig) -> None:
+    """Raise within milliseconds if the data set cannot be there.
+
+    Raises:
+        ConfigError: no `data.root`.
+        DataError: a folder that is missing or in neither layout.
+    """
+    if config.source == "synthetic":
+        return
+    if config.root is None:
+        raise ConfigError(f"data.root is not set, nor the environment variable FACEKP_DATA: {HOW_TO_GET}")
+    recognise(expand(config.root))
 
 
 def list_entries(root: str | Path) -> list[Entry]:

@@ -4,25 +4,10 @@ import hashlib
 from pathlib import Path
 
 from facekp.config import DataConfig
-from facekp.data.layout import HOW_TO_GET, INDEX, SPLITS, recognise
+from facekp.data.layout import INDEX, SPLITS, check_source, recognise
 from facekp.data.prepare.build import prepare
 from facekp.data.synthetic import REVISION
-from facekp.errors import ConfigError
-from facekp.files import expand, make_folder, only_one
-
-
-def check_source(config: DataConfig) -> None:
-    """Check in milliseconds that the data set is there.
-
-    Raises:
-        ConfigError: no `data.root`.
-        DataError: the folder is missing or has neither layout.
-    """
-    if config.source == "synthetic":
-        return
-    if config.root is None:
-        raise ConfigError(f"data.root is not set, nor the environment variable FACEKP_DATA: {HOW_TO_GET}")
-    recognise(expand(config.root))
+from facekp.files import exclusive_lock, expand, make_folder
 
 
 def prepared_root(config: DataConfig) -> Path:
@@ -55,7 +40,7 @@ def _synthetic(config: DataConfig, cache: Path) -> Path:
     counts = {split: getattr(config, f"synthetic_{split}") for split in SPLITS}
     folder = cache / f"synthetic-{_digest(repr((counts, config.synthetic_seed, config.size, REVISION)))}"
     raw, out = folder / "raw", folder / "prepared"
-    with only_one(make_folder(folder)):
+    with exclusive_lock(make_folder(folder)):
         # The folder's name contains everything that the faces depend on, so a finished one is right.
         if not (out / INDEX).is_file():
             from facekp.data.synthetic.write import write_synthetic  # only drawing needs it

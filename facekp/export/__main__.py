@@ -3,7 +3,6 @@
 import sys
 
 from facekp.cli import parse_cli
-from facekp.config import TRAINING_ONLY
 from facekp.errors import one_line_errors
 from facekp.export.settings import ExportSettings
 from facekp.weights.paths import TERMS
@@ -12,8 +11,7 @@ from facekp.weights.paths import TERMS
 def main(argv: list[str]) -> None:
     """Export the network that `argv` names."""
     program, about = "python -m facekp.export", f"{__doc__}\n\n{TERMS}"
-    unused = TRAINING_ONLY | {"data.eval_batch_size", "data.workers"}
-    settings = parse_cli(ExportSettings, argv, program=program, about=about, without=unused)
+    settings = parse_cli(ExportSettings, argv, program=program, about=about)
 
     from facekp.export.onnx import export_checkpoint  # torch takes seconds to import
 

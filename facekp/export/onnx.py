@@ -3,7 +3,6 @@
 import json
 import shutil
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -51,7 +50,7 @@ def export_checkpoint(settings: ExportSettings) -> tuple[Path, int]:
     out = expand(settings.out) if settings.out else beside.with_suffix(suffix)
     make_folder(out.parent)
     # Read first, so that a missing data set is reported before any work.
-    images = calibration_images(replace(settings.data, size=size), settings.images) if quantised else []
+    images = calibration_images(settings.data.at_size(size), settings.images) if quantised else []
     with TemporaryDirectory() as folder:
         made = Path(folder) / "float32.onnx"
         export_onnx(net, size, made, about.get("terms", ""))

@@ -6,7 +6,6 @@ The written weights are read again and scored on the validation split; NAME.json
 import sys
 
 from facekp.cli import parse_cli
-from facekp.config import TRAINING_ONLY
 from facekp.errors import one_line_errors
 from facekp.export.settings import ReleaseSettings
 from facekp.files import expand
@@ -15,7 +14,7 @@ from facekp.files import expand
 def main(argv: list[str]) -> None:
     """Release the checkpoint that `argv` names, and print its size and scores."""
     program, about = "python -m facekp.export.release", __doc__ or ""
-    settings = parse_cli(ReleaseSettings, argv, program=program, about=about, without=TRAINING_ONLY)
+    settings = parse_cli(ReleaseSettings, argv, program=program, about=about)
 
     from facekp.export.scored_weights import write_scored_weights  # torch takes seconds to import
 

@@ -1,6 +1,5 @@
 """Writing weights alone, with what they were trained on and the scores they reach."""
 
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -8,19 +7,21 @@ from typing import Any, Final
 import torch
 
 from facekp.classes import ATTRIBUTES
-from facekp.config import fold
+from facekp.config import Config, fold
 from facekp.data.datamodule import FaceDataModule
 from facekp.export.class_offsets import add_offsets, fit_offsets, sample_scores
 from facekp.export.settings import ReleaseSettings
 from facekp.files import expand, make_folder
 from facekp.hardware import keep_freed_memory, resolve_device
-from facekp.training.resume import ANY_TIME, SETTINGS
+from facekp.settings import walk
+from facekp.training.folder import ANY_TIME
+from facekp.training.resume import SETTINGS
 from facekp.training.scoring import network_scorer
 from facekp.weights.checkpoint import describe, read_checkpoint, write_weights
 from facekp.weights.load import load_network
 from facekp.weights.paths import SAFETENSORS
 
-PLACES: Final = {"data.root", "init"}
+PLACES: Final = frozenset(found.key for found in walk(Config) if found.path)
 """Settings that mean nothing on another machine."""
 
 
@@ -40,7 +41,7 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
     device = resolve_device(settings.device)
     net, about = load_network(settings.ckpt)
     about = describe(about["model"], settings.size or int(about["size"]), about.get("loss"))
-    data = FaceDataModule(replace(settings.data, size=about["size"]), seed=0, total_steps=0)
+    data = FaceDataModule(settings.data.at_size(about["size"]), seed=0, total_steps=0)
     images = len(data.split(settings.split))
     if settings.terms:
         about["terms"] = settings.terms

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from facekp.config import DataConfig
+from facekp.config import FacesConfig, ScoringConfig
 from facekp.data.layout import SPLITS
 from facekp.parsing.choices import ONNX_SUFFIX, is_onnx
 from facekp.settings import Affects, Settings, at_least, check_that, multiple_of, one_of, setting
@@ -31,7 +31,7 @@ class ExportSettings(Settings):
         path=True,
     )
     images: int = setting(128, "number of training images to calibrate int8 on", check=at_least(1))
-    data: DataConfig = field(default_factory=lambda: DataConfig(root=os.environ.get("FACEKP_DATA")))
+    data: FacesConfig = field(default_factory=lambda: FacesConfig(root=os.environ.get("FACEKP_DATA")))
 
 
 @dataclass
@@ -48,7 +48,7 @@ class ReleaseSettings(Settings):
     )
     size: int | None = setting(None, "side of photos, pixels; null: as trained", check=multiple_of(32))
     terms: str | None = setting(None, "terms of use of the weights")
-    data: DataConfig = field(default_factory=lambda: DataConfig(root=os.environ.get("FACEKP_DATA")))
+    data: ScoringConfig = field(default_factory=lambda: ScoringConfig(root=os.environ.get("FACEKP_DATA")))
     split: str = setting("val", "split to score on: train, val or test", check=one_of(*SPLITS))
     offsets: int = setting(0, "training images to fit a constant for each class's score on", check=at_least(0))
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", affects=Affects.MACHINE)

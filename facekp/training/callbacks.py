@@ -1,4 +1,4 @@
-"""What watches a training run: checkpoints, speed, progress."""
+"""Callbacks of a training run: checkpoints, averaged weights, cost."""
 
 import shutil
 import time
@@ -9,20 +9,20 @@ import pytorch_lightning as pl
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 
-from facekp.config import Config, as_plain
+from facekp.classes import ATTRIBUTES
+from facekp.config import Config
 from facekp.data.dataset import Batch
+from facekp.data.normalisation import MEAN, STD
 from facekp.hardware import peak_memory, reset_peak_memory, return_freed_memory
-from facekp.training.loggers import MaskPictures
-from facekp.training.optuna_trial import trial_reports
+from facekp.models import fuse
+from facekp.training.folder import record_settings
+from facekp.training.metrics import PER_CLASS
+from facekp.training.module import FaceParsing
 from facekp.training.resume import SETTINGS, Resume
 from facekp.weights.paths import BEST, CHECKPOINTS, LAST
-
-
-def best_checkpoint(config: Config) -> Path:
-    """Return where a run keeps its best checkpoint."""
-    return Path(config.output_dir) / CHECKPOINTS / f"{BEST}.ckpt"
 
 
 def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
@@ -44,7 +44,6 @@ def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
     ]
     if config.logger.name == "wandb" and config.logger.images:
         callbacks.append(MaskPictures(config.logger.images))
-    callbacks += trial_reports(c.monitor)
     if config.optim.ema is not None:
         callbacks.append(AverageWeights(decay=config.optim.ema))
     if c.patience is not None:
@@ -91,14 +90,13 @@ class SettingsRecord(Callback):
     """
 
     def __init__(self, config: Config) -> None:
-        self.settings = as_plain(config)
-        del self.settings["output_dir"]  # a checkpoint may be moved
+        self.config = config
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add them, as plain data."""
-        checkpoint[SETTINGS] = self.settings
+        checkpoint[SETTINGS] = record_settings(self.config, trainer.datamodule.excluded_digest)  # type: ignore[attr-defined]
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -134,6 +132,68 @@ def _copy(old: Path, new: Path) -> None:
     new.parent.mkdir(parents=True, exist_ok=True)
     if not new.exists() or not new.samefile(old):
         shutil.copyfile(old, new)
+
+
+class MaskPictures(Callback):
+    """Send validation images with the true and the predicted mask, and a table of every class's scores.
+
+    Args:
+        count: how many images of the first validation batch.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pictures: list[Any] = []
+
+    @rank_zero_only
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep the pictures of the first batch."""
+        if batch_idx or not isinstance(pl_module, FaceParsing):
+            return
+        import wandb
+
+        images, labels = batch["image"][: self.count], batch["label"][: self.count]
+        heads = pl_module(images, auxiliary=False)
+        predicted = fuse(heads.predict, (labels.shape[1], labels.shape[2])).argmax(1)
+        names = dict(enumerate(ATTRIBUTES))
+        mean, std = (images.new_tensor(v)[:, None, None] for v in (MEAN, STD))
+        pixels = ((images * std + mean).clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        self._pictures = [
+            wandb.Image(
+                picture,
+                masks={
+                    "truth": {"mask_data": truth, "class_labels": names},
+                    "prediction": {"mask_data": guess, "class_labels": names},
+                },
+            )
+            for picture, truth, guess in zip(
+                pixels, labels.to(torch.uint8).cpu().numpy(), predicted.to(torch.uint8).cpu().numpy(), strict=True
+            )
+        ]
+
+    @rank_zero_only
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Send pictures and table."""
+        import wandb
+
+        scores = trainer.callback_metrics
+        rows = [[name, *(float(scores[f"val/{kind}/{name}"]) for kind in PER_CLASS)] for name in ATTRIBUTES]
+        content = {
+            "val/images": self._pictures,
+            "val/classes_table": wandb.Table(columns=["class", *PER_CLASS], data=rows),
+            "trainer/global_step": trainer.global_step,
+        }
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLogger):
+                logger.experiment.log(content)
 
 
 class Cost(Callback):

@@ -1,68 +1,128 @@
-"""The parts of a training run that `train.py` puts together."""
+"""One training run: the parts that `train.py` puts together, and what surrounds them."""
 
+import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from hydra.core.hydra_config import HydraConfig
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
-from omegaconf import OmegaConf
+from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers.logger import Logger
 
 from facekp.config import Config, TrainerConfig, as_plain
 from facekp.data.datamodule import FaceDataModule
-from facekp.errors import ConfigError, FacekpError, explain, require
-from facekp.hardware import cpu_precision
+from facekp.errors import ConfigError, require
+from facekp.hardware import keep_freed_memory, resolve_accelerator, resolve_precision
 from facekp.training.callbacks import build_callbacks
+from facekp.training.folder import finished_score, keep_settings, score_of
 from facekp.training.history import RunLog
+from facekp.training.loggers import closing_wandb
 from facekp.training.module import FaceParsing
-from facekp.training.resume import OtherSettingsError, Resume, sweep_job
-from facekp.training.sweep import COMPOSED, ERROR
-from facekp.weights.paths import CHECKPOINTS, LAST
+from facekp.training.resume import Resume, find_resume
+from facekp.training.summary import write_summary
+from facekp.training.sweep import sweep_job
+from facekp.weights.load import begin_with
+from facekp.weights.paths import BEST, CHECKPOINTS, LAST
+
+IGNORED = (
+    ".*your dataloader is not resumable",  # our stream does resume (facekp.data.sampler), which Lightning cannot know
+    ".*LeafSpec",  # between Lightning and torch
+    "The dirpath has changed",  # a run may be resumed in another folder
+    "Checkpoint directory .* exists and is not empty",  # or in its own
+    ".*sync_dist=True",  # torchmetrics has added the processes up
+)
+"""Warnings that do not hold here."""
+
+
+@dataclass(eq=False)
+class Run:
+    """A run in its folder.
+
+    Attributes:
+        config: its settings.
+        score: its best validation score, if it had finished before; else None.
+        resume: where it continues, or None.
+        trainer: what trains it, once that is built.
+    """
+
+    config: Config
+    score: float | None = None
+    resume: Resume | None = None
+    trainer: pl.Trainer | None = None
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The checkpoint that it continues from."""
+        return self.resume.checkpoint if self.resume else None
+
+    @property
+    def best(self) -> Path:
+        """Where its best checkpoint is kept."""
+        return Path(self.config.output_dir) / CHECKPOINTS / f"{BEST}.ckpt"
+
+    def finish(self, trainer: pl.Trainer) -> float:
+        """Write its summary, print the best scores, and return the one that `callbacks.monitor` names."""
+        best = write_summary(self.config, trainer)["val"]["best"]
+        loss = "nan" if best["loss"] is None else f"{best['loss']:.3f}"
+        scores = f"val mIoU {best['miou']:.3f}, mean F1 {best['mean_f1']:.3f}, loss {loss}"
+        rank_zero_only(print)(f"{scores} (step {best['step']})\nrun folder: {self.config.output_dir}")
+        return score_of(self.config, best)
 
 
 @contextmanager
-def discard_unused(folder: str) -> Iterator[None]:
-    """Remove a run folder that a user's error left with nothing but Hydra's own files in it; keep the error in another.
+def run(config: Config) -> Iterator[Run]:
+    """Seed a run, find what is left of it, keep its settings, and close its loggers however it ends.
 
-    One that holds a run of other settings gets those back: Hydra has put the refused ones over them already.
+    Raises:
+        ConfigError: its folder holds a run of other settings, or Lightning finds the settings at odds with the data.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, which end a sweep too; a line says how to continue.
     """
-    try:
-        yield
-    except FacekpError as error:
-        run = Path(folder)
-        if isinstance(error, OtherSettingsError) and error.source.is_relative_to(run):
-            OmegaConf.save({**error.settings, "output_dir": folder}, run / COMPOSED / "config.yaml")
-        own = {*(run / COMPOSED).glob("*.yaml"), run / f"{HydraConfig.get().job.name}.log"}
-        if {path for path in run.rglob("*") if path.is_file()} <= own:
-            for path in own:
-                path.unlink(missing_ok=True)
-            for path in (run / COMPOSED, run):
-                with suppress(OSError):  # there are folders in it
-                    path.rmdir()
-        elif not isinstance(error, OtherSettingsError):
-            # Hydra calls nothing after a single run's error, which ends the program.
-            with suppress(OSError):  # the error may be a full disk
-                (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
-        raise
+    if (score := finished_score(config)) is not None:
+        print(f"finished before, {config.callbacks.monitor} {score:.3f}: {config.output_dir}")
+        yield Run(config, score)
+        return
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for message in IGNORED:
+        warnings.filterwarnings("ignore", message)
+    keep_freed_memory()
+    pl.seed_everything(config.seed, verbose=False)
+    this = Run(config, resume=find_resume(config))
+    rank_zero_only(keep_settings)(config)
+    with closing_wandb(config):
+        try:
+            yield this
+        except MisconfigurationException as error:
+            raise ConfigError(
+                f"the trainer cannot run with these settings ({error}): change the one it names"
+            ) from error
+        except (SystemExit, RuntimeError) as error:
+            # Lightning makes exit status 1 of Ctrl-C. A scheduler sends SIGTERM to the loader's processes too, and
+            # torch makes an error of their end. Another exit is submitit's, to be queued again.
+            ctrl_c = isinstance(error, SystemExit) and error.code == 1
+            if not (ctrl_c or (this.trainer is not None and this.trainer.received_sigterm)):
+                raise
+            _say_how_to_continue(config)
+            raise KeyboardInterrupt from None
 
 
-@rank_zero_only
-def keep_settings(config: Config) -> None:
-    """Put the run's settings, resolved, in place of those that Hydra composed: the environment may be another later."""
-    folder = Path(config.output_dir) / COMPOSED
-    if folder.is_dir():
-        OmegaConf.save(as_plain(config), folder / "config.yaml")
+def _say_how_to_continue(config: Config) -> None:
+    last = Path(config.output_dir) / CHECKPOINTS / f"{LAST}.ckpt"
+    if (hydra := sweep_job()) is not None:
+        print(f"the same command with hydra.sweep.dir={hydra.sweep.dir} continues this sweep", file=sys.stderr)
+    elif last.is_file():
+        print(f"resume={last} continues this run", file=sys.stderr)
 
 
-def build_module(config: Config) -> FaceParsing:
-    """Return the module of `config`, with plain hyperparameters."""
+def build_module(config: Config, resume: Resume | None = None) -> FaceParsing:
+    """Return the module of `config`, with plain hyperparameters and, in a new run, the weights that `init` names."""
     plain = as_plain(config)
-    return FaceParsing(
+    module = FaceParsing(
         plain["model"],
         plain["loss"],
         plain["optim"],
@@ -70,6 +130,9 @@ def build_module(config: Config) -> FaceParsing:
         size=config.data.size,
         compile=config.trainer.compile,
     )
+    if config.init and not resume:  # a resumed run has its own, and the file may be gone
+        rank_zero_only(print)(f"init: {begin_with(module.net, config.init)} of {config.init}")
+    return module
 
 
 def build_data(config: Config) -> FaceDataModule:
@@ -77,19 +140,23 @@ def build_data(config: Config) -> FaceDataModule:
     return FaceDataModule(config.data, seed=config.seed, total_steps=config.trainer.max_steps)
 
 
-def build_trainer(config: Config, loggers: list[Logger], resume: Resume | None = None) -> pl.Trainer:
+def build_trainer(
+    config: Config, loggers: list[Logger], resume: Resume | None = None, more: Sequence[Callback] = ()
+) -> pl.Trainer:
     """Return the trainer of `config`.
 
     Args:
         config: the run's settings.
         loggers: where it logs.
         resume: where it continues, or None.
+        more: callbacks beside those that the settings ask for.
 
     Raises:
         ConfigError: hardware or a precision that this machine does not have, or several processes in a sweep's one.
     """
     t = config.trainer
     gpu = _has_gpu(t)
+    callbacks = [*build_callbacks(config, resume), *more]
     try:
         trainer = pl.Trainer(
             accelerator=resolve_accelerator(t.accelerator),
@@ -106,10 +173,9 @@ def build_trainer(config: Config, loggers: list[Logger], resume: Resume | None =
             gradient_clip_val=t.gradient_clip,
             sync_batchnorm=gpu if t.sync_batchnorm is None else t.sync_batchnorm,
             deterministic=t.deterministic,
-            # The stream shares itself out among processes.
-            use_distributed_sampler=False,
+            use_distributed_sampler=False,  # the stream shares itself out among processes
             logger=loggers,
-            callbacks=build_callbacks(config, resume),
+            callbacks=callbacks,
             enable_progress_bar=config.callbacks.progress,
             enable_model_summary=False,
             default_root_dir=config.output_dir,
@@ -141,45 +207,3 @@ def _refuse_children_of_a_sweep(trainer: pl.Trainer) -> None:
             f"trainer.devices makes {trainer.world_size} processes, but a job of a sweep is one: take "
             "trainer.devices=1, or on a cluster hydra/launcher=submitit_slurm (docs/guides/compare.md)"
         )
-
-
-def resolve_accelerator(accelerator: str) -> str:
-    """Return `accelerator` with "auto" resolved: CUDA where it is, else the CPU.
-
-    Apple's GPUs, which Lightning would take, have no float64, in which losses and scores are summed.
-    """
-    return accelerator if accelerator != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def resolve_precision(precision: str, accelerator: str) -> str:
-    """Return `precision` with "auto" resolved: 16-mixed on CUDA, else bf16-mixed where the CPU computes in it."""
-    if precision != "auto":
-        return precision
-    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
-        return "16-mixed"
-    return "bf16-mixed" if cpu_precision() == "bfloat16" else "32-true"
-
-
-@contextmanager
-def interrupts(trainer: pl.Trainer) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM end the whole program, a sweep too, and say how to go on; let other errors pass.
-
-    Raises:
-        ConfigError: settings that Lightning finds at odds only with the data, as a share of too few validation batches.
-    """
-    try:
-        yield
-    except MisconfigurationException as error:
-        raise ConfigError(f"the trainer cannot run with these settings ({error}): change the one it names") from error
-    except (SystemExit, RuntimeError) as error:
-        # Lightning makes exit status 1 of Ctrl-C. A scheduler sends SIGTERM to the loader's processes too, and torch
-        # makes an error of their end. Another exit is submitit's, to be queued again.
-        ctrl_c = isinstance(error, SystemExit) and error.code == 1
-        if ctrl_c or trainer.received_sigterm:
-            last = Path(trainer.default_root_dir) / CHECKPOINTS / f"{LAST}.ckpt"
-            if (hydra := sweep_job()) is not None:
-                print(f"the same command with hydra.sweep.dir={hydra.sweep.dir} continues this sweep", file=sys.stderr)
-            elif last.is_file():
-                print(f"resume={last} continues this run", file=sys.stderr)
-            raise KeyboardInterrupt from None
-        raise

@@ -1,61 +1,36 @@
-"""`metrics.json` of a run folder: what a finished run reached, on what settings, and what it cost."""
+"""`metrics.json` of a run folder: the scores, settings and cost of a finished run."""
 
 import json
-import math
 import statistics
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 
-from facekp.config import CallbacksConfig, Config, as_plain
+from facekp.config import CallbacksConfig, Config
 from facekp.errors import ConfigError
 from facekp.files import replacing
-from facekp.hardware import describe_machine, list_versions
+from facekp.hardware import describe_machine, list_versions, resolve_precision
 from facekp.models import build_without_weights
 from facekp.models.cost import count_parameters, multiply_adds
+from facekp.training.folder import SUMMARY, record_settings
 from facekp.training.history import Row, RunLog
 from facekp.training.metrics import finite, nest_scores
-from facekp.training.resume import require_same
-from facekp.training.run import resolve_precision
 
-SUMMARY = "metrics.json"
 CURVE = ("loss", "miou", "mean_f1", "pixel_accuracy")
 TRAIN_LOSS_STEPS = 100
 """A training loss is the mean of what was logged in this many steps."""
 
 
-def finished_score(config: Config) -> float | None:
-    """Return the best score of the run that the run folder holds, or None where none has finished there.
-
-    Raises:
-        ConfigError: it was trained with other settings, or its `metrics.json` is not a run's.
-    """
-    path = Path(config.output_dir) / SUMMARY
-    if not path.is_file():
-        return None
-    try:
-        summary = json.loads(path.read_text(encoding="utf-8"))
-        settings, best = summary["settings"], summary["val"]["best"]
-    except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"'{path}' is no summary of a run: remove it, or give another hydra.run.dir") from None
-    require_same(config, settings, path)
-    return score_of(config, best)
-
-
-def score_of(config: Config, scores: dict[str, Any]) -> float:
-    """Return the score that `callbacks.monitor` names out of a summary's scores; nan where the run has diverged."""
-    score = scores[config.callbacks.monitor.removeprefix("val/")]
-    return math.nan if score is None else float(score)
-
-
-def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
-    """Write the run's final scores to `metrics.json`, on one process, and return them.
+def write_summary(config: Config, trainer: pl.Trainer) -> dict[str, Any]:
+    """Write the final scores of a run to `metrics.json`, on one process, and return them.
 
     Raises:
         ConfigError: the run has no validation, so that nothing is left to do.
     """
+    log = next(logger for logger in trainer.loggers if isinstance(logger, RunLog))
     rows = [log.rows[step] for step in sorted(log.rows)]
     scores = score_rows(rows, config.callbacks)
     if not scores["val"]:
@@ -67,11 +42,9 @@ def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
     if tested:
         # It was the best checkpoint that was tested.
         summary["test"] = nest_scores({**tested[-1], "step": scores["val"]["best"]["step"]}, "test")
-    settings = as_plain(config)
-    del settings["output_dir"]  # the folder that holds this file
     summary |= {
         "cost": _cost(config, rows),
-        "settings": settings,
+        "settings": record_settings(config, trainer.datamodule.excluded_digest),  # type: ignore[attr-defined]  # its own
         "machine": describe_machine(),
         "precision": resolve_precision(config.trainer.precision, config.trainer.accelerator),
         "versions": list_versions(),
@@ -82,7 +55,7 @@ def write_summary(config: Config, log: RunLog) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    with replacing(path) as part:  # its being there says that the run has finished
+    with replacing(path) as part:  # the file marks the run as finished
         part.write_text(text, encoding="utf-8")
 
 

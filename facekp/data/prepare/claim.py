@@ -8,7 +8,7 @@ from pathlib import Path
 
 from facekp.data.layout import IMAGES, INDEX, LABELS, OFFICIAL_MAPPING
 from facekp.errors import DataError
-from facekp.files import ANOTHER, only_one, replacing, writing
+from facekp.files import ANOTHER, exclusive_lock, replacing, writing
 
 SOURCE = "source.json"
 """Says what a prepared folder was made from."""
@@ -24,7 +24,7 @@ def claimed(out: Path, raw: Path, size: int) -> Iterator[None]:
     source = _identify(raw, size)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    with only_one(out):
+    with exclusive_lock(out):
         path = out / SOURCE
         if (out / INDEX).exists() or find_pairs(out):
             _require_same(path, source)

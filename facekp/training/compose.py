@@ -1,0 +1,84 @@
+"""Composition of a run's settings: from `conf/` and the command line to a checked `Config`."""
+
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from typing import Any, cast
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from facekp.cli import describe_settings
+from facekp.config import Config, LossConfig, OptimConfig, SharedLossConfig, SharedOptimConfig, fold
+from facekp.errors import ConfigError, explain
+from facekp.settings import walk
+
+HELP = """python train.py GROUP=NAME KEY=VALUE ...
+
+Train one network, or several: python train.py -m model=resnet18,residual_attention
+
+Groups, of which NAME is chosen:
+
+$APP_CONFIG_GROUPS
+{settings}
+
+--cfg job prints the composed settings, --hydra-help shows Hydra's own options.
+"""
+
+
+@dataclass
+class _Composed(Config):
+    """The schema of what Hydra composes: a loss or optimiser other than the default has settings of its own."""
+
+    loss: Any = None
+    optim: Any = None
+
+
+def register_schema() -> None:
+    """Make the settings' classes what Hydra checks `conf/` and the command line against, and what `--help` shows."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=_Composed)
+    table = describe_settings(walk(Config)).replace("$", "$$")
+    store.store(group="hydra/help", name="settings", node={"template": HELP.format(settings=table)})
+
+
+def read_config(composed: DictConfig) -> Config:
+    """Turn Hydra's composed settings into a checked Config.
+
+    Raises:
+        ConfigError: an unknown setting, or a value out of range.
+    """
+    known = {found.key for found in walk(Config)}
+    for key in fold(cast(dict[str, Any], OmegaConf.to_container(composed))):
+        # +key=value adds what nothing would read. Networks, losses and optimisers have settings of their own.
+        if key not in known and key.partition(".")[0] not in ("model", "loss", "optim"):
+            raise ConfigError(f"no setting is called '{key}': leave it out, or see `python train.py --help`")
+    found = OmegaConf.to_object(composed)
+    if not isinstance(found, Config):
+        raise TypeError(f"composed from {type(found).__name__}, not from the schema of facekp.config")
+    loss = typed_settings("loss", found.loss, LossConfig, SharedLossConfig)  # type: ignore[arg-type]  # a dict so far
+    optim = typed_settings("optim", found.optim, OptimConfig, SharedOptimConfig)  # type: ignore[arg-type]
+    return Config(**{**vars(found), "loss": loss, "optim": optim})
+
+
+def typed_settings(group: str, given: dict[str, Any], default: Any, shared: Any) -> Any:
+    """Return the settings of a group of which one member is chosen by name, with every known one checked.
+
+    Args:
+        group: the group, for messages.
+        given: its settings.
+        default: the settings of the member that is named by their defaults.
+        shared: the settings of every member. Other members have more, which are checked where they are built.
+
+    Raises:
+        ConfigError: an unknown setting of the default member, a value of another type, or one out of its range.
+    """
+    schema, choices = default, asdict(default())
+    if any(given.get(key, choices[key]) != choices[key] for key in ("name", "schedule") if key in choices):
+        known = {f.name for f in fields(shared)}
+        own = [(key, Any, field(default=None)) for key in given if key not in known]
+        schema = make_dataclass(f"Other{shared.__name__}", own, bases=(shared,))
+    try:
+        node = OmegaConf.merge({group: OmegaConf.structured(schema)}, {group: given})
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error)) from error
+    return OmegaConf.to_object(cast(DictConfig, node)[group])

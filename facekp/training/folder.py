@@ -1,0 +1,161 @@
+"""The run folder: the settings of its run, whether that has finished, and what a refused start leaves.
+
+A run folder is one run. Starting again in it continues that run, or returns its score if it has finished; other
+settings are refused there, so that two runs never mix. That is what lets a sweep be started again.
+"""
+
+import json
+import math
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from facekp.config import EXCLUDED, Config, as_plain, complete, fold
+from facekp.data.exclusions import excluded_digest
+from facekp.data.layout import check_source
+from facekp.errors import ConfigError, FacekpError, explain, one_line_errors
+from facekp.settings import Affects, settings_that
+from facekp.training.compose import read_config
+
+SUMMARY = "metrics.json"
+"""File of a finished run: its scores, settings and cost."""
+ERROR = "error.txt"
+"""File that says, in a line, what ended the run; gone once it is started again."""
+PRUNED = "pruned.txt"
+"""File of a trial that a search has stopped."""
+COMPOSED = ".hydra"
+"""Folder in a run folder with the settings that Hydra composed."""
+ANY_TIME = settings_that(Config, Affects.MACHINE, Affects.SPEED, Affects.PLACE)
+"""Settings that a run may change when it continues in its own folder."""
+
+
+class OtherSettingsError(ConfigError):
+    """A run that would continue with other settings than it was trained with.
+
+    Attributes:
+        source: the file that holds the run's settings.
+        settings: those settings, nested.
+    """
+
+    # No constructor arguments: a job in another process sends its error pickled, which those would not survive.
+    source: Path
+    settings: dict[str, Any]
+
+
+class StoppedError(Exception):
+    """A run that a search has stopped, since others do better."""
+
+
+@contextmanager
+def checked_settings(composed: DictConfig) -> Iterator[Config]:
+    """Give the checked settings of a job, within seconds, and report a user's error in one line.
+
+    Raises:
+        FacekpError: in a sweep, where a job that fails must not end the others.
+        SystemExit: in a single run.
+    """
+    single = HydraConfig.get().mode == RunMode.RUN
+    with one_line_errors() if single else nullcontext(), discard_unused(Path(composed.output_dir)):
+        config = read_config(composed)
+        check_source(config.data)
+        excluded_digest(config.data.exclude)
+        yield config
+
+
+@contextmanager
+def discard_unused(run: Path) -> Iterator[None]:
+    """Remove a run folder that a user's error left with nothing but Hydra's own files; else keep the error there.
+
+    A folder with a run of other settings gets those back: Hydra has overwritten them with the refused ones.
+    """
+    try:
+        yield
+    except FacekpError as error:
+        if isinstance(error, OtherSettingsError) and error.source.is_relative_to(run):
+            OmegaConf.save({**error.settings, "output_dir": str(run)}, run / COMPOSED / "config.yaml")
+        own = {*(run / COMPOSED).glob("*.yaml"), run / f"{HydraConfig.get().job.name}.log"}
+        if {path for path in run.rglob("*") if path.is_file()} <= own:
+            for path in own:
+                path.unlink(missing_ok=True)
+            for path in (run / COMPOSED, run):
+                with suppress(OSError):  # there are folders in it
+                    path.rmdir()
+        elif not isinstance(error, OtherSettingsError):
+            # Hydra calls nothing after a single run's error, which ends the program.
+            with suppress(OSError):  # the error may be a full disk
+                (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
+        raise
+
+
+def record_settings(config: Config, excluded: str | None) -> dict[str, Any]:
+    """Return a run's record of its settings, nested, without its folder, which may be moved.
+
+    Args:
+        config: the settings.
+        excluded: digest of the images that `data.exclude` leaves out.
+    """
+    record = as_plain(config)
+    del record["output_dir"]
+    group, name = EXCLUDED.split(".")
+    record[group][name] = excluded
+    return record
+
+
+def keep_settings(config: Config) -> None:
+    """Put the run's resolved settings in place of those that Hydra composed: the environment may change later."""
+    folder = Path(config.output_dir) / COMPOSED
+    if folder.is_dir():
+        record = record_settings(config, excluded_digest(config.data.exclude))
+        OmegaConf.save({**record, "output_dir": config.output_dir}, folder / "config.yaml")
+
+
+def require_same(
+    record: dict[str, Any], then: dict[str, Any], source: Path, *, free: Collection[str] = ANY_TIME
+) -> None:
+    """Raise OtherSettingsError for the first setting in which `record` differs from what a run was trained with.
+
+    Args:
+        record: what is asked now, as `record_settings` gives it.
+        then: the run's record.
+        source: where that was read, for the message.
+        free: settings that may differ.
+    """
+    now, before = fold(record), complete(then)
+    for name in now:
+        # Another network has settings of its own; its name differs.
+        if name not in free and name in before and now[name] != before[name]:
+            error = OtherSettingsError(
+                f"{name} is {now[name]!r}, but '{source}' was trained with {before[name]!r}: take the same, or another "
+                "run folder (hydra.run.dir=; hydra.sweep.dir= of a sweep)"
+            )
+            error.source, error.settings = source, then
+            raise error
+
+
+def finished_score(config: Config) -> float | None:
+    """Return the best score of the run that the run folder holds, or None if none has finished there.
+
+    Raises:
+        ConfigError: it was trained with other settings, or its `metrics.json` is not a run's.
+    """
+    path = Path(config.output_dir) / SUMMARY
+    if not path.is_file():
+        return None
+    try:
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        settings, best = summary["settings"], summary["val"]["best"]
+    except (ValueError, KeyError, TypeError):
+        raise ConfigError(f"'{path}' is no summary of a run: remove it, or give another hydra.run.dir") from None
+    require_same(record_settings(config, excluded_digest(config.data.exclude)), settings, path)
+    return score_of(config, best)
+
+
+def score_of(config: Config, scores: dict[str, Any]) -> float:
+    """Return the score that `callbacks.monitor` names out of a summary's scores; nan where the run has diverged."""
+    score = scores[config.callbacks.monitor.removeprefix("val/")]
+    return math.nan if score is None else float(score)

@@ -1,0 +1,242 @@
+"""Search for settings with Optuna: `python -m facekp.training.search experiment=half optim.lr=0.01`.
+
+Arguments are those of `train.py`, and `search.KEY=VALUE`. Each trial is a run in a folder of its own,
+`DIR/NUMBER-MODEL`, and is stopped early where others do better. Any number of processes and machines may run the same
+command: they share the study. Started again, the command continues the search, and the trials that were killed in it.
+"""
+
+import math
+import runpy
+import sys
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml  # type: ignore[import-untyped,unused-ignore]  # no stubs in the wheel
+from filelock import FileLock, Timeout
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+
+import facekp
+from facekp.cli import parse_cli
+from facekp.config import Config
+from facekp.data.exclusions import excluded_digest
+from facekp.data.layout import check_source
+from facekp.errors import ConfigError, FacekpError, explain, one_line_errors, require
+from facekp.files import LOCK, expand, make_folder
+from facekp.settings import Settings, at_least, setting
+from facekp.training.compose import read_config, register_schema
+from facekp.training.folder import ANY_TIME, COMPOSED, ERROR, PRUNED, StoppedError, record_settings, require_same
+
+if TYPE_CHECKING:  # Optuna is optional, and Lightning takes seconds to import
+    import pytorch_lightning as pl
+    from optuna import Study, Trial
+
+CHECKOUT = Path(facekp.__file__).parents[1]
+"""The folder of train.py and conf/, which are not installed."""
+SETTINGS, FOLDER = "settings", "folder"
+"""What a study keeps: the settings that are not drawn, and each trial's folder."""
+
+
+@dataclass
+class SearchConfig(Settings, group="search"):
+    """How trials are drawn, and when the search ends."""
+
+    dir: str = setting("runs/search", "folder of the search; the same one continues it")
+    storage: str | None = setting(None, "file or database URL of the study; null: DIR/optuna.journal")
+    space: str | None = setting(None, "YAML file of the settings to draw; null: conf/search.yaml")
+    n_trials: int = setting(30, "finished trials wanted, pruned ones included, over all processes", at_least(1))
+    seed: int | None = setting(None, "seed of the sampler; null: another each time", at_least(0))
+    prune_after_trials: int = setting(5, "trials before the first is pruned", at_least(0))
+    prune_after_steps: int = setting(500, "training steps before a trial is pruned", at_least(0))
+
+
+@dataclass
+class Command:
+    """The command's own settings, beside those of a run."""
+
+    search: SearchConfig = field(default_factory=SearchConfig)
+
+
+def search(settings: SearchConfig, arguments: Sequence[str]) -> "Study":
+    """Run trials until `n_trials` have finished, and return their study.
+
+    Args:
+        settings: how trials are drawn.
+        arguments: overrides of a run's settings; those that Hydra would sweep over are drawn.
+
+    Raises:
+        FacekpError: settings or a data set that cannot be used; it ends the search.
+        Exception: that of the first trial that failed otherwise, after all others have run.
+    """
+    folder = expand(settings.dir)
+    drawn, fixed = _read_space(settings, arguments)
+    config = _compose(fixed)
+    study = _open_study(settings, folder, lowest=config.callbacks.mode == "min")
+    record = record_settings(config, excluded_digest(config.data.exclude))
+    if SETTINGS in study.user_attrs:
+        require_same(record, study.user_attrs[SETTINGS], folder, free=ANY_TIME | set(drawn))
+    else:
+        study.set_user_attr(SETTINGS, record)
+    space = {name: _distribution(override) for name, override in drawn.items()}
+    failure = None
+    for _ in range(settings.n_trials):
+        _requeue_killed(study, folder)
+        if sum(t.state.name in ("RUNNING", "COMPLETE", "PRUNED") for t in study.trials) >= settings.n_trials:
+            break
+        try:
+            trial = study.ask(space)
+        except ValueError as error:
+            raise ConfigError(f"search.space: {error}; take the choices that the search began with") from error
+        failure = _run_trial(trial, folder, fixed) or failure
+    if failure is not None:
+        raise failure
+    return study
+
+
+def _read_space(settings: SearchConfig, arguments: Sequence[str]) -> tuple[dict[str, Override], list[str]]:
+    """Return what is drawn, by setting, and the overrides of the settings that are not."""
+    path = expand(settings.space) if settings.space else CHECKOUT / "conf" / "search.yaml"
+    require("search.space", settings.space, path.is_file(), "no such file; give one such as conf/search.yaml")
+    given = [f"{name}={value}" for name, value in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).items()]
+    parsed = OverridesParser.create().parse_overrides([*given, *arguments])
+    overrides = {override.get_key_element(): override for override in parsed}  # the command line comes last
+    drawn = {name: override for name, override in overrides.items() if override.is_sweep_override()}
+    return drawn, [str(override.input_line) for name, override in overrides.items() if name not in drawn]
+
+
+def _distribution(override: Override) -> Any:
+    """Return what Optuna draws from for `name=interval(...)`, `int(interval(...))`, `choice(...)` or `range(...)`."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    sweep = override.value()
+    if isinstance(sweep, IntervalSweep):
+        kind = IntDistribution if isinstance(sweep.start, int) else FloatDistribution
+        return kind(sweep.start, sweep.end, log="log" in sweep.tags)  # type: ignore[arg-type]
+    return CategoricalDistribution(list(override.sweep_string_iterator()))
+
+
+def _compose(overrides: Sequence[str]) -> Config:
+    """Return the settings of a trial, checked before torch is imported."""
+    register_schema()
+    with initialize_config_dir(str(CHECKOUT / "conf"), version_base="1.3"):
+        config = read_config(compose("config", [*overrides, "output_dir=."]))
+    check_source(config.data)
+    t = config.trainer
+    t.devices = 1 if t.devices == "auto" else t.devices
+    alone = t.num_nodes == 1 and (t.devices == 1 or (isinstance(t.devices, list) and len(t.devices) == 1))
+    require("trainer.devices", t.devices, alone, "a trial is one process: take 1, and start the command for each GPU")
+    return config
+
+
+def _open_study(settings: SearchConfig, folder: Path, *, lowest: bool) -> "Study":
+    try:
+        import optuna
+        from optuna.storages.journal import JournalFileBackend, JournalStorage
+    except ImportError as error:
+        raise ConfigError("a search needs Optuna: pip install -e '.[sweep]'") from error
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    # Journal files support concurrent writers on NFS; SQLite does not.
+    where = settings.storage or str(make_folder(folder) / "optuna.journal")
+    study = optuna.create_study(
+        study_name=folder.name,
+        storage=where if "://" in where else JournalStorage(JournalFileBackend(where)),
+        pruner=optuna.pruners.MedianPruner(settings.prune_after_trials, settings.prune_after_steps),
+        direction="minimize" if lowest else "maximize",
+        load_if_exists=True,
+    )
+    # With the same seed, a search that continues would draw its first trials again.
+    seed = None if settings.seed is None else settings.seed + len(study.trials)
+    study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    return study
+
+
+def _requeue_killed(study: "Study", folder: Path) -> None:
+    """Enqueue the trials of processes that are gone, to continue in their folders, which a process locks."""
+    from optuna.trial import TrialState
+
+    for killed in study.get_trials(states=(TrialState.RUNNING,)):
+        run = folder / killed.user_attrs.get(FOLDER, "none")
+        if not (run / LOCK).is_file():  # begun this moment, or on another machine
+            continue
+        try:
+            with FileLock(run / LOCK, timeout=0):
+                if study.trials[killed.number].state == TrialState.RUNNING:  # no other process was faster
+                    study.tell(killed.number, state=TrialState.FAIL)
+                    study.enqueue_trial(killed.params, user_attrs={FOLDER: run.name})
+        except Timeout:
+            continue
+
+
+def _run_trial(trial: "Trial", folder: Path, fixed: Sequence[str]) -> Exception | None:
+    """Train with what was drawn, tell the study how it ended, and return what failed.
+
+    Raises:
+        FacekpError: a user's error, which all trials would meet.
+    """
+    from optuna.trial import TrialState
+
+    drawn = [f"{name}={value}" for name, value in trial.params.items()]
+    try:
+        config = _compose([*fixed, *drawn])
+    except Exception:
+        trial.study.tell(trial, state=TrialState.FAIL)
+        raise
+    run = make_folder(folder / trial.user_attrs.get(FOLDER, f"{trial.number}-{config.model['name']}"))
+    config.output_dir = str(run)
+    config.logger.group = config.logger.group or folder.name
+    config.logger.run_name = config.logger.run_name or ",".join(drawn)
+    score, state, failure = None, TrialState.FAIL, None
+    with FileLock(run / LOCK):
+        trial.set_user_attr(FOLDER, run.name)
+        (run / COMPOSED).mkdir(exist_ok=True)
+        (run / ERROR).unlink(missing_ok=True)
+        try:
+            score = _train(config, trial)
+            state = TrialState.FAIL if math.isnan(score) else TrialState.COMPLETE
+        except StoppedError as stopped:
+            (run / PRUNED).write_text(f"{stopped}\n", encoding="utf-8")
+            print(stopped)
+            state = TrialState.PRUNED
+        except Exception as error:  # such as too little memory: it must not end the other trials
+            (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
+            print(f"trial {trial.number} failed: {error}", file=sys.stderr)
+            traceback.clear_frames(error.__traceback__)  # they hold the network, the data, a GPU's memory
+            failure = error
+        trial.study.tell(trial, score if state == TrialState.COMPLETE else None, state)
+    if isinstance(failure, FacekpError):
+        raise failure
+    return failure
+
+
+def _train(config: Config, trial: "Trial") -> float:
+    from pytorch_lightning.callbacks import LambdaCallback
+
+    def report(trainer: "pl.Trainer", module: "pl.LightningModule") -> None:
+        score, step = float(trainer.callback_metrics[config.callbacks.monitor]), trainer.global_step
+        trial.report(score, step)
+        if step < trainer.max_steps and trial.should_prune():
+            raise StoppedError(f"stopped by the search, {config.callbacks.monitor} {score:.3f} (step {step})")
+
+    train = runpy.run_path(str(CHECKOUT / "train.py"))["train"]
+    return float(train(config, LambdaCallback(on_validation_end=report)))
+
+
+def main(argv: list[str]) -> None:
+    """Search, and print the best trial."""
+    own = [text for text in argv if text.startswith("search.") or text in ("-h", "--help", "help")]
+    settings = parse_cli(Command, own, program="python -m facekp.training.search", about=__doc__ or "").search
+    try:
+        best = search(settings, [text for text in argv if text not in own]).best_trial
+    except KeyboardInterrupt:
+        print("the same command continues this search", file=sys.stderr)
+        raise
+    print(f"best: trial {best.number}, {best.value:.3f}, {best.params}; all: python -m facekp.compare {settings.dir}")
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(sys.argv[1:])

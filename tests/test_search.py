@@ -1,0 +1,214 @@
+"""Searches with Optuna: pruning, continuing, sharing the study, and mistakes."""
+
+import json
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from facekp.compare.runs import read_runs
+from facekp.errors import ConfigError, DataError
+from facekp.training import search
+from facekp.training.history import read_rows
+from facekp.training.search import SearchConfig, _distribution, _open_study, main
+
+optuna = pytest.importorskip("optuna", reason="the extra sweep is not installed")
+SMALL = (
+    "data.size=64", "data.crop=64", "data.batch_size=4", "data.workers=0", "callbacks.progress=false", "logger=csv",
+    "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_steps=4", "trainer.val_every=2",
+    "trainer.log_every=1", "callbacks.monitor=val/loss", "optim.warmup_steps=0", "optim.lr=choice(0.01,3.0)",
+    "data.scales=[1]", "optim.head_lr_mult=1",
+)  # fmt: skip
+
+
+def study(folder: Path) -> Any:
+    return _open_study(SearchConfig(dir=str(folder)), folder, lowest=True)
+
+
+@pytest.fixture
+def run(tiny_root: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that searches in `tmp_path / "search"` and returns that folder."""
+
+    def run(*arguments: str) -> Path:
+        main([*SMALL, f"data.root={tiny_root}", f"search.dir={tmp_path / 'search'}", *arguments])
+        return tmp_path / "search"
+
+    return run
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Let trials return their number as the score, or raise what is put into the list, without training."""
+    outcomes: list[Any] = []
+
+    def train(config: Any, trial: Any) -> float:
+        if outcomes and (outcome := outcomes.pop(0)) is not None:
+            raise outcome
+        return float(trial.number)
+
+    monkeypatch.setattr(search, "_train", train)
+    return outcomes
+
+
+@pytest.mark.slow
+class TestTrials:
+    """Of a good and a much too high learning rate, by validation loss, pruned from the second on."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def folder(cls, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        folder = tmp_path_factory.mktemp("search") / "search"
+        folder.mkdir()
+        study(folder).enqueue_trial({"optim.lr": "0.01"})
+        study(folder).enqueue_trial({"optim.lr": "3.0"})
+        pruning = ("search.prune_after_trials=1", "search.prune_after_steps=0", "search.n_trials=3", "search.seed=0")
+        main([*SMALL, f"data.root={tiny_root}", f"search.dir={folder}", *pruning])
+        return folder
+
+    def test_a_trial_behind_the_median_is_stopped(self, folder: Path) -> None:
+        # The rule by hand: the best loss so far is above the median of what finished before, at the same step.
+        trials, earlier = study(folder).trials, []
+        assert len(trials) == 3
+        for trial in trials:
+            job = folder / f"{trial.number}-resnet18"
+            losses = {int(row["step"]): row["val/loss"] for row in read_rows(job / "metrics.csv") if "val/loss" in row}
+            behind = bool(earlier) and losses[2] > statistics.median(loss[2] for loss in earlier)
+            assert trial.state.name == ("PRUNED" if behind else "COMPLETE")
+            assert max(losses) == (2 if behind else 4)
+            assert trial.value == pytest.approx(losses[2] if behind else min(losses.values()), rel=1e-5)
+            assert (job / "metrics.json").exists() is not behind
+            assert read_runs([job])[0].status_text == ("pruned at step 2 of 4" if behind else "finished")
+            earlier += [] if behind else [losses]
+        assert {trial.state.name for trial in trials} == {"COMPLETE", "PRUNED"}
+
+    def test_each_trial_trained_with_its_own_settings(self, folder: Path) -> None:
+        for trial in study(folder).trials:
+            if trial.state.name == "COMPLETE":
+                summary = json.loads((folder / f"{trial.number}-resnet18" / "metrics.json").read_text())
+                optim, data = summary["settings"]["optim"], summary["settings"]["data"]
+                assert optim["lr"] == float(trial.params["optim.lr"])
+                assert data["jitter"] == trial.params["data.jitter"]
+                assert 0 <= data["jitter"] <= 0.8
+                assert (optim["head_lr_mult"], data["scales"]) == (1, [1])  # fixed on the command line
+
+
+class TestContinuing:
+    def test_it_stops_at_the_number_wanted_and_names_the_best(
+        self, run: Callable[..., Path], untrained: list[Any], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        run("search.n_trials=2", "search.seed=0")
+        assert "best: trial 0, 0.000, {'optim.lr': '" in capsys.readouterr().out
+        folder = run("search.n_trials=5", "search.seed=0")
+        trials = study(folder).trials
+        assert [trial.value for trial in trials] == [0, 1, 2, 3, 4]
+        assert len({trial.params["data.jitter"] for trial in trials}) == 5  # it did not draw the first two again
+        run("search.n_trials=5")
+        assert len(study(folder).trials) == 5
+
+    def test_a_killed_trial_continues_in_its_folder(self, run: Callable[..., Path], untrained: list[Any]) -> None:
+        untrained += [None, KeyboardInterrupt()]  # the second ends as a killed process does: it tells nothing
+        with pytest.raises(KeyboardInterrupt):
+            run("search.n_trials=3")
+        folder = run("search.n_trials=3")
+        states = [trial.state.name for trial in study(folder).trials]
+        assert states == ["COMPLETE", "FAIL", "COMPLETE", "COMPLETE"]
+        killed, again = study(folder).trials[1:3]
+        assert again.params == killed.params
+        assert again.user_attrs["folder"] == "1-resnet18"
+        assert sorted(path.name for path in folder.glob("*-*")) == ["0-resnet18", "1-resnet18", "3-resnet18"]
+
+    def test_a_trial_of_a_process_that_runs_is_left_to_it_and_counted(
+        self, run: Callable[..., Path], untrained: list[Any], tmp_path: Path
+    ) -> None:
+        untrained += [KeyboardInterrupt()]
+        with pytest.raises(KeyboardInterrupt):
+            run("search.n_trials=2")
+        folder = tmp_path / "search"
+        with FileLock(folder / "0-resnet18" / ".lock"):  # as if that process were still there
+            run("search.n_trials=2")
+        assert [trial.state.name for trial in study(folder).trials] == ["RUNNING", "COMPLETE"]
+
+    def test_a_trial_that_fails_does_not_end_the_others(
+        self, run: Callable[..., Path], untrained: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        untrained += [RuntimeError("out of memory")]
+        with pytest.raises(RuntimeError, match="out of memory"):
+            run("search.n_trials=2")
+        assert "trial 0 failed: out of memory" in capsys.readouterr().err
+        folder = tmp_path / "search"
+        assert [trial.state.name for trial in study(folder).trials] == ["FAIL", "COMPLETE"]
+        assert read_runs([folder])[0].error == "out of memory"
+
+    def test_a_diverged_trial_counts_as_failed(
+        self, run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setattr(search, "_train", lambda config, trial: 1.0 if trial.number else float("nan"))
+        run("search.n_trials=2")
+        assert [trial.state.name for trial in study(tmp_path / "search").trials] == ["FAIL", "COMPLETE"]
+
+
+class TestMistakes:
+    def test_other_settings_are_refused(self, run: Callable[..., Path], untrained: list[Any]) -> None:
+        run("search.n_trials=1")
+        with pytest.raises(ConfigError, match=r"^seed is 1, but '.*search' was trained with 0"):
+            run("seed=1")
+
+    def test_other_choices_are_refused(self, run: Callable[..., Path], untrained: list[Any]) -> None:
+        run("search.n_trials=1")
+        with pytest.raises(ConfigError, match=r"^search\.space: .*take the choices that the search began with"):
+            run("optim.lr=choice(0.1,0.2)", "search.n_trials=2")
+
+    @pytest.mark.parametrize(
+        ("argument", "message"),
+        [
+            ("data.root=nowhere", "data.root is 'nowhere'"),
+            ("search.space=nowhere.yaml", "search.space is 'nowhere.yaml': no such file"),
+            ("search.n_trials=0", "search.n_trials is 0: give at least 1"),
+            ("search.trials=3", "no setting is called 'search.trials': did you mean 'search.n_trials'"),
+            ("trainer.devices=2", "trainer.devices is 2: a trial is one process"),
+        ],
+    )
+    def test_a_mistake_is_found_before_any_trial(
+        self, run: Callable[..., Path], tmp_path: Path, argument: str, message: str
+    ) -> None:
+        with pytest.raises((ConfigError, DataError), match=message):
+            run(argument)
+        assert not (tmp_path / "search").exists()
+
+    def test_trials_that_cannot_be_composed_are_not_tried_again(
+        self, run: Callable[..., Path], untrained: list[Any], tmp_path: Path
+    ) -> None:
+        with pytest.raises(Exception, match=r"optim\.warmup_steps"):
+            run("optim.warmup_steps=interval(0.1,0.9)")
+        assert [trial.state.name for trial in study(tmp_path / "search").trials] == ["FAIL"]
+
+    def test_a_users_error_ends_it(self, run: Callable[..., Path], untrained: list[Any], tmp_path: Path) -> None:
+        untrained += [DataError("image 3: cannot be read")]
+        with pytest.raises(DataError, match="image 3"):
+            run()
+        assert [trial.state.name for trial in study(tmp_path / "search").trials] == ["FAIL"]
+
+    def test_without_optuna_one_line_says_how_to_install_it(
+        self, run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setitem(sys.modules, "optuna", None)
+        with pytest.raises(ConfigError, match=r"^a search needs Optuna: pip install -e '\.\[sweep\]'$"):
+            run()
+
+
+def test_what_is_drawn_from() -> None:
+    distributions = optuna.distributions
+    parse = OverridesParser.create().parse_override
+    for text, want in {
+        "interval(1,8)": distributions.FloatDistribution(1.0, 8.0),
+        "tag(log,interval(0.1,8))": distributions.FloatDistribution(0.1, 8.0, log=True),
+        "int(interval(1,8))": distributions.IntDistribution(1, 8),
+        "tag(log,int(interval(1,8)))": distributions.IntDistribution(1, 8, log=True),
+        "range(1,4)": distributions.CategoricalDistribution(["1", "2", "3"]),
+    }.items():
+        assert _distribution(parse(f"x={text}")) == want, text
