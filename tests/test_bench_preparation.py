@@ -26,6 +26,7 @@ def test_a_face_is_stored_as_celebamask_hq_is(tmp_path: Path):
     assert np.array_equal(*labels)
 
 
+@pytest.mark.slow
 def test_processes_and_threads_are_measured_on_both(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     main(["faces=2", "workers=1", f"folder={tmp_path}"])
     lines = capsys.readouterr().out.splitlines()

@@ -4,79 +4,26 @@ import os
 from pathlib import Path
 from types import SimpleNamespace
 
-import cv2
 import numpy as np
 import pytest
+from official import IMAGES, MAPPING, MASKS, SIDE, SPLITS, contents, expected_label, write_mask, write_official
 from PIL import Image
 
 from facekp.config import DataConfig
 from facekp.data.layout import read_index
 from facekp.data.prepare import build as module
 from facekp.data.prepare import convert as conversion
-from facekp.data.prepare.build import main, prepare
+from facekp.data.prepare.__main__ import main
+from facekp.data.prepare.build import prepare
 from facekp.data.prepare.official import composite, load_image, load_mask, read_mapping, split_of
 from facekp.data.sources import prepared_root
 from facekp.errors import ConfigError, DataError
 from facekp.images import read_image, read_label, resize, write_label
 
-IMAGES, MASKS, MAPPING = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno", "CelebA-HQ-to-CelebA-mapping.txt"
-SIDE = 64
-ORIG_FILES = ("000001.jpg", "162770.jpg", "162771.jpg", "182637.jpg", "182638.jpg", "202599.jpg")
-SPLITS = ("train", "train", "val", "val", "test", "test")
-# Row ranges and column ranges of each mask; they overlap on purpose.
-BOXES = {
-    "hair": (0, 32, 0, 64),
-    "skin": (16, 64, 16, 48),
-    "nose": (30, 40, 28, 36),
-    "l_eye": (24, 28, 36, 44),
-    "hat": (0, 8, 20, 44),
-}
-
-
-def write_mask(path: Path, box: tuple[int, int, int, int], channels: int = 3, side: int = SIDE) -> None:
-    mask = np.zeros((side, side), np.uint8)
-    mask[box[0] : box[1], box[2] : box[3]] = 255
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(mask if channels == 1 else np.dstack([mask] * 3)).save(path, format="PNG")
-
-
-def write_official(root: Path, header: bool = True) -> Path:
-    """Six noisy images; the odd ones have one-channel masks and no hat, the last two have upper-case suffixes."""
-    (root / IMAGES).mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for i in range(6):
-        coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
-        picture = cv2.resize(coarse, (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_CUBIC)
-        Image.fromarray(picture).save(root / IMAGES / f"{i}.{'JPG' if i > 3 else 'jpg'}", format="JPEG", quality=95)
-        for name, box in BOXES.items():
-            if i % 2 == 0 or name != "hat":
-                suffix = "PNG" if i > 3 else "png"
-                write_mask(root / MASKS / str(i // 3) / f"{i:05d}_{name}.{suffix}", box, channels=1 if i % 2 else 3)
-    rows = [f"{i}          {int(orig[:6]) - 1}     {orig}" for i, orig in enumerate(ORIG_FILES)]
-    lines = ["idx  orig_idx  orig_file", *rows] if header else rows
-    (root / MAPPING).write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return root
-
 
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
     return write_official(tmp_path / "raw")
-
-
-def contents(root: Path) -> dict[str, bytes]:
-    """Every file below `root`, hidden ones too."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def expected_label(hat: bool) -> np.ndarray:
-    """Paint by hand in the order of ids: skin 1, nose 2, l_eye 4, hair 13, hat 14."""
-    label = np.zeros((SIDE, SIDE), np.uint8)
-    label[16:64, 16:48] = 1
-    label[30:40, 28:36] = 2  # rows 30 and 31 go to the hair below
-    label[0:32, :] = 13  # covers the eye too
-    if hat:
-        label[0:8, 20:44] = 14
-    return label
 
 
 @pytest.mark.parametrize("header", [True, False])
@@ -356,14 +303,6 @@ def test_a_full_disk_is_told_before_anything_is_written(raw: Path, tmp_path: Pat
 def test_settings_out_of_range_are_named(wrong: dict[str, int], raw: Path, tmp_path: Path):
     with pytest.raises(ConfigError, match=rf"{next(iter(wrong))} is {next(iter(wrong.values()))}: give at least"):
         prepare(raw, tmp_path / "out", **wrong)
-
-
-def test_opencv_keeps_its_threads(raw: Path, tmp_path: Path):
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(3)
-    prepare(raw, tmp_path / "out", size=SIDE)
-    assert cv2.getNumThreads() == 3
-    cv2.setNumThreads(before)
 
 
 def test_an_official_root_is_prepared_into_the_cache_once(

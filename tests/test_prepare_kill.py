@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from test_prepare import IMAGES, MAPPING, MASKS, SIDE, contents, write_official
+from official import IMAGES, MAPPING, MASKS, SIDE, contents, write_official
 
-from facekp.data.prepare import workers as pool
-from facekp.data.prepare.build import prepare
+from facekp.data.prepare import build
+from facekp.data.prepare.build import prepare, run_in_processes
 from facekp.errors import DataError
+from facekp.images import read_image
 
 # Six faces: source.json, an image and a label each, summary.json, index.csv.
 FILES = 15
@@ -65,6 +66,7 @@ def pairs(root: Path) -> dict[str, int]:
     return {str(path): path.stat().st_mtime_ns for name in both for path in (images[name], labels[name])}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_kill_at_any_step_spoils_nothing_and_the_next_start_does_only_what_is_missing(tmp_path: Path):
     raw, whole, outs = write_official(tmp_path / "raw"), tmp_path / "whole", tmp_path / "outs"
@@ -115,6 +117,7 @@ def stuck(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path, Path]]:
         _end(run)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 class TestSeveralProcesses:
     def test_a_killed_parent_leaves_no_process_and_the_next_start_completes(
@@ -133,7 +136,7 @@ class TestSeveralProcesses:
     ):
         run, raw, out = stuck
         for pid in _children(run.pid):
-            if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text():
+            if "popen_loky" in Path(f"/proc/{pid}/cmdline").read_text():
                 os.kill(pid, signal.SIGKILL)
         error = run.communicate(timeout=30)[1].splitlines()[-1]
         assert run.returncode == 2
@@ -183,6 +186,7 @@ def test_processes_give_what_one_process_gives(tmp_path: Path):
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
+@pytest.mark.slow
 def test_a_script_without_a_guard_runs_once(tmp_path: Path):
     raw, script = write_official(tmp_path / "raw"), tmp_path / "script.py"
     script.write_text(
@@ -202,17 +206,13 @@ def test_a_script_without_a_guard_runs_once(tmp_path: Path):
 
 
 def test_few_things_start_no_process(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(pool, "ProcessPoolExecutor", lambda *args: pytest.fail("a process was started"))
-    assert list(pool.run_in_processes(abs, range(-99, 0))) == list(range(99, 0, -1))
+    monkeypatch.setattr(build.loky, "ProcessPoolExecutor", lambda *args: pytest.fail("a process was started"))
+    assert list(run_in_processes(abs, range(-99, 0))) == list(range(99, 0, -1))
 
 
 def test_an_error_in_a_process_is_raised_as_it_is():
     with pytest.raises(DataError, match=r"image nowhere.jpg: cannot be read"):
-        list(pool.run_in_processes(read_nowhere, [1, 2], workers=2))
-
-
-def read_nowhere(_: int) -> None:
-    raise DataError("image nowhere.jpg: cannot be read; replace it")
+        list(run_in_processes(read_image, ["nowhere.jpg"] * 2, workers=2))
 
 
 def _more_faces(raw: Path) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from official import IMAGES, MAPPING, MASKS, SIDE, contents, expected_label, write_mask, write_official
 from PIL import Image
-from test_prepare import IMAGES, MAPPING, MASKS, SIDE, contents, expected_label, write_mask, write_official
 
 from facekp.data.layout import read_index
-from facekp.data.prepare.build import main, prepare
-from facekp.data.prepare.problems import CONSEQUENCES, Kind
+from facekp.data.prepare.__main__ import main
+from facekp.data.prepare.build import prepare
+from facekp.data.prepare.summary import CONSEQUENCES, Kind
 from facekp.errors import DataError
 from facekp.images import read_label
 
@@ -73,7 +74,7 @@ def test_every_problem_is_told_with_what_happens(raw: Path, tmp_path: Path, caps
     assert (
         lines[1] == f"problem: 1 x face without a skin or nose mask (prepared without that class): {IMAGES}/2.jpg: nose"
     )
-    assert lines[5] == (f"problem: 1 x mask of an unknown attribute (passed over): {MASKS}/0/00000_beard.png: beard")
+    assert lines[5] == (f"problem: 1 x mask of an unknown attribute (ignored): {MASKS}/0/00000_beard.png: beard")
     assert len(lines) == len(FOUND)
 
 
@@ -92,7 +93,7 @@ def test_only_the_first_few_are_named(raw: Path, tmp_path: Path, capsys: pytest.
         write_mask(raw / MASKS / "1" / f"00005_{name}.png", (0, 8, 0, 8))
     main([f"raw={raw}", f"out={tmp_path / 'out'}", f"size={SIDE}"])
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "unknown attribute" in line]
-    assert line.startswith("problem: 5 x mask of an unknown attribute (passed over): ")
+    assert line.startswith("problem: 5 x mask of an unknown attribute (ignored): ")
     assert line.endswith("00005_mole.png: mole; " + f"{MASKS}/1/00005_scar.png: scar; and 2 more")
 
 
@@ -120,17 +121,17 @@ class TestBadImages:
         assert not (out / "index.csv").exists()
         assert [kind for kind, _, _ in listed(out)] == ["image that cannot be used", "mask that cannot be read"]
 
-    def test_they_can_be_left_out(self, bad: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    def test_they_can_be_skipped(self, bad: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         out = tmp_path / "out"
         for path in (bad / MASKS / "1").glob("00004_*"):
             path.unlink()
         main([f"raw={bad}", f"out={out}", f"size={SIDE}", "skip_bad=true"])
         printed = capsys.readouterr().out
         assert "holds 3 images (train 1, val 1, test 1): 3 written" in printed
-        assert f"problem: 1 x image without any mask (left out): {IMAGES}/4.JPG" in printed
-        assert "problem: 1 x mask that cannot be read (its image is left out): " in printed
+        assert f"problem: 1 x image without any mask (skipped): {IMAGES}/4.JPG" in printed
+        assert "problem: 1 x mask that cannot be read (its image is skipped): " in printed
         assert [s.id for samples in read_index(out).values() for s in samples] == ["00001", "00003", "00005"]
-        # As train.py calls it: what was left out before is no reason to stop.
+        # As train.py calls it: what was skipped before is no reason to stop.
         assert prepare(bad, out, size=SIDE).written == 0
 
     def test_once_they_are_put_right_only_they_are_prepared(self, bad: Path, tmp_path: Path):
@@ -144,7 +145,7 @@ class TestBadImages:
         prepare(bad, fresh, size=SIDE)
         assert contents(out) == contents(fresh)
 
-    def test_where_every_image_is_bad_none_may_be_left_out(self, tmp_path: Path):
+    def test_where_every_image_is_bad_none_may_be_skipped(self, tmp_path: Path):
         raw = write_official(tmp_path / "raw")
         for path in (raw / IMAGES).iterdir():
             path.write_bytes(b"")

@@ -20,6 +20,8 @@ from facekp.files import expand
 SPLITS = ("train", "val", "test")
 Layout = Literal["official", "prepared"]
 
+MIN_SIDE = 32
+"""Smallest side of an image, pixels: the stride of the networks' coarsest features."""
 INDEX = "index.csv"
 IMAGES, LABELS = "images", "labels"
 OFFICIAL_IMAGES = "CelebA-HQ-img"

@@ -1,5 +1,5 @@
-"""The official CelebAMask-HQ folder turned into the prepared layout.
+"""Conversion of the official CelebAMask-HQ folder to the prepared layout.
 
-In: photos and one mask a class. Out: `images/`, `labels/` and `index.csv`.
+In: photos and one mask per class. Out: `images/`, `labels/` and `index.csv`.
 Start with `build.py`.
 """

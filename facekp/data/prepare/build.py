@@ -1,51 +1,67 @@
-"""From the official CelebAMask-HQ folder to the prepared one: `python -m facekp.data.prepare raw=... out=...`.
+"""Preparation of an official CelebAMask-HQ folder.
 
-The result appears file by file, each complete when it appears, and `index.csv` last: where it is, all is there.
-A run that was stopped goes on where it stood.
+Files appear one by one, each complete, and `index.csv` last: a folder with an index is complete. An interrupted
+preparation continues where it stopped.
 """
 
+import os
+import signal
 import sys
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import cv2
+import loky
 import numpy as np
-from omegaconf import MISSING
 from tqdm import tqdm
 
 from facekp.classes import NUM_CLASSES
-from facekp.cli import parse_cli
-from facekp.data.layout import IMAGES, INDEX, LABELS, OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS, recognise
-from facekp.data.prepare.claim import claimed, find_pairs
+from facekp.data.layout import (
+    IMAGES,
+    INDEX,
+    LABELS,
+    MIN_SIDE,
+    OFFICIAL_IMAGES,
+    OFFICIAL_MAPPING,
+    OFFICIAL_MASKS,
+    recognise,
+)
+from facekp.data.prepare.claim import find_pairs, lock_output
 from facekp.data.prepare.convert import Face, Prepared, convert, read_back
-from facekp.data.prepare.official import MIN_SIDE, list_images, list_masks, read_mapping
-from facekp.data.prepare.problems import LEAVES_OUT, Kind, Problem, name_few
-from facekp.data.prepare.summary import SUMMARY, DataSummary, summarise
-from facekp.data.prepare.workers import run_in_processes
-from facekp.errors import DataError, one_line_errors, require
-from facekp.files import ANOTHER, expand, replacing, require_space, writing
+from facekp.data.prepare.official import list_images, list_masks, read_mapping
+from facekp.data.prepare.summary import SKIPPED, SUMMARY, DataSummary, Kind, Problem, name_few, summarise
+from facekp.errors import DataError, require
+from facekp.files import ANOTHER, replacing, require_space, writing
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 BYTES_PER_PIXEL = 0.35
-"""What an image and its label take on disk, generously: measured at 512 pixels 0.26 on real faces, 0.30 on drawn."""
+"""Disk space of an image and its label, with a margin: measured at 512 pixels 0.26 on real faces, 0.30 on drawn."""
 BYTES_PER_PAIR = 8192
-"""Two files end in the middle of a block of the disk."""
+"""Disk space lost to the last, half-empty blocks of two files."""
+MIN_ITEMS_PER_WORKER = 50
+"""A process takes about half a second to start, which fewer items do not repay."""
+CHUNK = 4
+"""Items sent to a process at a time."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What a call of `prepare` did.
+    """The result of `prepare`.
 
     Attributes:
         out: the prepared folder.
-        summary: what it holds; None where it was complete before and has no summary.json.
-        images: how many.
-        written: how many of them were not there before.
-        seconds: time it took.
+        summary: its contents; None if it was complete before and has no summary.json.
+        images: number of images.
+        written: number of images that were not there before.
+        seconds: duration.
     """
 
     out: Path
@@ -56,7 +72,7 @@ class Preparation:
 
     @property
     def text(self) -> str:
-        """Images, splits and speed in a line, and below it the summary."""
+        """Images, splits and speed in a line, followed by the summary."""
         sizes = self.summary.splits.items() if self.summary else ()
         splits = f" ({', '.join(f'{name} {count}' for name, count in sizes)})" if self.summary else ""
         speed = f"{self.written} written in {self.seconds:.1f} s, {self.written / self.seconds:.1f} images/s"
@@ -68,55 +84,57 @@ class Preparation:
 def prepare(
     raw: Path, out: Path, *, size: int = 512, workers: int | None = None, skip_bad: bool = False
 ) -> Preparation:
-    """Write the prepared layout of the official folder `raw` to `out`; what is there already is kept.
+    """Write the prepared layout of the official folder `raw` to `out`, keeping the files that exist already.
 
     Args:
-        raw: the official folder; a part of the images will do.
-        out: the folder to write, made where it is not there.
-        size: pixels; side of the prepared images and labels.
-        workers: processes; None takes one a core.
-        skip_bad: leave out images that cannot be prepared (see `problems.py`). Otherwise they are an error, raised once
-            all others are written.
+        raw: the official folder, with all or some of the images.
+        out: the folder to write, created if missing.
+        size: side of the prepared images and labels, pixels.
+        workers: processes; None uses one per core.
+        skip_bad: skip images that cannot be prepared (see `SKIPPED`) instead of raising an error for them once all
+            others are written.
 
     Raises:
         ConfigError: a size or a number of workers out of range.
-        DataError: a source that is missing, incomplete or damaged, or an `out` that cannot be written, has no room, or
-            was made from another source.
+        DataError: the source is missing, incomplete or damaged, or `out` cannot be written, has no space, or was made
+            from another source.
     """
     started = time.perf_counter()
     require("size", size, size >= MIN_SIDE, f"give at least {MIN_SIDE} pixels, such as 512")
-    require("workers", workers, workers is None or workers >= 1, "give at least 1, or null for one a core")
+    require("workers", workers, workers is None or workers >= 1, "give at least 1, or null for one per core")
     if recognise(raw, setting="raw") == "prepared":
         raise DataError(f"raw is '{raw}', which is prepared already ({INDEX} is there): train with data.root={raw}")
     known = read_mapping(raw / OFFICIAL_MAPPING)
     images = list_images(raw, known)
     written = 0
-    with claimed(out, raw, size):
+    with lock_output(out, raw, size):
         summary = DataSummary.read(out)
-        left_out = summary.left_out if summary else ()
-        if not _is_complete(out, _splits(images, known, left_out)):
+        skipped = summary.skipped if summary else ()
+        if not _is_complete(out, _index(images, known, skipped)):
             faces, problems = _pair(raw, images, known, skip_bad=skip_bad)
             prepared, written = _write_faces(faces, out, size, workers)
             summary = _sum_up(prepared, images, known, problems)
             summary.write(out)
             _require_whole(summary, raw, out, skip_bad=skip_bad)
-            left_out = summary.left_out
-            _remove_leftovers(out)
+            skipped = summary.skipped
+            for part in (part for name in (IMAGES, LABELS) for part in (out / name).glob(".*.part")):
+                part.unlink(missing_ok=True)  # of killed runs
             with replacing(out / INDEX) as part:
-                part.write_text(_index(_splits(images, known, left_out)), encoding="utf-8")
-    return Preparation(out, summary, len(images) - len(left_out), written, time.perf_counter() - started)
+                part.write_text(_index(images, known, skipped), encoding="utf-8")
+    return Preparation(out, summary, len(images) - len(skipped), written, time.perf_counter() - started)
 
 
-def _splits(images: dict[int, Path], known: dict[int, str], left_out: Sequence[int]) -> dict[int, str]:
-    without = set(left_out)
-    return {index: known[index] for index in images if index not in without}
+def _index(images: dict[int, Path], known: dict[int, str], skipped: Sequence[int]) -> str:
+    without = set(skipped)
+    rows = (f"{index:05d},{known[index]}\n" for index in images if index not in without)
+    return "id,split\n" + "".join(rows)
 
 
-def _is_complete(out: Path, splits: dict[int, str]) -> bool:
+def _is_complete(out: Path, index: str) -> bool:
     path = out / INDEX
     if not path.is_file():
         return False
-    if path.read_text(encoding="utf-8") != _index(splits):
+    if path.read_text(encoding="utf-8") != index:
         raise DataError(
             f"{path}: lists other images or splits than the source has now; remove this file to prepare what is "
             f"missing, or {ANOTHER}"
@@ -124,25 +142,21 @@ def _is_complete(out: Path, splits: dict[int, str]) -> bool:
     return True
 
 
-def _index(splits: dict[int, str]) -> str:
-    return "id,split\n" + "".join(f"{index:05d},{split}\n" for index, split in splits.items())
-
-
 def _pair(
     raw: Path, images: dict[int, Path], known: dict[int, str], *, skip_bad: bool
 ) -> tuple[list[Face], list[Problem]]:
-    """Bring images and masks together; return the faces that have both, and what is wrong with the rest.
+    """Match images and masks; return the faces that have both, and the problems of the rest.
 
     Raises:
-        DataError: images without masks, unless they may be left out; or no face at all.
+        DataError: images without masks that may not be skipped, or no face at all.
     """
     masks, problems = list_masks(raw)
     bare = [path for index, path in images.items() if index not in masks]
     if bare and (not skip_bad or len(bare) == len(images)):
-        # At once, not after an hour: most often a folder of masks was not unpacked.
+        # At once, not after an hour: most often an archive of masks was not unpacked.
         raise DataError(
             f"image {bare[0]}: image without label (no mask file {int(bare[0].stem):05d}_*.png), as {len(bare)} of "
-            f"{len(images)} images are; unpack the masks again, remove the images, or leave them out with skip_bad=true"
+            f"{len(images)} images are; unpack the masks again, remove the images, or skip them with skip_bad=true"
         )
     problems += [Problem(Kind.NO_MASK, path.relative_to(raw).as_posix()) for path in bare]
     problems += [Problem(Kind.NOT_THERE, f"{OFFICIAL_IMAGES}/{i}.jpg") for i in known if i not in images]
@@ -151,7 +165,7 @@ def _pair(
 
 
 def _write_faces(faces: list[Face], out: Path, size: int, workers: int | None) -> tuple[list[Prepared], int]:
-    """Prepare every face that is not there yet; return all, and how many were not there."""
+    """Prepare the faces that are not there yet; return all faces, and the number that was not there."""
     there = find_pairs(out)
     again = [face for face in faces if face.id in there]
     require_space(out, (len(faces) - len(again)) * (size**2 * BYTES_PER_PIXEL + BYTES_PER_PAIR))
@@ -169,11 +183,55 @@ def _write_faces(faces: list[Face], out: Path, size: int, workers: int | None) -
     return [done[face.id] for face in faces], written
 
 
-def _progress(things: Iterator[T], what: str, total: int, done: int = 0) -> Iterator[T]:
-    """Show images/s and the time left, on a terminal twice a second and in a log every ten seconds."""
+def run_in_processes(function: Callable[[T], R], items: Sequence[T], workers: int | None = None) -> Iterator[R]:
+    """Yield `function` of each item, in order; a single worker is this process itself.
+
+    Processes, not threads: a third of Pillow's and NumPy's time holds the interpreter lock, so threads would gain
+    nothing beyond three cores.
+
+    Args:
+        function: a picklable function.
+        items: its arguments.
+        workers: processes; None uses one per core, or fewer for few items.
+
+    Raises:
+        DataError: a process was killed. Errors of `function` are raised as they are and end the other processes.
+    """
+    if workers is None:
+        workers = max(1, min(loky.cpu_count(), len(items) // MIN_ITEMS_PER_WORKER))
+    if workers == 1:
+        yield from map(function, items)
+        return
+    # Its processes never import __main__, which may be train.py or a script without a guard.
+    pool = loky.ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(os.getpid(),))
+    try:
+        yield from pool.map(function, items, chunksize=CHUNK)
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"one of {workers} processes was killed (is memory short?): start again with fewer (workers=), "
+            "finished files are kept"
+        ) from error
+    finally:
+        pool.shutdown(kill_workers=True)
+
+
+def _start_worker(parent: int) -> None:
+    """Set up a process: its parent handles Ctrl-C, and it ends with its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(0)  # one core each
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)  # sys.exit would end this thread alone
+
+
+def _progress(items: Iterator[T], what: str, total: int, done: int = 0) -> Iterator[T]:
+    """Show images/s and the time left, twice a second on a terminal and every ten seconds in a log."""
     interval = 0.5 if sys.stderr.isatty() else 10
-    bar = tqdm(things, what, total, unit=" images", initial=done, mininterval=interval, disable=done == total)
-    yield from bar
+    yield from tqdm(items, what, total, unit=" images", initial=done, mininterval=interval, disable=done == total)
 
 
 def _sum_up(
@@ -186,41 +244,10 @@ def _sum_up(
 
 
 def _require_whole(summary: DataSummary, raw: Path, out: Path, *, skip_bad: bool) -> None:
-    bad = [problem for problem in summary.problems if problem.kind in LEAVES_OUT]
+    bad = [problem for problem in summary.problems if problem.kind in SKIPPED]
     if bad and not (skip_bad and summary.classes):
         raise DataError(
-            f"folder '{raw}': {len(bad)} of its images cannot be prepared, all others are: {name_few(bad)}; put these "
-            f"right or remove the images, and start again, or leave them out: python -m facekp.data.prepare raw={raw} "
+            f"folder '{raw}': {len(bad)} of its images cannot be prepared, all others are: {name_few(bad)}; repair "
+            f"these or remove the images, and start again, or skip them: python -m facekp.data.prepare raw={raw} "
             f"out={out} skip_bad=true ({SUMMARY} names all)"
         )
-
-
-def _remove_leftovers(out: Path) -> None:
-    """Remove what killed runs had begun."""
-    for part in (part for name in (IMAGES, LABELS) for part in (out / name).glob(".*.part")):
-        part.unlink(missing_ok=True)
-
-
-@dataclass
-class PrepareSettings:
-    """The settings of the command."""
-
-    raw: str = field(default=MISSING, metadata={"help": "official CelebAMask-HQ folder, as downloaded"})
-    out: str = field(default=MISSING, metadata={"help": "folder to write: images/, labels/, index.csv"})
-    size: int = field(default=512, metadata={"help": "side of the prepared images, pixels"})
-    workers: int | None = field(default=None, metadata={"help": "processes; null takes one a core"})
-    skip_bad: bool = field(default=False, metadata={"help": "leave out images that are damaged or have no mask"})
-
-
-def main(argv: Sequence[str]) -> None:
-    """Prepare a data set and print what it holds."""
-    about = "Turns the official CelebAMask-HQ folder into the one that training reads. Goes on where it was stopped."
-    settings = parse_cli(PrepareSettings, argv, program="python -m facekp.data.prepare", about=about)
-    raw, out = expand(settings.raw), expand(settings.out)
-    done = prepare(raw, out, size=settings.size, workers=settings.workers, skip_bad=settings.skip_bad)
-    print(done.text)
-
-
-if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Whose a prepared folder is: two sources, or two sizes, never share one."""
+"""Ownership of a prepared folder: one source, one size, one process at a time."""
 
 import hashlib
 import json
@@ -11,15 +11,15 @@ from facekp.errors import DataError
 from facekp.files import ANOTHER, exclusive_lock, replacing, writing
 
 SOURCE = "source.json"
-"""Says what a prepared folder was made from."""
+"""Records what a prepared folder was made from."""
 
 
 @contextmanager
-def claimed(out: Path, raw: Path, size: int) -> Iterator[None]:
-    """Make `out` the folder of `raw` at `size` pixels, with one process at a time in it.
+def lock_output(out: Path, raw: Path, size: int) -> Iterator[None]:
+    """Lock `out` and record that it holds `raw` at `size` pixels.
 
     Raises:
-        DataError: it cannot be written, or holds what was made from another source, at another size, or not by this.
+        DataError: it cannot be written, or holds images of another source, another size or another program.
     """
     source = _identify(raw, size)
     with writing(out):
@@ -34,15 +34,15 @@ def claimed(out: Path, raw: Path, size: int) -> Iterator[None]:
 
 
 def find_pairs(out: Path) -> set[int]:
-    """Return the ids whose image and label are both there."""
+    """Return the ids whose image and label both exist."""
     images, labels = ({path.stem for path in (out / name).glob("[0-9]*")} for name in (IMAGES, LABELS))
     return {int(stem) for stem in images & labels if stem.isdecimal()}
 
 
 def _identify(raw: Path, size: int) -> dict[str, str | int]:
-    """Tell a source from others by its place and its mapping.
+    """Identify a source by its path and its mapping.
 
-    Not by its images: whoever puts a damaged one right, or leaves it out, may go on with the same folder.
+    Not by its images: the same folder continues after a damaged one is replaced or removed.
     """
     digest = hashlib.sha256((raw / OFFICIAL_MAPPING).read_bytes())
     return {"raw": str(raw.resolve()), "size": size, "mapping": digest.hexdigest()}

@@ -1,4 +1,4 @@
-"""One face from the official layout to the prepared one. Processes that do only this import no torch."""
+"""Conversion of one face to the prepared layout, without torch, so that its processes start fast."""
 
 import json
 from collections import Counter
@@ -14,24 +14,24 @@ from PIL import Image
 from facekp.classes import ATTRIBUTES, NUM_CLASSES
 from facekp.data.layout import IMAGES, LABELS
 from facekp.data.prepare.official import composite, load_image, load_mask
-from facekp.data.prepare.problems import Kind, Problem
+from facekp.data.prepare.summary import Kind, Problem
 from facekp.errors import DataError
 from facekp.files import replacing
 from facekp.images import UInt8Array, read_label, resize, write_label
 
 JPEG_QUALITY = 95
-_JPEG_END = b"\xff\xd9"
-_ALWAYS = (1, 2)
-"""Skin and nose: every labelled face that was looked at has them."""
-_NOTE = "facekp:made-from"
-"""A label's text chunk that says which masks it was made from, and what was wrong with them."""
+JPEG_END = b"\xff\xd9"
+ALWAYS = (1, 2)
+"""Skin and nose: every labelled face has them."""
+NOTE = "facekp:made-from"
+"""Text chunk of a label that lists the masks it was made from and their problems."""
 
 Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Face:
-    """What the official folder `raw` has of one id: the image, and its masks by class id."""
+    """The files of one id in the official folder `raw`: the image, and its masks by class id."""
 
     raw: Path
     id: int
@@ -40,22 +40,22 @@ class Face:
 
     @property
     def name(self) -> str:
-        """The id as prepared files are called."""
+        """Stem of the prepared files."""
         return f"{self.id:05d}"
 
     def problem(self, kind: Kind, path: Path, detail: str = "") -> Problem:
-        """Return a problem of one of the face's files."""
+        """Describe a problem of one of the face's files."""
         return Problem(kind, path.relative_to(self.raw).as_posix(), detail)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A face that is in the prepared folder, or cannot be.
+    """A face in the prepared folder, or one that cannot be prepared.
 
     Attributes:
-        id: the face's.
-        pixels: (19,) int64, of each class; None where the face cannot be prepared.
-        problems: what was wrong with its files.
+        id: id of the face.
+        pixels: (19,) int64, pixels of each class; None if the face cannot be prepared.
+        problems: problems of its files.
     """
 
     id: int
@@ -67,7 +67,7 @@ def convert(face: Face, out: Path, size: int) -> Prepared:
     """Write a face's image and label to `out`, at `size` pixels.
 
     Raises:
-        DataError: `out` cannot be written. What cannot be read is no error here: it is among the face's problems.
+        DataError: `out` cannot be written. Unreadable files are no error: they are among the face's problems.
     """
     try:
         kind, path = Kind.BAD_IMAGE, face.image
@@ -81,26 +81,26 @@ def convert(face: Face, out: Path, size: int) -> Prepared:
     bgr, label = cv2.cvtColor(resize(image, (size, size)), cv2.COLOR_RGB2BGR), composite(masks, size)
     with replacing(out / IMAGES / f"{face.name}.jpg") as part:
         part.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
-    # Inside the label's file: a start after a kill has to know it, and one file is never half there.
+    # In the label's own file, which is whole or absent after a kill.
     note = json.dumps({"masks": sorted(masks), "problems": [astuple(problem) for problem in problems]})
     with replacing(out / LABELS / f"{face.name}.png") as part:
-        write_label(part, label, {_NOTE: note})
+        write_label(part, label, {NOTE: note})
     return Prepared(face.id, _count(label), problems)
 
 
 def read_back(face: Face, out: Path) -> Prepared | None:
-    """Return a face that `convert` has written, or None where it has to be written again.
+    """Return a face that `convert` has written, or None if it has to be written again.
 
-    A kill leaves whole files or none, but a power failure may leave a file without its end; and masks may have come
-    since, where they were still being unpacked.
+    A kill leaves whole files or none, but a power failure may truncate a file, and more masks may have been unpacked
+    since.
     """
     path = out / LABELS / f"{face.name}.png"
     try:
-        if not (out / IMAGES / f"{face.name}.jpg").read_bytes().endswith(_JPEG_END):
+        if not (out / IMAGES / f"{face.name}.jpg").read_bytes().endswith(JPEG_END):
             return None
         label = read_label(path)
         with Image.open(path) as picture:
-            note = json.loads(picture.info[_NOTE])
+            note = json.loads(picture.info[NOTE])
         problems = tuple(Problem(Kind(kind), *rest) for kind, *rest in note["problems"])
         return Prepared(face.id, _count(label), problems) if note["masks"] == sorted(face.masks) else None
     except (OSError, ValueError, TypeError, KeyError):
@@ -108,11 +108,11 @@ def read_back(face: Face, out: Path) -> Prepared | None:
 
 
 def _inspect(face: Face, image: UInt8Array, masks: dict[int, UInt8Array]) -> Iterator[Problem]:
-    """Find what does not keep a face from being prepared."""
+    """Find the problems that do not prevent preparation."""
     usual = Counter(mask.shape for mask in masks.values()).most_common(1)[0][0]
     if image.shape[0] != image.shape[1]:
         yield face.problem(Kind.SHAPE, face.image, _size(image))
-    for class_id in _ALWAYS:
+    for class_id in ALWAYS:
         if class_id not in masks:
             yield face.problem(Kind.MISSING, face.image, ATTRIBUTES[class_id])
     for class_id, mask in masks.items():

@@ -1,4 +1,4 @@
-"""Reading the official CelebAMask-HQ folder: images, one mask file an attribute, and the split its mapping implies."""
+"""Reading of the official CelebAMask-HQ folder: images, one mask file per attribute, and the splits of its mapping."""
 
 import os
 import re
@@ -11,16 +11,13 @@ import numpy as np
 from PIL import Image
 
 from facekp.classes import ATTRIBUTES
-from facekp.data.layout import OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS
-from facekp.data.prepare.problems import Kind, Problem
+from facekp.data.layout import MIN_SIDE, OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS
+from facekp.data.prepare.summary import Kind, Problem
 from facekp.errors import DataError
 from facekp.images import UInt8Array, decoding, read_image
 
 LAST_TRAIN, LAST_VAL = 162770, 182637
-"""Last number of a CelebA file (`orig_file`) that belongs to train, and to val; test is what follows."""
-
-MIN_SIDE = 32
-"""Smallest side in pixels of an image that is prepared: below it no network of ours has a pixel left."""
+"""Number of the last CelebA file (`orig_file`) of train and of val; test follows."""
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 _MASK_NAME = re.compile(r"(\d+)_(\w+)\.png", re.IGNORECASE)
@@ -31,7 +28,7 @@ def split_of(orig_file: str) -> str:
     """Return the official split of the CelebA file `orig_file`, such as "162771.jpg" (val).
 
     Raises:
-        ValueError: the name is no number.
+        ValueError: the name is not a number.
     """
     number = int(Path(orig_file).stem)
     return "train" if number <= LAST_TRAIN else "val" if number <= LAST_VAL else "test"
@@ -41,7 +38,7 @@ def read_mapping(path: Path) -> dict[int, str]:
     """Return the split of every id in the mapping file, whose rows are `idx orig_idx orig_file`, header or not.
 
     Raises:
-        DataError: a row that cannot be read, or none.
+        DataError: a row is malformed, an id has two splits, or there are no rows.
     """
     splits: dict[int, str] = {}
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
@@ -62,14 +59,14 @@ def read_mapping(path: Path) -> dict[int, str]:
 
 
 def list_images(raw: Path, splits: dict[int, str]) -> dict[int, Path]:
-    """Return the image file of every id, in the order of ids.
+    """Return the image files by id, in the order of ids.
 
     Args:
         raw: the official folder.
-        splits: the ids that the mapping knows.
+        splits: the splits by id of the mapping.
 
     Raises:
-        DataError: no image, an image that the mapping does not know, or two of one id.
+        DataError: there is no image, an image is not in the mapping, or two images have one id.
     """
     folder = raw / OFFICIAL_IMAGES
     images: dict[int, Path] = {}
@@ -93,13 +90,13 @@ def list_images(raw: Path, splits: dict[int, str]) -> dict[int, Path]:
 
 
 def list_masks(raw: Path) -> tuple[dict[int, dict[int, Path]], list[Problem]]:
-    """Return every id's mask files by class id, and those that are passed over.
+    """Return the mask files by id and class id, and the problems of files that are ignored.
 
-    Files with names of another form (`Thumbs.db`, `._00000_hair.png`) are nothing to tell of.
+    Files with names of another form (`Thumbs.db`, `._00000_hair.png`) are ignored silently.
     """
     masks: dict[int, dict[int, Path]] = defaultdict(dict)
     problems: list[Problem] = []
-    # 330,000 files: one walk, and no look-up a file. In order, so that it is the same everywhere.
+    # 330,000 files: one walk, without a system call per file. Sorted, so that the result is the same everywhere.
     for folder, subfolders, names in os.walk(raw / OFFICIAL_MASKS):
         subfolders.sort()
         for name in sorted(names):
@@ -116,10 +113,10 @@ def list_masks(raw: Path) -> tuple[dict[int, dict[int, Path]], list[Problem]]:
 
 
 def load_image(path: Path) -> UInt8Array:
-    """Read an image: (H, W, 3) uint8, RGB.
+    """Read an image as (H, W, 3) uint8 RGB.
 
     Raises:
-        DataError: a file that cannot be read, or a side below 32 pixels.
+        DataError: the file cannot be read, or a side is below 32 pixels.
     """
     image = read_image(path)
     height, width = image.shape[:2]
@@ -129,21 +126,21 @@ def load_image(path: Path) -> UInt8Array:
 
 
 def load_mask(path: Path) -> UInt8Array:
-    """Read a mask of any mode, one channel or more: (H, W) uint8, above 0 where the attribute is.
+    """Read a mask of any mode as (H, W) uint8, above 0 where the attribute is.
 
     Raises:
-        DataError: a file that cannot be read.
+        DataError: the file cannot be read.
     """
     with decoding(f"mask {path}", "unpack it again"), Image.open(path) as picture:
         return np.array(picture.convert("L"))
 
 
 def composite(masks: Mapping[int, UInt8Array], size: int) -> UInt8Array:
-    """Lay an image's masks over one another: ids 1..18 in order, later over earlier, wherever a mask is above 0.
+    """Merge an image's masks in the order of ids 1..18: where several are above 0, the last one wins.
 
     Args:
         masks: (H, W) uint8 by class id, of any sizes.
-        size: pixels; side of the label.
+        size: side of the label, pixels.
 
     Returns:
         (size, size) uint8, class ids; 0 where no mask is set.
