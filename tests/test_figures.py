@@ -14,17 +14,9 @@ from PIL import Image
 from facekp import FaceParser
 from facekp.classes import PALETTE
 from facekp.errors import CheckpointError, ConfigError, DataError
-from facekp.figures import (
-    ClassScores,
-    class_scores,
-    draw_heads,
-    draw_key_points,
-    draw_surface,
-    read_landmarks,
-)
-from facekp.figures.__main__ import main, save
-from facekp.figures.framing import frame_face, into_frame
-from facekp.figures.style import BLUE, RED
+from facekp.figures.__main__ import main
+from facekp.figures.draw import BLUE, RED, draw_heads, draw_key_points, draw_surface, save
+from facekp.figures.inputs import ClassScores, class_scores, crop_face, into_crop, read_landmarks
 from facekp.images import resize
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
@@ -269,13 +261,13 @@ def test_a_face_in_a_photo_is_drawn_in_its_frame_and_a_detectors_points_move_alo
         def parse(self, scenes):
             return scenes
 
-    picture, found = frame_face(Finder(), photo, "photo.jpg")
+    picture, found = crop_face(Finder(), photo, "photo.jpg")
     assert found == crop
     np.testing.assert_array_equal(picture, np.rot90(photo[20:60, 40:80]))
     # The photo's pixel (x, y) = (79, 20) is the picture's first; (50, 55) lies 35 along its upper edge, 29 below it.
-    assert into_frame(np.array([[79, 20], [50, 55]], np.float32), crop).tolist() == [[0, 0], [35, 29]]
+    assert into_crop(np.array([[79, 20], [50, 55]], np.float32), crop).tolist() == [[0, 0], [35, 29]]
     with pytest.raises(DataError, match=r"image blank.jpg: no face is found in it; align=none takes the whole photo"):
-        frame_face(type("Blind", (Finder,), {"look": lambda self, image, align: Scene(image)})(), photo, "blank.jpg")
+        crop_face(type("Blind", (Finder,), {"look": lambda self, image, align: Scene(image)})(), photo, "blank.jpg")
 
 
 @pytest.mark.parametrize(("kind", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF")])

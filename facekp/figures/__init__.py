@@ -1,12 +1,5 @@
-"""The paper's figures from any checkpoint and photo, as Matplotlib figures.
+"""The paper's figures 2, 3 and 4 of any photo.
 
-They use no pyplot, so that a program or a notebook may draw any number of them.
+In: a photo and a checkpoint. Out: PNG, SVG or PDF files, or Matplotlib figures for programs and notebooks.
+Start with `draw.py`; `inputs.py` reads what it draws.
 """
-
-from facekp.figures.heads import draw_heads
-from facekp.figures.points import draw_key_points
-from facekp.figures.reference import read_landmarks
-from facekp.figures.scores import ClassScores, class_scores
-from facekp.figures.surface import draw_surface
-
-__all__ = ["ClassScores", "class_scores", "draw_heads", "draw_key_points", "draw_surface", "read_landmarks"]

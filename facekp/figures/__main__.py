@@ -1,77 +1,62 @@
-"""`python -m facekp.figures [ckpt=...] source=PHOTO out=FOLDER`: the paper's figures 2, 3 and 4 of a photo."""
+"""Draw the paper's figures 2, 3 and 4 of a photo: `python -m facekp.figures source=PHOTO out=FOLDER [ckpt=...]`."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 from omegaconf import MISSING
 
+from facekp.classes import ATTRIBUTES
 from facekp.cli import parse_cli
-from facekp.errors import one_line_errors, require
-from facekp.figures import class_scores, draw_heads, draw_key_points, draw_surface, read_landmarks
-from facekp.figures.framing import frame_face, into_frame
-from facekp.figures.scores import check_class
-from facekp.figures.style import STYLE
-from facekp.files import expand, make_folder, replacing
-from facekp.images import read_image
+from facekp.errors import one_line_errors
+from facekp.files import expand, make_folder
 from facekp.keypoints.settings import KeypointConfig
-from facekp.parsing.choices import ALIGNS, BACKENDS
-from facekp.parsing.parser import FaceParser
+from facekp.parsing.choices import Align, BackendName
+from facekp.settings import Affects, Settings, at_least, check_that, one_of, setting
 from facekp.weights.paths import CKPT_HELP, SHIPPED, TERMS
-
-FORMATS = ("png", "svg", "pdf")
-# Otherwise a file would say when it was made, and be another each time.
-UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
 
 
 @dataclass
-class FiguresConfig:
-    """Which network, which photo, and how the figures are written."""
+class FiguresSettings(Settings):
+    """Network, photo and format of the figures."""
 
-    ckpt: str = field(default=SHIPPED, metadata={"help": CKPT_HELP})
-    source: str = field(default=MISSING, metadata={"help": "a photo"})
-    out: str = field(
-        default=MISSING, metadata={"help": "folder for NAME.CLASS.heads.png, NAME.CLASS.surface.png, NAME.points.png"}
+    ckpt: str = setting(SHIPPED, CKPT_HELP, path=True)
+    source: str = setting(MISSING, "a photo", path=True)
+    out: str = setting(
+        MISSING,
+        "folder for NAME.CLASS.heads.png, NAME.CLASS.surface.png, NAME.points.png",
+        affects=Affects.PLACE,
+        path=True,
     )
-    class_: str = field(default="nose", metadata={"help": "the class whose scores are drawn"})
-    landmarks: str | None = field(
-        default=None, metadata={"help": "CSV or JSON of a landmark detector's points, drawn in red"}
+    class_: str = setting("nose", "the class whose scores are drawn", check=one_of(*ATTRIBUTES))
+    landmarks: str | None = setting(None, "CSV or JSON of a landmark detector's points, drawn in red", path=True)
+    landmarks_size: int | None = setting(
+        None, "longer side, pixels, of the picture that the landmarks are in; null: the photo's", check=at_least(1)
     )
-    landmarks_size: int | None = field(
-        default=None, metadata={"help": "longer side in pixels of the picture that they are in; null: the photo's"}
+    align: str = setting(
+        "auto", "auto: the largest face in the photo; none: the whole photo as one face", check=one_of(Align)
     )
-    align: str = field(
-        default="auto", metadata={"help": "auto: the largest face in the photo; none: the whole photo is one"}
+    format: str = setting("png", "png, svg or pdf", check=one_of("png", "svg", "pdf"))
+    dpi: int = setting(
+        300,
+        "dots per inch of png, and of photos in svg and pdf",
+        check=check_that(range(50, 1201).__contains__, "50 to 1200"),
     )
-    format: str = field(default="png", metadata={"help": "png, svg or pdf"})
-    dpi: int = field(default=300, metadata={"help": "dots an inch of png, and of photos in svg and pdf"})
-    backend: str = field(default="auto", metadata={"help": "torch for .ckpt; onnx or openvino for .onnx; auto"})
-    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
+    backend: str = setting("auto", "torch for .ckpt; onnx or openvino for .onnx; auto", check=one_of(BackendName))
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", affects=Affects.MACHINE)
     keypoints: KeypointConfig = field(default_factory=KeypointConfig)
 
-    def __post_init__(self) -> None:
-        """Check values."""
-        check_class(self.class_)
-        require("align", self.align, self.align in ALIGNS, f"choose one of {', '.join(ALIGNS)}")
-        require("format", self.format, self.format in FORMATS, f"choose one of {', '.join(FORMATS)}")
-        require("dpi", self.dpi, 50 <= self.dpi <= 1200, "give 50 to 1200")
-        require("backend", self.backend, self.backend in BACKENDS, f"choose one of {', '.join(BACKENDS)}")
-        side = self.landmarks_size
-        require("landmarks_size", side, side is None or side >= 1, "give at least 1, or null")
 
-
-def save(figure: Figure, path: Path, dpi: int) -> None:
-    """Write a figure as its path's ending says: .png, .svg or .pdf."""
-    kind = path.suffix[1:]
-    with replacing(path) as part, rc_context(STYLE):
-        figure.savefig(part, format=kind, dpi=dpi, metadata=UNDATED[kind])
-
-
-def main(argv: list[str]) -> None:
+def main(argv: Sequence[str]) -> None:
     """Write the figures that `argv` asks for."""
-    config = parse_cli(FiguresConfig, argv, program="python -m facekp.figures", about=f"{__doc__}\n\n{TERMS}")
+    config = parse_cli(FiguresSettings, argv, program="python -m facekp.figures", about=f"{__doc__}\n\n{TERMS}")
+
+    # Matplotlib and torch take seconds to import.
+    from facekp.figures.draw import draw_heads, draw_key_points, draw_surface, save
+    from facekp.figures.inputs import class_scores, crop_face, into_crop, read_landmarks
+    from facekp.images import read_image
+    from facekp.parsing.parser import FaceParser
+
     photo = expand(config.source)
     image = read_image(photo)
     landmarks = read_landmarks(expand(config.landmarks), photo) if config.landmarks else None
@@ -82,17 +67,16 @@ def main(argv: list[str]) -> None:
     )
     out = make_folder(expand(config.out))
     if config.align == "auto":
-        image, crop = frame_face(parser, image, str(photo))
+        image, crop = crop_face(parser, image, str(photo))
         if landmarks is not None and crop:
-            landmarks = into_frame(landmarks, crop)
+            landmarks = into_crop(landmarks, crop)
     (face,) = parser(image)
     scores = class_scores(parser, image, config.class_)
-    figures = {
-        f"{config.class_}.heads": draw_heads(image, scores),
-        f"{config.class_}.surface": draw_surface(image, scores),
-        "points": draw_key_points(image, face, landmarks),
-    }
-    for name, figure in figures.items():
+    for name, figure in (
+        (f"{config.class_}.heads", draw_heads(image, scores)),
+        (f"{config.class_}.surface", draw_surface(image, scores)),
+        ("points", draw_key_points(image, face, landmarks)),
+    ):
         path = out / f"{photo.stem}.{name}.{config.format}"
         save(figure, path, config.dpi)
         print(path)
