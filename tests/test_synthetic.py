@@ -159,7 +159,7 @@ def test_the_mapping_puts_the_images_in_their_splits(root):
 
 
 @pytest.mark.parametrize(
-    ("setting", "message"), [("size=63", "size is 63: give 64 or more"), ("train=-1", "train is -1")]
+    ("setting", "message"), [("size=63", "size is 63: give at least 64"), ("train=-1", "train is -1")]
 )
 def test_settings_are_checked(tmp_path, setting, message):
     with pytest.raises(ConfigError, match=message):

@@ -2,35 +2,34 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from omegaconf import MISSING
 
 from facekp.cli import parse_cli
-from facekp.errors import one_line_errors, require
+from facekp.errors import one_line_errors
 from facekp.files import expand
+from facekp.settings import Affects, Settings, at_least, setting
 
 ABOUT = "Finds duplicates, reversed labels, missing and tiny masks, and damaged files in a prepared data set."
 
 
 @dataclass
-class AuditSettings:
+class AuditSettings(Settings):
     """Settings of the command."""
 
-    root: str = field(default=MISSING, metadata={"help": "prepared data set: images/, labels/, index.csv; only read"})
-    out: str = field(default="audit", metadata={"help": "folder that audit.csv and audit.html are written to"})
-    pictures: int = field(default=200, metadata={"help": "maximum number of pictures of each kind in audit.html"})
-    workers: int | None = field(default=None, metadata={"help": "number of threads; null: one per core"})
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        require("pictures", self.pictures, self.pictures >= 0, "give 0 or more")
-        require("workers", self.workers, self.workers is None or self.workers >= 1, "give at least 1, or null")
+    root: str = setting(MISSING, "prepared data set: images/, labels/, index.csv; only read", path=True)
+    out: str = setting("audit", "folder that audit.csv and audit.html are written to", affects=Affects.PLACE, path=True)
+    pictures: int = setting(200, "maximum number of pictures of each kind in audit.html", check=at_least(0))
+    workers: int | None = setting(
+        None, "number of threads; null: one per core", affects=Affects.SPEED, check=at_least(1)
+    )
 
 
 def main(argv: Sequence[str]) -> None:
     """Audit the data set that `argv` names."""
     settings = parse_cli(AuditSettings, argv, program="python -m facekp.data.audit", about=ABOUT)
+
     from facekp.data.audit.run import run_audit  # OpenCV, only once the settings are right
 
     print(run_audit(expand(settings.root), expand(settings.out), settings.pictures, settings.workers))

@@ -2,35 +2,34 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from omegaconf import MISSING
 
 from facekp.cli import parse_cli
-from facekp.errors import one_line_errors, require
+from facekp.errors import one_line_errors
 from facekp.files import expand
+from facekp.settings import Affects, Settings, at_least, setting
 
 
 @dataclass
-class SyntheticSettings:
+class SyntheticSettings(Settings):
     """Number and size of the faces, and their folder."""
 
-    out: str = field(default=MISSING, metadata={"help": "folder for the faces, in CelebAMask-HQ's official layout"})
-    train: int = field(default=320, metadata={"help": "faces of the training split"})
-    val: int = field(default=48, metadata={"help": "faces of the validation split"})
-    test: int = field(default=16, metadata={"help": "faces of the test split"})
-    seed: int = field(default=0, metadata={"help": "other seeds give other faces"})
-    size: int = field(default=512, metadata={"help": "side of the images, pixels"})
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        for name, least in (("train", 0), ("val", 0), ("test", 0), ("seed", 0), ("size", 64)):
-            require(name, getattr(self, name), getattr(self, name) >= least, f"give {least} or more")
+    out: str = setting(
+        MISSING, "folder for the faces, in CelebAMask-HQ's official layout", affects=Affects.PLACE, path=True
+    )
+    train: int = setting(320, "faces of the training split", check=at_least(0))
+    val: int = setting(48, "faces of the validation split", check=at_least(0))
+    test: int = setting(16, "faces of the test split", check=at_least(0))
+    seed: int = setting(0, "other seeds give other faces", check=at_least(0))
+    size: int = setting(512, "side of the images, pixels", check=at_least(64))
 
 
 def main(argv: Sequence[str]) -> None:
     """Draw the faces that `argv` asks for."""
     config = parse_cli(SyntheticSettings, argv, program="python -m facekp.data.synthetic", about=__doc__ or "")
+
     from facekp.data.synthetic.write import write_synthetic  # OpenCV, only once the settings are right
 
     counts = {"train": config.train, "val": config.val, "test": config.test}
