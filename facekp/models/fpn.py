@@ -25,7 +25,7 @@ class FeaturePyramid(OnResNet18):
         Returns: (N, 19, H/8, W/8) predicts; auxiliary are (N, 19, H/16, W/16) and (N, 19, H/32, W/32).
 
     Args:
-        pretrained: as of `OnResNet18`.
+        pretrained: False for random weights, "imagenet" for torchvision's trunk (a download of 45 MB).
 
     Reference: Lin et al. 2017, arXiv:1612.03144; the mean over the image, Liu et al. 2015, arXiv:1506.04579.
     """

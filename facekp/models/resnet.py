@@ -45,7 +45,7 @@ class ResNet18(OnResNet18):
         Returns: three maps that predict, (N, 19, H/8, W/8), (N, 19, H/16, W/16), (N, 19, H/32, W/32).
 
     Args:
-        pretrained: as of `OnResNet18`.
+        pretrained: False for random weights, "imagenet" for torchvision's trunk (a download of 45 MB).
     """
 
     head_names = ("8", "16", "32")

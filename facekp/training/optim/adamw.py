@@ -13,6 +13,13 @@ def adamw(
 ) -> AdamW:
     """Return AdamW over parameter groups.
 
+    Args:
+        groups: parameter groups.
+        lr: base learning rate.
+        beta1: decay of the gradients' average.
+        beta2: decay of the squared gradients' average.
+        fused: one kernel for all parameters.
+
     Reference: Loshchilov and Hutter 2017, arXiv:1711.05101.
     """
     return AdamW(groups, lr=lr, betas=(beta1, beta2), fused=fused)
