@@ -146,6 +146,7 @@ def test_all_but_the_first_argument_have_names(parser):
         parser(picture(64, 64, 0, 0, 8), "none")
 
 
+@pytest.mark.slow
 def test_the_parser_is_imported_without_what_only_training_needs():
     heavy = ("pytorch_lightning", "wandb", "matplotlib", "albumentations")
     code = (
