@@ -98,6 +98,7 @@ def test_refusals_are_one_line_and_leave_nothing(checkpoint, photos, tmp_path, m
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_every_photo_is_written_and_the_unreadable_one_reported(checkpoint, tmp_path):
     """As a user runs it, in a process of its own."""
     (photos := tmp_path / "photos").mkdir()

@@ -13,7 +13,7 @@ from facekp.files import expand
 
 def main(argv: list[str]) -> None:
     """Release the checkpoint that `argv` names, and print its size and scores."""
-    program, about = "python -m facekp.export.release", __doc__ or ""
+    program, about = "python -m facekp.export.release", (__doc__ or "").strip()
     settings = parse_cli(ReleaseSettings, argv, program=program, about=about)
 
     from facekp.export.scored_weights import write_scored_weights  # torch takes seconds to import
