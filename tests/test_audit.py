@@ -256,8 +256,8 @@ def write_set(root: Path, images: dict[str, tuple[str, np.ndarray, np.ndarray]])
     return root
 
 
-@pytest.fixture
-def flawed_set(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def flawed_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data set with one of each kind of flaw; every image has its own label but c and d."""
 
     def label(number: int) -> np.ndarray:
@@ -267,7 +267,7 @@ def flawed_set(tmp_path: Path) -> Path:
 
     photos = [draw_photo(seed) for seed in range(20)]
     root = write_set(
-        tmp_path / "set",
+        tmp_path_factory.mktemp("flawed") / "set",
         {
             "fine": ("train", photos[0], label(0)),
             "reversed": ("train", photos[1], mirror_table()[label(1)]),
@@ -326,8 +326,10 @@ def test_the_table_says_what_is_wrong_with_each(
     assert f"data.exclude={tmp_path / 'out' / 'audit.csv'}" in printed
 
 
-def test_the_number_of_threads_changes_nothing(flawed_set: Path) -> None:
+def test_the_number_of_threads_changes_nothing_and_the_data_set_is_only_read(flawed_set: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in flawed_set.rglob("*")}
     assert audit(flawed_set, workers=1) == audit(flawed_set, workers=4)
+    assert {path: path.stat().st_mtime_ns for path in flawed_set.rglob("*")} == before
 
 
 class Page(html.parser.HTMLParser):
@@ -361,9 +363,6 @@ def test_the_sheet_holds_its_pictures_and_needs_no_network(flawed_set: Path, tmp
     assert "url(" not in text
     assert text.count("crosses the split") == 3  # leak, and both rows of c and d
     assert text.count("excluded") == 8 + 1  # the sentence at the top
-
-
-def test_a_sheet_shows_no_more_of_a_kind_than_asked_for(flawed_set: Path, tmp_path: Path) -> None:
     main([f"root={flawed_set}", f"out={tmp_path}", "pictures=1"])
     page = Page((tmp_path / "audit.html").read_text(encoding="utf-8"))
     assert len(page.sources) == len({kind for kind, *_ in EXPECTED})
@@ -383,12 +382,6 @@ def test_nothing_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     main([f"root={root}", f"out={tmp_path}"])
     assert ": 0 training images excluded" in capsys.readouterr().out
     assert "Nothing was found." in (tmp_path / "audit.html").read_text(encoding="utf-8")
-
-
-def test_the_data_set_is_only_read(flawed_set: Path, tmp_path: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in flawed_set.rglob("*")}
-    main([f"root={flawed_set}", f"out={tmp_path / 'out'}"])
-    assert {path: path.stat().st_mtime_ns for path in flawed_set.rglob("*")} == before
 
 
 @pytest.mark.parametrize(
@@ -412,11 +405,10 @@ def test_an_official_folder_has_to_be_prepared(tmp_path: Path) -> None:
         main([f"root={tmp_path}"])
 
 
-def test_an_id_listed_twice(flawed_set: Path) -> None:
-    with (flawed_set / "index.csv").open("a") as file:
-        file.write("fine,val\n")
+def test_an_id_listed_twice(tmp_path: Path) -> None:
+    (tmp_path / "index.csv").write_text("id,split\nfine,train\nfine,val\n")
     with pytest.raises(DataError, match=r"index\.csv: lists id fine twice, as 1 ids in all"):
-        main([f"root={flawed_set}"])
+        main([f"root={tmp_path}", f"out={tmp_path / 'out'}"])
 
 
 @pytest.fixture(scope="module")
@@ -444,6 +436,7 @@ def found(
     return found
 
 
+@pytest.mark.slow
 class TestRealFaces:
     def test_at_least_95_percent_of_the_reversed_are_found(self, known, found) -> None:
         true = {name for name, row in known.items() if row["flaw"] == "reversed"}
