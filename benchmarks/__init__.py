@@ -1,4 +1,4 @@
-"""How fast facekp is, beside what others use for the same: `python -m benchmarks`, or `make bench`.
+"""Speed of facekp beside its peers (`python -m benchmarks`), and the commands behind the figures in docs/.
 
-Each group is one file with `rows(bench)`, which yields `Row`s; `__main__` lists the groups.
+In: drawn faces, or CelebAMask-HQ. Out: tables on the screen, and JSON files here. Open `harness.py` first.
 """

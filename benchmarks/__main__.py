@@ -1,108 +1,82 @@
-"""Measures ours against its peers: one table on the screen, and `results.json`."""
+"""Measures facekp beside its peers: a table on the screen, and `results.json`."""
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from importlib import import_module
-from pathlib import Path
+from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 import torch
+from tabulate import tabulate
 
-from benchmarks.harness import Bench, Row
-from benchmarks.limits import measure_rates
-from benchmarks.results import describe, table, write
-from facekp.cli import parse_cli
-from facekp.errors import ConfigError, one_line_errors, require
-from facekp.files import expand
-from facekp.hardware import keep_freed_memory
+from benchmarks.harness import Bench, Row, describe, measure_rates, output, run, write
+from facekp.errors import require
+from facekp.hardware import resolve_device
+from facekp.settings import Settings as Checked
+from facekp.settings import at_least, one_of, setting
 
-GROUPS = ("loss", "step", "predict", "folder", "keypoints", "loader")
-"""Each is a module of this package with `rows(bench: Bench) -> Iterator[Row]`."""
-LEAST_REPEATS = 5
+GROUPS = {"loss": "loss:rows", "step": "step:rows", "predict": "predict:predict_rows", "folder": "predict:folder_rows",
+          "keypoints": "predict:keypoint_rows", "loader": "loader:rows"}  # fmt: skip
+"""The functions that yield the rows; imported late, since every process that measures memory imports this module."""
 
 
 @dataclass
-class Settings:
+class Settings(Checked):
     """The settings of the command."""
 
-    only: str = field(default=",".join(GROUPS), metadata={"help": "the groups to measure, with commas between"})
-    device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})
-    out: str | None = field(
-        default=None,
-        metadata={"help": "file to write; null: benchmarks/results.json, -cuda on a GPU, none if quick"},
-    )
-    repeats: int = field(default=7, metadata={"help": "pairs of timed runs"})
-    quick: bool = field(default=False, metadata={"help": "small sizes, to see that it works"})
-    compile: bool = field(default=False, metadata={"help": "measure torch.compile too; takes minutes"})
-    root: str | None = field(default=None, metadata={"help": "data set of the loader's rows; null draws faces"})
-    cache: str = field(default="~/.cache/facekp", metadata={"help": "where drawn faces are kept"})
+    only: str = setting(",".join(GROUPS), "the groups to measure, separated by commas")
+    device: str = setting("auto", "auto, cpu or cuda", check=one_of("auto", "cpu", "cuda"))
+    out: str | None = setting(None, "file to write; null: benchmarks/results.json, -cuda on a GPU, none if quick")
+    repeats: int = setting(7, "pairs of timed runs", check=at_least(5))
+    quick: bool = setting(False, "small sizes, to check that everything runs")
+    compile: bool = setting(False, "also measure torch.compile; takes minutes")
+    root: str | None = setting(None, "data set of the loader's rows; null draws faces")
+    cache: str = setting("~/.cache/facekp", "folder of the drawn faces")
 
     def __post_init__(self) -> None:
         """Check values."""
-        require("device", self.device, self.device in ("auto", "cpu", "cuda"), "choose auto, cpu or cuda")
-        require("repeats", self.repeats, self.repeats >= LEAST_REPEATS, f"give at least {LEAST_REPEATS}")
-        for group in self.groups:
+        super().__post_init__()
+        for group in self.only.split(","):
             require("only", group, group in GROUPS, f"choose from {', '.join(GROUPS)}")
-
-    @property
-    def groups(self) -> list[str]:
-        """The groups to measure."""
-        return self.only.split(",")
-
-    def path(self, device: torch.device) -> Path | None:
-        """Return the file to write, with null resolved."""
-        if self.out is not None:
-            return expand(self.out)
-        name = "results-cuda.json" if device.type == "cuda" else "results.json"
-        return None if self.quick else Path(__file__).parent / name
-
-
-def choose_device(name: str) -> torch.device:
-    """Return the device called `name`; "auto" is CUDA where there is one.
-
-    Raises:
-        ConfigError: CUDA, and there is none.
-    """
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device is 'cuda', and torch finds no CUDA device: take device=cpu")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def measure(settings: Settings) -> dict[str, Any]:
-    """Measure what `settings` ask for, write it, and return the content of `results.json` for what was measured."""
-    device = choose_device(settings.device)
-    torch.backends.cudnn.benchmark = True  # for all alike; sizes are fixed
+    """Measure the chosen groups, write the file after every row, and return what was measured."""
+    device = resolve_device(settings.device)
+    torch.backends.cudnn.benchmark = True  # for ours and peers; sizes are fixed
     torch.manual_seed(0)
-    bench = Bench(
-        device=device,
-        rates=measure_rates(device, quick=settings.quick),
-        repeats=settings.repeats,
-        quick=settings.quick,
-        compile=settings.compile,
-        root=expand(settings.root) if settings.root else None,
-        cache=expand(settings.cache),
-    )
-    path, rows = settings.path(device), list[Row]()
-    for group in settings.groups:
-        for row in import_module(f"benchmarks.{group}").rows(bench):
+    path = output("out", settings.out, "benchmarks/results.json", device, settings.quick)
+    rates, s = measure_rates(device, quick=settings.quick), settings
+    bench = Bench(device, rates, s.repeats, s.quick, s.compile, s.root, s.cache)
+    rows = list[Row]()
+    for group in settings.only.split(","):
+        for row in resolve_name(f"benchmarks.{GROUPS[group]}")(bench):
             print(f"measured {row.name}", file=sys.stderr)
             rows.append(row)
-            # After each row: a stop loses none that are finished.
             if path:
                 write(path, describe(bench, rows))
-    if path:
-        print(f"written to {path}", file=sys.stderr)
+    print(f"written: {path or 'no file'}", file=sys.stderr)
     return describe(bench, rows)
 
 
-def main(argv: Sequence[str]) -> None:
-    """Measure what `argv` asks for, and print it."""
-    keep_freed_memory()  # as train.py does, for all alike
-    settings = parse_cli(Settings, argv, program="python -m benchmarks", about=__doc__ or "")
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows as a table: times, ratio and spread, memory, and the limit's share of our time."""
+    headers = ["row", "unit", "ours", "peer", "ratio", "spread", "memory, MiB", "limit", "of it", "peer is", "note"]
+    lines = []
+    for row in rows:
+        limit = min((row["limit"] or {}).values(), default=None)
+        spread, memory = (" to ".join(f"{v:.3g}" for v in row["spread"] or ()), (row["memory"] or {}).values())
+        numbers = [*(row[key] for key in ("ours", "peer", "ratio")), spread, " / ".join(f"{v:.0f}" for v in memory)]
+        share = f"{limit / row['ours']:.0%}" if limit else None
+        lines.append([row["name"], row["unit"], *numbers, limit, share, row["peer_name"], row["note"]])
+    widths = [None] * (len(headers) - 2) + [24, 40]
+    return str(tabulate(lines, headers, floatfmt=".3g", missingval="-", maxcolwidths=widths))
+
+
+def main(settings: Settings) -> None:
+    """Measure and print."""
     print(table(measure(settings)["rows"]))
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run(Settings, main, __doc__)

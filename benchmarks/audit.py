@@ -1,24 +1,24 @@
-"""How much the audit finds: `python -m benchmarks.audit root=...`, on a data set with a folder `flawed` in it.
+"""Share of known flaws that the audit finds: `python -m benchmarks.audit root=...`.
 
-`flawed/flaws.csv` says what is wrong with each image there (id, flaw, duplicate_of). They are audited together with the
-data set's own images, of which what is flagged is to be looked at.
+The data set has a folder `flawed` whose `flaws.csv` lists what is wrong with each image there (id, flaw, duplicate_of).
+They are audited together with the data set's own images; what is flagged among these is to be checked by eye.
 """
 
-import csv
-import sys
 import tempfile
-from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from omegaconf import MISSING
+from tabulate import tabulate
 
-from facekp.cli import parse_cli
+from benchmarks.harness import run
 from facekp.data.audit.__main__ import main as run_audit
 from facekp.data.audit.findings import KINDS
-from facekp.data.layout import IMAGES, INDEX, LABELS, list_entries
-from facekp.errors import DataError, one_line_errors
+from facekp.data.layout import IMAGES, INDEX, LABELS
+from facekp.errors import DataError
 from facekp.files import expand
+from facekp.settings import setting
 
 KNOWN = {"reversed": "reversed", "partly_reversed": "partly_reversed", "duplicate": "near_duplicate"}
 """Kind of finding that each flaw should give."""
@@ -26,75 +26,58 @@ KNOWN = {"reversed": "reversed", "partly_reversed": "partly_reversed", "duplicat
 
 @dataclass
 class Settings:
-    """What is measured, and where to."""
+    """What is audited, and where the results go."""
 
-    root: str = field(default=MISSING, metadata={"help": "prepared data set with a folder flawed/"})
-    out: str = field(default="audit", metadata={"help": "folder that audit.csv and audit.html are written to"})
+    root: str = setting(MISSING, "prepared data set with a folder flawed/")
+    out: str = setting("audit", "folder for audit.csv and audit.html")
 
 
-def read_flaws(root: Path) -> list[dict[str, str]]:
-    """Return the rows of `flawed/flaws.csv`.
+def join(root: Path, flaws: pd.DataFrame, folder: Path) -> int:
+    """Link the data set and its flawed images, as training images, into one; return the number of the former."""
+    own = pd.read_csv(root / INDEX, dtype=str)
+    everything = [(root, own), (root / "flawed", flaws.assign(split="train"))]
+    for name, suffix in ((IMAGES, "jpg"), (LABELS, "png")):
+        (folder / name).mkdir()
+        for source, rows in everything:
+            for image in rows["id"]:
+                (folder / name / f"{image}.{suffix}").symlink_to((source / name / f"{image}.{suffix}").resolve())
+    pd.concat([rows[["id", "split"]] for _, rows in everything]).to_csv(folder / INDEX, index=False)
+    return len(own)
 
-    Raises:
-        DataError: it is not there.
-    """
+
+def report(flaws: pd.DataFrame, found: pd.DataFrame, others: int) -> str:
+    """Return the share of each known flaw that audit.csv, `found`, lists, and how many others are flagged, by kind."""
+    known = []
+    for flaw, kind in KNOWN.items():
+        rows, own = flaws[flaws.flaw == flaw], found[found.kind == kind]
+        if flaw == "duplicate":
+            rows = rows[rows.duplicate_of != ""]
+            pairs = set(zip(found["id"], found.other_id, strict=True))
+            hits = sum(pair in pairs for pair in zip(rows["id"], rows.duplicate_of, strict=True))
+        else:
+            hits = rows["id"].isin(own["id"]).sum()
+        known.append([flaw, hits, len(rows), f"{hits / len(rows):.1%}"])
+    rest = found[~found["id"].isin(flaws["id"])]
+    counts = rest.groupby("kind")["id"].nunique().reindex(KINDS, fill_value=0)
+    excluded = rest.kind.isin([kind for kind, about in KINDS.items() if about.excludes])
+    counts["excluded, val counted too"] = rest[excluded]["id"].nunique()
+    flagged = [[kind, count, f"{count / others:.2%}"] for kind, count in counts.items()]
+    headings = [f"flagged among the {others} others", "images", "share"]
+    return f"{tabulate(known, ['known flaw', 'found', 'of', 'share'])}\n\n{tabulate(flagged, headings)}"
+
+
+def main(settings: Settings) -> None:
+    """Audit both together, and print the shares."""
+    root, out = expand(settings.root), expand(settings.out)
     path = root / "flawed" / "flaws.csv"
     if not path.is_file():
         raise DataError(f"root is '{root}', which has no flawed/flaws.csv: give a data set with known flaws")
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def join(root: Path, flaws: list[dict[str, str]], folder: Path) -> int:
-    """Link the data set and its flawed images, as training images, into one; return the number of the first."""
-    rows = [(root, entry.sample.id, entry.split) for entry in list_entries(root)]
-    everything = rows + [(root / "flawed", flaw["id"], "train") for flaw in flaws]
-    for name, suffix in ((IMAGES, "jpg"), (LABELS, "png")):
-        (folder / name).mkdir()
-        for source, image, _ in everything:
-            (folder / name / f"{image}.{suffix}").symlink_to((source / name / f"{image}.{suffix}").resolve())
-    lines = "".join(f"{image},{split}\n" for _, image, split in everything)
-    (folder / INDEX).write_text("id,split\n" + lines, encoding="utf-8")
-    return len(rows)
-
-
-def report(flaws: list[dict[str, str]], audit_csv: Path, others: int) -> str:
-    """Return the share of each known flaw that was found, and how many of the other images were flagged, by kind."""
-    found: dict[str, set[str]] = defaultdict(set)
-    pairs = set()
-    with audit_csv.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            found[row["kind"]].add(row["id"])
-            pairs |= {(row["id"], row["other_id"])} if row["other_id"] else set()
-    lines = ["", "known flaws found"]
-    for flaw, kind in KNOWN.items():
-        rows = [row for row in flaws if row["flaw"] == flaw and (flaw != "duplicate" or row["duplicate_of"])]
-        if flaw == "duplicate":
-            hits = sum((row["id"], row["duplicate_of"]) in pairs for row in rows)
-        else:
-            hits = len({row["id"] for row in rows} & found[kind])
-        lines.append(f"{flaw:<16} {hits} of {len(rows)} ({hits / len(rows):.1%})")
-    own = {row["id"] for row in flaws}
-    lines += ["", f"flagged among the {others} others"]
-    for kind, about in KINDS.items():
-        flagged = len(found[kind] - own)
-        lines.append(f"{kind:<16} {flagged:>5} ({flagged / others:.2%}){'' if about.excludes else '  not left out'}")
-    left_out = len(set().union(*(found[kind] for kind, about in KINDS.items() if about.excludes)) - own)
-    lines.append(f"{'left out':<16} {left_out:>5} ({left_out / others:.2%}), val counted too")
-    return "\n".join(lines)
-
-
-def main(argv: list[str]) -> None:
-    """Audit both together, and print the shares."""
-    settings = parse_cli(Settings, argv, program="python -m benchmarks.audit", about="How much the audit finds.")
-    root, out = expand(settings.root), expand(settings.out)
-    flaws = read_flaws(root)
+    flaws = pd.read_csv(path, dtype=str, keep_default_na=False)
     with tempfile.TemporaryDirectory() as name:
         others = join(root, flaws, Path(name))
         run_audit([f"root={name}", f"out={out}"])
-    print(report(flaws, out / "audit.csv", others))
+    print(report(flaws, pd.read_csv(out / "audit.csv", dtype=str, keep_default_na=False), others))
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run(Settings, main, __doc__)

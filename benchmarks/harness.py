@@ -1,46 +1,70 @@
-"""Timing ours against a peer, run about, and the row that it gives."""
+"""Paired timing of ours against a peer, peak memory, the machine's rates, results files, and how commands start."""
 
+import json
 import statistics
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import torch
+import torch.nn.functional as F
 
-from benchmarks.limits import Rates
-from benchmarks.timing import Call, timed
+from facekp import hardware
+from facekp.cli import parse_cli
+from facekp.errors import DataError, one_line_errors, require
+from facekp.files import expand, make_folder, replacing
 
+T = TypeVar("T")
+Call = Callable[[], object]
 DType = Literal["float32", "bfloat16"]
+PEER_PACKAGES = ("onnxruntime", "openvino", "pillow", "segmentation-models-pytorch")
+"""Packages of backends and peers whose versions are recorded beside ours."""
+CIRCUMSTANCES = ("machine", "versions", "device", "threads", "quick")
+"""Rows measured under different circumstances are not kept in one file."""
+
+
+def run(schema: type[T], main: Callable[[T], None], about: str | None) -> None:
+    """Run a command with the settings that are given as `key=value` arguments; errors are one line."""
+    with one_line_errors():
+        hardware.keep_freed_memory()  # as train.py does
+        spec = sys.modules["__main__"].__spec__
+        program = f"python -m {spec.name.removesuffix('.__main__') if spec else 'benchmarks'}"
+        main(parse_cli(schema, sys.argv[1:], program=program, about=about or ""))
+
+
+@dataclass(frozen=True)
+class Rates:
+    """The highest rates measured: GFLOP/s of a 3 x 3 convolution by precision, and GB/s of a copy, read and written."""
+
+    convolution: dict[str, float]
+    copy: float
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What every group is told.
-
-    Attributes:
-        device: what is measured.
-        rates: what this machine can do at most; the limits are reckoned from them.
-        repeats: pairs of timed runs.
-        quick: small sizes, to see that everything works; the figures mean nothing.
-        compile: measure `torch.compile` too, which takes minutes.
-        root: data set of the loader's rows; None draws faces.
-        cache: where drawn faces are kept.
-        threads: torch's, as the run began; a group may take fewer for a while.
-    """
+    """The conditions of a run, the same for every group; figures of `quick` runs mean nothing."""
 
     device: torch.device
     rates: Rates
     repeats: int = 7
     quick: bool = False
     compile: bool = False
-    root: Path | None = None
-    cache: Path = Path("~/.cache/facekp")
+    root: str | None = None
+    cache: str = "~/.cache/facekp"
     threads: int = field(default_factory=torch.get_num_threads)
 
     @property
     def batch(self) -> int:
-        """Images of a training step."""
+        """Images in a training step."""
         return 2 if self.quick else 16
 
     @property
@@ -50,28 +74,23 @@ class Bench:
 
     @property
     def dtypes(self) -> tuple[DType, ...]:
-        """The precisions that are tried, the best of which counts."""
+        """The precisions that are tried; the fastest counts."""
         return ("float32", "bfloat16") if "bfloat16" in self.rates.convolution else ("float32",)
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table, and one object of `results.json`'s `rows`.
+    """One line of the table, and one object in `rows` of `results.json`.
 
     Attributes:
         name: `group/case`.
-        unit: of `ours`, `peer` and `limit`.
-        ours: median of our runs.
-        ours_min: the least of them.
-        ours_max: the greatest.
-        repeats: number of runs, or of pairs.
-        peer: median of the peer's runs; None where there is no peer, or where it is not installed.
-        peer_name: what the peer is.
-        ratio: median of the pairs' ours / peer, so smaller is better.
-        spread: least and greatest of those ratios.
+        unit: unit of `ours`, `peer` and `limit`.
+        ours: median of our runs, `repeats` in number; `ours_min` and `ours_max` are the extremes.
+        peer: median of the runs of `peer_name`; None without a peer.
+        ratio: median of the pairs' ratios ours / peer, smaller is better; `spread` is their smallest and largest.
         memory: extra peak memory of one call in MiB, keys `ours` and `peer`.
-        limit: for each of the machine's limits, the least that ours could take in `unit`.
-        note: what else has to be said, such as settings that were chosen.
+        limit: the least that ours could take at the machine's rates.
+        note: settings and anything else worth knowing.
     """
 
     name: str
@@ -89,58 +108,151 @@ class Row:
     note: str = ""
 
 
-def make_row(
-    name: str,
-    unit: str,
-    ours: Sequence[float],
-    peer: Sequence[float] = (),
-    *,
-    peer_name: str | None = None,
-    memory: dict[str, float] | None = None,
-    limit: dict[str, float] | None = None,
-    note: str = "",
-) -> Row:
-    """Return the row of runs that were measured in pairs; without a peer, of ours alone.
+def make_row(name: str, unit: str, runs: Iterable[Sequence[float]], **about: Any) -> Row:
+    """Return the row of our runs and, in pairs with them, the peer's if there is one; `about` is the rest of `Row`.
 
     Example:
-        >>> row = make_row("demo/sum", "s", [1.0, 3.0, 2.0], [4.0, 4.0, 4.0], peer_name="slow")
+        >>> row = make_row("demo/sum", "s", [[1.0, 3.0, 2.0], [4.0, 4.0, 4.0]], peer_name="slow")
         >>> row.ours, row.ratio, row.spread
         (2.0, 0.5, (0.25, 0.75))
     """
-    ratios = [a / b for a, b in zip(ours, peer, strict=True)] if peer else []
-    return Row(
-        name=name,
-        unit=unit,
-        ours=statistics.median(ours),
-        ours_min=min(ours),
-        ours_max=max(ours),
-        repeats=len(ours),
-        peer=statistics.median(peer) if peer else None,
-        peer_name=peer_name,
-        ratio=statistics.median(ratios) if ratios else None,
-        spread=(min(ratios), max(ratios)) if ratios else None,
-        memory=memory,
-        limit=limit,
-        note=note,
-    )
+    ours, *peers = runs
+    for peer in peers:
+        ratios = [a / b for a, b in zip(ours, peer, strict=True)]
+        about |= {"peer": statistics.median(peer), "ratio": statistics.median(ratios)}
+        about["spread"] = (min(ratios), max(ratios))
+    return Row(name, unit, statistics.median(ours), min(ours), max(ours), len(ours), **about)
 
 
 def alternate(
-    ours: Call, peer: Call | None, bench: Bench, *, repeats: int | None = None
-) -> tuple[list[float], list[float]]:
-    """Warm both up, then time ours, peer, ours, peer and so on, so that both meet the same disturbances.
-
-    Args:
-        ours: one run of ours.
-        peer: one of the peer's, or None.
-        bench: device and number of pairs.
-        repeats: another number of pairs.
+    calls: Sequence[Call], bench: Bench, *, repeats: int | None = None, scale: float = 1
+) -> list[list[float]]:
+    """Warm up all calls, then time them in turn, so that all meet the same disturbances.
 
     Returns:
-        Seconds of every run of ours, and of the peer's; the latter empty without one.
+        The seconds of every call times `scale`, in `repeats` rounds; None: those of `bench`.
     """
-    calls = [ours] if peer is None else [ours, peer]
     for call in calls:
         call()
-    pairs = [[timed(call, bench.device) for call in calls] for _ in range(repeats or bench.repeats)]
-    return [pair[0] for pair in pairs], [pair[-1] for pair in pairs if peer is not None]
+    rounds = [[scale * timed(call, bench.device) for call in calls] for _ in range(repeats or bench.repeats)]
+    return [list(times) for times in zip(*rounds, strict=True)]
+
+
+def timed(call: Call, device: torch.device) -> float:
+    """Return the seconds of one call, including the work it queues on a GPU."""
+    wait: Call = partial(torch.cuda.synchronize, device) if device.type == "cuda" else lambda: None
+    wait()
+    start = time.perf_counter()
+    call()
+    wait()
+    return time.perf_counter() - start
+
+
+def peak_memory(prepare: Callable[[], Call], device: torch.device) -> float:
+    """Return the extra peak memory of the call that `prepare` returns, MiB.
+
+    On a CPU it runs in a fresh process (so `prepare` is pickled): it would reuse, unseen, what earlier calls freed.
+
+    Raises:
+        concurrent.futures.process.BrokenProcessPool: the system killed the process, most likely for lack of memory.
+    """
+    if device.type != "cuda":
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            return pool.submit(_measure_process, prepare).result()
+    call = prepare()
+    torch.cuda.synchronize(device)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    call()
+    torch.cuda.synchronize(device)
+    return (torch.cuda.max_memory_allocated(device) - before) / hardware.MIB
+
+
+def _measure_process(prepare: Callable[[], Call]) -> float:
+    cpu, call = torch.device("cpu"), prepare()
+    hardware.return_freed_memory()
+    # Without a reset the peak since the start counts, which is too low where `prepare` took more.
+    before = hardware.read_status("VmRSS") if hardware.reset_peak_memory() else hardware.peak_memory(cpu)
+    call()
+    return hardware.peak_memory(cpu) - before
+
+
+def measure_rates(device: torch.device, *, quick: bool = False) -> Rates:
+    """Measure 3 x 3 convolutions of 128 channels at 56 x 56, batch 16, in every precision, and copies of 256 MiB."""
+    cuda = device.type == "cuda"
+    dtypes = [torch.float32, torch.float16] if cuda else [torch.float32]
+    dtypes += [torch.bfloat16] if cuda or hardware.cpu_precision() == "bfloat16" else []
+    n, side = (1, 14) if quick else (16, 56)
+    rates = {}
+    for dtype in dtypes:
+        images = torch.randn(n, 128, side, side, device=device).to(dtype, memory_format=torch.channels_last)
+        kernel = torch.randn(128, 128, 3, 3, device=device).to(dtype, memory_format=torch.channels_last)
+        seconds = _best_seconds(partial(F.conv2d, images, kernel, padding=1), device)
+        rates[str(dtype).removeprefix("torch.")] = 2 * 9 * 128**2 * n * side**2 / seconds / 1e9
+    source = torch.ones((1 if quick else 64) << 20, device=device)
+    target = torch.empty_like(source)
+    return Rates(rates, 2 * source.nbytes / _best_seconds(partial(target.copy_, source), device) / 1e9)
+
+
+def _best_seconds(call: Call, device: torch.device) -> float:
+    with torch.inference_mode():
+        call()
+        return min(timed(call, device) for _ in range(5))
+
+
+def stamp() -> dict[str, Any]:
+    """Return machine, versions and date, with which every results file begins."""
+    date = datetime.now(UTC).date().isoformat()
+    return {"machine": hardware.describe_machine(), "versions": hardware.list_versions(), "date": date}
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write a results file; its folder is created."""
+    make_folder(path.parent)
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def output(setting: str, given: str | None, usual: str, device: torch.device, quick: bool) -> Path | None:
+    """Return the file of a setting: `usual`, with -cuda on a GPU, if none is given; quick runs replace none.
+
+    Raises:
+        ConfigError: it is a folder.
+        DataError: its folder cannot be written; both before minutes are spent on its content.
+    """
+    if given is None and quick:
+        return None
+    path = expand(given or usual)
+    if given is None and device.type == "cuda":
+        path = path.with_stem(f"{path.stem}-cuda")
+    require(setting, str(path), not path.is_dir(), "that is a folder; name a file in it")
+    make_folder(path.parent)
+    return path
+
+
+def describe(bench: Bench, rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the content of `results.json`."""
+    content = stamp()
+    for name in PEER_PACKAGES:
+        with suppress(PackageNotFoundError):
+            content["versions"][name] = version(name)
+    content |= {"device": bench.device.type, "threads": bench.threads, "quick": bench.quick}
+    return content | {"rates": asdict(bench.rates), "rows": [asdict(row) for row in rows]}
+
+
+def write(path: Path, new: dict[str, Any]) -> None:
+    """Write results; rows that only the file has are kept, if they were measured under the same circumstances.
+
+    Raises:
+        DataError: the file holds something else, or cannot be written.
+    """
+    if path.exists():
+        try:
+            old = json.loads(path.read_text(encoding="utf-8"))
+            rows = {row["name"]: row for row in [*old["rows"], *new["rows"]]}
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"'{path}': holds no benchmark results ({error!r}); give another file (out=)") from error
+        if all(old.get(key) == new[key] for key in CIRCUMSTANCES):
+            new = new | {"rows": list(rows.values())}
+    write_json(path, new)

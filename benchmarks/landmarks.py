@@ -1,34 +1,37 @@
-"""How far the landmarks lie from two detectors' points, beside how far those lie from one another.
+"""Distances of the landmarks from two detectors' points, beside the distance between the detectors' own.
 
 `python -m benchmarks.landmarks root=... [ckpt=...]`: from the true masks of the validation split and, with a
 checkpoint, from the masks that it predicts. An error is a distance in percent of the distance between dlib's outer eye
-corners, points 36 and 45. The landmarks of every face come from a calibration that was fitted without it, on the true
-masks of the other four fifths (see `benchmarks.calibrate`).
+corners. The landmarks of every face come from a calibration that was fitted to dlib's points without it.
+
+`fit=true` fits the calibration that ships to all faces, and their visible landmarks, and rewrites it.
 """
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from omegaconf import MISSING
 from tabulate import tabulate
 from tqdm import tqdm
 
-from benchmarks.calibrate import FOLDS, find_gaps, held_out
-from benchmarks.detectors import Detected, Points, read_detected, to_detectors_pixels, true_faces
+import facekp.keypoints.landmarks
+from benchmarks.harness import run, stamp, write_json
+from benchmarks.samples import SIZE, Detected, Points, read_detected, true_faces
 from facekp.classes import ATTRIBUTES
-from facekp.cli import parse_cli
-from facekp.errors import one_line_errors
-from facekp.files import expand, make_folder, replacing
-from facekp.hardware import describe_machine, list_versions
+from facekp.files import expand, replacing
 from facekp.keypoints.landmarks import NUMBERS, Calibration, find_landmarks
+from facekp.keypoints.landmarks import groups as part_groups
+from facekp.keypoints.landmarks.axes import find_axes
+from facekp.keypoints.landmarks.calibration import FILE, features, kind, mirrored
 from facekp.parsing.face import Face
 from facekp.parsing.parser import FaceParser
+from facekp.settings import setting
 
 CORNERS = (36, 39, 42, 45, 48, 54)
 GOAL = 2.4
@@ -39,52 +42,110 @@ EXTREMES = {
     **{48: (LIPS, "x", 0), 54: (LIPS, "x", -1), 51: (LIPS, "y", 0), 57: (LIPS, "y", -1)},
     **{33: (("nose",), "y", -1), 8: (("skin",), "y", -1)},
 }
-"""The plain way: attributes, axis and end of a mask's extreme pixels."""
-COLUMNS = {
-    "true": "true masks\nto dlib",
-    "true_visible": "visible\nto dlib",
-    "plain": "extremes\nto dlib",
-    "predicted": "predicted\nto dlib",
-    "true_mediapipe": "true masks\nto MediaPipe",
-    "plain_mediapipe": "extremes\nto MediaPipe",
-    "predicted_mediapipe": "predicted\nto MediaPipe",
-    "detectors": "dlib to\nMediaPipe",
-}
-"""Keys of the errors in the file, and their headings in the table."""
+"""Attributes, axis and end of a mask's extreme pixels: the plain way to find a landmark."""
+COLUMNS = ("true", "true_visible", "plain", "predicted",
+           "true_mediapipe", "plain_mediapipe", "predicted_mediapipe", "detectors")  # fmt: skip
+"""Errors: of true and predicted masks, to dlib's points and MediaPipe's; `plain` of extremes; `detectors` of theirs."""
+CALIBRATION = Path(facekp.keypoints.landmarks.__file__).parent / FILE
+FOLDS, ROUNDS, DECIMALS = 5, 30, 4
+SIDES = {"r_": (1,), "l_": (-1,)}
+"""Sides that a landmark lies on, 1 for the right; on the middle line it is its own mirror image."""
 
 
 @dataclass
 class Settings:
     """What is measured against what."""
 
-    root: str = field(default=MISSING, metadata={"help": "CelebAMask-HQ, prepared or as downloaded"})
-    landmarks: str | None = field(default=None, metadata={"help": "folder of the detectors' files; null: beside root"})
-    ckpt: str | None = field(default=None, metadata={"help": "measure the masks that it predicts, too"})
-    backend: str = field(default="auto", metadata={"help": "torch for .ckpt; onnx or openvino for .onnx; auto"})
-    device: str = field(default="auto", metadata={"help": "auto, cpu, cuda, cuda:1, ..."})
-    out: str = field(default="benchmarks/landmarks.json", metadata={"help": "file for the figures"})
+    root: str = setting(MISSING, "CelebAMask-HQ, prepared or as downloaded")
+    landmarks: str | None = setting(None, "folder of the detectors' files; null: beside root")
+    ckpt: str | None = setting(None, "also measure the masks that it predicts")
+    out: str = setting("benchmarks/landmarks.json", "file for the figures")
+    fit: bool = setting(False, "instead, fit the package's calibration on all faces")
 
 
 @dataclass(frozen=True)
-class Found:
-    """Landmarks of all faces: points (images, 68, 2), pixels at 512 x 512, NaN where absent, and who is visible."""
+class Gap:
+    """From a landmark to the detector's (du, dv), mirrored to the face's right side; lengths are in frame units.
 
-    points: Points
-    visible: npt.NDArray[np.bool_]
+    Attributes:
+        part: such as "eye", of some `width`.
+        kind: see `facekp.keypoints.landmarks.calibration.kind`.
+        turn: turn of the head.
+        span: distance between the detector's outer eye corners.
+    """
+
+    part: str
+    kind: str
+    width: float
+    turn: float
+    gap: tuple[float, float]
+    span: float
 
 
-def find_all(faces: Sequence[Face], calibrations: Sequence[Calibration]) -> Found:
-    """Return the landmarks of each face by its own calibration."""
-    found = [_find(face, calibration) for face, calibration in zip(faces, calibrations, strict=True)]
-    return Found(np.array([points for points, _ in found]), np.array([visible for _, visible in found]))
-
-
-def _find(face: Face, calibration: Calibration) -> tuple[Points, list[bool]]:
+def find_gaps(face: Face, detected: Detected) -> list[Gap]:
+    """Compare the visible uncalibrated landmarks of a face with dlib's points."""
     contours = {name: attribute.contours for name, attribute in face.attributes.items()}
-    landmarks = find_landmarks(face.mask, contours, dict.fromkeys(contours, 1.0), calibration)
-    own = [landmarks[name] for name in NAMES]
-    points = np.array([(np.nan, np.nan) if landmark.xy is None else landmark.xy for landmark in own])
-    return to_detectors_pixels(points, face), [landmark.visible for landmark in own]
+    plain = find_landmarks(face.mask, contours, dict.fromkeys(contours, 1.0), Calibration({}, {}))
+    axes = find_axes(face.mask.shape, contours)
+    groups, turn = part_groups.measure(contours, axes)
+    scale = np.array(face.mask.shape[::-1]) / SIZE
+    target = axes.to_face((detected.dlib + 0.5) * scale - 0.5)
+    span = detected.span * scale[0] / axes.unit
+    gaps = []
+    for group in groups:
+        for name, start in zip(group.names, group.points, strict=True):
+            if NUMBERS[name] is not None and plain[name].visible:
+                du, dv = target[NUMBERS[name]] - start
+                for side in SIDES.get(name[:2], (1, -1)):
+                    gaps.append(Gap(group.part, kind(name), group.width, side * turn, (side * du, dv), span))
+    return gaps
+
+
+def fit(gaps: Sequence[Gap]) -> tuple[dict[str, float], dict[str, Points]]:
+    """Return the usual widths by part, and the coefficients (2, 3) with the least mean distance by kind."""
+    table = pd.DataFrame({"part": gap.part, "kind": gap.kind, "width": gap.width, "gap": gap} for gap in gaps)
+    usual = table.groupby("part", sort=False).width.median().round(DECIMALS).to_dict()
+    kinds = table.groupby("kind", sort=False).gap.apply(list)
+    return usual, {name: _fit_kind(own, usual[own[0].part]) for name, own in kinds.items()}
+
+
+def _fit_kind(gaps: Sequence[Gap], usual: float) -> Points:
+    """Return the (2, 3) coefficients of one kind: the least sum of distances, by reweighted least squares.
+
+    Reference: Weiszfeld's algorithm.
+    """
+    x = np.stack([features(gap.width / usual, gap.turn) for gap in gaps])
+    y = np.array([gap.gap for gap in gaps])
+    span = np.array([gap.span for gap in gaps])
+    weights, coefficients = 1 / span, np.zeros((3, 2))
+    for _ in range(ROUNDS):
+        root = np.sqrt(weights)[:, None]
+        coefficients = np.linalg.lstsq(x * root, y * root, rcond=None)[0]
+        weights = 1 / (span * np.maximum(np.hypot(*(y - x @ coefficients).T), 1e-4))
+    fitted: Points = coefficients.T.round(DECIMALS) + 0.0  # no -0.0
+    return fitted
+
+
+def held_out(gaps: Sequence[Sequence[Gap]]) -> Iterator[Calibration]:
+    """Yield for each face a calibration that was fitted without it and the others of its fold, every fifth face."""
+    fitted = []
+    for fold in range(FOLDS):
+        widths, moves = fit([gap for i, own in enumerate(gaps) if i % FOLDS != fold for gap in own])
+        fitted.append(Calibration(widths, mirrored(moves)))
+    for i in range(len(gaps)):
+        yield fitted[i % FOLDS]
+
+
+def find_all(faces: Sequence[Face], calibrations: Sequence[Calibration]) -> tuple[Points, npt.NDArray[np.bool_]]:
+    """Return every face's landmarks by its own calibration, (n, 68, 2), NaN where absent, and the visible, (n, 68)."""
+    points, visible = [], []
+    for face, calibration in zip(faces, calibrations, strict=True):
+        contours = {name: attribute.contours for name, attribute in face.attributes.items()}
+        found = find_landmarks(face.mask, contours, dict.fromkeys(contours, 1.0), calibration)
+        own = [(np.nan, np.nan) if (xy := found[name].xy) is None else xy for name in NAMES]
+        points.append(_at_512(np.array(own), face))
+        visible.append([found[name].visible for name in NAMES])
+    return np.array(points), np.array(visible)
 
 
 def plain_extremes(face: Face) -> Points:
@@ -96,7 +157,13 @@ def plain_extremes(face: Face) -> Points:
         if len(lines):
             across = np.flatnonzero(inside[:, lines[end]] if axis == "x" else inside[lines[end]]).mean()
             points[number] = (lines[end], across) if axis == "x" else (across, lines[end])
-    return to_detectors_pixels(points, face)
+    return _at_512(points, face)
+
+
+def _at_512(points: npt.NDArray[np.floating], face: Face) -> Points:
+    """Return points (n, 2) in pixels of a face's image as those of that image at 512 x 512."""
+    scaled: Points = (points + 0.5) * SIZE / np.array(face.mask.shape[::-1]) - 0.5
+    return scaled
 
 
 def measure(detected: Sequence[Detected], true: Sequence[Face], predicted: Sequence[Face]) -> dict[str, Points]:
@@ -115,17 +182,13 @@ def measure(detected: Sequence[Detected], true: Sequence[Face], predicted: Seque
         percent: Points = 100 * np.linalg.norm(ours - theirs, axis=2) / span
         return percent
 
-    found, plain = find_all(true, calibrations), np.array([plain_extremes(face) for face in true])
-    errors = {
-        "true": error(found.points, dlib),
-        "true_visible": np.where(found.visible, error(found.points, dlib), np.nan),
-        "plain": error(plain, dlib),
-        "true_mediapipe": error(found.points, mediapipe),
-        "plain_mediapipe": error(plain, mediapipe),
-        "detectors": error(dlib, mediapipe),
-    }
+    found, visible = find_all(true, calibrations)
+    plain = np.array([plain_extremes(face) for face in true])
+    errors = {"true": error(found, dlib), "true_visible": np.where(visible, error(found, dlib), np.nan)}
+    errors |= {"plain": error(plain, dlib), "true_mediapipe": error(found, mediapipe)}
+    errors |= {"plain_mediapipe": error(plain, mediapipe), "detectors": error(dlib, mediapipe)}
     if predicted:
-        points = find_all(predicted, calibrations).points
+        points, _ = find_all(predicted, calibrations)
         errors |= {"predicted": error(points, dlib), "predicted_mediapipe": error(points, mediapipe)}
     return errors
 
@@ -133,63 +196,48 @@ def measure(detected: Sequence[Detected], true: Sequence[Face], predicted: Seque
 def summarise(errors: dict[str, Points]) -> Iterator[dict[str, Any]]:
     """Yield a row for each of the 68 points, then the means over the corners and over all points.
 
-    A figure is a mean over the images in which the true masks have the point. Where the predicted ones lack it there,
-    it is counted as `missed`.
+    A figure is a mean over the images in which the true masks have the point; those in which the predicted ones lack
+    it are counted as `missed`.
     """
-    rows = []
+    there = np.isfinite(errors["true"])
+    columns = {key: np.where(there, errors[key], np.nan) for key in COLUMNS if key in errors}
+    means = pd.DataFrame({key: pd.DataFrame(values).mean() for key, values in columns.items()}).round(3)
     for number, name in enumerate(NAMES):
-        there = np.isfinite(errors["true"][:, number])
-        row: dict[str, Any] = {"name": name, "number": number, "images": int(there.sum())}
-        row |= {key: _mean(errors[key][there, number]) for key in COLUMNS if key in errors}
+        row: dict[str, Any] = {"name": name, "number": number, "images": int(there[:, number].sum())}
+        row |= means.loc[number].astype(object).where(means.loc[number].notna(), None)
         if "predicted" in errors:
-            row["missed"] = int(np.isnan(errors["predicted"][there, number]).sum())
-        rows.append(row)
-    yield from rows
+            row["missed"] = int((there & np.isnan(errors["predicted"]))[:, number].sum())
+        yield row
     for name, numbers in (("eye and mouth corners", CORNERS), ("all points", range(len(NAMES)))):
-        columns = {key: [rows[number][key] for number in numbers] for key in COLUMNS if key in errors}
-        yield {"name": name} | {key: _mean(column) for key, column in columns.items() if None not in column}
+        rows = means.loc[list(numbers)]
+        yield {"name": name} | rows.loc[:, rows.notna().all()].mean().round(3).to_dict()
 
 
-def _mean(values: npt.ArrayLike) -> float | None:
-    known = np.array(values, np.float64)
-    known = known[np.isfinite(known)]
-    return round(float(known.mean()), 3) if len(known) else None
+def write_calibration(faces: Sequence[Face], detected: Sequence[Detected]) -> None:
+    """Fit on all faces, and write the package's file."""
+    widths, moves = fit([gap for face, one in zip(faces, detected, strict=True) for gap in find_gaps(face, one)])
+    rows = ",\n".join(f"    {json.dumps(name)}: {json.dumps(numbers.tolist())}" for name, numbers in moves.items())
+    with replacing(CALIBRATION) as part:
+        part.write_text(f'{{\n  "widths": {json.dumps(widths)},\n  "moves": {{\n{rows}\n  }}\n}}\n', encoding="utf-8")
+    print(f"written to {CALIBRATION}: {len(moves)} kinds of landmarks, fitted on {len(faces)} faces")
 
 
-def parse_all(settings: Settings, detected: Sequence[Detected]) -> list[Face]:
-    """Return the faces of the masks that a checkpoint predicts; none without one."""
-    if settings.ckpt is None:
-        return []
-    parser = FaceParser.from_checkpoint(settings.ckpt, device=settings.device, backend=settings.backend)
-    return [parser(one.sample.image)[0] for one in tqdm(detected, desc="predicting", unit="face")]
-
-
-def main(argv: Sequence[str]) -> None:
+def main(settings: Settings) -> None:
     """Measure, print and write."""
-    settings = parse_cli(Settings, argv, program="python -m benchmarks.landmarks", about=__doc__ or "")
-    out = expand(settings.out)
-    make_folder(out.parent)
-    detected = read_detected(settings.root, settings.landmarks)
-    errors = measure(detected, true_faces(detected), parse_all(settings, detected))
-    rows = list(summarise(errors))
-    headings = {"name": "landmark", "number": "number", "images": "images", **COLUMNS, "missed": "missed"}
-    shown = {key: heading for key, heading in headings.items() if any(key in row for row in rows)}
-    print(tabulate([[row.get(key) for key in shown] for row in rows], list(shown.values()), floatfmt=".2f"))
-    content = {
-        "machine": describe_machine(),
-        "versions": list_versions(),
-        "date": datetime.now(UTC).date().isoformat(),
-        "ckpt": settings.ckpt,
-        "images": len(detected),
-        "folds": FOLDS,
-        "goal": {"points": CORNERS, "true": GOAL},
-        "rows": rows,
-    }
-    with replacing(out) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    out, detected = expand(settings.out), read_detected(settings.root, settings.landmarks)
+    if settings.fit:
+        return write_calibration(true_faces(detected), detected)
+    faces = list[Face]()
+    if settings.ckpt:
+        parser = FaceParser.from_checkpoint(settings.ckpt)
+        faces = [parser(one.sample.image)[0] for one in tqdm(detected, desc="predicting", unit="face")]
+    rows = list(summarise(measure(detected, true_faces(detected), faces)))
+    print(tabulate(rows, headers="keys", floatfmt=".2f"))
+    about = {"ckpt": settings.ckpt, "images": len(detected), "folds": FOLDS, "goal": {"points": CORNERS, "true": GOAL}}
+    write_json(out, stamp() | about | {"rows": rows})
     print(f"percent of the distance between the outer eye corners, {len(detected)} images; written to {out}")
+    return None
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run(Settings, main, __doc__)

@@ -1,141 +1,225 @@
-"""`loader/*`, `loader_stage/*`: from files to batches, ours beside loaders as others write them, on the same images."""
+"""`loader/*`, `loader_stage/*`: from files to batches, beside loaders as others write them, on the same images."""
 
-import dataclasses
+import random
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from statistics import median
 from typing import Any
 
+import albumentations as A
 import cv2
+import numpy as np
 import torch
-from torch.utils.data import DataLoader, default_collate
+from albumentations.pytorch import ToTensorV2
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, default_collate
+from torchvision import transforms
 
-from benchmarks.harness import Bench, Row, make_row
-from benchmarks.loader_peers import NaiveDataset, PlainDataset
-from benchmarks.timing import Call, timed
+from benchmarks.harness import Bench, Call, Row, alternate, make_row
+from facekp.classes import IGNORE_INDEX, MIRROR_PAIRS, mirror_table
 from facekp.config import DataConfig
 from facekp.data.cache import decode_all
-from facekp.data.dataset import FaceDataset, Pixels, read_sample, to_batch
+from facekp.data.dataset import Batch, FaceDataset, read_sample, to_batch
 from facekp.data.jitter import jitter
-from facekp.data.layout import read_index
-from facekp.data.sampler import TrainingStream
+from facekp.data.layout import Sample, read_index
+from facekp.data.normalisation import MEAN, STD
+from facekp.data.sampler import Draw, TrainingStream
 from facekp.data.sources import prepared_root
-from facekp.data.transforms import TrainingView, training_transform
+from facekp.data.transforms import Pipeline, TrainingView, training_transform
 from facekp.images import UInt8Array
 
 FACES, PASSES = 96, 2
 NAIVE, PLAIN = "PIL and torchvision", "albumentations alone"
-Runs = Mapping[str, list[float]]
+Pair = tuple[Image.Image, Image.Image]
+
+
+class NaiveDataset(Dataset[Batch]):
+    """Each step as public face parsing trainers write it.
+
+    Reference: face_dataset.py and transform.py of github.com/zllrunning/face-parsing.PyTorch.
+    """
+
+    def __init__(self, samples: Sequence[Sample], config: DataConfig) -> None:
+        self.samples, self.config, self.rng = samples, config, random.Random(0)
+        self.jitter = transforms.ColorJitter(config.jitter, config.jitter, config.jitter)
+        self.to_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self.samples)
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        """Return one augmented crop and its label."""
+        image, label = self.decode(draw[0])
+        return self.finish(*self.place(self.jitter(image), label))
+
+    def decode(self, index: int) -> Pair:
+        """Read an image and its label."""
+        sample, size = self.samples[index], (self.config.size, self.config.size)
+        image = Image.open(sample.image).convert("RGB").resize(size, Image.Resampling.BILINEAR)
+        return image, Image.open(sample.label).resize(size, Image.Resampling.NEAREST)
+
+    def place(self, image: Image.Image, label: Image.Image) -> Pair:
+        """Mirror, scale and crop."""
+        c = self.config
+        if self.rng.random() < c.flip:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            before = np.array(label.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
+            after = before.copy()
+            for left, right in MIRROR_PAIRS:
+                after[before == left], after[before == right] = right, left
+            label = Image.fromarray(after)
+        # The crop has to fit, so smaller scales stop there.
+        side = max(c.crop, int(c.size * self.rng.choice(c.scales)))
+        image = image.resize((side, side), Image.Resampling.BILINEAR)
+        label = label.resize((side, side), Image.Resampling.NEAREST)
+        x, y = self.rng.randint(0, side - c.crop), self.rng.randint(0, side - c.crop)
+        box = (x, y, x + c.crop, y + c.crop)
+        return image.crop(box), label.crop(box)
+
+    def finish(self, image: Image.Image, label: Image.Image) -> Batch:
+        """Turn a crop into tensors, and normalise the image."""
+        return {"image": self.to_tensor(image), "label": torch.from_numpy(np.array(label).astype(np.int64))}
+
+
+class MirrorFace(A.HorizontalFlip):  # type: ignore[misc]  # albumentations has no types
+    """Horizontal flip that also swaps the left and right eyes, brows and ears of the label map."""
+
+    def apply_to_mask(self, mask: UInt8Array, *args: Any, **params: Any) -> UInt8Array:
+        """Flip (H, W) uint8 class ids and swap those with a side."""
+        mirrored: UInt8Array = mirror_table()[super().apply_to_mask(mask, *args, **params)]
+        return mirrored
+
+
+class ChooseScale(A.RandomScale):  # type: ignore[misc]  # as above
+    """Scale by one of a few equally likely factors."""
+
+    def __init__(self, factors: Sequence[float]) -> None:
+        super().__init__(p=1, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST_EXACT)
+        self.factors = tuple(factors)
+
+    def get_params(self) -> dict[str, Any]:
+        """Draw the factor."""
+        return {"scale": self.py_random.choice(self.factors)}
+
+
+def plain_transform(c: DataConfig) -> A.Compose:
+    """Return the training pipeline with one albumentations transform for each step of the definition."""
+    return Pipeline(
+        [
+            A.Resize(c.size, c.size, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST_EXACT),
+            A.ColorJitter(c.jitter, c.jitter, c.jitter, hue=0, p=1 if c.jitter else 0),
+            MirrorFace(p=c.flip),
+            ChooseScale(c.scales),
+            A.RandomCrop(
+                c.crop, c.crop, pad_if_needed=True, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=IGNORE_INDEX
+            ),
+        ]
+    )
+
+
+class PlainDataset(NaiveDataset):
+    """The same with albumentations, whose tutorials read images with OpenCV; labels with Pillow."""
+
+    def __init__(self, samples: Sequence[Sample], config: DataConfig) -> None:
+        self.samples, self.transform = samples, plain_transform(config)
+        self.to_tensor = A.Compose([A.Normalize(MEAN, STD), ToTensorV2()])
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        """Return one augmented crop and its label."""
+        sample = self.samples[draw[0]]
+        image = cv2.cvtColor(cv2.imread(str(sample.image)), cv2.COLOR_BGR2RGB)
+        self.transform.set_random_seed(draw[1])
+        out = self.to_tensor(**self.transform(image=image, mask=np.array(Image.open(sample.label))))
+        return {"image": out["image"], "label": out["mask"].to(torch.int64)}
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield what an image takes on one core, with workers, and stage by stage."""
-    c = dataclasses.replace(data_config(bench), batch_size=bench.batch)
-    with _one_core():
-        yield from _loaders(c, bench)
-        yield from _stages(c, bench)
-
-
-def _loaders(c: DataConfig, bench: Bench) -> Iterator[Row]:
+    """Yield the time of an image on one core, with workers, and of each stage."""
+    c = replace(data_config(bench), batch_size=bench.batch)
     samples = read_index(prepared_root(c))["train"][:FACES]
-    transform = training_transform(c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip)
-    decoded = decode_all(samples, dataclasses.replace(c, decoded="ram"))
-    length = max(1, PASSES * len(samples) // c.batch_size) * c.batch_size
-    draws = TrainingStream(len(samples), seed=0, length=length, global_batch=c.batch_size)
+    with _one_core():
+        yield from _loaders(samples, c, bench)
+        yield from _stages(samples[: FACES // 2], c, bench)
 
-    def load(dataset: Any, workers: int = 0, after: Callable[[Any], object] = lambda batch: batch) -> Call:
-        sampler = [index for index, _ in draws] if isinstance(dataset, NaiveDataset) else draws
+
+def _loaders(samples: list[Sample], c: DataConfig, bench: Bench) -> Iterator[Row]:
+    transform = training_transform(c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip)
+    length = max(1, PASSES * len(samples) // c.batch_size) * c.batch_size
+    stream = TrainingStream(len(samples), seed=0, length=length, global_batch=c.batch_size)
+    ours, naive = FaceDataset(samples, transform), NaiveDataset(samples, c)
+    decoded = FaceDataset(samples, transform, decode_all(samples, replace(c, decoded="ram")))
+
+    def load(dataset: Any, after: Callable[[Any], object] = lambda batch: batch, workers: int = 0) -> Call:
         loader: DataLoader[Any] = DataLoader(
-            dataset, c.batch_size, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
+            dataset, c.batch_size, sampler=stream, num_workers=workers, persistent_workers=workers > 0
         )
         return lambda: deque(map(after, loader), maxlen=1)
 
-    ours, naive = FaceDataset(samples, transform), NaiveDataset(samples, c)
-    calls = {
-        "ours": load(ours, after=to_batch),
-        "bytes": load(ours),
-        "decoded": load(FaceDataset(samples, transform, decoded), after=to_batch),
-        NAIVE: load(naive),
-        PLAIN: load(PlainDataset(samples, c)),
-    }
-    runs = _take_turns(calls, bench, length)
+    calls = [load(ours, to_batch), load(ours), load(decoded, to_batch), load(naive), load(PlainDataset(samples, c))]
+    floats, as_bytes, in_ram, theirs, plain = alternate(calls, bench, scale=1000 / length)
     about = f"{len(samples)} images, {c.size} to {c.crop} pixels, no workers"
-    yield _row("loader/naive", runs, "ours", NAIVE, about)
-    yield _row("loader/albumentations", runs, "ours", PLAIN, about)
-    yield _row("loader/bytes", runs, "bytes", NAIVE, f"{about}; ours without normalising, which a GPU does")
-    yield _row("loader/decoded", runs, "decoded", NAIVE, f"{about}; ours with data.decoded=ram")
+    yield _row("loader/naive", [floats, theirs], about)
+    yield _row("loader/albumentations", [floats, plain], about, PLAIN)
+    yield _row("loader/bytes", [as_bytes, theirs], f"{about}; ours without normalising, which a GPU does")
+    yield _row("loader/decoded", [in_ram, theirs], f"{about}; ours with data.decoded=ram")
     for workers in (1, 2):
-        runs = _take_turns({"ours": load(ours, workers, to_batch), NAIVE: load(naive, workers)}, bench, length)
-        yield _row(f"loader/workers_{workers}", runs, "ours", NAIVE, "ours is normalised in the main process")
+        calls = [load(ours, to_batch, workers), load(naive, workers=workers)]
+        runs = alternate(calls, bench, scale=1000 / length)
+        yield _row(f"loader/workers_{workers}", runs, "ours is normalised in the main process")
 
 
-def _stages(c: DataConfig, bench: Bench) -> Iterator[Row]:
-    """Yield where the time goes; each stage finds at hand what the one before it made."""
-    samples = read_index(prepared_root(c))["train"][: FACES // 2]
-    count, naive = len(samples), NaiveDataset(samples, c)
+def _stages(samples: list[Sample], c: DataConfig, bench: Bench) -> Iterator[Row]:
+    """Yield each stage, on what the stage before it made."""
+    naive, numbers = NaiveDataset(samples, c), range(len(samples))
     view = TrainingView(c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip)
-    pictures, pairs = [naive.decode(i) for i in range(count)], [read_sample(sample) for sample in samples]
-    drawn = [_draw(view, image.shape) for image, _ in pairs]
+    pictures, pairs = [naive.decode(i) for i in numbers], [read_sample(sample) for sample in samples]
     placed = [naive.place(*pair) for pair in pictures]
     finished = [naive.finish(*pair) for pair in placed]
-    crops = [_view(view, pair, params) for pair, params in zip(pairs, drawn, strict=True)]
-    batches = [default_collate(crops[i : i + c.batch_size]) for i in range(0, count, c.batch_size)]
-    stages: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
-        "decode": (
-            lambda: [read_sample(sample) for sample in samples],
-            lambda: [naive.decode(i) for i in range(count)],
-        ),
-        "jitter": (
-            lambda: [jitter(_kept(pair[0], p), p["steps"], pair[0]) for pair, p in zip(pairs, drawn, strict=True)],
-            lambda: [naive.jitter(image) for image, _ in pictures],
-        ),
+    drawn = []
+    for image, _ in pairs:
+        params = {**view.get_params(), "shape": image.shape}
+        drawn.append(params | view.get_params_dependent_on_data(params, {}))
+    drawn_pairs = list(zip(pairs, drawn, strict=True))
+    kept = []
+    for (image, _), params in drawn_pairs:
+        down, across = params["spans"]
+        part = image[down.start : down.stop, across.start : across.stop]
+        kept.append((part, params["steps"], image))
+
+    def crop(pair: Any, params: dict[str, Any]) -> Any:
+        image, label = view.apply(pair[0], **params), view.apply_to_mask(pair[1], **params)
+        return {"image": torch.from_numpy(image), "label": torch.from_numpy(label)}
+
+    def collate(items: Sequence[Any]) -> list[Any]:
+        return [default_collate(list(items[i : i + c.batch_size])) for i in range(0, len(items), c.batch_size)]
+
+    crops = [crop(*one) for one in drawn_pairs]
+    batches = collate(crops)
+    stages: dict[str, tuple[Call, Call]] = {
+        "decode": (lambda: [read_sample(sample) for sample in samples], lambda: [naive.decode(i) for i in numbers]),
+        "jitter": (lambda: [jitter(*one) for one in kept], lambda: [naive.jitter(image) for image, _ in pictures]),
         "mirror_scale_crop": (
-            lambda: [_view(view, pair, {**p, "steps": []}) for pair, p in zip(pairs, drawn, strict=True)],
+            lambda: [crop(pair, {**params, "steps": []}) for pair, params in drawn_pairs],
             lambda: [naive.place(*pair) for pair in pictures],
         ),
-        "collate": (lambda: _collate(crops, c), lambda: _collate(finished, c)),
+        "collate": (lambda: collate(crops), lambda: collate(finished)),
         "normalise": (
             lambda: deque(map(to_batch, batches), maxlen=1),
             lambda: [naive.finish(*pair) for pair in placed],
         ),
     }
-    for name, (ours, theirs) in stages.items():
-        runs = _take_turns({"ours": ours, NAIVE: theirs}, bench, count)
-        yield _row(f"loader_stage/{name}", runs, "ours", NAIVE, f"{count} images")
+    for name, calls in stages.items():
+        runs = alternate(calls, bench, scale=1000 / len(samples))
+        yield _row(f"loader_stage/{name}", runs, f"{len(samples)} images")
 
 
-def _draw(view: TrainingView, shape: tuple[int, ...]) -> dict[str, Any]:
-    params = {**view.get_params(), "shape": shape}
-    return params | view.get_params_dependent_on_data(params, {})
-
-
-def _kept(image: UInt8Array, params: dict[str, Any]) -> UInt8Array:
-    down, across = params["spans"]
-    return image[down.start : down.stop, across.start : across.stop]
-
-
-def _view(view: TrainingView, pair: tuple[UInt8Array, UInt8Array], params: dict[str, Any]) -> Pixels:
-    image, label = view.apply(pair[0], **params), view.apply_to_mask(pair[1], **params)
-    return {"image": torch.from_numpy(image), "label": torch.from_numpy(label)}
-
-
-def _collate(samples: Sequence[Any], c: DataConfig) -> None:
-    for i in range(0, len(samples), c.batch_size):
-        default_collate(list(samples[i : i + c.batch_size]))
-
-
-def _take_turns(calls: Mapping[str, Callable[[], object]], bench: Bench, images: int) -> Runs:
-    """Warm all up, then time them in turn, so that all meet the same disturbances; milliseconds an image."""
-    for call in calls.values():
-        call()
-    rounds = [{name: timed(call, bench.device) for name, call in calls.items()} for _ in range(bench.repeats)]
-    return {name: [1000 * seconds[name] / images for seconds in rounds] for name in calls}
-
-
-def _row(name: str, runs: Runs, ours: str, peer: str, note: str) -> Row:
-    speeds = f"{1000 / median(runs[ours]):.0f} images/s, theirs {1000 / median(runs[peer]):.0f}"
-    return make_row(name, "ms/image", runs[ours], runs[peer], peer_name=peer, note=f"{speeds}; {note}")
+def _row(name: str, runs: list[list[float]], note: str, peer: str = NAIVE) -> Row:
+    ours, theirs = runs
+    speeds = f"{1000 / median(ours):.0f} images/s, theirs {1000 / median(theirs):.0f}"
+    return make_row(name, "ms/image", runs, peer_name=peer, note=f"{speeds}; {note}")
 
 
 @contextmanager
@@ -154,14 +238,7 @@ def _one_core() -> Iterator[None]:
 def data_config(bench: Bench) -> DataConfig:
     """Return the settings of training, over `bench.root` or drawn faces."""
     if bench.root is not None:
-        return DataConfig(root=str(bench.root))
+        return DataConfig(root=bench.root)
     size, crop, faces = (128, 96, 8) if bench.quick else (512, 448, FACES)
-    return DataConfig(
-        source="synthetic",
-        cache=str(bench.cache),
-        size=size,
-        crop=crop,
-        synthetic_train=faces,
-        synthetic_val=1,
-        synthetic_test=1,
-    )
+    c = DataConfig(source="synthetic", cache=bench.cache, size=size, crop=crop, synthetic_train=faces)
+    return replace(c, synthetic_val=1, synthetic_test=1)

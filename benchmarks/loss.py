@@ -1,41 +1,85 @@
-"""`loss/*`: OHEM cross entropy, forward and backward, against the usual ones."""
+"""`loss/*`: OHEM cross entropy, forward and backward, on drawn faces with a chosen share of hard pixels."""
 
+import math
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.harness import Bench, Row, alternate, make_row
-from benchmarks.limits import least_seconds
-from benchmarks.memory import peak_memory
-from benchmarks.peers import SortOhem, TopkOhem
-from benchmarks.scores import STRIDE, draw_labels, find_margin, hard_share, make_scores
-from benchmarks.timing import Call
-from facekp.classes import NUM_CLASSES
-from facekp.losses.ohem import OhemCrossEntropy
+from benchmarks.harness import Bench, Call, Row, alternate, make_row, peak_memory
+from facekp.classes import ATTRIBUTES, IGNORE_INDEX, NUM_CLASSES
+from facekp.data.synthetic.write import draw_face
+from facekp.losses import OhemCrossEntropy
+
+
+class SortOhem(nn.Module):
+    """OHEM cross entropy that upsamples everything and sorts every pixel's loss.
+
+    Arguments, shapes and value are those of `facekp.losses.OhemCrossEntropy`.
+
+    Reference: `OhemCELoss` in github.com/CoinCheung/BiSeNet's first loss.py, which many have copied.
+    """
+
+    def __init__(self, threshold: float = 0.7, min_kept: float = 1 / 16, ignore_index: int = IGNORE_INDEX) -> None:
+        super().__init__()
+        self.cut, self.min_kept, self.ignore_index = -math.log(threshold), min_kept, ignore_index
+
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Return the loss of `scores` (N, C, h, w) against `labels` (N, H, W)."""
+        up = F.interpolate(scores, size=labels.shape[-2:], mode="bilinear", align_corners=False)
+        losses = F.cross_entropy(up, labels, reduction="none", ignore_index=self.ignore_index).flatten()
+        return self.select(losses, max(1, int((labels != self.ignore_index).sum().item() * self.min_kept)))
+
+    def select(self, losses: Tensor, n_min: int) -> Tensor:
+        """Return the mean of the hard pixels' losses (n,), at least the `n_min` largest."""
+        losses = losses.sort(descending=True).values
+        return losses[losses > self.cut].mean() if losses[n_min] > self.cut else losses[:n_min].mean()
+
+
+class TopkOhem(SortOhem):
+    """The same with `topk` in place of the sort, and only where it is needed.
+
+    Reference: `OhemCELoss` in github.com/CoinCheung/BiSeNet's lib/ohem_ce_loss.py, which came later.
+    """
+
+    def select(self, losses: Tensor, n_min: int) -> Tensor:
+        """Return the mean of the hard pixels' losses (n,), at least the `n_min` largest."""
+        hard = losses[losses > self.cut]
+        return hard.mean() if len(hard) >= n_min else losses.topk(n_min).values.mean()
+
 
 CRITERIA: dict[str, Callable[[], nn.Module]] = {"ours": OhemCrossEntropy, "sort": SortOhem, "topk": TopkOhem}
-PEER_NAMES = {"sort": "sort-based OHEM", "topk": "topk-based OHEM"}
 SHARES = {"hard100": 1.0, "hard30": 0.3, "hard10": 0.1, "floor": 0.05}
-"""Share of hard pixels of each case; at the floor it is below 1/16, so that the largest sixteenth is kept."""
+"""Share of hard pixels of each case; at the floor it is below 1/16, so the largest sixteenth is kept."""
 MEMORY_REPEATS = 3
 """Each starts two processes, and the figures hardly differ."""
+STRIDE, THRESHOLD = 8, 0.7
+"""Stride of the scores, and the probability of its class below which a pixel is hard."""
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield `loss/hard100`, `hard30`, `hard10`, `floor`, then `loss_memory/hard10` and `loss/hard30_topk`."""
+    """Yield `loss/hard100`, `hard30`, `hard10`, `floor` and `hard30_topk`, and `loss_memory/hard10`."""
     labels = draw_labels(bench.batch, bench.size)
     margins = {case: find_margin(labels, share) for case, share in SHARES.items()}
-    for case, margin in margins.items():
-        yield _time_row(f"loss/{case}", "sort", margin, bench)
-    yield _memory_row("loss_memory/hard10", margins["hard10"], bench)
-    yield _time_row("loss/hard30_topk", "topk", margins["hard30"], bench)
+    for case, peer in [*((case, "sort") for case in SHARES), ("hard30", "topk")]:
+        margin = margins[case]
+        calls = [prepare(criterion, bench.batch, bench.size, margin, bench.device) for criterion in ("ours", peer)]
+        share = hard_share(make_scores(labels, margin), labels)
+        note = f"{share:.1%} hard pixels; {bench.batch} x {bench.size} x {bench.size}, scores at stride {STRIDE}"
+        about = {"peer_name": f"{peer}-based OHEM", "note": note}
+        yield make_row(f"loss/{case}{'_topk' if peer == 'topk' else ''}", "s", alternate(calls, bench), **about)
+        if case == "hard10":
+            takes = [partial(prepare, c, bench.batch, bench.size, margin, bench.device) for c in ("ours", peer)]
+            times = range(1 if bench.quick else MEMORY_REPEATS)
+            memory = zip(*([peak_memory(one, bench.device) for one in takes] for _ in times), strict=True)
+            yield make_row("loss_memory/hard10", "MiB", memory, **about)
 
 
 def prepare(criterion: str, faces: int, size: int, margin: float, device: torch.device) -> Call:
-    """Return a call that takes one loss of `faces` images and its gradient."""
+    """Return a call that computes one loss of `faces` images and its gradient."""
     labels = draw_labels(faces, size)
     scores, labels = make_scores(labels, margin).to(device), labels.to(device)
     function = CRITERIA[criterion]()
@@ -43,45 +87,58 @@ def prepare(criterion: str, faces: int, size: int, margin: float, device: torch.
     def call(scores: Tensor = scores, labels: Tensor = labels) -> None:
         function(scores.detach().requires_grad_(), labels).backward()
 
-    call(scores[:1, :, :8, :8], labels[:1, :64, :64])  # starts threads and loads kernels, whose memory is nobody's
+    call(scores[:1, :, :8, :8], labels[:1, :64, :64])  # starts threads and loads kernels, whose memory does not count
     return call
 
 
-def _time_row(name: str, peer: str, margin: float, bench: Bench) -> Row:
-    ours, theirs = (prepare(c, bench.batch, bench.size, margin, bench.device) for c in ("ours", peer))
-    return make_row(
-        name,
-        "s",
-        *alternate(ours, theirs, bench),
-        peer_name=PEER_NAMES[peer],
-        limit=_limit(ours, bench),
-        note=_describe(margin, bench),
-    )
+@cache
+def draw_labels(faces: int, size: int) -> Tensor:
+    """Return the labels of drawn faces, (faces, size, size) int64."""
+    labels = np.zeros((faces, size, size), dtype=np.int64)
+    for seed, label in enumerate(labels):
+        masks = draw_face(seed, size).masks
+        for class_id, name in enumerate(ATTRIBUTES):
+            label[masks.get(name, False)] = class_id
+    return torch.from_numpy(labels)
 
 
-def _memory_row(name: str, margin: float, bench: Bench) -> Row:
-    settings = (bench.batch, bench.size, margin, bench.device)
-    pairs = [
-        [peak_memory(partial(prepare, criterion, *settings), bench.device) for criterion in ("ours", "sort")]
-        for _ in range(1 if bench.quick else MEMORY_REPEATS)
-    ]
-    ours, theirs = zip(*pairs, strict=True)
-    return make_row(name, "MiB", ours, theirs, peer_name=PEER_NAMES["sort"], note=_describe(margin, bench))
+def make_scores(labels: Tensor, margin: float) -> Tensor:
+    """Return scores that favour the labels' classes by `margin`, with noise of deviation 1.
+
+    Args:
+        labels: (N, H, W) int64, H and W multiples of 8.
+        margin: 0 is noise alone; at 64 only the classes' edges are wrong.
+
+    Returns:
+        (N, 19, H/8, W/8) float32, the same for the same arguments.
+    """
+    # Image by image: all at once would take half a gigabyte.
+    shares = [F.avg_pool2d(F.one_hot(label, NUM_CLASSES).movedim(-1, 0).float(), STRIDE) for label in labels]
+    likely = torch.stack(shares)
+    return margin * likely + torch.randn(likely.shape, generator=torch.Generator().manual_seed(0))
 
 
-def _describe(margin: float, bench: Bench) -> str:
-    labels = draw_labels(bench.batch, bench.size)
-    share = hard_share(make_scores(labels, margin), labels)
-    return f"{share:.1%} hard pixels; {bench.batch} x {bench.size} x {bench.size}, scores at stride 8"
+def hard_share(scores: Tensor, labels: Tensor) -> float:
+    """Return the share of pixels whose upsampled scores give their class less than the threshold."""
+    hard = 0
+    for score, label in zip(scores, labels, strict=True):
+        up = F.interpolate(score[None], size=label.shape, mode="bilinear", align_corners=False)
+        hard += int((F.cross_entropy(up, label[None], reduction="none") > -math.log(THRESHOLD)).sum())
+    return hard / labels.numel()
 
 
-def _limit(ours: Call, bench: Bench) -> dict[str, float]:
-    """Return the least seconds of our matrix products, and of reading labels and scores and writing a gradient."""
-    with FlopCounterMode(display=False) as counter:
-        ours()
-    pixels = bench.batch * bench.size**2
-    moved = 8 * pixels + 2 * 4 * NUM_CLASSES * pixels / STRIDE**2  # labels are int64, scores and gradient float32
-    return {
-        "matmul": least_seconds(counter.get_total_flops(), bench.rates.matmul["float32"]),
-        "copy": least_seconds(moved, bench.rates.copy),
-    }
+def find_margin(labels: Tensor, share: float, tolerance: float = 0.002) -> float:
+    """Return the margin of `make_scores` at which `share` of the pixels are hard, by bisection.
+
+    Raises:
+        ValueError: no margin gives that share.
+    """
+    low, high = 0.0, 64.0  # the share falls from about 1 to that of the edges
+    margin = low
+    for _ in range(40):
+        found = hard_share(make_scores(labels, margin), labels)
+        if abs(found - share) <= tolerance:
+            return margin
+        low, high = (margin, high) if found > share else (low, margin)
+        margin = (low + high) / 2
+    raise ValueError(f"share is {share}: no margin comes nearer than {found:.3f}; take larger images or a larger share")

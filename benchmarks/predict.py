@@ -1,4 +1,8 @@
-"""`predict/*`: from a photo in memory to its mask and key points, in every backend; BiSeNet's network in the same."""
+"""`predict/*`: from a photo in memory to its mask and key points, in every backend, beside BiSeNet in the same.
+
+`folder/*`: a folder of photos, read, parsed and written, beside the bare network on as many images. `keypoints/*`:
+outlines and key points of every attribute of a mask, and the mask from the network's scores.
+"""
 
 import sys
 import tempfile
@@ -11,83 +15,49 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
-from benchmarks.harness import Bench, Row, alternate, make_row
-from benchmarks.limits import least_seconds
-from benchmarks.memory import peak_memory
-from benchmarks.scores import draw_labels
-from benchmarks.timing import Call
+from benchmarks.harness import Bench, Call, Row, alternate, make_row, peak_memory
+from benchmarks.loss import draw_labels
 from facekp.classes import NUM_CLASSES
 from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError
 from facekp.export.onnx import export_onnx
 from facekp.export.quantise import quantise
-from facekp.hardware import Precision
 from facekp.images import UInt8Array
 from facekp.keypoints.score_grid import Scores, argmax_at, sum_on_grid
-from facekp.models import build_model
+from facekp.keypoints.settings import METHODS, KeypointConfig
+from facekp.models import build_model, fuse
 from facekp.models.cost import multiply_adds
 from facekp.parsing.backends import Backend, TorchBackend, open_backend
+from facekp.parsing.face import face_from_mask
 from facekp.parsing.parser import FaceParser
+from facekp.predict.pipeline import list_jobs, parse_files
+from facekp.predict.results import Results
 
-PEER = "BiSeNet-ResNet18"
+PHOTOS, PHOTO_SIZE = 24, 512
 CALIBRATION = 8
-"""Drawn faces that int8's ranges are taken from: they decide on scores, not on time."""
-
+"""Drawn faces that int8 is calibrated on; they affect scores, not time."""
 Opener = Callable[[str], Backend]
 
 
 class Drawn:
-    """A network's work, with a drawn face's scores in place of its own.
+    """A backend that runs its network and returns a drawn face's scores, or background for the one image `nothing`.
 
-    Random weights give noise for a mask, with thousands of outlines where a photo has twenty.
+    The network's random weights would give a noisy mask with thousands of outlines, where a photo has twenty.
     """
 
-    batch = 1
-
-    def __init__(self, backend: Backend, scores: list[Scores]) -> None:
-        self.backend, self.scores = backend, scores
-        self.size, self.streams = backend.size, backend.streams
+    def __init__(self, backend: Backend, nothing: UInt8Array | None = None) -> None:
+        self.backend, self.nothing, self.scores = backend, nothing, drawn_scores(backend.size)
+        self.size, self.batch, self.streams = backend.size, backend.batch, backend.streams
 
     def __call__(self, images: UInt8Array) -> list[Scores]:
-        """Run the network, and return the drawn face's scores."""
+        """Return the scores for images (n, h, w, 3) uint8 RGB."""
         self.backend(images)
-        return [scores[None] for scores in self.scores]
-
-
-def rows(bench: Bench) -> Iterator[Row]:
-    """Yield two rows a backend, network and photo to mask; then the fastest's, to the mask and to key points."""
-    photos = np.stack([draw_face(seed, bench.size).image for seed in range(CALIBRATION)])
-    scores = drawn_scores(bench.size)
-    masks: dict[str, Row] = {}
-    parsers: dict[str, FaceParser] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, opener in _openers(bench, Path(folder), photos).items():
-            try:
-                ours, peer = opener("resnet18"), opener("bisenet")
-            except ConfigError as error:
-                print(f"predict/{name}: left out, {error}", file=sys.stderr)
-                continue
-            title = f"{PEER}, {name}"
-            runs = alternate(partial(ours, photos[:1]), partial(peer, photos[:1]), bench)
-            yield make_row(f"predict/{name}/network", "ms", *_ms(*runs), peer_name=title, limit=_limit(bench, name))
-            prepare, prepare_peer = (partial(prepare_mask, opener, net, bench.size) for net in ("resnet18", "bisenet"))
-            runs = alternate(prepare(), prepare_peer(), bench)
-            masks[name] = make_row(
-                f"predict/{name}/mask",
-                "ms",
-                *_ms(*runs),
-                peer_name=title,
-                memory={"ours": peak_memory(prepare, bench.device), "peer": peak_memory(prepare_peer, bench.device)},
-                limit=_limit(bench, name),
-            )
-            yield masks[name]
-            parsers[name] = FaceParser(Drawn(ours, scores))
-        fastest = min(masks, key=lambda name: masks[name].ours)
-        yield _renamed(masks[fastest], "predict/bisenet", fastest)
-        runs = alternate(partial(parsers[fastest], photos[0]), None, bench)
-        note = f"photo to mask and key points, {fastest}; {1 / np.median(runs[0]):.1f} images/s"
-        yield make_row("predict/fps", "ms", *_ms(*runs), note=note)
+        if self.nothing is None:
+            return [np.broadcast_to(scores, (len(images), *scores.shape)) for scores in self.scores]
+        faces = np.array([not np.array_equal(image, self.nothing) for image in images])
+        return [scores * faces[:, None, None, None] for scores in self.scores]
 
 
 def drawn_scores(size: int) -> list[Scores]:
@@ -96,43 +66,66 @@ def drawn_scores(size: int) -> list[Scores]:
     return [8 * F.avg_pool2d(likely, stride)[0].permute(1, 2, 0).contiguous().numpy() for stride in (8, 16, 32)]
 
 
+def predict_rows(bench: Bench) -> Iterator[Row]:
+    """Yield the network and photo to mask of every backend, then the fastest backend's mask and its key points."""
+    photos = np.stack([draw_face(seed, bench.size).image for seed in range(CALIBRATION)])
+    masks: dict[str, tuple[Row, Backend]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, opener in _openers(bench, Path(folder), photos).items():
+            try:
+                ours, peer = opener("resnet18"), opener("bisenet")
+            except ConfigError as error:
+                print(f"predict/{name}: left out, {error}", file=sys.stderr)
+                continue
+            about = {"peer_name": f"BiSeNet-ResNet18, {name}", "limit": _limit(bench, name)}
+            runs = alternate([partial(ours, photos[:1]), partial(peer, photos[:1])], bench, scale=1000)
+            yield make_row(f"predict/{name}/network", "ms", runs, **about)
+            prepare = [partial(prepare_mask, opener, network, bench.size) for network in ("resnet18", "bisenet")]
+            runs = alternate([one() for one in prepare], bench, scale=1000)
+            memory = dict(zip(("ours", "peer"), (peak_memory(one, bench.device) for one in prepare), strict=True))
+            masks[name] = make_row(f"predict/{name}/mask", "ms", runs, memory=memory, **about), ours
+            yield masks[name][0]
+        fastest = min(masks, key=lambda name: masks[name][0].ours)
+        row, backend = masks[fastest]
+        yield replace(row, name="predict/bisenet", note=f"photo to mask, {fastest}, the fastest")
+        parser = FaceParser(Drawn(backend))
+        (ours_ms,) = alternate([partial(parser, photos[0])], bench, scale=1000)
+        note = f"photo to mask and key points, {fastest}; {1000 / np.median(ours_ms):.1f} images/s"
+        yield make_row("predict/fps", "ms", [ours_ms], note=note)
+
+
 def prepare_mask(opener: Opener, network: str, size: int) -> Call:
-    """Return a call that makes the mask of a drawn photo of `size` pixels: by ours, or the peer's network and way."""
-    scores, photo = drawn_scores(size), draw_face(0, size).image
-    if network == "resnet18":
-        return partial(our_mask, Drawn(opener(network), scores), photo)
-    return partial(peer_mask, Drawn(opener(network), scores[:1]), photo)
+    """Return a call that computes the mask of a drawn photo of `size` pixels, with our network or the peer's."""
+    make = our_mask if network == "resnet18" else peer_mask
+    return partial(make, Drawn(opener(network)), draw_face(0, size).image)
 
 
 def our_mask(backend: Backend, photo: UInt8Array) -> UInt8Array:
-    """Return the mask (H, W) of a photo (H, W, 3) uint8 RGB of the network's size, as `FaceParser` makes it."""
+    """Return the mask (H, W) of a photo (H, W, 3) uint8 RGB of the network's size, as `FaceParser` computes it."""
     return argmax_at(sum_on_grid([scores[0] for scores in backend(photo[None])]), photo.shape[:2])
 
 
 def peer_mask(backend: Backend, photo: UInt8Array) -> UInt8Array:
-    """Return the same from one score map, by the fastest way that libraries offer: OpenCV's resize and NumPy's argmax.
-
-    PyTorch's interpolate and argmax, which public parsers use, take several times as long.
-    """
-    (scores,) = backend(photo[None])
-    upsampled = np.asarray(cv2.resize(scores[0], photo.shape[1::-1], interpolation=cv2.INTER_LINEAR))
-    mask: UInt8Array = upsampled.argmax(2).astype(np.uint8)
+    """Return the same from one score map by OpenCV's resize and NumPy's argmax, the fastest that libraries offer."""
+    upsampled = cv2.resize(backend(photo[None])[0][0], photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    mask: UInt8Array = np.asarray(upsampled).argmax(2).astype(np.uint8)
     return mask
 
 
 def _openers(bench: Bench, folder: Path, photos: UInt8Array) -> dict[str, Opener]:
-    """Return, by name, what opens a network in each backend and precision of this machine."""
-    precisions: tuple[Precision, ...] = bench.dtypes if bench.device.type == "cpu" else ("float32", "float16")
-    openers: dict[str, Opener] = {f"torch-{p}": partial(_open_torch, bench, p) for p in precisions}
-    if bench.device.type == "cpu":
-        for backend in ("onnx", "openvino"):
-            openers[f"{backend}-float32"] = partial(_open_onnx, bench, folder, backend)
-            openers[f"{backend}-int8"] = partial(_open_onnx, bench, folder, backend, calibration=photos)
+    """Return what opens a network in each backend and precision of this machine, by name."""
+    cpu = bench.device.type == "cpu"
+    openers: dict[str, Opener] = {}
+    for precision in bench.dtypes if cpu else ("float32", "float16"):
+        openers[f"torch-{precision}"] = partial(_open_torch, bench, precision)
+    for backend in ("onnx", "openvino") if cpu else ():
+        openers[f"{backend}-float32"] = partial(_open_onnx, bench, folder, backend)
+        openers[f"{backend}-int8"] = partial(_open_onnx, bench, folder, backend, calibration=photos)
     return openers
 
 
-def _open_torch(bench: Bench, precision: Precision, network: str) -> Backend:
-    return TorchBackend(build_model(network), bench.size, bench.device, precision)
+def _open_torch(bench: Bench, precision: str, network: str) -> Backend:
+    return TorchBackend(build_model(network), bench.size, bench.device, precision)  # type: ignore[arg-type]
 
 
 def _open_onnx(
@@ -150,20 +143,53 @@ def _open_onnx(
 
 
 def _limit(bench: Bench, name: str) -> dict[str, float]:
-    """Return the least milliseconds of our network by this machine's measured rates; int8's is not measured."""
+    """Return the least milliseconds of our network by the measured rate of convolutions; int8's is not measured."""
     dtype = name.partition("-")[2]
-    if dtype == "int8":
-        return {}
     if name == "openvino-float32" and "bfloat16" in bench.dtypes:
         dtype = "bfloat16"  # OpenVINO computes in it wherever the processor does
+    if dtype not in bench.rates.convolution:
+        return {}
     with torch.device("meta"):
         flops = 2 * multiply_adds(build_model("resnet18"), bench.size)
-    return {"convolution": 1000 * least_seconds(flops, bench.rates.convolution[dtype])}
+    return {"convolution": flops / bench.rates.convolution[dtype] / 1e6}
 
 
-def _ms(ours: list[float], peer: list[float]) -> tuple[list[float], list[float]]:
-    return [1000 * t for t in ours], [1000 * t for t in peer]
+def folder_rows(bench: Bench) -> Iterator[Row]:
+    """Yield `folder/files` (mask and JSON of each photo) and `folder/overlays` (also the overlay), per image."""
+    backend = TorchBackend(build_model("resnet18"), bench.size, bench.device)
+    parser = FaceParser(Drawn(backend))
+    faces = [draw_face(seed % 4, PHOTO_SIZE).image for seed in range(4 if bench.quick else PHOTOS)]
+    prepared = [parser.stages.resized(face)[None] for face in faces]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        photos = [folder / f"{i}.jpg" for i in range(len(faces))]
+        for face, photo in zip(faces, photos, strict=True):
+            Image.fromarray(face).save(photo, quality=95)
+        for case, export in (("files", ["mask", "json"]), ("overlays", ["mask", "overlay", "json"])):
+            whole = partial(parse_files, parser, list_jobs(photos, folder), Results(folder, export))
+            calls: list[Call] = [whole, lambda: [backend(image) for image in prepared]]
+            ours, bare = alternate(calls, bench, scale=1000 / len(faces))
+            share = np.median(np.divide(bare, ours))
+            note = f"{len(faces)} JPEGs of {PHOTO_SIZE} pixels; throughput {share:.2f} of bare"
+            about = {"peer_name": f"the bare network, torch {backend.precision}", "note": note}
+            yield make_row(f"folder/{case}", "ms/image", [ours, bare], **about)
 
 
-def _renamed(row: Row, name: str, backend: str) -> Row:
-    return replace(row, name=name, note=f"photo to mask, {backend}, the fastest")
+def keypoint_rows(bench: Bench) -> Iterator[Row]:
+    """Yield `keypoints/ms` (no peer does it), the same by the other method, and `keypoints/argmax`."""
+    scores, size = drawn_scores(bench.size), (bench.size, bench.size)
+    grid = sum_on_grid(scores)
+    mask, confidence = argmax_at(grid, size), dict.fromkeys(range(NUM_CLASSES), 1.0)
+    default = KeypointConfig().method
+    for method in sorted(METHODS, key=lambda method: method != default):
+        call = partial(face_from_mask, mask, confidence, KeypointConfig(method=method), grid)
+        attributes = call().attributes
+        outlines = sum(len(attribute.contours) for attribute in attributes.values())
+        note = f"{method}: {len(attributes)} attributes, {outlines} outlines"
+        name = "keypoints/ms" if method == default else f"keypoints/{method}"
+        yield make_row(name, "ms", alternate([call], bench, scale=1000), note=note)
+    maps = [torch.from_numpy(s).permute(2, 0, 1)[None] for s in scores]
+    plain = torch.inference_mode()(lambda: fuse(maps, size).argmax(1))
+    runs = alternate([lambda: argmax_at(sum_on_grid(scores), size), plain], bench, scale=1000)
+    about = {"peer_name": "PyTorch's interpolate, sum and argmax", "note": "score maps to mask"}
+    yield make_row("keypoints/argmax", "ms", runs, **about)

@@ -1,172 +1,193 @@
-"""How time and memory grow with the batch, the images' size and their faces: `python -m benchmarks.scaling`."""
+"""Growth of time and memory with batch, image size and faces: `python -m benchmarks.scaling`."""
 
-import json
-import os
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from benchmarks.__main__ import choose_device
-from benchmarks.harness import Bench, alternate
-from benchmarks.limits import least_seconds, measure_rates
-from benchmarks.loads import FORWARD_PASSES, QUICK_SWEEPS, SWEEPS, TASKS, Load, Prepare
-from benchmarks.memory import peak_memory
-from benchmarks.plot import KINDS, draw
-from benchmarks.results import describe, reserve
-from facekp.cli import parse_cli
-from facekp.errors import ConfigError, one_line_errors, require
-from facekp.files import expand, replacing
-from facekp.hardware import MIB, keep_freed_memory
+from benchmarks import harness
+from benchmarks.harness import Bench, Call, DType
+from benchmarks.predict import Drawn, drawn_scores
+from benchmarks.step import Way, prepare
+from facekp.hardware import resolve_device
 from facekp.models import build_model
 from facekp.models.cost import multiply_adds
+from facekp.parsing.backends import Backend, TorchBackend
+from facekp.parsing.face_crop import Crop
+from facekp.parsing.parser import FaceParser
+from facekp.parsing.scenes import Scene, View
+from facekp.settings import Settings as Checked
+from facekp.settings import one_of, setting
 
-REPEATS = 3
-OUT, PLOT = "benchmarks/scaling.json", "docs/results/scaling.png"
-NOT_TRIED = "not tried: a smaller one ran out of memory"
+AXES = {
+    "batch": "images in a batch, at {size} pixels",
+    "size": "side of an image in pixels, {batch} at a time",
+    "faces": "faces found in a photo of {photo} pixels, each at {size}",
+}
+"""Axis labels of the sweeps; what is in braces is the same at all points."""
+COLOURS = {"training step": "tab:blue", "prediction": "tab:orange"}
+FORWARD_PASSES = {"training step": 3, "prediction": 1}
+"""Multiply-adds of a task over those of a forward pass; a backward pass is two."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Point(Load):
-    """A load that was measured, or one that was left out: then `skipped` says why, and there are no figures.
+class Point:
+    """A load of a sweep, and what was measured; one that was left out says why in `skipped`.
 
     Attributes:
-        sweep: a key of `SWEEPS`.
-        task: a key of `TASKS` there.
-        seconds: median of a few runs.
+        batch: images of `size` x `size` pixels in a call.
+        faces: faces to find in a photo of `photo` x `photo` pixels; 0: an image is one aligned face.
+        seconds: median of three runs; `limit` is the least at the machine's rate of convolutions.
         memory: extra peak memory of one call, MiB.
-        limit: least seconds, by this machine's convolution rate.
-        skipped: why it was not measured, or "".
     """
 
     sweep: str
     task: str
+    batch: int
+    size: int
+    faces: int = 0
+    photo: int = 0
     seconds: float | None = None
     memory: float | None = None
     limit: float | None = None
     skipped: str = ""
 
-
-def measure(bench: Bench, *, seconds: float, memory: float) -> Iterator[Point]:
-    """Yield every point of every sweep; those that would exceed `seconds` a call or `memory` MiB are left out."""
-    for sweep, loads in (QUICK_SWEEPS if bench.quick else SWEEPS).items():
-        for task, prepare in TASKS[sweep].items():
-            tried: Point | None = None
-            for load in loads:
-                reason = _excess(tried, load, seconds, memory) if tried else ""
-                point = Point(**asdict(load), sweep=sweep, task=task, skipped=reason)
-                if not reason:
-                    point = tried = _measure_point(point, prepare, bench, memory)
-                yield point
+    @property
+    def views(self) -> int:
+        """Images that the network sees: each image, then each face twice, as found and as aligned."""
+        return self.batch * (1 + 2 * self.faces)
 
 
-def _excess(last: Point, load: Load, seconds: float, memory: float) -> str:
-    """Say what a load would exceed, if time and memory grow from the last one's as fast as the pixels, or ""."""
-    growth = load.pixels / last.pixels
-    if last.memory is None:
-        return NOT_TRIED
-    if last.memory * growth > memory:
-        return f"would take about {last.memory * growth:.0f} MiB of the {memory:.0f} allowed"
-    if last.seconds is not None and last.seconds * growth > seconds:
-        return f"would take about {last.seconds * growth:.0f} s of the {seconds:.0f} allowed"
-    return ""
+def sweeps(*, quick: bool = False) -> Iterator[list[Point]]:
+    """Yield the points of every sweep and task, smallest load first."""
+    sizes = (64, 96) if quick else (224, 320, 448, 640, 832, 1024)
+    for task in FORWARD_PASSES:
+        point = Point(sweep="batch", task=task, batch=1, size=64 if quick else 448)
+        yield [replace(point, batch=batch) for batch in ((1, 2) if quick else (1, 2, 4, 8, 16, 32))]
+        yield [Point(sweep="size", task=task, batch=2 if quick else 4, size=size) for size in sizes]
+    size, photo = (384, 256) if quick else (448, 1024)  # below 384 pixels a drawn face loses its mouth
+    point = Point(sweep="faces", task="prediction", batch=1, size=size, photo=photo)
+    yield [replace(point, faces=faces) for faces in ((1, 2) if quick else (1, 2, 4, 8, 16))]
 
 
-def _measure_point(point: Point, prepare: Prepare, bench: Bench, memory: float) -> Point:
-    dtype = bench.dtypes[-1]
-    prepared = partial(prepare, dtype, point, bench.device)
-    try:
-        # First, in a process of its own: should it be too much, this one goes on.
-        extra = peak_memory(prepared, bench.device)
-    except (BrokenProcessPool, torch.cuda.OutOfMemoryError):
-        return replace(point, skipped="ran out of memory")
-    if extra > memory:
-        return replace(point, memory=extra, skipped=f"takes {extra:.0f} MiB of the {memory:.0f} allowed")
-    runs = alternate(prepared(), None, bench, repeats=REPEATS)[0]
-    flops = 2 * _multiply_adds(point.size) * point.views * FORWARD_PASSES[point.task]
-    limit = least_seconds(flops, bench.rates.convolution[dtype])
-    return replace(point, seconds=statistics.median(runs), memory=extra, limit=limit)
+def prepare_crowd(backend: Backend, faces: int, side: int) -> Call:
+    """Return a call that finds and parses up to 16 faces in a photo of `side` x `side` pixels, but for the detector.
+
+    The call raises RuntimeError where it finds more or fewer faces, since it then measures something else.
+    """
+    photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
+    cell = side / 4  # places are row by row on a grid of 4 x 4
+    crops = [Crop(complex(number % 4, number // 4) * cell, cell) for number in range(faces)]
+    whole = FaceParser(backend).stages.resized(photo)  # the photo as the network sees it, which is no face
+    parser = FaceParser(Drawn(backend, whole), detector=lambda _: crops)
+
+    def call() -> object:
+        found = parser(photo, align="auto")
+        if len(found) != faces:
+            raise RuntimeError(f"{len(found)} faces came out of a photo of {faces}")
+        return found
+
+    return call
 
 
-def _multiply_adds(size: int) -> int:
-    with torch.device("meta"):
-        return multiply_adds(build_model("resnet18"), size)
+def prepare_point(point: Point, dtype: DType, device: torch.device) -> Call:
+    """Return a call that takes a training step, or predicts a batch or a photo of several faces."""
+    if point.task == "training step":
+        return prepare(Way("resnet18", dtype), point.batch, point.size, device)
+    backend, size = TorchBackend(build_model("resnet18"), point.size, device, dtype), (point.size, point.size)
+    if point.faces:
+        return prepare_crowd(backend, point.faces, point.photo)
+    parser = FaceParser(backend)
+    photos = np.random.default_rng(0).integers(0, 256, (point.batch, *size, 3), dtype=np.uint8)
+    # A drawn face's scores in place of the network's own, as in Drawn.
+    scene = Scene(photos[0], (View(None, photos[0], tuple(drawn_scores(point.size))),))
+    return lambda: (backend(photos), [parser.stages.trace(scene) for _ in photos])
+
+
+def measure(sweep: list[Point], bench: Bench) -> Iterator[Point]:
+    """Yield the points of a sweep with their figures, up to the first that runs out of memory."""
+    dtype, skipped = bench.dtypes[-1], ""
+    for point in sweep:
+        prepared = partial(prepare_point, point, dtype, bench.device)
+        try:
+            # First, in a process of its own: this one survives if it is too much.
+            memory = None if skipped else harness.peak_memory(prepared, bench.device)
+        except (BrokenProcessPool, torch.cuda.OutOfMemoryError):
+            memory, skipped = None, "this or a smaller one ran out of memory"
+        if memory is None:
+            yield replace(point, skipped=skipped)
+            continue
+        (runs,) = harness.alternate([prepared()], bench, repeats=3)
+        with torch.device("meta"):
+            flops = 2 * multiply_adds(build_model("resnet18"), point.size) * point.views * FORWARD_PASSES[point.task]
+        limit = flops / bench.rates.convolution[dtype] / 1e9
+        yield replace(point, seconds=statistics.median(runs), memory=memory, limit=limit)
+
+
+def draw(results: dict[str, Any], path: Path) -> None:
+    """Draw the content of `scaling.json`: time and memory over batch, size and faces, with logarithmic axes."""
+    import pandas as pd  # here, since every process that measures memory imports this module
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(14, 7.5), layout="constrained")
+    panels = figure.subplots(2, len(AXES), sharex="col", sharey="row")
+    for axis, column in zip(AXES, panels.T, strict=True):
+        swept = pd.DataFrame(results["points"]).query("sweep == @axis")
+        measured = swept[swept.skipped == ""]
+        ticks = sorted(set(measured[axis]))
+        for key, panel in zip(("seconds", "memory"), column, strict=True):
+            for task, line in measured.set_index(axis).groupby("task", sort=False):
+                panel.plot(line[key], "o-", color=COLOURS[task], label=task)
+                if key == "seconds":
+                    panel.plot(line.limit, "--", color=COLOURS[task], label=f"{task}, limit of the convolutions")
+            panel.set(xscale="log", yscale="log", xlabel=AXES[axis].format(**swept.iloc[0]))
+            panel.set_xticks(ticks, labels=map(str, ticks))
+            panel.set_xticks([], minor=True)
+            panel.yaxis.set_major_formatter("{x:g}")
+            panel.grid(alpha=0.3)
+    panels[0, 0].set_ylabel("seconds a call")
+    panels[1, 0].set_ylabel("extra peak memory, MiB")
+    lines, labels = panels[0, 0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside lower center", ncols=2)
+    figure.suptitle(f"resnet18 in {results['dtype']}, threads: {results['threads']}\n{results['machine']}", fontsize=10)
+    figure.savefig(path, dpi=110)
 
 
 @dataclass
-class Settings:
+class Settings(Checked):
     """The settings of the command."""
 
-    device: str = field(default="auto", metadata={"help": "auto, cpu or cuda"})
-    out: str | None = field(default=None, metadata={"help": f"file; null: {OUT}, -cuda on a GPU, none if quick"})
-    plot: str | None = field(default=None, metadata={"help": f"picture; null: {PLOT}, likewise"})
-    seconds: float = field(default=60.0, metadata={"help": "points whose one call takes longer are left out"})
-    memory: float | None = field(default=None, metadata={"help": "MiB; likewise. null: half of this machine's"})
-    quick: bool = field(default=False, metadata={"help": "small sizes, to see that it works"})
-
-    def __post_init__(self) -> None:
-        """Check values."""
-        require("device", self.device, self.device in ("auto", "cpu", "cuda"), "choose auto, cpu or cuda")
-        require("seconds", self.seconds, self.seconds > 0, "give a time above 0")
-        require("memory", self.memory, self.memory is None or self.memory > 0, "give MiB above 0, or null")
-        kind = Path(self.plot or PLOT).suffix
-        require("plot", self.plot, kind in KINDS, f"end it in {', '.join(KINDS)}")
-
-    def path(self, given: str | None, usual: str, device: torch.device) -> Path | None:
-        """Return where to write, with null resolved; what a quick run finds means nothing, and replaces nothing."""
-        if given or self.quick:
-            return expand(given) if given else None
-        path = Path(usual)
-        return path.with_stem(f"{path.stem}-cuda") if device.type == "cuda" else path
+    device: str = setting("auto", "auto, cpu or cuda", check=one_of("auto", "cpu", "cuda"))
+    out: str | None = setting(None, "file; null: benchmarks/scaling.json, -cuda on a GPU, none if quick")
+    plot: str | None = setting(None, "picture; null: docs/results/scaling.png, likewise")
+    quick: bool = setting(False, "small sizes, to check that everything runs")
 
 
-def half_of_memory(device: torch.device) -> float:
-    """Return half of the memory of a GPU, or of the machine, MiB.
-
-    Raises:
-        ConfigError: the system does not say how much that is.
-    """
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory / MIB / 2
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / MIB / 2
-    except (AttributeError, ValueError) as error:  # Windows; a name that this system does not know
-        raise ConfigError("memory is null, and this system does not say how much it has: give memory=MiB") from error
-
-
-def main(argv: Sequence[str]) -> None:
+def main(settings: Settings) -> None:
     """Measure, write and draw."""
-    keep_freed_memory()
-    settings = parse_cli(Settings, argv, program="python -m benchmarks.scaling", about=__doc__ or "")
-    device = choose_device(settings.device)
-    # All that can go wrong goes wrong before the minutes that it takes.
-    memory = settings.memory or half_of_memory(device)
-    out, plot = settings.path(settings.out, OUT, device), settings.path(settings.plot, PLOT, device)
-    for name, path in (("out", out), ("plot", plot)):
-        if path:
-            reserve(name, path)
-    bench = Bench(device, measure_rates(device, quick=settings.quick), quick=settings.quick)
+    device = resolve_device(settings.device)
+    out = harness.output("out", settings.out, "benchmarks/scaling.json", device, settings.quick)
+    plot = harness.output("plot", settings.plot, "docs/results/scaling.png", device, settings.quick)
+    bench = Bench(device, harness.measure_rates(device, quick=settings.quick), quick=settings.quick)
     points = []
-    for point in measure(bench, seconds=settings.seconds, memory=memory):
-        figures = point.skipped or f"{point.seconds:.3g} s, {point.memory:.0f} MiB"
-        print(f"{point.task}, {point}: {figures}", file=sys.stderr)
-        points.append(point)
-    results: dict[str, Any] = describe(bench, []) | {"dtype": bench.dtypes[-1], "points": [asdict(p) for p in points]}
+    for point in (point for sweep in sweeps(quick=bench.quick) for point in measure(sweep, bench)):
+        points.append(asdict(point))
+        print(*(f"{key}={value}" for key, value in points[-1].items() if value), file=sys.stderr)
+    results: dict[str, Any] = harness.describe(bench, []) | {"dtype": bench.dtypes[-1], "points": points}
     del results["rows"]
     if out:
-        with replacing(out) as part:
-            part.write_text(json.dumps(results, indent=2) + "\n", encoding="utf-8")
+        harness.write_json(out, results)
     if plot:
         draw(results, plot)
     print(f"written: {out or 'no file'}, {plot or 'no picture'}")
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    harness.run(Settings, main, __doc__)

@@ -1,11 +1,10 @@
-"""What smoothing over time takes away and what it costs: `python -m benchmarks.smoothing`.
+"""Effect of smoothing over time on noise and on motion: `python -m benchmarks.smoothing`.
 
-Key points of a drawn face with noise, first still, then moving at once and steadily at a walker's speed. With
-`photo=...`, the points that a network finds in a still photo whose pixels are noisy, in each frame anew.
+Key points of a drawn face with noise, first still, then at once in steady motion at a walker's speed. With `photo=...`,
+the points that a network finds in a still photo whose pixels are noisy, in each frame anew.
 """
 
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,18 +12,19 @@ import numpy.typing as npt
 from tabulate import tabulate
 from tqdm import tqdm
 
-from facekp.classes import ATTRIBUTES, NUM_CLASSES
-from facekp.cli import parse_cli
-from facekp.data.synthetic.write import draw_face
-from facekp.errors import DataError, one_line_errors, require
+from benchmarks.harness import run
+from benchmarks.loss import draw_labels
+from benchmarks.samples import face_of_label
+from facekp.errors import DataError
 from facekp.files import expand
 from facekp.images import UInt8Array, read_image
 from facekp.keypoints.landmarks import Landmark
-from facekp.keypoints.settings import KeypointConfig
-from facekp.parsing.face import Face, face_from_mask
+from facekp.parsing.face import Face
 from facekp.parsing.parser import FaceParser
 from facekp.predict.settings import OneEuroConfig
 from facekp.predict.tracking import FaceTracks
+from facekp.settings import Settings as Checked
+from facekp.settings import above, at_least, check_that, each, setting
 from facekp.weights.paths import CKPT_HELP, SHIPPED
 
 Vectors = npt.NDArray[np.float64]
@@ -32,83 +32,53 @@ Vectors = npt.NDArray[np.float64]
 WALKING = 1.4 / 0.16
 """Face widths a second: a walker's 1.4 m/s past a face 16 cm wide."""
 SETTLED = 1.0
-"""Seconds after which the filter has forgotten how it began, and a moving one how it set off."""
+"""Seconds after which the filter has forgotten its start, or the start of a motion."""
+LONG_ENOUGH = check_that(lambda frames: frames > SETTLED * 30 + 1, "more than a second of frames", 90)
 
 
 @dataclass
-class Settings:
+class Settings(Checked):
     """How the face moves, and how it is smoothed."""
 
-    rates: list[int] = field(default_factory=lambda: [10, 24, 30, 60, 120], metadata={"help": "frames a second"})
-    noise: float = field(default=0.005, metadata={"help": "standard deviation of a coordinate, in face widths"})
+    rates: list[int] = setting([10, 24, 30, 60, 120], "frames a second", check=each(at_least(1), such_as="[24,60]"))
+    noise: float = setting(0.005, "standard deviation of a coordinate, in face widths", check=above(0))
     one_euro: OneEuroConfig = field(default_factory=OneEuroConfig)
-    seed: int = 0
-    photo: str | None = field(default=None, metadata={"help": "a photo of one face, for the network"})
-    ckpt: str = field(default=SHIPPED, metadata={"help": CKPT_HELP})
-    pixel_noise: float = field(default=8.0, metadata={"help": "standard deviation of the photo's values, of 255"})
-    frames: int = field(default=90, metadata={"help": "of the photo, at 30 a second"})
-
-    def __post_init__(self) -> None:
-        """Check ranges."""
-        require("rates", self.rates, bool(self.rates) and min(self.rates) >= 1, "give frames a second, as [24,60]")
-        require("noise", self.noise, self.noise > 0, "give face widths above 0")
-        require("pixel_noise", self.pixel_noise, self.pixel_noise > 0, "give a standard deviation above 0, such as 8")
-        require("frames", self.frames, self.frames > SETTLED * 30 + 1, "give more than a second's, such as 90")
+    seed: int = setting(0, "seed of the noise")
+    photo: str | None = setting(None, "a photo of one face, for the network")
+    ckpt: str = setting(SHIPPED, CKPT_HELP)
+    pixel_noise: float = setting(8.0, "standard deviation of the photo's values, of 255", check=above(0))
+    frames: int = setting(90, "frames of the photo, at 30 a second", check=LONG_ENOUGH)
 
 
-@dataclass(frozen=True)
-class Figures:
-    """What was measured at one frame rate.
+def measure(face: Face, rate: int, settings: Settings) -> tuple[float, float, float, float]:
+    """Smooth a face at `rate` frames a second: still for 4 seconds, then moving for 3.
 
-    Attributes:
-        noise: what is left of the noise of a still face.
-        trembling: what is left of its movement from frame to frame.
-        late: how far a face that sets off is behind at most, in frames.
-        steady: how far it is behind in steady motion, in frames.
+    Returns:
+        The share of the noise of the still face that is left, and of its movement from frame to frame; the greatest lag
+        of the moving face, and its lag in steady motion, in frames.
     """
-
-    noise: float
-    trembling: float
-    late: float
-    steady: float
-
-
-def drawn_face() -> Face:
-    """Return a drawn face of 256 pixels."""
-    masks, mask = draw_face(3, 256).masks, np.zeros((256, 256), np.uint8)
-    for i, name in enumerate(ATTRIBUTES):
-        mask[masks.get(name, False)] = i
-    return face_from_mask(mask, dict.fromkeys(range(NUM_CLASSES), 1.0), KeypointConfig())
-
-
-def measure(face: Face, rate: int, settings: Settings) -> Figures:
-    """Return what smoothing does to `face` at `rate` frames a second: still for 4 seconds, then away for 3."""
     rng = np.random.default_rng(settings.seed)
     width = float(np.ptp(face.keypoints["skin"][:, 0]))
     times = np.arange(7 * rate) / rate
     still = times < 4
-    true = np.stack([_points(face) + np.array([x, 0.0]) for x in WALKING * width * np.maximum(times - 4, 0)])
+    points = np.concatenate(list(face.keypoints.values())).astype(np.float64)
+    true = np.stack([points + np.array([x, 0.0]) for x in WALKING * width * np.maximum(times - 4, 0)])
     noisy = true + rng.normal(0, settings.noise * width, true.shape)
-    tracks = FaceTracks(settings.one_euro)
-    smooth = np.stack([_points(tracks([_with(face, p)], t)[0].face) for p, t in zip(noisy, times, strict=True)])
+    tracks, smoothed = FaceTracks(settings.one_euro), []
+    for frame, time in zip(noisy, times, strict=True):
+        own = np.split(frame.astype(np.float32), len(face.attributes))
+        attributes = zip(face.attributes.items(), own, strict=True)
+        moved = replace(face, attributes={name: replace(a, keypoints=p) for (name, a), p in attributes})
+        smoothed.append(np.concatenate(list(tracks([moved], time)[0].face.keypoints.values())).astype(np.float64))
+    smooth = np.stack(smoothed)
     calm = still & (times >= SETTLED)
     behind = (true - smooth)[~still, :, 0].mean(1) / (WALKING * width / rate)
-    return Figures(
-        noise=_rms((smooth - true)[calm]) / _rms((noisy - true)[calm]),
-        trembling=_rms(np.diff(smooth[calm], axis=0)) / _rms(np.diff(noisy[calm], axis=0)),
-        late=float(np.abs(behind).max()),
-        steady=float(behind[times[~still] - 4 >= SETTLED].mean()),
+    return (
+        _rms((smooth - true)[calm]) / _rms((noisy - true)[calm]),
+        _rms(np.diff(smooth[calm], axis=0)) / _rms(np.diff(noisy[calm], axis=0)),
+        float(np.abs(behind).max()),
+        float(behind[times[~still] - 4 >= SETTLED].mean()),
     )
-
-
-def _points(face: Face) -> Vectors:
-    return np.concatenate(list(face.keypoints.values())).astype(np.float64)
-
-
-def _with(face: Face, points: Vectors) -> Face:
-    """Return `face` with other key points, (n, 2), those of its attributes one after the other."""
-    own = iter(np.split(points.astype(np.float32), len(face.attributes)))
-    return replace(face, attributes={name: replace(a, keypoints=next(own)) for name, a in face.attributes.items()})
 
 
 def _rms(values: Vectors) -> float:
@@ -118,27 +88,20 @@ def _rms(values: Vectors) -> float:
 def tremble(parser: FaceParser, photo: UInt8Array, settings: Settings) -> dict[str, tuple[float, float]]:
     """Return how far points of a still photo with noise move from frame to frame, as found and as smoothed.
 
-    Args:
-        parser: what finds them; with `align="auto"`.
-        photo: (H, W, 3) uint8 RGB, of one face.
-        settings: `pixel_noise`, `frames`, `one_euro` and `seed`.
-
     Returns:
-        The root mean square in face widths, after the first second, of all attributes and landmarks that each frame
-        has, by attribute; "landmarks" for all of those.
+        The root mean square in face widths, after the first second, by attribute, of those that each frame has;
+        "landmarks" for all landmarks.
     """
-    rng = np.random.default_rng(settings.seed)
-    tracks = FaceTracks(settings.one_euro)
-    seen: list[tuple[dict[str, Vectors], dict[str, Vectors]]] = []
-    width = 1.0
+    rng, tracks = np.random.default_rng(settings.seed), FaceTracks(settings.one_euro)
+    seen: list[tuple[dict[str, Vectors], ...]] = []
     for i in tqdm(range(settings.frames), unit="frame"):
         noisy = np.clip(photo + rng.normal(0, settings.pixel_noise, photo.shape), 0, 255).round().astype(np.uint8)
         faces = parser(noisy, align="auto")
         if len(faces) != 1:
             raise DataError(f"photo '{settings.photo}': {len(faces)} faces are found in a frame; give a photo of one")
-        ((face, tracked),) = zip(faces, tracks(faces, i / 30), strict=True)
-        width = float(np.ptp(face.keypoints["skin"][:, 0]))
-        seen.append((_groups(face, face.landmarks), _groups(tracked.face, tracked.landmarks)))
+        (tracked,) = tracks(faces, i / 30)
+        width = float(np.ptp(faces[0].keypoints["skin"][:, 0]))
+        seen.append((_groups(faces[0], faces[0].landmarks), _groups(tracked.face, tracked.landmarks)))
     calm = seen[round(SETTLED * 30) :]
     found = {}
     for name, first in calm[0][0].items():
@@ -149,33 +112,24 @@ def tremble(parser: FaceParser, photo: UInt8Array, settings: Settings) -> dict[s
 
 
 def _groups(face: Face, landmarks: Mapping[str, Landmark]) -> dict[str, Vectors]:
-    """Return the key points (n, 2) of every attribute, and all landmarks that are there as one."""
     points = {name: own.astype(np.float64) for name, own in face.keypoints.items()}
     there = [mark.xy for mark in landmarks.values() if mark.xy is not None]
     return points | ({"landmarks": np.array(there, np.float64)} if there else {})
 
 
-def rows(settings: Settings) -> Iterator[tuple[int, Figures]]:
-    """Yield each frame rate with its figures."""
-    face = drawn_face()
-    return ((rate, measure(face, rate, settings)) for rate in settings.rates)
-
-
-def main(argv: Sequence[str]) -> None:
-    """Print a table in Markdown."""
-    settings = parse_cli(Settings, argv, program="python -m benchmarks.smoothing", about=__doc__ or "")
-    headers = ["frames/s", "noise left", "movement from frame to frame left", "behind at most, in frames",
-               "behind in steady motion"]  # fmt: skip
-    table = [(rate, f.noise, f.trembling, f.late, f.steady) for rate, f in rows(settings)]
-    print(tabulate(table, headers, tablefmt="github", floatfmt=".2f"))
+def main(settings: Settings) -> None:
+    """Print tables in Markdown."""
+    face = face_of_label(draw_labels(4, 256)[3].numpy().astype(np.uint8))
+    rows: list[tuple[float | str, ...]] = [(rate, *measure(face, rate, settings)) for rate in settings.rates]
+    headers = ["frames/s", "noise left", "movement from frame to frame left", "behind at most, in frames"]
+    print(tabulate(rows, [*headers, "behind in steady motion"], tablefmt="github", floatfmt=".2f"))
     if settings.photo:
         parser = FaceParser.from_checkpoint(settings.ckpt)
         moves = tremble(parser, read_image(expand(settings.photo)), settings)
-        by_name = [(name, 100 * raw, 100 * calm, calm / raw) for name, (raw, calm) in moves.items()]
+        rows = [(name, 100 * raw, 100 * calm, calm / raw) for name, (raw, calm) in moves.items()]
         headers = ["points", "from frame to frame, % of the face's width", "smoothed", "left"]
-        print(f"\n{tabulate(by_name, headers, tablefmt='github', floatfmt='.2f')}")
+        print(f"\n{tabulate(rows, headers, tablefmt='github', floatfmt='.2f')}")
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run(Settings, main, __doc__)

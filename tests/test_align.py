@@ -11,7 +11,7 @@ from matplotlib.cbook import get_sample_data
 from PIL import Image
 
 from benchmarks.align import Case, measure
-from benchmarks.labels import LabelParser, Labels
+from benchmarks.samples import LabelParser, Labels
 from facekp import FaceParser
 from facekp.classes import ATTRIBUTES
 from facekp.data.layout import read_index

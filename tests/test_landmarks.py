@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.calibrate import Gap, fit, held_out
-from benchmarks.detectors import DLIB, read_detected, true_faces
-from benchmarks.landmarks import CORNERS, GOAL, measure
+from benchmarks.landmarks import CORNERS, GOAL, Gap, fit, held_out, measure
+from benchmarks.samples import DLIB, read_detected, true_faces
 from facekp.classes import ATTRIBUTES
 from facekp.keypoints.landmarks import NUMBERS, Calibration, Landmark, find_landmarks
 from facekp.keypoints.landmarks.calibration import load_calibration, mirrored

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, default_collate
 
-from benchmarks.loader_peers import plain_transform
+from benchmarks.loader import plain_transform
 from facekp.classes import mirror_table
 from facekp.config import DataConfig
 from facekp.data import cache as decoded_module

@@ -1,120 +1,147 @@
-"""Which faces are in which group: by what their labels and photos show, not by who the people are."""
+"""Groups of faces by what their labels and photos show, not by who the people are."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from math import nan
 
+import cv2
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 from tqdm import tqdm
 
-from benchmarks.card.labelled import (
-    Labelled,
-    Measure,
-    face_luma,
-    hair_over_face,
-    has,
-    hidden_eye,
-    lacks,
-    turn,
-    uneven_light,
-)
-from benchmarks.card.scores import Floats, Members
+from facekp.classes import ATTRIBUTES
 from facekp.data.dataset import read_sample
 from facekp.data.layout import Sample
+from facekp.images import UInt8Array
 
+Floats = npt.NDArray[np.float64]
+Members = npt.NDArray[np.bool_]
+INNER = ("l_brow", "r_brow", "l_eye", "r_eye", "nose", "mouth", "u_lip", "l_lip")
+"""Parts whose convex hull is the inside of the face."""
 HAIR_SHARE = 0.01
-"""Of the inside of the face: from here on a fringe is seen to reach over it."""
+"""Share of the inside of the face from which on a fringe visibly covers it."""
 
 
-def some(values: Floats) -> Members:
-    """Choose what is above 0."""
+def any_positive(values: Floats) -> Members:
+    """Select the values above 0."""
     return values > 0
 
 
 def lowest_tenth(values: Floats) -> Members:
-    """Choose the lowest tenth, rounded, but at least one; of equal values the first.
+    """Select the lowest tenth, rounded, but at least one; of equal values the first.
 
     Example:
         >>> np.flatnonzero(lowest_tenth(np.array([5, 2, 9, 2, 7, 8, 6, 3, 4, 1, 1, 8, 8, 8, 8.0]))).tolist()
         [9, 10]
     """
-    chosen = np.zeros(len(values), np.bool_)
-    chosen[np.argsort(values, kind="stable")[: max(1, round(len(values) / 10))]] = True
-    return chosen
+    lowest = np.argsort(values, kind="stable")[: max(1, round(len(values) / 10))]
+    return np.isin(np.arange(len(values)), lowest)
 
 
 def highest_tenth(values: Floats) -> Members:
-    """Choose the highest tenth by the same rule."""
+    """Select the highest tenth by the same rule."""
     return lowest_tenth(-values)
-
-
-class Placed(NamedTuple):
-    """Which images are in a group (n,), and which in its complement (n,); what cannot be measured is in neither."""
-
-    inside: Members
-    others: Members
-
-
-class Group(NamedTuple):
-    """Faces that have something in common; its complement are all others on which that can be measured.
-
-    Attributes:
-        about: what makes a face one of the group.
-        measure: the number of a face that decides it; nan where it cannot be measured.
-        choose: from the numbers of all faces (n,), none of them nan, to the group's (n,) bool.
-    """
-
-    about: str
-    measure: Measure
-    choose: Callable[[Floats], Members] = some
-
-    def place(self, values: Floats) -> Placed:
-        """Tell by the numbers of all faces (n,) which of them are in the group."""
-        known = np.isfinite(values)
-        inside = np.zeros(len(values), np.bool_)
-        inside[known] = self.choose(values[known])
-        return Placed(inside, known & ~inside)
 
 
 HAIR = f"hair on at least {HAIR_SHARE:.0%} of the convex hull of brows, eyes, nose, mouth and lips"
 MIDDLE = "the middle between the eyes"
-GROUPS = {
-    "glasses": Group("`eye_g` in the label", has("eye_g")),
-    "hat": Group("`hat` in the label", has("hat")),
-    "earring": Group("`ear_r` in the label", has("ear_r")),
-    "necklace": Group("`neck_l` in the label, if only a few pixels", has("neck_l")),
-    "hair_over_face": Group(HAIR, hair_over_face, lambda shares: shares >= HAIR_SHARE),
-    "hidden_brow": Group("a brow is not in the label", lacks("l_brow", "r_brow")),
-    "hidden_eye": Group("an eye is not in the label; faces with glasses are on neither side", hidden_eye),
-    "one_ear": Group("one ear in the label, not the other", lambda face: has("l_ear")(face) != has("r_ear")(face)),
-    "no_hair": Group("no hair in the label", lacks("hair")),
-    "open_mouth": Group("`mouth`, its inside, in the label", has("mouth")),
-    "turned_left": Group(f"the nose is on the person's own left of {MIDDLE}", turn),
-    "turned_head": Group(
-        f"the tenth whose nose is farthest from {MIDDLE}", lambda face: abs(turn(face)), highest_tenth
-    ),
-    "dark_face": Group("the tenth with the darkest skin and nose: mean luma", face_luma, lowest_tenth),
-    "bright_face": Group("the tenth with the brightest skin and nose", face_luma, highest_tenth),
-    "dark_photo": Group("the tenth of the darkest photos, all pixels", lambda face: face.luma.mean(), lowest_tenth),
-    "uneven_light": Group("the tenth whose halves of the face differ most in luma", uneven_light, highest_tenth),
+GROUPS: dict[str, tuple[str, Callable[[Floats], Members]]] = {
+    "glasses": ("`eye_g` in the label", any_positive),
+    "hat": ("`hat` in the label", any_positive),
+    "earring": ("`ear_r` in the label", any_positive),
+    "necklace": ("`neck_l` in the label, if only a few pixels", any_positive),
+    "hair_over_face": (HAIR, lambda shares: shares >= HAIR_SHARE),
+    "hidden_brow": ("a brow is not in the label", any_positive),
+    "hidden_eye": ("an eye is not in the label; faces with glasses are on neither side", any_positive),
+    "one_ear": ("one ear in the label, not the other", any_positive),
+    "no_hair": ("no hair in the label", any_positive),
+    "open_mouth": ("`mouth`, its inside, in the label", any_positive),
+    "turned_left": (f"the nose is on the person's own left of {MIDDLE}", any_positive),
+    "turned_head": (f"the tenth whose nose is farthest from {MIDDLE}", highest_tenth),
+    "dark_face": ("the tenth with the darkest skin and nose: mean luma", lowest_tenth),
+    "bright_face": ("the tenth with the brightest skin and nose", highest_tenth),
+    "dark_photo": ("the tenth of the darkest photos, all pixels", lowest_tenth),
+    "uneven_light": ("the tenth whose halves of the face differ most in luma", highest_tenth),
 }
-"""A dark face is one of dark skin, in little light, or both: from a photo they cannot be told apart. `dark_photo` and
+"""What makes a face a member, and the rule that selects members by the numbers of `measure`.
+
+A dark face is one of dark skin, in little light, or both: a photo does not tell them apart. `dark_photo` and
 `uneven_light` are about light and background more than about skin."""
 
 
-def place_all(samples: Sequence[Sample], groups: dict[str, Group] = GROUPS) -> dict[str, Placed]:
-    """Measure all faces, at their labels' own size, and tell which are in which group.
+def measure(photo: UInt8Array, label: UInt8Array) -> dict[str, float]:
+    """Return the numbers of a face that decide its groups; nan where one cannot be measured.
+
+    Args:
+        photo: (H, W, 3) uint8 RGB.
+        label: (H, W) uint8, ids or 255.
+
+    Returns:
+        By group. `hair_over_face`: hair's share of the hull; a brow that hair hides altogether is not in the label, and
+        the hull is smaller for it. `turned_left`: distance of the nose's centre from the middle between the eyes, along
+        their line, in distances between the eyes. `uneven_light`: difference in mean luma between the halves of skin
+        and nose beside the nose's centre, over the mean of both.
+    """
+    has = dict(zip(ATTRIBUTES, np.bincount(label.ravel(), minlength=256) > 0, strict=False))
+    luma = np.asarray(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))  # 0.299 R + 0.587 G + 0.114 B, as in Rec. 601
+    right, left, nose = (_centre(label, name) for name in ("r_eye", "l_eye", "nose"))
+    turn = (nose - (left + right) / 2) @ (left - right) / ((left - right) @ (left - right))
+    skin, columns = _where(label, "skin", "nose"), np.arange(label.shape[1])
+    halves = [luma[skin & side] for side in (columns < nose[0], columns > nose[0])]
+    first, second = (half.mean() if all(map(len, halves)) else nan for half in halves)
+    face_luma = luma[skin].mean() if skin.any() else nan
+    return {
+        "glasses": has["eye_g"],
+        "hat": has["hat"],
+        "earring": has["ear_r"],
+        "necklace": has["neck_l"],
+        "hair_over_face": _hair_over_face(label),
+        "hidden_brow": not (has["l_brow"] and has["r_brow"]),
+        # Glasses may be labelled over the eyes.
+        "hidden_eye": nan if has["eye_g"] else not (has["l_eye"] and has["r_eye"]),
+        "one_ear": has["l_ear"] != has["r_ear"],
+        "no_hair": not has["hair"],
+        "open_mouth": has["mouth"],
+        "turned_left": turn,
+        "turned_head": abs(turn),
+        "dark_face": face_luma,
+        "bright_face": face_luma,
+        "dark_photo": luma.mean(),
+        "uneven_light": 2 * abs(first - second) / max(first + second, 1.0),
+    }
+
+
+def _where(label: UInt8Array, *names: str) -> Members:
+    return np.isin(label, [ATTRIBUTES.index(name) for name in names])
+
+
+def _centre(label: UInt8Array, name: str) -> Floats:
+    places = np.argwhere(_where(label, name))[:, ::-1]
+    return places.mean(axis=0) if len(places) else np.full(2, nan)
+
+
+def _hair_over_face(label: UInt8Array) -> float:
+    inner = cv2.findNonZero(_where(label, *INNER).astype(np.uint8))
+    if inner is None:
+        return nan
+    hull = cv2.fillConvexPoly(np.zeros_like(label), cv2.convexHull(inner), 1)
+    return float(_where(label, "hair")[np.asarray(hull) > 0].mean())
+
+
+def select_members(values: pd.DataFrame) -> pd.DataFrame:
+    """Return 1 for members and 0 for others, by the numbers of all faces (images x groups); nan stays nan."""
+    members = values.copy()
+    for name in values:
+        known = values[name].notna()
+        members.loc[known, name] = GROUPS[name][1](values.loc[known, name].to_numpy()).astype(float)
+    return members
+
+
+def measure_all(samples: Sequence[Sample]) -> pd.DataFrame:
+    """Return the numbers of all faces (images x groups), at the size of their labels.
 
     Raises:
         DataError: a file that cannot be read, or an image and a label of different shapes.
     """
-    faces = (Labelled(*read_sample(sample)) for sample in tqdm(samples, unit="face", desc="measuring"))
-    rows = np.array([[group.measure(face) for group in groups.values()] for face in faces])
-    return {name: group.place(values) for (name, group), values in zip(groups.items(), rows.T, strict=True)}
-
-
-def count_shared(placed: dict[str, Placed]) -> dict[str, dict[str, int]]:
-    """Return of each group how many of its images are in each of the others too, where any is."""
-    return {
-        one: {two: n for two in placed if two != one and (n := int((placed[one].inside & placed[two].inside).sum()))}
-        for one in placed
-    }
+    rows = [measure(*read_sample(sample)) for sample in tqdm(samples, unit="face", desc="measuring")]
+    return pd.DataFrame(rows, columns=list(GROUPS), dtype=float)

@@ -1,65 +1,39 @@
-"""What a network sees in labelled faces, counted for every image, and the scores that the counts give."""
+"""Scores from the confusion matrices of images: of all, of groups beside their complements, and of the worst."""
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
-from torch import Tensor
-from torch.utils.data import DataLoader
-from torchmetrics.functional.classification import multiclass_confusion_matrix
-from tqdm import tqdm
 
-from facekp.classes import IGNORE_INDEX, NUM_CLASSES
-from facekp.data.dataset import Pixels
-from facekp.models import Heads, fuse
+from benchmarks.card.groups import GROUPS, Floats
+from facekp.classes import ATTRIBUTES
 from facekp.training.metrics import nest_scores, scores_from_confusion
 
-Network = Callable[[Tensor], Heads]
 Counts = npt.NDArray[np.int64]
-"""Confusion matrices (..., 19, 19), rows ground truth, columns prediction."""
-Floats = npt.NDArray[np.float64]
-Members = npt.NDArray[np.bool_]
-
-
-class Parsed(NamedTuple):
-    """A batch of faces: `photos` (N, H, W, 3) uint8 RGB, `labels` (N, H, W) int64, ids or 255, and `masks`, ids."""
-
-    photos: Tensor
-    labels: Tensor
-    masks: Tensor
-
-
-def parse(net: Network, loader: DataLoader[Pixels], device: torch.device) -> Iterator[Parsed]:
-    """Yield what a network sees in every batch, as evaluation has it: the argmax of the heads' upsampled sum."""
-    for pixels in tqdm(loader, unit="batch", desc="parsing"):
-        photos, labels = pixels["image"].to(device), pixels["label"].to(device, torch.int64)
-        with torch.inference_mode():
-            masks = fuse(net(photos).predict, (labels.shape[1], labels.shape[2])).argmax(1)
-        yield Parsed(photos, labels, masks)
-
-
-def count_images(parsed: Iterator[Parsed]) -> Counts:
-    """Return the confusion matrix of every image (n, 19, 19), in order."""
-    matrices = [
-        multiclass_confusion_matrix(mask, label, NUM_CLASSES, ignore_index=IGNORE_INDEX, validate_args=False).cpu()
-        for batch in parsed
-        for mask, label in zip(batch.masks, batch.labels, strict=True)
-    ]
-    return np.asarray(torch.stack(matrices).numpy(), np.int64)
+"""Confusion matrices (..., 19, 19), rows truth, columns prediction."""
+MIN_IMAGES, MIN_WITH_CLASS = 10, 5
+"""Images on either side below which nothing is compared, and of those with a class below which it does not count."""
+INTERVAL, RESAMPLES = (2.5, 97.5), 2000
+"""Percentiles and size of the bootstrap."""
+MISSED = 0.5
+"""F1 below which a class of the truth counts as missed."""
+ERRORS = ("missed", "false_positive")
 
 
 def score(confusions: Counts) -> dict[str, Any]:
-    """Return the scores of images (n, 19, 19) together, as `python -m facekp.evaluate` writes them; no loss."""
+    """Return the scores of images (n, 19, 19) together, as `python -m facekp.evaluate` writes them, but no loss."""
     scores = scores_from_confusion(torch.from_numpy(confusions.sum(0)))
     return nest_scores({f"all/{name}": float(value) for name, value in scores.items()}, "all")
 
 
 def class_scores(confusions: Counts | Floats) -> tuple[Floats, Floats]:
-    """Return F1 and IoU of every class, each (..., 19), of every matrix (..., 19, 19) by itself.
+    """Return F1 and IoU of every class, each (..., 19), of every matrix (..., 19, 19).
 
-    nan where a class is neither in the ground truth nor in the prediction; F1 of background is nan, as no mean has it.
+    nan where a class is neither in the truth nor in the prediction; F1 of background is nan, since no mean includes it.
     """
     hits = np.diagonal(confusions, axis1=-2, axis2=-1).astype(np.float64)
     both = (confusions.sum(-1) + confusions.sum(-2)).astype(np.float64)
@@ -70,11 +44,98 @@ def class_scores(confusions: Counts | Floats) -> tuple[Floats, Floats]:
 
 
 def mean_score(scores: Floats) -> Floats:
-    """Return the mean (...) over those of the classes (..., n) that have a score; nan where none has, unwarned."""
+    """Return the mean (...) over the classes (..., n) that have a score; nan, without a warning, if none has."""
     count = np.isfinite(scores).sum(-1)
     return np.asarray(np.nansum(scores, axis=-1) / np.where(count > 0, count, np.nan), np.float64)
 
 
-def image_scores(confusions: Counts) -> Floats:
-    """Return every image's score (n,): the mean F1 of its classes in ground truth or prediction; 1 where is none."""
-    return np.nan_to_num(mean_score(class_scores(confusions)[0]), nan=1.0)
+def resample(confusions: Counts, times: int, rng: np.random.Generator) -> Floats:
+    """Return the sums (times, 19, 19) of as many images (n, 19, 19), drawn with replacement."""
+    n = len(confusions)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=times).astype(np.float64)
+    # Whole numbers far below 2 ** 53: floats add them exactly, and only floats go to BLAS.
+    return (weights @ confusions.reshape(n, -1).astype(np.float64)).reshape(times, *confusions.shape[1:])
+
+
+def contrast(confusions: Counts, members: npt.ArrayLike, resamples: int = RESAMPLES) -> dict[str, Any]:
+    """Compare a group with its complement.
+
+    Only classes that are in the truth of at least `MIN_WITH_CLASS` images on either side count: a face without glasses
+    cannot score on them, and one pixel wrongly predicted as glasses would cost its side a whole class.
+
+    Args:
+        confusions: (n, 19, 19) of every image.
+        members: (n,) 1 in the group, 0 in its complement, nan in neither.
+        resamples: number of resamples of the bootstrap, whose seed is fixed.
+
+    Returns:
+        `images` and `others`: their numbers; `f1`: every class's of the `group` and of the `others`; `classes`: those
+        that count; `mean_f1` and `miou` over these: `group`, `others`, their `difference`, and `low` and `high`,
+        between which 95 % of the differences lie when the images of both sides are drawn again. Both are None, and
+        `classes` empty, where a side has fewer than `MIN_IMAGES` images or no class but background counts.
+    """
+    sides = [confusions[np.equal(members, side)] for side in (1, 0)]
+    row: dict[str, Any] = {"images": len(sides[0]), "others": len(sides[1])}
+    row["f1"] = {name: score(side)["f1"] for name, side in zip(("group", "others"), sides, strict=True)}
+    counted = np.all([(side.sum(-1) > 0).sum(0) >= MIN_WITH_CLASS for side in sides], axis=0)
+    if min(map(len, sides)) < MIN_IMAGES or not counted[1:].any():
+        return row | {"classes": [], "mean_f1": None, "miou": None}
+    row["classes"] = [name for name, counts in zip(ATTRIBUTES, counted, strict=True) if counts]
+    rng = np.random.default_rng(0)
+    drawn = [resample(side, resamples, rng) for side in sides]
+    # A class that a resample lost on one side counts on neither.
+    lost = np.any([side.sum(-1) == 0 for side in drawn], axis=0)
+    for i, kind in enumerate(("mean_f1", "miou")):
+        ours, theirs = (float(mean_score(class_scores(side.sum(0))[i][counted])) for side in sides)
+        differences = np.where(lost, np.nan, class_scores(drawn[0])[i] - class_scores(drawn[1])[i])
+        low, high = np.nanpercentile(mean_score(differences[:, counted]), INTERVAL).tolist()
+        figures = {"group": ours, "others": theirs, "difference": ours - theirs, "low": low, "high": high}
+        row[kind] = {name: round(value, 6) for name, value in figures.items()}
+    return row
+
+
+def compare_groups(confusions: Counts, members: pd.DataFrame) -> dict[str, Any]:
+    """Return `groups`, each `about` and beside its complement, and `shared`: how many images two groups share."""
+    inside = (members == 1).astype(int)
+    shared = inside.T @ inside
+    return {
+        "groups": {name: {"about": GROUPS[name][0], **contrast(confusions, members[name])} for name in members},
+        "shared": {one: {two: int(n) for two, n in row.items() if n and two != one} for one, row in shared.iterrows()},
+    }
+
+
+def find_errors(confusion: Counts) -> dict[str, dict[str, float]]:
+    """Return the F1 of an image's `missed` classes, lowest first, and the pixels of its `false_positive` ones.
+
+    A class is missed if it is in the truth with an F1 below a half, false positive if it is in the prediction alone.
+    """
+    f1, truth, predicted = class_scores(confusion)[0], confusion.sum(1), confusion.sum(0)
+    classes = range(1, len(ATTRIBUTES))
+    missed = sorted((round(float(f1[i]), 4), i) for i in classes if truth[i] and f1[i] < MISSED)
+    imagined: dict[str, float] = {ATTRIBUTES[i]: int(predicted[i]) for i in classes if predicted[i] and not truth[i]}
+    return {"missed": {ATTRIBUTES[i]: value for value, i in missed}, "false_positive": imagined}
+
+
+def report_worst(ids: Sequence[str], confusions: Counts, members: pd.DataFrame, count: int) -> dict[str, Any]:
+    """Find the images with the lowest mean F1 over the classes in their truth or prediction, and their errors.
+
+    Args:
+        ids: of the n images.
+        confusions: (n, 19, 19) of all images.
+        members: (n x groups), see `contrast`.
+        count: number of images that are listed.
+
+    Returns:
+        `all`: mean, median and 5th percentile of all images' scores; `missed` and `false_positive`: by class, in how
+        many of the worst, most frequent first; `images`: `id`, `score`, `missed`, `false_positive`, `groups` of each.
+    """
+    scores = np.nan_to_num(mean_score(class_scores(confusions)[0]), nan=1.0)
+    spread = {"mean": scores.mean(), "median": np.median(scores), "percentile_5": np.percentile(scores, 5)}
+    images: list[dict[str, Any]] = [
+        {"id": ids[i], "score": round(float(scores[i]), 4)}
+        | find_errors(confusions[i])
+        | {"groups": [name for name in members if members[name].iloc[i] == 1]}
+        for i in np.argsort(scores, kind="stable")[:count]
+    ]
+    frequent = {kind: dict(Counter(name for one in images for name in one[kind]).most_common()) for kind in ERRORS}
+    return {"all": {name: round(float(value), 4) for name, value in spread.items()}, **frequent, "images": images}

@@ -11,7 +11,7 @@ from facekp.images import UInt8Array
 from facekp.keypoints.similarity import fit_similarity
 from facekp.parsing.face_crop import Crop
 
-# python -m benchmarks.places data.root=...: means over 3,877 training labels.
+# Means over 3,877 training labels.
 PLACES: Final[Mapping[str, complex]] = {
     "l_eye": 0.6214 + 0.4788j,
     "r_eye": 0.3794 + 0.4785j,

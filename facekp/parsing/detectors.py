@@ -27,8 +27,7 @@ SEARCHES = ((960, 0), (480, -30), (480, 30))
 """Longer side in pixels of the searched copy, and the rotation of its faces in degrees, clockwise as seen.
 
 The cascade finds faces rotated by up to about 20 degrees."""
-# python -m benchmarks.places data.root=... boxes=150: medians of the cascade's boxes on training images, as shares of
-# their side.
+# Medians of the cascade's boxes on 150 training images, as shares of their side.
 BOX_SIDE: Final = 0.660
 BOX_MIDDLE: Final = 0.501 + 0.551j
 

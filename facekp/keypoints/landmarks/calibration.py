@@ -7,7 +7,7 @@ the mouth slightly lower and vary less in the width of eyes. So each landmark is
 
 in u and likewise in v, where w is the relative excess width of its part, and t the distance of the nose from the face's
 middle, a measure of the head's turn. A landmark and its mirror image share their six numbers; on the middle line, those
-that would break the symmetry are 0. `python -m benchmarks.calibrate` fits them to a detector's points.
+that would break the symmetry are 0. `python -m benchmarks.landmarks fit=true` fits them to a detector's points.
 """
 
 import json

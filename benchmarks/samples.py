@@ -1,0 +1,147 @@
+"""Labelled faces that the commands here share, two landmark detectors' points on them, and labels as a backend."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from facekp.classes import ATTRIBUTES, IGNORE_INDEX, NUM_CLASSES
+from facekp.config import DataConfig
+from facekp.data.layout import Sample, check_source, read_index
+from facekp.data.sources import prepared_root
+from facekp.errors import DataError
+from facekp.files import expand
+from facekp.images import UInt8Array, read_label
+from facekp.keypoints.score_grid import Scores
+from facekp.keypoints.settings import KeypointConfig
+from facekp.parsing.choices import HAAR
+from facekp.parsing.detectors import Detector
+from facekp.parsing.face import Face, face_from_mask
+from facekp.parsing.face_crop import Crop
+from facekp.parsing.parser import FaceParser
+from facekp.parsing.stages import Stages
+
+Points = npt.NDArray[np.float64]
+SIZE = 512
+"""Side in pixels of the images that the detectors saw."""
+DLIB, MEDIAPIPE = "val_dlib68.csv", "val_mediapipe478.csv"
+TO_MEDIAPIPE = {36: 33, 39: 133, 42: 362, 45: 263, 48: 61, 54: 291, 51: 0, 57: 17, 33: 2, 8: 152}
+"""dlib's points that MediaPipe's mesh also has."""
+STRIDE = 4
+
+
+def read_samples(data: DataConfig, split: str, images: int | None = None) -> list[Sample]:
+    """Return the first `images` samples of a split, or all.
+
+    Raises:
+        DataError: there are none.
+    """
+    check_source(data)
+    samples = read_index(prepared_root(data))[split][:images]
+    if not samples:
+        raise DataError(f"split '{split}' has no images: choose another")
+    return samples
+
+
+@dataclass(frozen=True, eq=False)
+class Detected:
+    """A validation image, dlib's points in it (68, 2), pixels at 512 x 512, and MediaPipe's, NaN where it has none."""
+
+    sample: Sample
+    dlib: Points
+    mediapipe: Points
+
+    @property
+    def span(self) -> float:
+        """Distance between dlib's outer eye corners, points 36 and 45, in pixels at 512 x 512."""
+        return float(np.hypot(*(self.dlib[45] - self.dlib[36])))
+
+
+def read_detected(root: str, folder: str | None) -> list[Detected]:
+    """Return the images of the validation split that dlib's file lists, in the split's order.
+
+    Args:
+        root: the data set, in any layout that training reads.
+        folder: holds both detectors' files, one row `id,x0,y0,x1,...` for each image with a face; None: `landmarks`
+            beside `root`.
+
+    Raises:
+        DataError: a file that is missing or malformed, or lists none of the images.
+    """
+    path = expand(folder) if folder else expand(root).resolve().parent / "landmarks"
+    dlib, mediapipe = _read_points(path / DLIB, 68), _read_points(path / MEDIAPIPE, 478)
+    samples = [one for one in read_samples(DataConfig(root=root), "val") if one.id in dlib]
+    if not samples:
+        raise DataError(f"landmarks: '{path / DLIB}' lists no image of the validation split of '{root}'; give its own")
+    detected = [Detected(one, dlib[one.id], np.full((68, 2), np.nan)) for one in samples]
+    for one in detected:
+        if one.sample.id in mediapipe:
+            one.mediapipe[list(TO_MEDIAPIPE)] = mediapipe[one.sample.id][list(TO_MEDIAPIPE.values())]
+    return detected
+
+
+def _read_points(path: Path, count: int) -> dict[str, Points]:
+    if not path.is_file():
+        raise DataError(f"landmarks: '{path}' is missing; give the folder that holds it")
+    rows = pd.read_csv(path, dtype={0: str}, index_col=0)
+    if rows.shape[1] != 2 * count:
+        raise DataError(f"landmarks: '{path}' has {rows.shape[1]} numbers for image {rows.index[0]}, need {2 * count}")
+    return {str(name): row.reshape(count, 2) for name, row in zip(rows.index, rows.to_numpy(np.float64), strict=True)}
+
+
+def face_of_label(label: UInt8Array) -> Face:
+    """Return the face of a label (H, W) uint8, of which ignored pixels count as background."""
+    mask = np.where(label == IGNORE_INDEX, np.uint8(0), label)
+    return face_from_mask(mask, dict.fromkeys(range(len(ATTRIBUTES)), 1.0), KeypointConfig())
+
+
+def true_faces(detected: Sequence[Detected]) -> list[Face]:
+    """Return the faces of the images' labels."""
+    return [face_of_label(read_label(one.sample.label)) for one in tqdm(detected, desc="tracing labels", unit="face")]
+
+
+class Labels:
+    """A backend whose pixels are class ids; its scores are the classes' shares, one score map at stride 4."""
+
+    size, batch, streams = SIZE, 16, 1
+
+    def __call__(self, images: UInt8Array) -> list[Scores]:
+        """Return the score maps; see `facekp.parsing.backends.Backend`."""
+        n, height, width, _ = images.shape
+        ids = images[..., 0].reshape(n, height // STRIDE, STRIDE, width // STRIDE, STRIDE)
+        shares = [(ids == i).mean((2, 4), dtype=np.float32) for i in range(NUM_CLASSES)]
+        return [np.multiply(10, np.stack(shares, axis=-1), dtype=np.float32)]
+
+
+class LabelStages(Stages):
+    """Stages that read the photo's `label` (H, W) uint8 in place of a network's scores."""
+
+    label: UInt8Array
+
+    def resized(self, image: UInt8Array) -> UInt8Array:
+        """Return the whole label, of a square photo, as pixels."""
+        side = self.backend.size
+        label = cv2.resize(self.label, (side, side), interpolation=cv2.INTER_NEAREST_EXACT)
+        return np.repeat(np.asarray(label, np.uint8)[..., None], 3, axis=2)
+
+    def cut(self, image: UInt8Array, crop: Crop) -> UInt8Array:
+        """Return the label's crop as pixels."""
+        flags, side = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, self.backend.size
+        beyond = cv2.BORDER_REFLECT_101
+        label = cv2.warpAffine(self.label, crop.matrix(side), (side, side), flags=flags, borderMode=beyond)
+        return np.repeat(np.asarray(label, np.uint8)[..., None], 3, axis=2)
+
+
+class LabelParser(FaceParser):
+    """A parser with `LabelStages`."""
+
+    stages: LabelStages
+
+    def __init__(self, detector: Detector | str = HAAR) -> None:
+        super().__init__(Labels(), detector=detector)
+        self.stages = LabelStages(self.stages.backend, self.stages.keypoints, self.stages.detector)
