@@ -17,9 +17,9 @@ import numpy as np
 
 from benchmarks.harness import run
 from facekp.data.layout import IMAGES, LABELS, OFFICIAL_IMAGES, OFFICIAL_MASKS
-from facekp.data.prepare.build import run_in_processes
 from facekp.data.prepare.convert import Face, Prepared, convert
 from facekp.data.prepare.official import list_images, list_masks
+from facekp.data.prepare.workers import run_in_processes
 from facekp.data.synthetic.write import write_synthetic
 from facekp.files import expand, replacing, require_space
 from facekp.images import read_image

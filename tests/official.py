@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from facekp.files import LOCK
+
 IMAGES, MASKS, MAPPING = "CelebA-HQ-img", "CelebAMask-HQ-mask-anno", "CelebA-HQ-to-CelebA-mapping.txt"
 SIDE = 64
 ORIG_FILES = ("000001.jpg", "162770.jpg", "162771.jpg", "182637.jpg", "182638.jpg", "202599.jpg")
@@ -47,8 +49,9 @@ def write_official(root: Path, header: bool = True) -> Path:
 
 
 def contents(root: Path) -> dict[str, bytes]:
-    """Return every file below `root`, hidden ones too."""
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    """Return every file below `root` but its lock, hidden ones too."""
+    files = (path for path in root.rglob("*") if path.is_file() and path.name != LOCK)
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
 
 
 def expected_label(hat: bool) -> np.ndarray:

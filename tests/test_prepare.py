@@ -18,6 +18,7 @@ from facekp.data.prepare.build import prepare
 from facekp.data.prepare.official import composite, load_image, load_mask, read_mapping, split_of
 from facekp.data.sources import prepared_root
 from facekp.errors import ConfigError, DataError
+from facekp.files import LOCK
 from facekp.images import read_image, read_label, resize, write_label
 
 
@@ -200,9 +201,11 @@ def test_images_that_came_or_went_are_noticed(raw: Path, tmp_path: Path):
 
 def test_a_folder_that_is_not_ours_is_not_written_to(raw: Path, tiny_root: Path):
     before = contents(tiny_root)
+    (tiny_root / LOCK).unlink(missing_ok=True)
     with pytest.raises(DataError, match=rf"'{tiny_root}': holds images that prepare did not write"):
         prepare(raw, tiny_root, size=SIDE)
     assert contents(tiny_root) == before
+    assert not (tiny_root / LOCK).exists()
 
 
 def test_a_missing_root_and_one_that_is_prepared_already_are_named(raw: Path, tiny_root: Path, tmp_path: Path):

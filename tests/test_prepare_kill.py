@@ -13,8 +13,9 @@ import pytest
 from conftest import REPOSITORY
 from official import IMAGES, MAPPING, MASKS, SIDE, contents, write_official
 
-from facekp.data.prepare import build
-from facekp.data.prepare.build import prepare, run_in_processes
+from facekp.data.prepare import workers
+from facekp.data.prepare.build import prepare
+from facekp.data.prepare.workers import run_in_processes
 from facekp.errors import DataError
 from facekp.images import read_image
 
@@ -181,8 +182,8 @@ def test_a_face_whose_masks_were_not_all_unpacked_is_prepared_again(tmp_path: Pa
 
 def test_processes_give_what_one_process_gives(tmp_path: Path):
     raw = write_official(tmp_path / "raw")
-    for workers in (1, 2):
-        prepare(raw, tmp_path / str(workers), size=SIDE, workers=workers)
+    for count in (1, 2):
+        prepare(raw, tmp_path / str(count), size=SIDE, workers=count)
     assert contents(tmp_path / "1") == contents(tmp_path / "2")
 
 
@@ -206,7 +207,7 @@ def test_a_script_without_a_guard_runs_once(tmp_path: Path):
 
 
 def test_few_things_start_no_process(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(build.loky, "ProcessPoolExecutor", lambda *args: pytest.fail("a process was started"))
+    monkeypatch.setattr(workers.loky, "ProcessPoolExecutor", lambda *args: pytest.fail("a process was started"))
     assert list(run_in_processes(abs, range(-99, 0))) == list(range(99, 0, -1))
 
 

@@ -4,20 +4,14 @@ Files appear one by one, each complete, and `index.csv` last: a folder with an i
 preparation continues where it stopped.
 """
 
-import os
-import signal
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import cv2
-import loky
 import numpy as np
 from tqdm import tqdm
 
@@ -36,20 +30,16 @@ from facekp.data.prepare.claim import find_pairs, lock_output
 from facekp.data.prepare.convert import Face, Prepared, convert, read_back
 from facekp.data.prepare.official import list_images, list_masks, read_mapping
 from facekp.data.prepare.summary import SKIPPED, SUMMARY, DataSummary, Kind, Problem, name_few, summarise
+from facekp.data.prepare.workers import run_in_processes
 from facekp.errors import DataError, require
 from facekp.files import ANOTHER, replacing, require_space, writing
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 BYTES_PER_PIXEL = 0.35
 """Disk space of an image and its label, with a margin: measured at 512 pixels 0.26 on real faces, 0.30 on drawn."""
 BYTES_PER_PAIR = 8192
 """Disk space lost to the last, half-empty blocks of two files."""
-MIN_ITEMS_PER_WORKER = 50
-"""A process takes about half a second to start, which fewer items do not repay."""
-CHUNK = 4
-"""Items sent to a process at a time."""
 
 
 @dataclass(frozen=True)
@@ -181,51 +171,6 @@ def _write_faces(faces: list[Face], out: Path, size: int, workers: int | None) -
         done[face.id] = face
         written += face.pixels is not None
     return [done[face.id] for face in faces], written
-
-
-def run_in_processes(function: Callable[[T], R], items: Sequence[T], workers: int | None = None) -> Iterator[R]:
-    """Yield `function` of each item, in order; a single worker is this process itself.
-
-    Processes, not threads: a third of Pillow's and NumPy's time holds the interpreter lock, so threads would gain
-    nothing beyond three cores.
-
-    Args:
-        function: a picklable function.
-        items: its arguments.
-        workers: processes; None uses one per core, or fewer for few items.
-
-    Raises:
-        DataError: a process was killed. Errors of `function` are raised as they are and end the other processes.
-    """
-    if workers is None:
-        workers = max(1, min(loky.cpu_count(), len(items) // MIN_ITEMS_PER_WORKER))
-    if workers == 1:
-        yield from map(function, items)
-        return
-    # Its processes never import __main__, which may be train.py or a script without a guard.
-    pool = loky.ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(os.getpid(),))
-    try:
-        yield from pool.map(function, items, chunksize=CHUNK)
-    except BrokenProcessPool as error:
-        raise DataError(
-            f"one of {workers} processes was killed (is memory short?): start again with fewer (workers=), "
-            "finished files are kept"
-        ) from error
-    finally:
-        pool.shutdown(kill_workers=True)
-
-
-def _start_worker(parent: int) -> None:
-    """Set up a process: its parent handles Ctrl-C, and it ends with its parent."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(0)  # one core each
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)  # sys.exit would end this thread alone
 
 
 def _progress(items: Iterator[T], what: str, total: int, done: int = 0) -> Iterator[T]:

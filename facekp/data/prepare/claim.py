@@ -22,13 +22,12 @@ def lock_output(out: Path, raw: Path, size: int) -> Iterator[None]:
         DataError: it cannot be written, or holds images of another source, another size or another program.
     """
     source = _identify(raw, size)
+    _require_same(out, source)  # before a lock file is written
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(out):
-        path = out / SOURCE
-        if (out / INDEX).exists() or find_pairs(out):
-            _require_same(path, source)
-        with replacing(path) as part:
+        _require_same(out, source)
+        with replacing(out / SOURCE) as part:
             part.write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
         yield
 
@@ -48,15 +47,19 @@ def _identify(raw: Path, size: int) -> dict[str, str | int]:
     return {"raw": str(raw.resolve()), "size": size, "mapping": digest.hexdigest()}
 
 
-def _require_same(path: Path, source: dict[str, str | int]) -> None:
+def _require_same(out: Path, source: dict[str, str | int]) -> None:
+    """Raise DataError if `out` holds images that were not made from `source`."""
+    path = out / SOURCE
+    if not (out / INDEX).exists() and not find_pairs(out):
+        return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         before = f"'{found['raw']}' at {found['size']} pixels"
     except FileNotFoundError:
-        raise DataError(f"folder '{path.parent}': holds images that prepare did not write; {ANOTHER}") from None
+        raise DataError(f"folder '{out}': holds images that prepare did not write; {ANOTHER}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: cannot be read; remove folder '{path.parent}', or {ANOTHER}") from error
+        raise DataError(f"{path}: cannot be read; remove folder '{out}', or {ANOTHER}") from error
     if found != source:
         now = f"'{source['raw']}' at {source['size']} pixels"
         how = f"not from {now}" if before != now else "whose mapping has changed since"
-        raise DataError(f"folder '{path.parent}': was prepared from {before}, {how}; remove it, or {ANOTHER}")
+        raise DataError(f"folder '{out}': was prepared from {before}, {how}; remove it, or {ANOTHER}")
