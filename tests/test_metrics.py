@@ -1,16 +1,21 @@
 """Scores of a data set against per-class loops in numpy, and by hand."""
 
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from helpers.losses import reference
 from torch import Tensor
 
 from facekp.classes import ATTRIBUTES
+from facekp.data.normalisation import normalise
 from facekp.losses import DeepSupervision
-from facekp.models import Heads
+from facekp.models import Heads, build_model
 from facekp.training.metrics import ParsingMetrics, SplitMetrics
+from facekp.training.scoring import network_scorer
 
 
 def by_loops(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
@@ -153,3 +158,27 @@ class Largest(torch.nn.Module):
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         return scores.max()
+
+
+def test_a_network_is_scored_with_the_loss_of_its_run() -> None:
+    net = build_model("fpn").eval()
+    pixels = {
+        "image": torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8),
+        "label": random_maps(2)[1][:, :24, :24],
+    }
+    pixels["label"] = torch.nn.functional.pad(pixels["label"], (0, 40, 0, 40), value=255)
+    with torch.inference_mode():
+        heads = net(normalise(pixels["image"])).maps
+    found = {}
+    for threshold in (0.7, 0.01):  # nearly every pixel is hard, or so few are that the largest sixteenth counts
+        about = {"size": 64, "loss": {"name": "ohem", "threshold": threshold}}
+        found[threshold] = network_scorer(net, about, torch.device("cpu"))([pixels])["loss"]
+        want = sum(reference(scores, pixels["label"], threshold).item() for scores in heads)
+        assert found[threshold] == pytest.approx(want, rel=1e-5)
+    assert found[0.01] > found[0.7] + 0.1
+    assert network_scorer(net, {"size": 64}, torch.device("cpu"))([pixels])["loss"] == found[0.7]  # files of before
+
+
+def test_commands_check_their_settings_before_torch_is_imported() -> None:
+    code = "import sys, facekp.evaluate, facekp.models.__main__; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
