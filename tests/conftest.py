@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from runs import REPOSITORY, script, straight, train  # noqa: F401  # fixtures for every test file
+from runs import REPOSITORY, script, straight, sweep, train  # noqa: F401  # fixtures for every test file
 
 from facekp.models import build_model
 from facekp.weights.checkpoint import KEY, describe

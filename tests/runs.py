@@ -2,6 +2,8 @@
 
 import importlib.util
 import math
+import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback
 
@@ -17,6 +20,12 @@ from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, Opt
 from facekp.training.history import read_rows
 
 REPOSITORY = Path(__file__).parents[1]
+SMALL = (
+    "data.size=64", "data.crop=64", "data.batch_size=4", "data.workers=0", "callbacks.progress=false",
+    "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_steps=4", "trainer.val_every=2",
+    "trainer.log_every=1",
+)  # fmt: skip
+"""Arguments of a run of a few steps."""
 STEPS = 8
 VAL_EVERY = 4
 WALL_CLOCK = {"seconds", "train/images_per_second", "train/peak_memory"}  # not the same in two equal runs
@@ -104,3 +113,20 @@ def train(script: ModuleType) -> Callable[..., Path]:
 def straight(tiny_root: Path, train: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a run that nothing interrupted."""
     return train(settings(tiny_root, tmp_path_factory.mktemp("runs") / "straight"))
+
+
+@pytest.fixture(scope="session")
+def sweep(tiny_root: Path) -> Callable[..., None]:
+    """Return a function that runs `train.py -m` in a folder, in this process: starting Python takes seconds."""
+
+    def run(*arguments: str, cwd: Path, logger: str = "csv") -> None:
+        quiet = ("hydra/job_logging=none", "hydra/hydra_logging=none", f"logger={logger}", f"data.root={tiny_root}")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(cwd)
+            patch.setattr(sys, "argv", ["train.py", "-m", *SMALL, *quiet, *arguments])
+            try:
+                runpy.run_path(str(REPOSITORY / "train.py"), run_name="__main__")
+            finally:
+                HydraConfig.instance().cfg = None
+
+    return run

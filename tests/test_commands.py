@@ -31,6 +31,7 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("others", [False, True])
 def test_a_damaged_image_ends_training_in_one_line_that_names_it(tiny_root: Path, tmp_path: Path, others: bool) -> None:
     # It is found by a loader process, whose traceback stands before the message.

@@ -15,9 +15,9 @@ from xml.etree import ElementTree
 import pytest
 import torch
 from conftest import REPOSITORY
+from helpers.wandb_files import read_run
 from hydra.core.utils import JobStatus
 from matplotlib.figure import Figure
-from test_wandb import read_run
 
 from facekp.classes import ATTRIBUTES
 from facekp.compare import plots, report

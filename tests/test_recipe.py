@@ -39,6 +39,7 @@ class TestInit:
         learnt = [name for name, _ in FaceParsing(config.model, {"name": "ohem"}, OPTIM, 1, 64).named_parameters()]
         assert all(torch.equal(begun[name], wanted[name]) for name in learnt)
 
+    @pytest.mark.slow
     def test_a_resumed_run_goes_on_with_its_own(
         self, tiny_root: Path, straight: Path, train: TRAIN, tmp_path: Path
     ) -> None:
@@ -149,6 +150,7 @@ class TestAverage:
             assert rows[-1][f"{split}/loss"] == pytest.approx(total / images, rel=1e-4)
         assert json.loads((folder / "metrics.json").read_text())["settings"]["optim"]["ema"] == self.DECAY
 
+    @pytest.mark.slow
     def test_goes_on_after_a_power_cut(self, tiny_root: Path, train: TRAIN, tmp_path: Path) -> None:
         whole, cut = (changed(settings(tiny_root, tmp_path / n), {"optim.ema": self.DECAY}) for n in ("whole", "cut"))
         train(whole)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from runs import SMALL
 
 from facekp.compare.runs import read_runs
 from facekp.errors import ConfigError, DataError
@@ -18,10 +19,8 @@ from facekp.training.history import read_rows
 from facekp.training.search import SearchConfig, _distribution, _open_study, main
 
 optuna = pytest.importorskip("optuna", reason="the extra sweep is not installed")
-SMALL = (
-    "data.size=64", "data.crop=64", "data.batch_size=4", "data.workers=0", "callbacks.progress=false", "logger=csv",
-    "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_steps=4", "trainer.val_every=2",
-    "trainer.log_every=1", "callbacks.monitor=val/loss", "optim.warmup_steps=0", "optim.lr=choice(0.01,3.0)",
+ARGUMENTS = (
+    *SMALL, "logger=csv", "callbacks.monitor=val/loss", "optim.warmup_steps=0", "optim.lr=choice(0.01,3.0)",
     "data.scales=[1]", "optim.head_lr_mult=1",
 )  # fmt: skip
 
@@ -35,7 +34,7 @@ def run(tiny_root: Path, tmp_path: Path) -> Callable[..., Path]:
     """Return a function that searches in `tmp_path / "search"` and returns that folder."""
 
     def run(*arguments: str) -> Path:
-        main([*SMALL, f"data.root={tiny_root}", f"search.dir={tmp_path / 'search'}", *arguments])
+        main([*ARGUMENTS, f"data.root={tiny_root}", f"search.dir={tmp_path / 'search'}", *arguments])
         return tmp_path / "search"
 
     return run
@@ -67,7 +66,7 @@ class TestTrials:
         study(folder).enqueue_trial({"optim.lr": "0.01"})
         study(folder).enqueue_trial({"optim.lr": "3.0"})
         pruning = ("search.prune_after_trials=1", "search.prune_after_steps=0", "search.n_trials=3", "search.seed=0")
-        main([*SMALL, f"data.root={tiny_root}", f"search.dir={folder}", *pruning])
+        main([*ARGUMENTS, f"data.root={tiny_root}", f"search.dir={folder}", *pruning])
         return folder
 
     def test_a_trial_behind_the_median_is_stopped(self, folder: Path) -> None:

@@ -3,11 +3,10 @@
 import json
 import multiprocessing
 import os
-import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
@@ -16,10 +15,9 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import yaml
-from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
-from hydra.core.hydra_config import HydraConfig
 from pytorch_lightning.callbacks import Callback
+from runs import REPOSITORY, SMALL
 
 import facekp.training.run
 from facekp.config import Config
@@ -27,12 +25,6 @@ from facekp.training.compose import read_config, register_schema
 from facekp.training.history import read_rows
 from facekp.training.resume import Resume
 from facekp.training.run import build_trainer
-
-SMALL = (
-    "data.size=64", "data.crop=64", "data.batch_size=4", "data.workers=0", "callbacks.progress=false", "logger=csv",
-    "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_steps=4", "trainer.val_every=2",
-    "trainer.log_every=1",
-)  # fmt: skip
 
 
 def composed(*overrides: str) -> Config:
@@ -49,21 +41,6 @@ def test_table1_is_the_papers(model: str) -> None:
     assert config.trainer.max_steps == 4000
     assert (config.optim.lr, config.optim.momentum, config.optim.weight_decay) == (1e-2, 0.9, 5e-4)
     assert config.optim.head_lr_mult == 10  # the one that is not
-
-
-@pytest.fixture(scope="module")
-def sweep(tiny_root: Path) -> Iterator[Callable[..., None]]:
-    """Return a function that runs `train.py -m` in a folder, in this process: starting Python takes seconds."""
-
-    def run(*arguments: str, cwd: Path) -> None:
-        quiet = ("hydra/job_logging=none", "hydra/hydra_logging=none")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(cwd)
-            patch.setattr(sys, "argv", ["train.py", "-m", *SMALL, f"data.root={tiny_root}", *quiet, *arguments])
-            runpy.run_path(str(REPOSITORY / "train.py"), run_name="__main__")
-
-    yield run
-    HydraConfig.instance().cfg = None
 
 
 def written(folder: Path) -> dict[Path, int]:
@@ -91,6 +68,7 @@ class Preempted(Callback):
                 loader.join()  # torch raises here that a loader was killed
 
 
+@pytest.mark.slow
 class TestTable1:
     ARGUMENTS = ("experiment=table1", "model=resnet18,residual_attention", "hydra.sweep.dir=table1")
 
@@ -158,6 +136,7 @@ class TestTable1:
         assert composed["optim"]["lr"] == 0.01  # Hydra had put the new one there
 
 
+@pytest.mark.slow
 def test_sigterm_to_every_process_ends_the_sweep(
     sweep: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -179,10 +158,11 @@ def test_sigterm_to_every_process_ends_the_sweep(
     assert not (tmp_path / "sweep" / "0-resnet18" / "error.txt").exists()
 
 
+@pytest.mark.slow
 def test_jobs_in_processes_of_their_own(tiny_root: Path, tmp_path: Path) -> None:
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     jobs = ["seed=0,1", "hydra/launcher=submitit_local", "hydra.sweep.dir=sweep"]
-    command = [sys.executable, REPOSITORY / "train.py", "-m", *SMALL, f"data.root={tiny_root}", *jobs]
+    command = [sys.executable, REPOSITORY / "train.py", "-m", *SMALL, "logger=csv", f"data.root={tiny_root}", *jobs]
     path = os.environ | {"PYTHONPATH": str(REPOSITORY)}  # not another checkout's, whichever is installed
     done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr

@@ -69,6 +69,7 @@ class TestRun:
             assert row["train/loss"] == pytest.approx(sum(parts).item(), rel=1e-4)
             assert [row[f"train/loss_{s}"] for s in (8, 16, 32)] == pytest.approx([p.item() for p in parts], rel=1e-4)
 
+    @pytest.mark.slow
     def test_compiled_trains_alike(
         self,
         straight: Path,
@@ -185,6 +186,7 @@ class TestSameSettings:
 
 
 class TestResume:
+    @pytest.mark.slow
     def test_in_a_new_folder_and_in_the_same(
         self, straight: Path, interrupted: Path, tiny_root: Path, train: Callable[..., Path], tmp_path: Path
     ) -> None:

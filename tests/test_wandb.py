@@ -2,7 +2,6 @@
 
 import json
 import os
-import struct
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import pytest
 import wandb
+from helpers.wandb_files import read_run
 from wandb.proto import wandb_internal_pb2
 
 from facekp.classes import ATTRIBUTES
@@ -17,26 +17,6 @@ from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, Tra
 from facekp.training.loggers import build_loggers, build_wandb, closing_wandb
 from facekp.training.resume import Resume
 from facekp.training.run import build_data, build_module, build_trainer
-
-HEADER, BLOCK = 7, 32768
-
-
-def read_run(path: Path) -> list[wandb_internal_pb2.Record]:
-    """Read a .wandb file: LevelDB's log format (blocks of 32 KiB, chunks with crc, length and type) after 7 bytes."""
-    content, at, parts, records = path.read_bytes(), HEADER, b"", []
-    while at + 7 <= len(content):
-        if BLOCK - at % BLOCK < 7:  # the rest of a block that no chunk header fits in
-            at += BLOCK - at % BLOCK
-            continue
-        _, length, kind = struct.unpack("<IHB", content[at : at + 7])
-        parts += content[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # whole, or last chunk
-            record = wandb_internal_pb2.Record()
-            record.ParseFromString(parts)
-            parts = b""
-            records.append(record)
-    return records
 
 
 @pytest.fixture(scope="module")
