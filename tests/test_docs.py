@@ -1,0 +1,141 @@
+"""The docs: their commands name settings that exist, and their examples run."""
+
+import importlib.util
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+from conftest import REPOSITORY
+from hydra import compose, initialize_config_dir
+
+import facekp.cli
+from facekp.config import Config
+from facekp.settings import walk
+from facekp.training.compose import read_config, register_schema
+
+PAGES = [*sorted((REPOSITORY / "docs").rglob("*.md")), REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"]
+EXTEND = REPOSITORY / "docs" / "guides" / "extend.md"
+FENCE = re.compile(r'^( *)```(\w+)(?: title="([^"]+)")?\n(.*?)^\1```$', re.DOTALL | re.MULTILINE)
+COMMAND = re.compile(r"(?:python|torchrun).* (train\.py|predict\.py|-m (?:facekp|benchmarks)[\w.]*)(?: .*)?$")
+SMALL = """data.size=64 data.crop=64 data.batch_size=2 data.workers=0 trainer.max_steps=2 trainer.val_every=2 logger=csv
+trainer.accelerator=cpu trainer.precision=32-true optim.warmup_steps=1 callbacks.progress=false hydra.run.dir=run"""
+
+
+class ParsedError(Exception):
+    """A command's settings have passed its checks."""
+
+
+def blocks(page: Path, *languages: str) -> Iterator[tuple[str, str]]:
+    for _, language, title, text in FENCE.findall(page.read_text(encoding="utf-8")):
+        if language in languages:
+            yield title, dedent(text)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Return the words of every command of this project, from the program on."""
+    lines = [line for _, text in blocks(page, "sh") for line in text.replace("\\\n", " ").splitlines()]
+    found = [match for line in lines if (match := COMMAND.match(line.split("    #")[0]))]
+    words = [shlex.split(match[0][match.start(1) - match.start() :]) for match in found]
+    return [[word for word in w if word[0] != "$"] for w in words]
+
+
+def check_training(arguments: list[str]) -> None:
+    """Compose the settings of train.py; of a sweep, with the first value of each."""
+    firsts = [re.sub(r"=([\w.]+),.*", r"=\1", word) for word in arguments if word != "-m"]
+    read_config(compose("config", [*(w for w in firsts if not w.startswith("hydra")), "output_dir=."]))
+
+
+def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a command check its settings, and stop it there."""
+    if words[0] == "-m":
+        spec = importlib.util.find_spec(words[1])
+        script = import_module(f"{words[1]}.__main__" if spec.submodule_search_locations else words[1])
+    else:
+        spec = importlib.util.spec_from_file_location("script", REPOSITORY / words[0])
+        script = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(script)
+
+    def parse(*args: Any, real: Any = facekp.cli.parse_cli, **kwargs: Any) -> None:
+        real(*args, **kwargs)
+        raise ParsedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(facekp.cli, "parse_cli", parse)
+        patch.setitem(script.main.__globals__, "parse_cli", parse)
+        if script.main.__code__.co_argcount:  # python -m facekp.models takes no settings
+            with pytest.raises(ParsedError):
+                script.main(words[1 + (words[0] == "-m") :])
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if commands(p) and p != EXTEND], ids=lambda page: page.stem)
+def test_commands_name_settings_that_exist(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    register_schema()
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        for words in commands(page):
+            if words[0] == "train.py":
+                check_training(words[1:])
+                continue
+            if words[1:2] == ["facekp.training.search"]:
+                known = {setting.key for setting in walk(Config)} | {"experiment"}
+                assert {w.partition("=")[0] for w in words[2:] if not w.startswith("search.")} <= known
+                words = [*words[:2], *(w for w in words if w.startswith("search."))]
+            check_command(words, monkeypatch)
+
+
+@pytest.mark.slow
+def test_examples_of_prediction_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(REPOSITORY)
+    names: dict[str, Any] = {}
+    for page in ("guides/predict.md", "reference/landmarks.md"):
+        for _, code in blocks(REPOSITORY / "docs" / page, "python"):
+            exec(code, names)
+    assert len(names["faces"]) == 1
+    assert names["mouth"].number == 48
+
+
+@pytest.mark.slow
+def test_examples_of_extending_run(tiny_root: Path, tmp_path: Path) -> None:
+    shipped = "facekp/weights/shipped"
+    shutil.copytree(REPOSITORY / "facekp", tmp_path / "facekp", ignore=shutil.ignore_patterns("shipped", "__pycache__"))
+    shutil.copytree(REPOSITORY / "conf", tmp_path / "conf")
+    for name in ("train.py", "predict.py"):
+        shutil.copy(REPOSITORY / name, tmp_path)
+    for name in ("docs", shipped):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    for title, text in blocks(EXTEND, "python", "yaml"):
+        if title:
+            (tmp_path / title).write_text(text, encoding="utf-8")
+        else:
+            exec(text, {})
+    for title, text in blocks(EXTEND, "diff"):
+        (kept, added), path = (line[1:] for line in text.splitlines()), tmp_path / title
+        source = path.read_text(encoding="utf-8")
+        assert source.count(f"{kept}\n") == 1, f"{title} has no line '{kept.strip()}'"
+        path.write_text(source.replace(kept, f"{kept}\n{added}"), encoding="utf-8")
+
+    def run(*arguments: str) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, check=True)
+
+    words = commands(EXTEND)
+    asked = [word for command in words if command[0] == "train.py" for word in command[1:]]
+    run("train.py", *asked, *SMALL.split(), f"data.root={tiny_root}")
+    used = json.loads((tmp_path / "run/metrics.json").read_text(encoding="utf-8"))["settings"]
+    assert (used["model"], used["loss"]) == ({"name": "tiny", "width": 64}, {"name": "focal", "gamma": 1.5})
+    assert (used["optim"]["name"], used["optim"]["times"], used["trainer"]["benchmark"]) == ("rmsprop", 2, True)
+    (predict,) = (command for command in words if command[0] == "predict.py")
+    run(*predict)
+    lines = (tmp_path / "results/astronaut.points.txt").read_text(encoding="utf-8").splitlines()
+    assert len(lines) > 60
+    assert all(re.fullmatch(r"0 \w+ -?[\d.]+ -?[\d.]+", line) for line in lines)
