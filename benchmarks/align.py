@@ -33,12 +33,9 @@ from facekp.settings import Settings, at_least, setting
 
 Confusion = npt.NDArray[np.int64]
 BACKGROUNDS = ("noise", "gradient", "picture")
-CANVAS = (900, 1200)
-"""Height and width of the pictures, which grow with faces that would not fit."""
-BEYOND = 0.2
-"""Share of a frame's side that lies beyond the picture's border in the cases with `beyond`."""
-NEAR = 0.2
-"""A crop is of the face if its corners are, on average, within this share of the side of the true ones."""
+CANVAS = (900, 1200)  # height and width of the pictures, which grow with faces that would not fit
+BEYOND = 0.2  # share of a frame's side that lies beyond the picture's border in the cases with `beyond`
+NEAR = 0.2  # A crop is of the face if its corners are, on average, within this share of the side of the true ones
 
 
 @dataclass
@@ -74,13 +71,10 @@ class Scene:
 
 @dataclass(frozen=True, kw_only=True)
 class Row(Case):
-    """What was found of the faces of a case.
+    """Shares of a case's faces that were `detected` and `found`, other detections per picture, and mean IoUs.
 
-    Attributes:
-        detected: share of the faces that the detector gave a crop of; `found`: share of those that were parsed.
-        others: detections per picture that are no face.
-        miou: mean IoU over the classes but background, of those that were parsed; `framed`: that of the faces before
-            they were pasted; `known`: that of the pictures cut by the true frame; `ratio`: miou / framed.
+    `miou` is of the faces that were parsed, without background; `framed` of them before they were pasted; `known` of
+    the pictures cut by the true frame; `ratio` is miou / framed.
     """
 
     detected: float

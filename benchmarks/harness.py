@@ -82,15 +82,9 @@ class Bench:
 class Row:
     """One line of the table, and one object in `rows` of `results.json`.
 
-    Attributes:
-        name: `group/case`.
-        unit: unit of `ours`, `peer` and `limit`.
-        ours: median of our runs, `repeats` in number; `ours_min` and `ours_max` are the extremes.
-        peer: median of the runs of `peer_name`; None without a peer.
-        ratio: median of the pairs' ratios ours / peer, smaller is better; `spread` is their smallest and largest.
-        memory: extra peak memory of one call in MiB, keys `ours` and `peer`.
-        limit: the least that ours could take at the machine's rates.
-        note: settings and anything else worth knowing.
+    `ours` and `peer` are medians in `unit`, `ratio` is the median of the pairs' ratios ours / peer (smaller is better),
+    `spread` their smallest and largest. `memory` is the extra peak of one call in MiB, keys `ours` and `peer`; `limit`
+    the least that ours could take at the machine's rates.
     """
 
     name: str
@@ -185,20 +179,19 @@ def measure_rates(device: torch.device, *, quick: bool = False) -> Rates:
     dtypes += [torch.bfloat16] if cuda or hardware.cpu_precision() == "bfloat16" else []
     n, side = (1, 14) if quick else (16, 56)
     rates = {}
+
+    def best(call: Call) -> float:
+        call()
+        return min(timed(call, device) for _ in range(5))
+
     for dtype in dtypes:
         images = torch.randn(n, 128, side, side, device=device).to(dtype, memory_format=torch.channels_last)
         kernel = torch.randn(128, 128, 3, 3, device=device).to(dtype, memory_format=torch.channels_last)
-        seconds = _best_seconds(partial(F.conv2d, images, kernel, padding=1), device)
+        seconds = best(partial(F.conv2d, images, kernel, padding=1))
         rates[str(dtype).removeprefix("torch.")] = 2 * 9 * 128**2 * n * side**2 / seconds / 1e9
     source = torch.ones((1 if quick else 64) << 20, device=device)
     target = torch.empty_like(source)
-    return Rates(rates, 2 * source.nbytes / _best_seconds(partial(target.copy_, source), device) / 1e9)
-
-
-def _best_seconds(call: Call, device: torch.device) -> float:
-    with torch.inference_mode():
-        call()
-        return min(timed(call, device) for _ in range(5))
+    return Rates(rates, 2 * source.nbytes / best(partial(target.copy_, source)) / 1e9)
 
 
 def stamp() -> dict[str, Any]:
@@ -217,9 +210,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def output(setting: str, given: str | None, usual: str, device: torch.device, quick: bool) -> Path | None:
     """Return the file of a setting: `usual`, with -cuda on a GPU, if none is given; quick runs replace none.
 
-    Raises:
-        ConfigError: it is a folder.
-        DataError: its folder cannot be written; both before minutes are spent on its content.
+    A file that cannot be written is an error here, before minutes are spent on its content.
     """
     if given is None and quick:
         return None

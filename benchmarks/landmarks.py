@@ -65,14 +65,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Gap:
-    """From a landmark to the detector's (du, dv), mirrored to the face's right side; lengths are in frame units.
-
-    Attributes:
-        part: such as "eye", of some `width`.
-        kind: see `facekp.keypoints.landmarks.calibration.kind`.
-        turn: turn of the head.
-        span: distance between the detector's outer eye corners.
-    """
+    """From a landmark to the detector's (du, dv), mirrored to the face's right side; lengths are in frame units."""
 
     part: str
     kind: str
@@ -167,13 +160,7 @@ def _at_512(points: npt.NDArray[np.floating], face: Face) -> Points:
 
 
 def measure(detected: Sequence[Detected], true: Sequence[Face], predicted: Sequence[Face]) -> dict[str, Points]:
-    """Return the errors (images, 68), percent, by the keys of `COLUMNS`; NaN where a point is absent.
-
-    Args:
-        detected: the images.
-        true: the faces of their labels.
-        predicted: those of a network's masks, or none.
-    """
+    """Return the errors (images, 68), percent, by the keys of `COLUMNS`; NaN where a point is absent."""
     calibrations = list(held_out([find_gaps(face, one) for face, one in zip(true, detected, strict=True)]))
     dlib, mediapipe = np.array([one.dlib for one in detected]), np.array([one.mediapipe for one in detected])
     span = np.array([one.span for one in detected])[:, None]

@@ -54,10 +54,8 @@ class TopkOhem(SortOhem):
 CRITERIA: dict[str, Callable[[], nn.Module]] = {"ours": OhemCrossEntropy, "sort": SortOhem, "topk": TopkOhem}
 SHARES = {"hard100": 1.0, "hard30": 0.3, "hard10": 0.1, "floor": 0.05}
 """Share of hard pixels of each case; at the floor it is below 1/16, so the largest sixteenth is kept."""
-MEMORY_REPEATS = 3
-"""Each starts two processes, and the figures hardly differ."""
-STRIDE, THRESHOLD = 8, 0.7
-"""Stride of the scores, and the probability of its class below which a pixel is hard."""
+MEMORY_REPEATS = 3  # each starts two processes, and the figures hardly differ
+STRIDE, THRESHOLD = 8, 0.7  # stride of the scores, and the probability of its class below which a pixel is hard
 
 
 def rows(bench: Bench) -> Iterator[Row]:
@@ -103,14 +101,9 @@ def draw_labels(faces: int, size: int) -> Tensor:
 
 
 def make_scores(labels: Tensor, margin: float) -> Tensor:
-    """Return scores that favour the labels' classes by `margin`, with noise of deviation 1.
+    """Return scores (N, 19, H/8, W/8) float32 that favour the labels' classes by `margin`, with noise of deviation 1.
 
-    Args:
-        labels: (N, H, W) int64, H and W multiples of 8.
-        margin: 0 is noise alone; at 64 only the classes' edges are wrong.
-
-    Returns:
-        (N, 19, H/8, W/8) float32, the same for the same arguments.
+    At margin 0 they are noise alone; at 64 only the classes' edges are wrong. The same for the same arguments.
     """
     # Image by image: all at once would take half a gigabyte.
     shares = [F.avg_pool2d(F.one_hot(label, NUM_CLASSES).movedim(-1, 0).float(), STRIDE) for label in labels]

@@ -35,8 +35,7 @@ from facekp.parsing.parser import FaceParser
 from facekp.settings import Settings as Checked
 from facekp.settings import at_least, setting
 
-STRIDE, SPACING = 8, 0.25
-"""Pixels: side of the squares, and largest distance between places on an outline."""
+STRIDE, SPACING = 8, 0.25  # pixels: side of the squares, and largest distance between places on an outline
 Places = npt.NDArray[np.float64]
 GridOf = Callable[[Sample, UInt8Array], Scores]
 

@@ -36,8 +36,7 @@ from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
 
 PHOTOS, PHOTO_SIZE = 24, 512
-CALIBRATION = 8
-"""Drawn faces that int8 is calibrated on; they affect scores, not time."""
+CALIBRATION = 8  # drawn faces that int8 is calibrated on; they affect scores, not time
 Opener = Callable[[str], Backend]
 
 

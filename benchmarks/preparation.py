@@ -27,8 +27,7 @@ from facekp.settings import Settings as Checked
 from facekp.settings import at_least, setting
 
 SIZE, WHOLE = 512, 30_000
-BYTES_EACH = 300_000
-"""Disk space of a drawn face in both forms and prepared."""
+BYTES_EACH = 300_000  # disk space of a drawn face in both forms and prepared
 
 
 @dataclass

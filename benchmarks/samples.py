@@ -27,8 +27,7 @@ from facekp.parsing.parser import FaceParser
 from facekp.parsing.stages import Stages
 
 Points = npt.NDArray[np.float64]
-SIZE = 512
-"""Side in pixels of the images that the detectors saw."""
+SIZE = 512  # side in pixels of the images that the detectors saw
 DLIB, MEDIAPIPE = "val_dlib68.csv", "val_mediapipe478.csv"
 TO_MEDIAPIPE = {36: 33, 39: 133, 42: 362, 45: 263, 48: 61, 54: 291, 51: 0, 57: 17, 33: 2, 8: 152}
 """dlib's points that MediaPipe's mesh also has."""
@@ -65,10 +64,7 @@ class Detected:
 def read_detected(root: str, folder: str | None) -> list[Detected]:
     """Return the images of the validation split that dlib's file lists, in the split's order.
 
-    Args:
-        root: the data set, in any layout that training reads.
-        folder: holds both detectors' files, one row `id,x0,y0,x1,...` for each image with a face; None: `landmarks`
-            beside `root`.
+    `folder`, by default `landmarks` beside `root`, holds both files: a row `id,x0,y0,x1,...` for each face.
 
     Raises:
         DataError: a file that is missing or malformed, or lists none of the images.

@@ -41,11 +41,8 @@ FORWARD_PASSES = {"training step": 3, "prediction": 1}
 class Point:
     """A load of a sweep, and what was measured; one that was left out says why in `skipped`.
 
-    Attributes:
-        batch: images of `size` x `size` pixels in a call.
-        faces: faces to find in a photo of `photo` x `photo` pixels; 0: an image is one aligned face.
-        seconds: median of three runs; `limit` is the least at the machine's rate of convolutions.
-        memory: extra peak memory of one call, MiB.
+    A call takes `batch` images of `size` pixels or finds `faces` in a photo of `photo` pixels. `memory` is its extra
+    peak in MiB, `seconds` the median of three runs, `limit` the least at the machine's rate of convolutions.
     """
 
     sweep: str

@@ -29,10 +29,8 @@ from facekp.weights.paths import CKPT_HELP, SHIPPED
 
 Vectors = npt.NDArray[np.float64]
 
-WALKING = 1.4 / 0.16
-"""Face widths a second: a walker's 1.4 m/s past a face 16 cm wide."""
-SETTLED = 1.0
-"""Seconds after which the filter has forgotten its start, or the start of a motion."""
+WALKING = 1.4 / 0.16  # face widths a second: a walker's 1.4 m/s past a face 16 cm wide
+SETTLED = 1.0  # seconds after which the filter has forgotten its start, or the start of a motion
 LONG_ENOUGH = check_that(lambda frames: frames > SETTLED * 30 + 1, "more than a second of frames", 90)
 
 
@@ -53,9 +51,8 @@ class Settings(Checked):
 def measure(face: Face, rate: int, settings: Settings) -> tuple[float, float, float, float]:
     """Smooth a face at `rate` frames a second: still for 4 seconds, then moving for 3.
 
-    Returns:
-        The share of the noise of the still face that is left, and of its movement from frame to frame; the greatest lag
-        of the moving face, and its lag in steady motion, in frames.
+    Returns the shares of its noise and of its movement from frame to frame that are left while it is still; the
+    greatest lag of the moving face, and its lag in steady motion, in frames.
     """
     rng = np.random.default_rng(settings.seed)
     width = float(np.ptp(face.keypoints["skin"][:, 0]))
@@ -88,9 +85,7 @@ def _rms(values: Vectors) -> float:
 def tremble(parser: FaceParser, photo: UInt8Array, settings: Settings) -> dict[str, tuple[float, float]]:
     """Return how far points of a still photo with noise move from frame to frame, as found and as smoothed.
 
-    Returns:
-        The root mean square in face widths, after the first second, by attribute, of those that each frame has;
-        "landmarks" for all landmarks.
+    In face widths, root mean square after the first second, by attribute, of those in each frame; and of "landmarks".
     """
     rng, tracks = np.random.default_rng(settings.seed), FaceTracks(settings.one_euro)
     seen: list[tuple[dict[str, Vectors], ...]] = []

@@ -18,8 +18,7 @@ Floats = npt.NDArray[np.float64]
 Members = npt.NDArray[np.bool_]
 INNER = ("l_brow", "r_brow", "l_eye", "r_eye", "nose", "mouth", "u_lip", "l_lip")
 """Parts whose convex hull is the inside of the face."""
-HAIR_SHARE = 0.01
-"""Share of the inside of the face from which on a fringe visibly covers it."""
+HAIR_SHARE = 0.01  # share of the inside of the face from which on a fringe visibly covers it
 
 
 def any_positive(values: Floats) -> Members:
@@ -70,17 +69,12 @@ A dark face is one of dark skin, in little light, or both: a photo does not tell
 
 
 def measure(photo: UInt8Array, label: UInt8Array) -> dict[str, float]:
-    """Return the numbers of a face that decide its groups; nan where one cannot be measured.
+    """Return the numbers that decide the groups of a photo (H, W, 3) uint8 RGB and its label; nan if not measurable.
 
-    Args:
-        photo: (H, W, 3) uint8 RGB.
-        label: (H, W) uint8, ids or 255.
-
-    Returns:
-        By group. `hair_over_face`: hair's share of the hull; a brow that hair hides altogether is not in the label, and
-        the hull is smaller for it. `turned_left`: distance of the nose's centre from the middle between the eyes, along
-        their line, in distances between the eyes. `uneven_light`: difference in mean luma between the halves of skin
-        and nose beside the nose's centre, over the mean of both.
+    `hair_over_face`: hair's share of the hull; a brow that hair hides altogether is not in the label, and the hull is
+    smaller for it. `turned_left`: distance of the nose's centre from the middle between the eyes, along their line, in
+    distances between the eyes. `uneven_light`: difference in mean luma between the halves of skin and nose beside the
+    nose's centre, over the mean of both.
     """
     has = dict(zip(ATTRIBUTES, np.bincount(label.ravel(), minlength=256) > 0, strict=False))
     luma = np.asarray(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))  # 0.299 R + 0.587 G + 0.114 B, as in Rec. 601

@@ -13,14 +13,11 @@ from benchmarks.card.groups import GROUPS, Floats
 from facekp.classes import ATTRIBUTES
 from facekp.training.metrics import nest_scores, scores_from_confusion
 
-Counts = npt.NDArray[np.int64]
-"""Confusion matrices (..., 19, 19), rows truth, columns prediction."""
+Counts = npt.NDArray[np.int64]  # confusion matrices (..., 19, 19), rows truth, columns prediction
 MIN_IMAGES, MIN_WITH_CLASS = 10, 5
 """Images on either side below which nothing is compared, and of those with a class below which it does not count."""
-INTERVAL, RESAMPLES = (2.5, 97.5), 2000
-"""Percentiles and size of the bootstrap."""
-MISSED = 0.5
-"""F1 below which a class of the truth counts as missed."""
+INTERVAL, RESAMPLES = (2.5, 97.5), 2000  # percentiles and size of the bootstrap
+MISSED = 0.5  # F1 below which a class of the truth counts as missed
 ERRORS = ("missed", "false_positive")
 
 
@@ -58,21 +55,15 @@ def resample(confusions: Counts, times: int, rng: np.random.Generator) -> Floats
 
 
 def contrast(confusions: Counts, members: npt.ArrayLike, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """Compare a group with its complement.
+    """Compare the group of `members` (n,), 1 in the group, 0 in its complement, nan in neither, with its complement.
 
     Only classes that are in the truth of at least `MIN_WITH_CLASS` images on either side count: a face without glasses
     cannot score on them, and one pixel wrongly predicted as glasses would cost its side a whole class.
 
-    Args:
-        confusions: (n, 19, 19) of every image.
-        members: (n,) 1 in the group, 0 in its complement, nan in neither.
-        resamples: number of resamples of the bootstrap, whose seed is fixed.
-
     Returns:
-        `images` and `others`: their numbers; `f1`: every class's of the `group` and of the `others`; `classes`: those
-        that count; `mean_f1` and `miou` over these: `group`, `others`, their `difference`, and `low` and `high`,
-        between which 95 % of the differences lie when the images of both sides are drawn again. Both are None, and
-        `classes` empty, where a side has fewer than `MIN_IMAGES` images or no class but background counts.
+        `images` and `others`: their numbers; `f1`: every class's on both sides; `classes`: those that count; `mean_f1`
+        and `miou` over these: both sides', their `difference`, and `low` and `high`, between which 95 % of the
+        differences lie when the images are drawn again; None where a side has fewer than `MIN_IMAGES` images.
     """
     sides = [confusions[np.equal(members, side)] for side in (1, 0)]
     row: dict[str, Any] = {"images": len(sides[0]), "others": len(sides[1])}
@@ -117,13 +108,7 @@ def find_errors(confusion: Counts) -> dict[str, dict[str, float]]:
 
 
 def report_worst(ids: Sequence[str], confusions: Counts, members: pd.DataFrame, count: int) -> dict[str, Any]:
-    """Find the images with the lowest mean F1 over the classes in their truth or prediction, and their errors.
-
-    Args:
-        ids: of the n images.
-        confusions: (n, 19, 19) of all images.
-        members: (n x groups), see `contrast`.
-        count: number of images that are listed.
+    """List the `count` images with the lowest mean F1 over the classes in their truth or prediction, and their errors.
 
     Returns:
         `all`: mean, median and 5th percentile of all images' scores; `missed` and `false_positive`: by class, in how
