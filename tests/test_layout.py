@@ -124,11 +124,3 @@ def test_files_cut_off_anywhere_are_named(tmp_path: Path):
             path.write_bytes(whole[:length])
             with pytest.raises(DataError, match=rf"{path}: cannot be read"):
                 read(path)
-
-
-def test_a_file_that_is_no_picture_and_a_missing_one_are_named(tmp_path: Path):
-    (tmp_path / "page.jpg").write_text("<html>not found</html>", encoding="utf-8")
-    with pytest.raises(DataError, match=r"page.jpg: cannot be read \(not a picture\)"):
-        read_image(tmp_path / "page.jpg")
-    with pytest.raises(DataError, match=r"gone.jpg: cannot be read \(no such file\)"):
-        read_image(tmp_path / "gone.jpg")

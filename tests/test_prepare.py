@@ -15,7 +15,7 @@ from facekp.data.prepare import build as module
 from facekp.data.prepare import convert as conversion
 from facekp.data.prepare.__main__ import main
 from facekp.data.prepare.build import prepare
-from facekp.data.prepare.official import composite, load_image, load_mask, read_mapping, split_of
+from facekp.data.prepare.official import composite, load_image, load_mask, read_mapping
 from facekp.data.sources import prepared_root
 from facekp.errors import ConfigError, DataError
 from facekp.files import LOCK
@@ -77,20 +77,6 @@ def test_masks_of_every_mode_are_read(mode: str, tmp_path: Path):
     picture.paste(255, (0, 0, 32, SIDE))
     picture.convert(mode).save(tmp_path / "mask.png")
     assert composite({5: load_mask(tmp_path / "mask.png")}, SIDE).sum() == 5 * 32 * SIDE
-
-
-@pytest.mark.parametrize(
-    ("orig_file", "split"),
-    [
-        ("162770.jpg", "train"),
-        ("162771.jpg", "val"),
-        ("182637.jpg", "val"),
-        ("182638.jpg", "test"),
-        ("000001.jpg", "train"),
-    ],
-)
-def test_split_thresholds(orig_file: str, split: str):
-    assert split_of(orig_file) == split
 
 
 def test_a_part_of_the_images_will_do(raw: Path, tmp_path: Path):

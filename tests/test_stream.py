@@ -161,9 +161,6 @@ class TestTensors:
     def test_all_at_once(self, run: Callable[..., list[Pixels]], whole: list[Pixels]) -> None:
         check_same(together([run(step=3, rank=rank, world=2, workers=2) for rank in (0, 1)]), whole[3:])
 
-    def test_a_second_time(self, run: Callable[..., list[Pixels]], whole: list[Pixels]) -> None:
-        check_same(run(), whole)
-
 
 def test_the_second_look_at_an_image_differs(tiny_root: Path) -> None:
     # Two passes over 12 images: every image comes twice, and never twice the same.
