@@ -126,6 +126,7 @@ def released(straight: Path, tiny_root: Path, tmp_path_factory: pytest.TempPathF
     return out
 
 
+@pytest.mark.slow
 class TestRelease:
     def test_its_scores_are_those_of_what_is_stored(self, released: Path, tiny_root: Path, tmp_path: Path) -> None:
         about = json.loads(released.with_suffix(".json").read_text())
