@@ -217,8 +217,8 @@ class TestVerdict:
         warned = [s for s in (tmp_path / "comparison.md").read_text(encoding="utf-8").splitlines() if s[:2] == "> "]
         assert warned == [
             "> Different machine: do not compare speed, memory and times. one (a-0); two (b-0).",
-            "> Different init: do not compare scores as if they had begun alike. null (a-0); shipped (b-0).",
             "> Different trainer.max_steps: do not compare scores as if the budget were the same. 100 (a-0); 50 (b-0).",
+            "> Different init: do not compare scores as if they had begun alike. null (a-0); shipped (b-0).",
             "> Different data.decoded: do not compare speed and memory. ram (a-0); none (b-0).",
         ]
 

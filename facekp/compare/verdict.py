@@ -10,7 +10,7 @@ from facekp.compare.rows import show_value
 from facekp.compare.runs import Run
 from facekp.compare.tables import show_duration, show_figure, show_spread, spreads
 from facekp.config import Config
-from facekp.settings import walk
+from facekp.settings import Affects, walk
 
 STEP = 0.05
 """The default target is a multiple of this."""
@@ -21,7 +21,7 @@ CONDITIONS = {
     "precision": "speed and memory (scores may differ a little too)",
     "version of torch": "speed and memory (scores may differ a little too)",
     "version of facekp": "figures on which its changes bear",
-    **{found.key: found.confounds for found in walk(Config) if found.confounds},
+    **{s.key: s.confounds for s in sorted(walk(Config), key=lambda s: s.affects is Affects.SPEED) if s.confounds},
 }
 """What should be the same in all runs, and what cannot be compared where it is not."""
 show = show_figure("miou")
