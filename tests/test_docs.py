@@ -18,7 +18,7 @@ import pytest
 from conftest import REPOSITORY
 from hydra import compose, initialize_config_dir
 
-import facekp.cli
+from facekp.cli import parse_cli
 from facekp.config import Config
 from facekp.settings import walk
 from facekp.training.compose import read_config, register_schema
@@ -57,24 +57,23 @@ def check_training(arguments: list[str]) -> None:
 
 def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a command check its settings, and stop it there."""
-    if words[0] == "-m":
-        spec = importlib.util.find_spec(words[1])
-        script = import_module(f"{words[1]}.__main__" if spec.submodule_search_locations else words[1])
-    else:
-        spec = importlib.util.spec_from_file_location("script", REPOSITORY / words[0])
-        script = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(script)
+    name = "facekp.predict" if words[0] == "predict.py" else words[1]
+    settings = words[1:] if words[0] == "predict.py" else words[2:]
+    package = importlib.util.find_spec(name).submodule_search_locations is not None
+    command = import_module(f"{name}.__main__" if package else name)
+    if name.startswith("benchmarks"):
+        parse_cli(command.Settings, settings, program="", about="")
+        return
 
-    def parse(*args: Any, real: Any = facekp.cli.parse_cli, **kwargs: Any) -> None:
-        real(*args, **kwargs)
+    def parse(*args: Any, **kwargs: Any) -> None:
+        parse_cli(*args, **kwargs)
         raise ParsedError
 
     with monkeypatch.context() as patch:
-        patch.setattr(facekp.cli, "parse_cli", parse)
-        patch.setitem(script.main.__globals__, "parse_cli", parse)
-        if script.main.__code__.co_argcount:  # python -m facekp.models takes no settings
+        patch.setitem(command.main.__globals__, "parse_cli", parse)
+        if command.main.__code__.co_argcount:  # facekp.models takes no settings
             with pytest.raises(ParsedError):
-                script.main(words[1 + (words[0] == "-m") :])
+                command.main(settings)
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p) and p != EXTEND], ids=lambda page: page.stem)
@@ -86,10 +85,9 @@ def test_commands_name_settings_that_exist(page: Path, monkeypatch: pytest.Monke
             if words[0] == "train.py":
                 check_training(words[1:])
                 continue
-            if words[1:2] == ["facekp.training.search"]:
+            if words[1] == "facekp.training.search":
                 known = {setting.key for setting in walk(Config)} | {"experiment"}
                 assert {w.partition("=")[0] for w in words[2:] if not w.startswith("search.")} <= known
-                words = [*words[:2], *(w for w in words if w.startswith("search."))]
             check_command(words, monkeypatch)
 
 
