@@ -29,7 +29,8 @@ from facekp.parsing import scenes as views
 from facekp.parsing.face import Face
 from facekp.parsing.face_crop import Crop
 from facekp.parsing.parser import FaceParser
-from facekp.settings import Settings, at_least, setting
+from facekp.settings import Settings as Checked
+from facekp.settings import at_least, setting
 
 Confusion = npt.NDArray[np.int64]
 BACKGROUNDS = ("noise", "gradient", "picture")
@@ -39,7 +40,7 @@ NEAR = 0.2  # A crop is of the face if its corners are, on average, within this 
 
 
 @dataclass
-class AlignConfig(Settings):
+class Settings(Checked):
     """What is pasted, and how."""
 
     data: DataConfig = field(default_factory=DataConfig)
@@ -193,7 +194,7 @@ def shrink(face: UInt8Array, scale: float) -> UInt8Array:
     return resize(face, (side, side))
 
 
-def main(config: AlignConfig) -> None:
+def main(config: Settings) -> None:
     """Print a table, and write it."""
     parser = FaceParser.from_checkpoint(config.ckpt) if config.ckpt else LabelParser()
     samples = read_samples(config.data, "val", config.images)
@@ -209,4 +210,4 @@ def main(config: AlignConfig) -> None:
 
 
 if __name__ == "__main__":
-    run(AlignConfig, main, __doc__)
+    run(Settings, main, __doc__)
