@@ -232,7 +232,7 @@ class TestResume:
 
     def test_rows_after_the_checkpoint_are_dropped(self, checkpoint: Path, tmp_path: Path) -> None:
         # The run went on to step 8, but is resumed from 4: what it did later is not this run's.
-        log = RunLog(tmp_path, Resume(checkpoint, 4))
+        log = RunLog(tmp_path, checkpoint.parents[1], 4)
         assert sorted(log.rows) == [1, 2, 3, 4]
         assert [step for step, row in log.rows.items() if "val/loss" in row] == [4]
 
@@ -240,14 +240,14 @@ class TestResume:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         (tmp_path / "new").mkdir()
-        log = RunLog(tmp_path / "new", Resume(tmp_path / "old" / "checkpoints" / "last.ckpt", 4))
+        log = RunLog(tmp_path / "new", tmp_path / "old", 4)
         assert not log.rows
-        expected = f"'{tmp_path}/old' kept no metrics.csv: scores begin at step 4, times are not known\n"
+        expected = f"'{tmp_path}/old' kept no metrics.csv: scores begin at step 4, times are unknown\n"
         assert capsys.readouterr().out == expected
         log.log_metrics({name: 0.5 for name in ("val/loss", "val/miou", "val/mean_f1", "val/pixel_accuracy")})
         log.save()
         # Nor where it is stopped and goes on once more.
-        again = RunLog(tmp_path / "new", Resume(tmp_path / "new" / "checkpoints" / "last.ckpt", 4))
+        again = RunLog(tmp_path / "new", tmp_path / "new", 4)
         again.log_metrics({"train/loss": 2.0})
         scores = score_rows(list(again.rows.values()), CallbacksConfig())
         assert (scores["seconds"], scores["val"]["curve"][0]["seconds"]) == (None, None)

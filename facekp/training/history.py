@@ -12,7 +12,6 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
 
 from facekp.files import replacing
-from facekp.training.resume import Resume
 
 FILE = "metrics.csv"
 Row = dict[str, float]
@@ -39,23 +38,22 @@ class RunLog(Logger):
 
     Args:
         folder: the run folder.
-        resume: where it continues another run, whose rows up to then are taken over; None for a new run.
+        past: folder of the run that this one continues, whose rows up to `step` are taken over; None for a new run.
+        step: optimiser steps done in that run.
         keep_file: whether the file is written; without it the rows are in memory only.
     """
 
-    def __init__(self, folder: Path, resume: Resume | None = None, *, keep_file: bool = True) -> None:
+    def __init__(self, folder: Path, past: Path | None = None, step: int = 0, *, keep_file: bool = True) -> None:
         super().__init__()
         self.path = folder / FILE
         self.keep_file = keep_file
         self.rows: dict[int, Row] = {}
-        if resume is not None:
-            past = read_rows(resume.folder / FILE)
-            self.rows = {int(row["step"]): row for row in past if row["step"] <= resume.step}
+        if past is not None:
+            self.rows = {int(row["step"]): row for row in read_rows(past / FILE) if row["step"] <= step}
             if not self.rows:
-                said = f"'{resume.folder}' kept no {FILE}: scores begin at step {resume.step}, times are not known"
-                rank_zero_only(print)(said)
+                rank_zero_only(print)(f"'{past}' kept no {FILE}: scores begin at step {step}, times are unknown")
         self._steps_done: Callable[[], int] = lambda: 0
-        spent = [row["seconds"] for row in self.rows.values() if "seconds" in row] if resume is not None else [0.0]
+        spent = [row["seconds"] for row in self.rows.values() if "seconds" in row] if past is not None else [0.0]
         self._began = time.monotonic() - max(spent) if spent else None
         self._write_after = 0.0
 

@@ -36,7 +36,8 @@ def build_loggers(config: Config, resume: Resume | None) -> list[Logger]:
         config: the run's settings.
         resume: where it continues, or None.
     """
-    log = RunLog(Path(config.output_dir), resume, keep_file=config.logger.name != "none")
+    past = (resume.folder, resume.step) if resume else ()
+    log = RunLog(Path(config.output_dir), *past, keep_file=config.logger.name != "none")
     return [log, build_wandb(config, resume)] if config.logger.name == "wandb" else [log]
 
 

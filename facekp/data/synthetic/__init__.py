@@ -1,6 +1,7 @@
-"""Synthetic faces. In: a seed. Out: a drawn face with its masks, or a data set of them in the official layout.
+"""Drawn faces, for demos and tests; scores on them say nothing about real photos.
 
-Start with write.py. Synthetic faces serve demos and tests; scores on them say nothing about real photos.
+In: a seed. Out: a drawn face with its masks, or a data set of them in the official layout.
+Start with `write.py`.
 """
 
 REVISION = 2
