@@ -19,7 +19,7 @@ from pycocotools import mask as coco_mask
 from facekp.classes import ATTRIBUTES, PALETTE
 from facekp.data.synthetic.write import draw_face
 from facekp.errors import DataError
-from facekp.formats import FORMATS, Format, Photo, all_formats, describe_formats
+from facekp.formats.base import FORMATS, Format, Photo, all_formats, describe_formats
 from facekp.formats.json import json_schema
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask

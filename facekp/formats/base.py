@@ -71,6 +71,16 @@ class RunFormat(Format):
         """Write the run's file from its pieces, which are files in the order of the photos; hold few at a time."""
 
 
+def all_formats() -> dict[str, Format]:
+    """Return every format by its name, in the order in which they are written."""
+    return {name: FORMATS[name]() for name in sorted(FORMATS.names(), key=lambda name: FORMATS[name].last)}
+
+
+def describe_formats() -> str:
+    """Return one line per format: its name, its file and what the file holds."""
+    return "\n".join(f"  {name:8}  {form.file:18}  {form.help}" for name, form in all_formats().items())
+
+
 def as_text(path: str | Path) -> str:
     """Return a path as text; bytes that are not valid UTF-8 are replaced."""
     return os.fsencode(path).decode("utf-8", "replace")

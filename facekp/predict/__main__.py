@@ -4,7 +4,7 @@ import sys
 
 from facekp.cli import parse_cli
 from facekp.errors import one_line_errors
-from facekp.formats import describe_formats
+from facekp.formats.base import describe_formats
 from facekp.predict.settings import PredictSettings
 from facekp.predict.sources import find_images, require_pyav
 from facekp.weights.paths import TERMS

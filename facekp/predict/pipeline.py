@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from facekp.errors import DataError
-from facekp.formats import Photo
+from facekp.formats.base import Photo
 from facekp.parsing.choices import Align
 from facekp.parsing.inputs import to_array
 from facekp.parsing.parser import FaceParser

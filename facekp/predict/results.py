@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from facekp.files import make_folder, replacing, writing
-from facekp.formats import Format, Photo, RunFormat, all_formats
+from facekp.formats.base import Format, Photo, RunFormat, all_formats
 from facekp.parsing.face import Face
 
 PIECES: Final = ".pieces"

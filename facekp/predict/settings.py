@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from facekp.formats import all_formats
+from facekp.formats.base import all_formats
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.choices import ALIGNS, BACKENDS, HAAR
 from facekp.settings import Affects, Settings, above, at_least, each, one_of, setting

@@ -11,7 +11,7 @@ from typing import Final
 
 from facekp.errors import ConfigError, DataError
 from facekp.files import expand
-from facekp.formats import RunFormat, all_formats
+from facekp.formats.base import RunFormat, all_formats
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Photos that are taken from a folder; a file or a glob may name any picture that Pillow reads."""
