@@ -33,6 +33,7 @@ from facekp.evaluate import EvaluateConfig
 from facekp.export.settings import ExportSettings
 from facekp.files import expand
 from facekp.models import model_names
+from facekp.settings import walk
 from facekp.training.compose import read_config, register_schema
 
 CONF = REPOSITORY / "conf"
@@ -258,3 +259,20 @@ def test_a_run_of_an_older_version_is_read_under_todays_names() -> None:
     found = complete({"data": {"degrade": 0.25, "size": 64}})
     assert (found["data.corrupt"], found["data.size"], found["data.crop"]) == (0.25, 64, 448)
     assert "data.degrade" not in found
+
+
+@pytest.mark.parametrize(("argument", "status"), [("data.root=nowhere", 2), ("--help", 0)])
+def test_nothing_heavy_is_imported_before_the_settings_are_checked(tmp_path: Path, argument: str, status: int) -> None:
+    command = [sys.executable, "-X", "importtime", REPOSITORY / "train.py", f"hydra.run.dir={tmp_path}/run", argument]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "facekp" in imported
+    assert not imported & {"torch", "numpy", "pytorch_lightning", "wandb", "matplotlib", "scipy", "cv2", "pandas"}
+    if argument == "--help":
+        shown = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
+        assert {found.key for found in walk(Config)} <= shown
+
+
+def test_every_setting_of_a_run_has_a_help_line() -> None:
+    assert [found.key for found in walk(Config) if not found.help] == []

@@ -420,6 +420,16 @@ class TestTrainer:
         with pytest.raises(ConfigError, match=r"the trainer cannot run with these settings .*limit_val_batches"):
             train(settings(tiny_root, tmp_path, limit_val_batches=0.1))
 
+    def test_an_error_of_a_callback_is_not_taken_for_the_trainers(
+        self, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*args: Any) -> None:
+            raise ConfigError("a callback needs a package")
+
+        monkeypatch.setattr("facekp.training.run.build_callbacks", refuse)
+        with pytest.raises(ConfigError, match=r"^a callback needs a package$"):
+            build_trainer(settings(tiny_root, tmp_path), [])
+
     def test_apples_gpus_are_not_taken_by_themselves(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for there, device in ((False, "cpu"), (True, "cuda")):
             monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
