@@ -18,8 +18,7 @@ from facekp.errors import ConfigError
 from facekp.losses import OhemCrossEntropy
 from facekp.models import build_model
 from facekp.models.cost import multiply_adds
-from facekp.training.optim.build import parameter_groups
-from facekp.training.optim.sgd import sgd
+from facekp.training.optim.build import build_optimizer
 
 LR, MOMENTUM, WEIGHT_DECAY = 1e-2, 0.9, 5e-4
 NETWORKS: dict[str, tuple[str, str, nn.Module]] = {
@@ -90,8 +89,7 @@ def prepare(way: Way, batch: int, size: int, device: torch.device) -> Call:
     net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # not in torch's stub
     fused = way.optimiser == "fused"
     if way.network == "resnet18":
-        groups = parameter_groups(net, ("heads",), lr=LR, weight_decay=WEIGHT_DECAY, head_lr_mult=1)
-        optimiser = sgd(groups, LR, momentum=MOMENTUM)
+        optimiser, _ = build_optimizer(net, {"head_lr_mult": 1.0, "warmup_steps": 0}, total_steps=1)
     else:
         optimiser = SGD(net.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, fused=fused, foreach=not fused)
     if way.compiled:

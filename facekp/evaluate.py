@@ -4,7 +4,7 @@ import json
 import os
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from facekp.classes import ATTRIBUTES
 from facekp.cli import parse_cli
@@ -17,9 +17,6 @@ from facekp.settings import Affects, Settings, multiple_of, one_of, setting
 from facekp.weights.paths import CHECKPOINTS, CKPT_HELP, SHIPPED, TERMS
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from facekp.models import Heads
     from facekp.training.scoring import Scorer
 
 
@@ -44,10 +41,7 @@ class EvaluateConfig(Settings):
 
 
 def load_scorer(path: str, backend: str, device: str) -> "Scorer":
-    """Return the scorer of a checkpoint, or of an ONNX file, which has no auxiliary heads and hence no loss.
-
-    A checkpoint is scored as training scores it, but always in float32; an ONNX file as prediction runs it.
-    """
+    """Return the scorer of a checkpoint, in float32, or of an ONNX file, which has no auxiliary heads, thus no loss."""
     import torch
 
     from facekp.hardware import resolve_device
@@ -61,29 +55,17 @@ def load_scorer(path: str, backend: str, device: str) -> "Scorer":
         return network_scorer(net, about, resolve_device(device))
     runner = open_backend(path, device=device, backend=backend)
 
-    def run(pixels: "Tensor") -> "Heads":
+    def run(pixels: torch.Tensor) -> Heads:
         return Heads(tuple(torch.from_numpy(s).permute(0, 3, 1, 2) for s in runner(pixels.numpy())))
 
     return Scorer(run, runner.size, torch.device("cpu"), criterion=None)
 
 
-def format_scores(scores: dict[str, Any]) -> str:
-    """Return two tables: the scores of all classes together, and of each."""
+def main(argv: list[str]) -> None:
+    """Print the scores, of all classes together and of each, and write them."""
+    config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=f"{__doc__}\n\n{TERMS}")
     from tabulate import tabulate
 
-    overall = [(name, scores[name]) for name in ("loss", "miou", "mean_f1", "pixel_accuracy")]
-    classes = [(name, scores["iou"][name], scores["f1"][name]) for name in ATTRIBUTES]
-    tables = (
-        tabulate(overall, tablefmt="plain", floatfmt=".4f", missingval="none"),
-        tabulate(classes, headers=["class", "IoU", "F1"], tablefmt="simple", floatfmt=".4f", missingval="absent"),
-    )
-    return "\n\n".join(tables)
-
-
-def main(argv: list[str]) -> None:
-    """Print the scores and write them."""
-    about = f"{__doc__}\n\n{TERMS}"
-    config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=about)
     from facekp.data.datamodule import FaceDataModule
     from facekp.hardware import keep_freed_memory
 
@@ -93,7 +75,10 @@ def main(argv: list[str]) -> None:
     scorer = load_scorer(config.ckpt, config.backend, config.device)
     data = FaceDataModule(config.data.at_size(config.size or scorer.size), seed=0, total_steps=0)
     scores = scorer(data.evaluation_loader(config.split))
-    print(format_scores(scores))
+    overall = [(name, scores[name]) for name in ("loss", "miou", "mean_f1", "pixel_accuracy")]
+    classes = [(name, scores["iou"][name], scores["f1"][name]) for name in ATTRIBUTES]
+    print(tabulate(overall, tablefmt="plain", floatfmt=".4f", missingval="none"), end="\n\n")
+    print(tabulate(classes, ["class", "IoU", "F1"], tablefmt="simple", floatfmt=".4f", missingval="absent"))
     with replacing(out) as part:
         part.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
     print(f"\nwritten to {out}")

@@ -20,7 +20,7 @@ Registered = TypeVar("Registered", bound=Callable[..., Any])
 class Registry(Generic[T]):
     """Classes or functions that a setting chooses by name.
 
-    The modules of the package are imported when a name is first looked up; each registers its own.
+    The modules of the package are imported when a name is first looked up; each registers its components.
 
     Args:
         setting: the setting that chooses, for messages, such as "model.name".
@@ -28,8 +28,7 @@ class Registry(Generic[T]):
     """
 
     def __init__(self, setting: str, package: str) -> None:
-        self.setting = setting
-        self.package = package
+        self.setting, self.package = setting, package
         self._found: dict[str, T] = {}
         self._searched = False
 
@@ -52,11 +51,7 @@ class Registry(Generic[T]):
         return sorted(self._found)
 
     def __getitem__(self, name: str) -> T:
-        """Return what is registered as `name`.
-
-        Raises:
-            ConfigError: an unknown name; the message lists the known ones.
-        """
+        """Return what is registered as `name`; an unknown name raises ConfigError, which lists the known ones."""
         if name not in (names := self.names()):
             raise ConfigError(f"{self.setting} is '{name}': choose one of {', '.join(names)}")
         return self._found[name]
@@ -85,25 +80,20 @@ def parameters_of(built: Callable[..., Any], without: Iterable[str] = ()) -> dic
 def checked_settings(
     group: str, owner: str, parameters: Mapping[str, inspect.Parameter], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return settings with the values that their parameters' types ask for.
-
-    Args:
-        group: what messages put before a setting's name, such as "model".
-        owner: whose settings they are, for messages.
-        parameters: the known settings; those whose type is a closed choice are checked by their owner.
-        settings: the given ones.
+    """Return the settings of `owner`, converted to their parameters' types; `Literal` is left for `owner` to check.
 
     Raises:
         ConfigError: an unknown setting, or a value of another type.
     """
-    for key in settings:
-        if key not in parameters:
-            known = ", ".join(parameters) or "none"
-            raise ConfigError(f"{group}.{key} is not a setting of {owner}: it has {known}")
     checked = {}
     for key, value in settings.items():
+        if key not in parameters:
+            raise ConfigError(f"{group}.{key} is not a setting of {owner}: it has {', '.join(parameters) or 'none'}")
         kind = parameters[key].annotation
-        node = OmegaConf.structured(make_dataclass("Value", [("value", kind if _can_check(kind) else Any)]))
+        # OmegaConf knows plain types, lists of them, and None beside them; no `Literal`.
+        parts = set(get_args(kind)) - {NoneType} or {kind}
+        known = get_origin(kind) in (None, list, UnionType) and parts <= {bool, int, float, str}
+        node = OmegaConf.structured(make_dataclass("Value", [("value", kind if known else Any)]))
         try:
             node.value = value
         except OmegaConfBaseException as error:
@@ -111,9 +101,3 @@ def checked_settings(
             raise ConfigError(f"{group}.{key} is {value!r}: give a value of type {words}") from error
         checked[key] = OmegaConf.to_container(node)["value"]  # type: ignore[index,call-overload]  # of one key
     return checked
-
-
-def _can_check(kind: Any) -> bool:
-    """Return whether OmegaConf knows a type: plain ones, lists of them, or None beside them; no `Literal`."""
-    parts = set(get_args(kind)) - {NoneType} or {kind}
-    return get_origin(kind) in (None, list, UnionType) and parts <= {bool, int, float, str}

@@ -9,19 +9,19 @@ from facekp.models.heads import Heads
 
 
 class DeepSupervision(nn.Module):
-    """The sum of one criterion over all heads, those that predict and the auxiliary ones, each with weight 1.
+    """The sum of one criterion over all heads, those that predict and the auxiliary ones.
 
     Shape:
         heads: score maps (N, C, h, w) float.
         labels: (N, H, W) int64, ids or the criterion's ignore index.
-        Returns: scalars: `loss`, the sum, and `loss_NAME` for every head.
+        Returns: scalars: `loss`, the sum, and `loss_NAME` of every head.
 
     Args:
         criterion: loss of one score map against the labels.
         names: names of the heads, in the order of `Heads.maps` (`Network.head_names`).
 
     Raises:
-        ValueError: as many names as heads are needed.
+        ValueError: more or fewer names than heads.
 
     Reference: Lee et al. 2015, arXiv:1409.5185.
     """
@@ -34,5 +34,5 @@ class DeepSupervision(nn.Module):
     def forward(self, heads: Heads, labels: Tensor) -> dict[str, Tensor]:
         """Return the sum and its parts; see the class for shapes."""
         parts = [self.criterion(scores, labels) for scores in heads.maps]
-        named = {f"loss_{name}": part for name, part in zip(self.names, parts, strict=True)}
-        return {"loss": torch.stack(parts).sum(), **named}
+        keys = [f"loss_{name}" for name in self.names]
+        return {"loss": torch.stack(parts).sum(), **dict(zip(keys, parts, strict=True))}

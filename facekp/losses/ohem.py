@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from facekp.classes import IGNORE_INDEX
-from facekp.losses.distributed import add_up, add_up_largest, count_processes
 from facekp.losses.registry import register_loss
 
 # Upsampled scores are held a piece at a time: 4 MB on a CPU, so that it stays in cache between the passes over it;
@@ -22,16 +22,15 @@ PIECE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 25}
 class OhemCrossEntropy(nn.Module):
     """Cross entropy averaged over the hard pixels of a batch.
 
-    With `t = -ln(threshold)` and `n_min = max(1, floor(min_kept * valid pixels))`: if at least `n_min` pixels lose more
-    than `t`, the mean of all those; otherwise the mean of the `n_min` largest.
+    With `t = -ln(threshold)` and `n_min = max(1, floor(min_kept * valid pixels))`: the mean of all losses above `t`, or
+    of the `n_min` largest where fewer are above it.
 
-    The scores are upsampled bilinearly (`align_corners=False`) to the labels. Value and gradient come from one pass
-    that holds a few rows of one image at a time, so neither memory nor time pays for a full-resolution graph.
+    The scores are upsampled bilinearly (`align_corners=False`) to the labels, a few rows of one image at a time, in one
+    pass that yields value and gradient.
 
-    Where several processes train together (`torch.distributed`), a batch is what all of them hold: in training mode the
-    value is that of the whole batch, on each process, and the gradients' mean over the processes, which
-    DistributedDataParallel takes, is the whole batch's gradient. All must call it then, with labels of one shape. In
-    evaluation mode each process scores its own images.
+    In training mode a batch spans all processes of `torch.distributed`, which must all call it with labels of one
+    shape: each returns the value of the whole batch, and the mean of their gradients, which DistributedDataParallel
+    takes, is the whole batch's. In evaluation mode each process scores its own images.
 
     Shape:
         scores: (N, C, h, w) float, any resolution; half precision is computed in float32.
@@ -74,10 +73,6 @@ class OhemCrossEntropy(nn.Module):
         loss: Tensor = _OhemFunction.apply(scores, labels, self)
         return loss
 
-    def extra_repr(self) -> str:
-        """Return the settings that `print` shows."""
-        return f"threshold={self.threshold}, min_kept={self.min_kept}, ignore_index={self.ignore_index}"
-
 
 class _OhemFunction(torch.autograd.Function):
     """The gradient of every hard pixel is known up to the factor 1/kept, so it is gathered during the forward pass."""
@@ -108,8 +103,10 @@ def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: boo
     cut = -math.log(rule.threshold)
     losses, total, hard, grad = _sweep(work, targets, valid, cut, want_grad)
     counts = torch.stack([total, hard, valid.sum().to(total)])
-    processes = count_processes() if rule.training else 1
-    total, *numbers = (add_up(counts) if processes > 1 else counts).unbind()
+    processes = dist.get_world_size() if rule.training and dist.is_available() and dist.is_initialized() else 1
+    if processes > 1:
+        dist.all_reduce(counts)
+    total, *numbers = counts.unbind()
     n_hard, n_valid = (int(number) for number in numbers)
     if n_valid == 0:
         return losses.new_zeros(()), grad
@@ -120,30 +117,34 @@ def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: boo
         largest = losses.flatten().topk(min(kept, losses.numel()))
         total, share = largest.values.sum(), kept
         if processes > 1:
-            total, share = add_up_largest(largest.values, kept)
+            total, share = _add_up_largest(largest.values, kept)
         if want_grad:
             chosen = torch.zeros_like(valid).flatten().index_fill_(0, largest.indices[:share], True).view_as(valid)
             grad = _sweep(work, targets, chosen, -math.inf, want_grad)[3]
     return (total / kept).to(work.dtype), None if grad is None else grad * (processes / kept)
 
 
+def _add_up_largest(values: Tensor, count: int) -> tuple[Tensor, int]:
+    """Return the sum of the `count` largest values of all processes, float64, and how many are this process's.
+
+    `values` (n,) holds at least those of this process that count, or all it has; `n` is the same on every process.
+    """
+    everyone = [torch.empty_like(values) for _ in range(dist.get_world_size())]
+    dist.all_gather(everyone, values)
+    largest = torch.cat(everyone).topk(count)
+    own = largest.indices // len(values) == dist.get_rank()
+    return largest.values.sum(dtype=torch.float64), int(own.sum())
+
+
 def _sweep(
     scores: Tensor, targets: Tensor, counted: Tensor, cut: float, want_grad: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Go once over all upsampled scores, a few rows of one image at a time.
+    """Process all upsampled scores (N, C, h, w) once, a few rows of one image at a time.
 
-    Args:
-        scores: (N, C, h, w) float.
-        targets: (N, H, W) int64, ids in 0..C-1.
-        counted: (N, H, W) bool, pixels that take part.
-        cut: pixels that take part and lose more than this are chosen.
-        want_grad: whether the gradient is wanted.
+    Of the `counted` pixels (N, H, W) bool, those are chosen whose loss against `targets` (N, H, W) int64 exceeds `cut`.
 
     Returns:
-        losses: (N, H, W), -1 where a pixel is not counted.
-        total: scalar float64, the sum of the chosen losses.
-        chosen: scalar float64, how many those are.
-        grad: (N, C, h, w), the gradient of `total`, or None.
+        The losses (N, H, W), -1 where not counted; sum and number of the chosen, float64; the sum's gradient or None.
     """
     n, classes, h, w = scores.shape
     height, width = targets.shape[1:]

@@ -13,11 +13,7 @@ register_loss = LOSSES.register
 
 
 def build_loss(name: str, **settings: Any) -> nn.Module:
-    """Build a registered loss.
-
-    Args:
-        name: its registered name, such as "ohem".
-        settings: its own settings.
+    """Build a registered loss with its own settings.
 
     Returns:
         A module with `loss(scores, labels) -> scalar`: scores (N, C, h, w) float at any resolution, labels (N, H, W)

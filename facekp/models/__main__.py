@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     from tabulate import tabulate
 
     from facekp.models import build_model, model_names
-    from facekp.models.cost import count_parameters, multiply_adds
+    from facekp.models.cost import multiply_adds
 
     rows = []
     for name in model_names():
@@ -32,14 +32,10 @@ def main(argv: list[str]) -> None:
         except ConfigError as error:  # a package that is not installed
             print(f"{name} is left out: {error}")
             continue
-        rows.append([name, f"{count_parameters(net) / 1e6:.2f} M", f"{multiply_adds(net, config.size) / 1e9:.2f} G"])
-    print(
-        tabulate(
-            rows,
-            headers=["model", "parameters", f"multiply-adds at {config.size}"],
-            colalign=("left", "right", "right"),
-        )
-    )
+        parameters = sum(p.numel() for p in net.parameters())
+        rows.append([name, f"{parameters / 1e6:.2f} M", f"{multiply_adds(net, config.size) / 1e9:.2f} G"])
+    headers = ["model", "parameters", f"multiply-adds at {config.size}"]
+    print(tabulate(rows, headers, colalign=("left", "right", "right")))
 
 
 if __name__ == "__main__":

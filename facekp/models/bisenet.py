@@ -1,7 +1,9 @@
-"""BiSeNet on ResNet18, the network of most public face parsers, to train and compare under the same conditions.
+"""BiSeNet on ResNet18, the network of most public face parsers.
 
 What the paper leaves open is as in those: 128 channels in the context path, nearest neighbours to upsample them, a
 squeeze to a quarter in the fusion, auxiliary heads of 64 channels.
+
+Reference: Yu et al. 2018, arXiv:1808.00897, whose sections and figures the classes cite.
 """
 
 from typing import Literal
@@ -17,13 +19,11 @@ from facekp.models.resnet import Stem, resnet18_trunk
 
 
 class AttentionRefinement(nn.Module):
-    """Narrow the features, then weigh each channel by what the whole image shows.
+    """Narrow the features, then weight each channel by the mean over the image.
 
-    Shape:
-        x: (N, c_in, h, w) float, in training N at least 2 (batch-norm sees one value an image).
-        Returns: (N, c_out, h, w) float.
+    In training N is at least 2: batch-norm sees one value per image.
 
-    Reference: Yu et al. 2018, arXiv:1808.00897, section 3.2, figure 2b.
+    Reference: section 3.2, figure 2b.
     """
 
     def __init__(self, c_in: int, c_out: int) -> None:
@@ -32,20 +32,16 @@ class AttentionRefinement(nn.Module):
         self.weigh = nn.Sequential(conv(c_out, c_out, 1), nn.BatchNorm2d(c_out), nn.Sigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the refined features."""
+        """Map (N, c_in, h, w) to (N, c_out, h, w)."""
         x = self.narrow(x)
-        weights: Tensor = self.weigh(F.adaptive_avg_pool2d(x, 1))  # (N, c_out, 1, 1)
-        return x * weights
+        refined: Tensor = x * self.weigh(F.adaptive_avg_pool2d(x, 1))  # weights (N, c_out, 1, 1)
+        return refined
 
 
 class ContextPath(nn.Module):
-    """ResNet18; its last two stages, refined, and the mean over the image are added up from coarse to fine.
+    """ResNet18, whose last two stages, refined, and mean over the image are added up from coarse to fine.
 
-    Shape:
-        images: (N, 3, H, W) float.
-        Returns: (N, 128, H/8, W/8) of all three, and (N, 128, H/16, W/16) of the last stage and the mean.
-
-    Reference: Yu et al. 2018, arXiv:1808.00897, section 3.2.
+    Reference: section 3.2.
     """
 
     def __init__(self, pretrained: Literal[False, "imagenet"]) -> None:
@@ -58,7 +54,7 @@ class ContextPath(nn.Module):
         self.smooth16, self.smooth32 = conv_norm_relu(128, 128, 3), conv_norm_relu(128, 128, 3)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the context at strides 8 and 16."""
+        """Return the sum (N, 128, H/8, W/8), and (N, 128, H/16, W/16) of the last stage and the mean alone."""
         at16 = self.layer3(self.stem(images))
         at32 = self.layer4(at16)
         mean = self.tail(F.adaptive_avg_pool2d(at32, 1))  # (N, 128, 1, 1)
@@ -70,10 +66,7 @@ class ContextPath(nn.Module):
 class FeatureFusion(nn.Module):
     """Join both paths, and add to each joint channel the share of it that the whole image decides.
 
-    Shape:
-        detail, context: (N, 128, h, w) float; returns (N, 256, h, w).
-
-    Reference: Yu et al. 2018, arXiv:1808.00897, section 3.3, figure 2c.
+    Reference: section 3.3, figure 2c.
     """
 
     def __init__(self) -> None:
@@ -82,7 +75,7 @@ class FeatureFusion(nn.Module):
         self.weigh = nn.Sequential(conv(256, 64, 1), nn.ReLU(inplace=True), conv(64, 256, 1), nn.Sigmoid())
 
     def forward(self, detail: Tensor, context: Tensor) -> Tensor:
-        """Return the fused features."""
+        """Map two of (N, 128, h, w) to (N, 256, h, w)."""
         joint: Tensor = self.join(torch.cat([detail, context], dim=1))
         weights: Tensor = self.weigh(F.adaptive_avg_pool2d(joint, 1))  # (N, 256, 1, 1)
         return joint + joint * weights
@@ -90,7 +83,7 @@ class FeatureFusion(nn.Module):
 
 @register("bisenet")
 class BiSeNet(Network):
-    """BiSeNet-R18 with a head that predicts and two auxiliary ones on the context path.
+    """BiSeNet on ResNet18: one head predicts, and two on the context path are auxiliary.
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32; in training, N at least 2.
@@ -98,12 +91,7 @@ class BiSeNet(Network):
         refined at strides 16 and 32 and then upsampled.
 
     Args:
-        pretrained: False for random weights, "imagenet" for torchvision's trunk (a download of 45 MB).
-
-    Raises:
-        ConfigError: an unknown `pretrained`, or ImageNet weights that cannot be fetched.
-
-    Reference: Yu et al. 2018, arXiv:1808.00897.
+        pretrained: False for random weights, "imagenet" for torchvision's trunk; see `resnet18_trunk`.
     """
 
     head_names = ("main", "aux16", "aux32")

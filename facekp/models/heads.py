@@ -1,4 +1,4 @@
-"""Score heads: their output, their fusion into one score map, and the paper's output layer."""
+"""Score heads: their output, its fusion into one score map, and the paper's output layer."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,11 +15,11 @@ STRIDE = 32
 
 
 class Heads(NamedTuple):
-    """The score maps of a network, (N, 19, h, w) float each, at resolutions of their own.
+    """The score maps of a network, (N, 19, h, w) float each, every one at its own resolution.
 
     Attributes:
         predict: the maps whose upsampled sum is the prediction (`fuse`).
-        auxiliary: the maps that only help training; empty where none were asked for.
+        auxiliary: the maps that only help training; empty if they were skipped.
     """
 
     predict: tuple[Tensor, ...]
@@ -32,33 +32,25 @@ class Heads(NamedTuple):
 
 
 def fuse(scores: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """Upsample every head's scores bilinearly and add them up.
-
-    Args:
-        scores: score maps (N, C, h, w) float, each at its own resolution.
-        size: (H, W) of the result.
+    """Upsample every score map (N, C, h, w) float bilinearly to `size` (H, W) and add them up.
 
     Returns:
         (N, C, H, W) float32 (float64 for float64 scores).
     """
     maps = [s if s.dtype.itemsize >= 4 else s.float() for s in scores]
     first, *rest = [F.interpolate(s, size=size, mode="bilinear", align_corners=False) for s in maps]
-    for other in rest:
-        first = first + other
-    return first
+    return sum(rest, start=first)
 
 
 class OutputHead(nn.Sequential):
-    """The paper's "ResNet output layer": a basic block that narrows to 64 channels, a 3x3 and a 1x1 convolution.
+    """The paper's "ResNet output layer", (N, in_channels, h, w) to (N, 19, h, w) float.
 
-    Shape:
-        features: (N, in_channels, h, w) float.
-        Returns: (N, 19, h, w) float.
+    A basic block that narrows to 64 channels, a 3x3 and a 1x1 convolution.
     """
 
-    def __init__(self, in_channels: int, classes: int = NUM_CLASSES) -> None:
+    def __init__(self, in_channels: int) -> None:
         narrow = nn.Sequential(nn.Conv2d(in_channels, HEAD_CHANNELS, 1, bias=False), nn.BatchNorm2d(HEAD_CHANNELS))
-        last = nn.Conv2d(HEAD_CHANNELS, classes, 1)
+        last = nn.Conv2d(HEAD_CHANNELS, NUM_CLASSES, 1)
         super().__init__(
             BasicBlock(in_channels, HEAD_CHANNELS, downsample=narrow),
             nn.Conv2d(HEAD_CHANNELS, HEAD_CHANNELS, 3, padding=1, bias=False),
@@ -69,13 +61,7 @@ class OutputHead(nn.Sequential):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        if last.bias is not None:
-            nn.init.zeros_(last.bias)
-
-
-def output_heads(channels: Sequence[int]) -> nn.ModuleList:
-    """Return one head for each feature map, finest first."""
-    return nn.ModuleList(OutputHead(c) for c in channels)
+        nn.init.zeros_(last.get_parameter("bias"))
 
 
 def check_input(images: Tensor) -> None:

@@ -37,23 +37,19 @@ register = NETWORKS.register
 """Decorator that makes a network class available to `build_model` and to `model=NAME`."""
 
 
-def model_names() -> list[str]:
-    """Return the registered names, sorted."""
-    return NETWORKS.names()
+model_names = NETWORKS.names
+"""Return the registered names, sorted."""
 
 
 def build_model(name: str, **kwargs: object) -> Network:
     """Build a registered network.
 
+    The prediction is the upsampled sum of `heads.predict` (`fuse`); `heads.auxiliary` only helps training. `resnet18`
+    and `residual_attention` predict with three maps, at strides 8, 16 and 32.
+
     Args:
         name: one of `model_names()`.
         kwargs: the network's own settings.
-
-    Returns:
-        A module with `model(images, auxiliary=True) -> Heads`: images (N, 3, H, W) float, H and W multiples of 32, to
-        score maps (N, 19, h, w), each at its own resolution. Training and evaluation mode return the same heads. The
-        prediction is the upsampled sum of `heads.predict` (`fuse`); `heads.auxiliary` only helps training, and
-        `auxiliary=False` skips it. `resnet18` and `residual_attention` predict with three maps, at strides 8, 16, 32.
 
     Raises:
         ConfigError: an unknown name or setting, or a value that the network refuses.

@@ -6,7 +6,7 @@ The variant is Attention-92 for inputs of 448 pixels: one more attention stage t
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from facekp.models.heads import Heads, check_input, output_heads
+from facekp.models.heads import Heads, OutputHead, check_input
 from facekp.models.registry import Network, register
 
 
@@ -37,17 +37,12 @@ class Bottleneck(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (N, c_in, h, w) to (N, c_out, h/stride, w/stride)."""
         active = self.activate(x)
-        shortcut = x if self.shortcut is None else self.shortcut(active)
-        out: Tensor = self.residual(active) + shortcut
+        out: Tensor = self.residual(active) + (x if self.shortcut is None else self.shortcut(active))
         return out
 
 
 class DownUp(nn.Module):
-    """One level of the mask branch: halve, look (deeper levels inside), return to the input's own size.
-
-    Shape:
-        x: (N, channels, h, w) float; returns the same shape.
-    """
+    """One level of the mask branch: halve, process, with deeper levels inside, and return to the input's size."""
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
@@ -57,7 +52,7 @@ class DownUp(nn.Module):
         self.up = Bottleneck(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the context of `x` at its own resolution."""
+        """Return the context of `x` (N, channels, h, w) float, in the same shape."""
         low = self.down(F.max_pool2d(x, 3, stride=2, padding=1))
         if self.inner is not None and self.skip is not None:
             low = self.inner(low) + self.skip(low)
@@ -68,9 +63,6 @@ class AttentionModule(nn.Module):
     """Attention residual learning, `(1 + M) * T`, with p = 1, t = 2, r = 1 units.
 
     T is the trunk branch (two bottlenecks), M the mask branch (`levels` of down and up, two 1x1 convolutions, sigmoid).
-
-    Shape:
-        x: (N, channels, h, w) float; returns the same shape.
 
     Reference: Wang et al. 2017, arXiv:1704.06904, section 3.1, formula 3.
     """
@@ -88,7 +80,7 @@ class AttentionModule(nn.Module):
         self.after = Bottleneck(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the attended features."""
+        """Return the attended features of `x` (N, channels, h, w) float, in the same shape."""
         x = self.before(x)
         out: Tensor = self.after((1 + self.mask(x)) * self.trunk(x))
         return out
@@ -125,13 +117,12 @@ class ResidualAttention(Network):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        self.heads = output_heads((256, 512, 1024))
+        self.heads = nn.ModuleList(OutputHead(channels) for channels in (256, 512, 1024))
 
     def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
         """Return the score maps at strides 8, 16 and 32; all of them predict."""
         check_input(images)
         at8 = self.stage1(self.stem(images))
         at16 = self.stage2(at8)
-        at32 = self.stage3(at16)
-        fine, middle, coarse = self.heads
-        return Heads((fine(at8), middle(at16), coarse(at32)))
+        features = at8, at16, self.stage3(at16)
+        return Heads(tuple(head(at) for head, at in zip(self.heads, features, strict=True)))

@@ -7,7 +7,7 @@ import torchvision
 from torch import Tensor, nn
 
 from facekp.errors import ConfigError
-from facekp.models.heads import Heads, check_input, output_heads
+from facekp.models.heads import Heads, OutputHead, check_input
 from facekp.models.registry import Network, register
 
 
@@ -15,10 +15,7 @@ class OnResNet18(Network):
     """A network whose trunk is ResNet18, in `stem`, `layer2`, `layer3` and `layer4`.
 
     Args:
-        pretrained: False for random weights, "imagenet" for torchvision's trunk (a download of 45 MB).
-
-    Raises:
-        ConfigError: an unknown `pretrained`, or ImageNet weights that cannot be fetched.
+        pretrained: as of `resnet18_trunk`.
 
     Reference: He et al. 2015, arXiv:1512.03385.
     """
@@ -38,11 +35,11 @@ class OnResNet18(Network):
 
 @register("resnet18")
 class ResNet18(OnResNet18):
-    """Multi-head ResNet18.
+    """ResNet18 with three heads, all of which predict.
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32.
-        Returns: three maps that predict, (N, 19, H/8, W/8), (N, 19, H/16, W/16), (N, 19, H/32, W/32).
+        Returns: (N, 19, H/8, W/8), (N, 19, H/16, W/16), (N, 19, H/32, W/32).
 
     Args:
         pretrained: False for random weights, "imagenet" for torchvision's trunk (a download of 45 MB).
@@ -52,14 +49,12 @@ class ResNet18(OnResNet18):
 
     def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
         super().__init__(pretrained)
-        self.heads = output_heads((128, 256, 512))
+        self.heads = nn.ModuleList(OutputHead(channels) for channels in (128, 256, 512))
 
     def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
         """Return the score maps at strides 8, 16 and 32; all of them predict."""
         check_input(images)
-        at8, at16, at32 = self.features(images)
-        fine, middle, coarse = self.heads
-        return Heads((fine(at8), middle(at16), coarse(at32)))
+        return Heads(tuple(head(at) for head, at in zip(self.heads, self.features(images), strict=True)))
 
 
 class Stem(nn.Module):
@@ -88,16 +83,19 @@ def check_pretrained(pretrained: object) -> None:
 
 
 def resnet18_trunk(pretrained: Literal[False, "imagenet"]) -> torchvision.models.ResNet:
-    """Return torchvision's ResNet18, classifier included, with random or ImageNet weights.
+    """Return torchvision's ResNet18, classifier included.
+
+    Args:
+        pretrained: False for random weights, "imagenet" for torchvision's (a download of 45 MB).
 
     Raises:
         ConfigError: an unknown `pretrained`, or ImageNet weights that cannot be fetched.
     """
     check_pretrained(pretrained)
-    if pretrained is False:
+    if not pretrained:
         return torchvision.models.resnet18(weights=None)
     try:
-        return torchvision.models.resnet18(weights=torchvision.models.ResNet18_Weights.IMAGENET1K_V1)
+        return torchvision.models.resnet18(weights="IMAGENET1K_V1")
     except (URLError, OSError, RuntimeError) as error:
         raise ConfigError(
             f"model.pretrained is 'imagenet', but its weights cannot be fetched ({error}): "

@@ -1,4 +1,4 @@
-"""Any network of segmentation_models_pytorch, to train and compare under the same conditions."""
+"""Any network of segmentation_models_pytorch."""
 
 import difflib
 from typing import Any, Literal
@@ -14,14 +14,14 @@ from facekp.models.resnet import check_pretrained
 
 @register("smp")
 class Smp(Network):
-    """A network of segmentation_models_pytorch (the extra "smp"); one score map, in most at the images' resolution.
+    """A network of segmentation_models_pytorch (the extra "smp"): one score map, mostly at the images' resolution.
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32; in training, N at least 2 for some.
         Returns: one map that predicts, (N, 19, h, w).
 
     Args:
-        arch: what `smp.create_model` accepts: Unet, FPN, DeepLabV3Plus, ...
+        arch: an architecture that `smp.create_model` knows: Unet, FPN, DeepLabV3Plus, ...
         encoder: one of `smp.encoders.get_encoder_names()`, or "tu-" and the name of a network of timm.
         pretrained: False for random weights, "imagenet" for an encoder from the Hugging Face hub (a download).
 
@@ -39,7 +39,14 @@ class Smp(Network):
     ) -> None:
         super().__init__()
         check_pretrained(pretrained)
-        smp = _import_smp()
+        try:
+            # Here, because it is optional and takes seconds.
+            import segmentation_models_pytorch as smp
+        except ImportError as error:
+            raise ConfigError(
+                f"model.name is 'smp', but segmentation_models_pytorch cannot be imported ({error}): "
+                "pip install -e '.[smp]'"
+            ) from error
         _check_names(smp, arch, encoder)
         try:
             self.model: nn.Module = smp.create_model(arch, encoder, pretrained or None, classes=NUM_CLASSES)
@@ -54,18 +61,6 @@ class Smp(Network):
         """Return the score map."""
         check_input(images)
         return Heads((self.model(images),))
-
-
-def _import_smp() -> Any:
-    try:
-        # Here, because it is optional and takes seconds.
-        import segmentation_models_pytorch
-    except ImportError as error:
-        raise ConfigError(
-            f"model.name is 'smp', but segmentation_models_pytorch cannot be imported ({error}): "
-            "pip install -e '.[smp]'"
-        ) from error
-    return segmentation_models_pytorch
 
 
 def _check_names(smp: Any, arch: object, encoder: object) -> None:

@@ -35,12 +35,7 @@ class ParsingMetrics(Metric):
         self.add_state("confusion", torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, labels: Tensor) -> None:
-        """Count the pixels of a batch.
-
-        Args:
-            predicted: (N, H, W) int64 ids.
-            labels: (N, H, W) int64 ids, or 255 for pixels that do not count.
-        """
+        """Count the pixels of a batch, (N, H, W) int64 ids; those of label 255 do not count."""
         # `read_label` has checked the labels already; checking here sorts every pixel.
         self.confusion += multiclass_confusion_matrix(
             predicted, labels, NUM_CLASSES, ignore_index=IGNORE_INDEX, validate_args=False
@@ -52,12 +47,9 @@ class ParsingMetrics(Metric):
 
 
 class MeanLosses(Metric):
-    """Mean over images of the losses that a criterion returns, such as `DeepSupervision`.
+    """Mean over images of the losses `names` that a criterion returns, such as `DeepSupervision`.
 
     Lightning's own mean rounds the number of images when several processes have different ones.
-
-    Args:
-        names: names of the losses.
     """
 
     total: Tensor
@@ -70,12 +62,7 @@ class MeanLosses(Metric):
         self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, losses: Mapping[str, Tensor], labels: Tensor) -> None:
-        """Count the losses of a batch with the weight of its images.
-
-        Args:
-            losses: a scalar for every name, the mean over the batch.
-            labels: (N, H, W) int64 ids or 255; an image of 255 alone does not count.
-        """
+        """Weight the losses of a batch, scalars by name, by its images; those of label 255 alone do not count."""
         images = (labels != IGNORE_INDEX).flatten(1).any(1).sum()
         self.total += torch.stack([losses[name].detach().double() for name in self.names]) * images
         self.images += images
@@ -90,34 +77,25 @@ class SplitMetrics(MetricCollection):
 
     Args:
         heads: names of the network's heads, whose losses are averaged beside their sum; None averages no loss.
-        prefix: put before the names of what `compute` returns, such as "val/".
+        prefix: prefix of the names that `compute` returns, such as "val/".
     """
 
     def __init__(self, heads: Sequence[str] | None, prefix: str | None = None) -> None:
         metrics: dict[str, Metric | MetricCollection] = {"scores": ParsingMetrics()}
         if heads is not None:
-            metrics = {"losses": MeanLosses(["loss", *(f"loss_{name}" for name in heads)])} | metrics
+            metrics["losses"] = MeanLosses(["loss", *(f"loss_{name}" for name in heads)])
         super().__init__(metrics, prefix=prefix)
 
     def count(self, heads: Heads, labels: Tensor, losses: Mapping[str, Tensor] | None = None) -> None:
-        """Count a batch.
-
-        Args:
-            heads: score maps (N, 19, h, w) float; those that predict are scored.
-            labels: (N, H, W) int64 ids, or 255 for pixels that do not count.
-            losses: the losses of the batch, by name.
-        """
+        """Count a batch: its score maps, of which those that predict are scored, its labels, and its losses by name."""
         predicted = fuse(heads.predict, (labels.shape[1], labels.shape[2])).argmax(1)
         self.update(predicted=predicted, labels=labels, losses=losses)
 
 
 def scores_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
-    """Turn a confusion matrix into scores.
+    """Return the scores of a confusion matrix (C, C) of counts, rows truth, columns prediction.
 
     A class absent from both truth and prediction has no IoU or F1 (nan) and is left out of the means.
-
-    Args:
-        confusion: (C, C) counts, rows truth, columns prediction.
 
     Returns:
         Scalars in 0..1: `miou` (all classes), `mean_f1` (all but background), `pixel_accuracy`, `iou/NAME` and
@@ -128,12 +106,8 @@ def scores_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
     # 0 / 0 gives nan, which marks an absent class.
     iou = hit / (truth + predicted - hit)
     f1 = 2 * hit / (truth + predicted)
-    scores = {
-        "miou": iou.nanmean(),
-        "mean_f1": f1[1:].nanmean(),
-        "pixel_accuracy": hit.sum() / counts.sum(),
-        "classes": (~iou.isnan()).sum(),
-    }
+    scores = {"miou": iou.nanmean(), "mean_f1": f1[1:].nanmean(), "pixel_accuracy": hit.sum() / counts.sum()}
+    scores["classes"] = (~iou.isnan()).sum()
     for kind, values in zip(PER_CLASS, (iou, f1), strict=True):
         scores |= {f"{kind}/{name}": value for name, value in zip(ATTRIBUTES, values, strict=True)}
     return {name: value.to(torch.float32) for name, value in scores.items()}

@@ -49,7 +49,7 @@ class FaceParsing(pl.LightningModule):
         self.net = build_model(**model).to(memory_format=torch.channels_last)
         self.criterion = DeepSupervision(build_loss(**loss), self.net.head_names)
         self.val, self.test = (SplitMetrics(self.net.head_names, prefix) for prefix in ("val/", "test/"))
-        self._build_optimizer(fused=False)  # so that a mistake in its settings is found before any data is read
+        self._build_optimizer(fused=False)  # raises for a bad setting before any data is read
         if compile:
             self.net.compile()
 
@@ -86,7 +86,7 @@ class FaceParsing(pl.LightningModule):
         self.test.reset()
 
     def _step(self, batch: Batch) -> tuple[dict[str, Tensor], Heads]:
-        """Return the losses of a batch and the score maps that they are of."""
+        """Return the losses of a batch and its score maps."""
         heads = self(batch["image"])
         return self.criterion(heads, batch["label"]), heads
 

@@ -25,7 +25,7 @@ class Scorer:
         run: from pixels (N, H, W, 3) uint8 RGB on `device` to score maps.
         size: side in pixels at which the network was evaluated in training.
         device: device of the score maps.
-        criterion: the loss of the run that trained the network; None where its auxiliary heads are missing.
+        criterion: the loss of the run that trained the network; None if its auxiliary heads are missing.
     """
 
     run: Callable[[Tensor], Heads]
@@ -41,22 +41,18 @@ class Scorer:
             `loss` (summed over heads, mean over images; None without a criterion), `loss_NAME` of every head, `miou`,
             `mean_f1`, `pixel_accuracy`, `classes`, and `iou` and `f1` by class; None for a class that is in no image.
         """
-        criterion = self.criterion
-        metrics = SplitMetrics(None if criterion is None else criterion.names).to(self.device)
+        metrics = SplitMetrics(self.criterion.names if self.criterion else None).to(self.device)
         for pixels in tqdm(loader, unit="batch", desc="evaluating"):
             heads, labels = self.run(pixels["image"].to(self.device)), pixels["label"].to(self.device, torch.int64)
-            metrics.count(heads, labels, None if criterion is None else criterion(heads, labels))
+            metrics.count(heads, labels, self.criterion(heads, labels) if self.criterion else None)
         row = {f"split/{name}": float(value) for name, value in metrics.compute().items()}
         return {"loss": None} | nest_scores(row, "split")
 
 
 def network_scorer(net: Network, about: dict[str, Any], device: torch.device) -> Scorer:
-    """Return the scorer of a checkpoint's network, which it moves to `device`.
+    """Return the scorer of a network in evaluation mode, which it moves to `device` and runs in float32.
 
-    Args:
-        net: a network in evaluation mode; it is scored in float32.
-        about: the checkpoint's description (`facekp.weights.checkpoint.describe`).
-        device: where the network runs.
+    `about` is its checkpoint's description (`facekp.weights.checkpoint.describe`).
     """
     net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stub
     criterion = DeepSupervision(build_loss(**about.get("loss", DEFAULT_LOSS)), net.head_names).eval()

@@ -14,7 +14,7 @@ from facekp.errors import ConfigError
 from facekp.files import replacing
 from facekp.hardware import describe_machine, list_versions, resolve_precision
 from facekp.models import build_without_weights
-from facekp.models.cost import count_parameters, multiply_adds
+from facekp.models.cost import multiply_adds
 from facekp.training.folder import SUMMARY, record_settings
 from facekp.training.history import Row, RunLog
 from facekp.training.metrics import finite, nest_scores
@@ -109,5 +109,6 @@ def _cost(config: Config, rows: list[Row]) -> dict[str, float | None]:
     """Return the network's size, its multiply-adds for one training crop, and the run's speed and memory."""
     with torch.device("meta"):
         net = build_without_weights(**config.model)
-    size = {"parameters": count_parameters(net), "multiply_adds": multiply_adds(net, config.data.crop)}
+    parameters = sum(p.numel() for p in net.parameters())
+    size = {"parameters": parameters, "multiply_adds": multiply_adds(net, config.data.crop)}
     return {**size, **measured_cost(rows)}

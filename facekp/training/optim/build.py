@@ -19,24 +19,7 @@ register_optimizer = OPTIMIZERS.register
 
 SCHEDULES = Registry[Callable[..., Factor]]("optim.schedule", "facekp.training.optim")
 register_schedule = SCHEDULES.register
-"""Decorator for a class or function `(total_steps, ITS SETTINGS) -> Factor`; warm-up is not its concern."""
-
-
-def warm_up(then: Factor, *, base: float, steps: int, start: float) -> Factor:
-    """Return a schedule that begins with a geometric warm-up.
-
-    Args:
-        then: the schedule after the warm-up; it counts the steps of the warm-up too.
-        base: learning rate that the factor multiplies.
-        steps: steps of warm-up; 0 disables it.
-        start: learning rate of step 0.
-    """
-
-    # A function, not an object: checkpoints would store the object's attributes, and may hold plain data alone.
-    def factor(step: int) -> float:
-        return float((start / base) ** (1 - step / steps)) if step < steps else then(step)
-
-    return factor
+"""Decorator for a function `(total_steps, ITS SETTINGS) -> Factor`; `build_optimizer` adds the warm-up."""
 
 
 def build_optimizer(
@@ -47,7 +30,7 @@ def build_optimizer(
     heads: Sequence[str] = ("heads",),
     fused: bool = True,
 ) -> tuple[Optimizer, LambdaLR]:
-    """Return the optimiser of `net` and its schedule, which advances with every step.
+    """Return the optimiser of `net` and its schedule, which advances with every step and begins with a warm-up.
 
     Args:
         net: the network.
@@ -71,29 +54,31 @@ def build_optimizer(
         return {key: value for key, value in values.items() if key in known}
 
     c = SharedOptimConfig(**of(shared))
-    groups = parameter_groups(net, heads, lr=c.lr, weight_decay=c.weight_decay, head_lr_mult=c.head_lr_mult)
-    built = optimizer(groups, c.lr, fused=fused, **of(of_optimizer))
+    built = optimizer(parameter_groups(net, heads, c), c.lr, fused=fused, **of(of_optimizer))
     decay = schedule(total_steps, **of(of_schedule))
-    factor = warm_up(decay, base=c.lr, steps=c.warmup_steps, start=c.warmup_start)
+
+    # A function, not an object: checkpoints would store the object's attributes, and may hold plain data alone.
+    def factor(step: int) -> float:
+        if step >= c.warmup_steps:
+            return decay(step)
+        return float((c.warmup_start / c.lr) ** (1 - step / c.warmup_steps))
+
     return built, LambdaLR(built, factor)
 
 
-def parameter_groups(
-    net: nn.Module, heads: Sequence[str], *, lr: float, weight_decay: float, head_lr_mult: float
-) -> list[dict[str, Any]]:
+def parameter_groups(net: nn.Module, heads: Sequence[str], c: SharedOptimConfig) -> list[dict[str, Any]]:
     """Return `net`'s parameters in up to four groups: trunk and heads, each with and without weight decay.
 
     Matrices and kernels decay; biases and batch-norm's scale and shift, which have one dimension, do not.
     """
+    trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
     prefixes = tuple(f"{name}." for name in heads)
     groups = []
-    for in_head, rate in ((False, lr), (True, lr * head_lr_mult)):
-        for decays, decay in ((True, weight_decay), (False, 0.0)):
-            parameters = [
-                p
-                for name, p in net.named_parameters()
-                if p.requires_grad and name.startswith(prefixes) == in_head and (p.ndim > 1) == decays
+    for in_head, rate in ((False, c.lr), (True, c.lr * c.head_lr_mult)):
+        for decays, decay in ((True, c.weight_decay), (False, 0.0)):
+            names = [
+                name for name, p in trained.items() if (name.startswith(prefixes), p.ndim > 1) == (in_head, decays)
             ]
-            if parameters:
-                groups.append({"params": parameters, "lr": rate, "weight_decay": decay})
+            if names:
+                groups.append({"params": [trained[name] for name in names], "lr": rate, "weight_decay": decay})
     return groups

@@ -1,10 +1,23 @@
-"""Adam with decoupled weight decay."""
+"""SGD and AdamW."""
 
 from typing import Any
 
-from torch.optim import AdamW
+from torch.optim import SGD, AdamW
 
 from facekp.training.optim.build import register_optimizer
+
+
+@register_optimizer("sgd")
+def sgd(groups: list[dict[str, Any]], lr: float, *, momentum: float = 0.9, fused: bool = True) -> SGD:
+    """Return SGD over parameter groups, as the paper trains.
+
+    Args:
+        groups: parameter groups.
+        lr: base learning rate.
+        momentum: share of the last update that is added to the next.
+        fused: one kernel for all parameters.
+    """
+    return SGD(groups, lr=lr, momentum=momentum, fused=fused)
 
 
 @register_optimizer("adamw")
