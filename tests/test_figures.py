@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -14,9 +15,17 @@ from PIL import Image
 from facekp import FaceParser
 from facekp.classes import PALETTE
 from facekp.errors import CheckpointError, ConfigError, DataError
-from facekp.figures.__main__ import main
-from facekp.figures.draw import BLUE, RED, draw_heads, draw_key_points, draw_surface, save
-from facekp.figures.inputs import ClassScores, class_scores, crop_face, into_crop, read_landmarks
+from facekp.figures import (
+    BLUE,
+    RED,
+    class_scores,
+    crop_face,
+    draw_heads,
+    draw_key_points,
+    draw_surface,
+    main,
+    read_landmarks,
+)
 from facekp.images import resize
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
@@ -50,6 +59,7 @@ def photo():
 
 @pytest.fixture
 def scores(photo):
+    """Return the score maps of the nose, and their sum."""
     return class_scores(FaceParser(Known()), photo, "nose")
 
 
@@ -67,39 +77,35 @@ def images_of(figure):
 
 
 def test_scores_of_a_class_are_the_heads_own_and_their_sum(scores):
+    heads, total = scores
     # The photo's longer side becomes 64 pixels; its shorter one, 48, is rounded to a multiple of 32: 64 too.
-    assert [values.shape for values in scores.heads] == [(8, 8), (4, 4), (2, 2)]
-    assert scores.strides == (8, 16, 32)
-    assert scores.heads[0][3, 5] == pytest.approx(2 + 0.01 * 35)
-    assert scores.heads[2][1, 0] == pytest.approx(20_000.1, rel=1e-6)
-    bilinear = [cv2.resize(values, (64, 64), interpolation=cv2.INTER_LINEAR) for values in scores.heads]
-    np.testing.assert_allclose(scores.total, sum(bilinear), rtol=1e-6)
+    assert [values.shape for values in heads] == [(8, 8), (4, 4), (2, 2)]
+    assert heads[0][3, 5] == pytest.approx(2 + 0.01 * 35)
+    assert heads[2][1, 0] == pytest.approx(20_000.1, rel=1e-6)
+    bilinear = [cv2.resize(values, (64, 64), interpolation=cv2.INTER_LINEAR) for values in heads]
+    np.testing.assert_allclose(total, sum(bilinear), rtol=1e-6)
 
 
 def test_the_panels_show_the_heads_scores_in_one_range_and_their_sum(photo, scores):
-    figure = draw_heads(photo, scores)
+    (heads, total), figure = scores, draw_heads(photo, "nose", *scores)
     panels = images_of(figure)
     assert list(panels) == ["photo", "stride 8 (8 x 8)", "stride 16 (4 x 4)", "stride 32 (2 x 2)", "sum"]
-    pictures = list(panels.values())
-    np.testing.assert_array_equal(pictures[0].get_array(), photo)
-    for picture, values in zip(pictures[1:4], scores.heads, strict=True):
+    for picture, values in zip(panels.values(), [photo, *heads, total], strict=True):
         np.testing.assert_array_equal(picture.get_array(), values)
-        # From the lowest score, class 2's at stride 8, to the highest, at stride 32.
-        assert picture.get_clim() == pytest.approx((2, 20_000.11), rel=1e-6)
-    np.testing.assert_array_equal(pictures[4].get_array(), scores.total)
-    assert pictures[4].get_clim() == pytest.approx((scores.total.min(), scores.total.max()))
-    for picture in pictures:  # a pixel's centre is a whole number, as key points have it
-        assert tuple(picture.get_extent()) == (-0.5, 127.5, 95.5, -0.5)
+        assert tuple(picture.get_extent()) == (-0.5, 127.5, 95.5, -0.5)  # a pixel's centre is a whole number
+    _, *shared, own = (picture.get_clim() for picture in panels.values())
+    # From the lowest score, class 2's at stride 8, to the highest, at stride 32.
+    np.testing.assert_allclose(shared, [(2, 20_000.11)] * 3, rtol=1e-6)
+    assert own == pytest.approx((total.min(), total.max()))
     labels = [panel.get_xlabel() for panel in figure.axes]
-    assert labels.count("x (pixels)") == 5
-    assert labels[5:] == ["score of nose by head (logit)", "summed score (logit)"]
+    assert labels == ["x (pixels)"] * 5 + ["score of nose by head (logit)", "summed score (logit)"]
 
 
 def test_wide_photos_are_stacked_and_no_figure_is_wider_than_a_page():
-    scores = ClassScores("nose", (np.zeros((4, 20), np.float32),), np.eye(32, 160, dtype=np.float32))
+    head, total = np.zeros((4, 20), np.float32), np.eye(32, 160, dtype=np.float32)
     heights = []
     for size in ((96, 96), (30, 400), (400, 30)):
-        figure = draw_heads(np.zeros((*size, 3), np.uint8), scores)
+        figure = draw_heads(np.zeros((*size, 3), np.uint8), "nose", [head], total)
         assert figure.get_figwidth() == 7.2
         assert figure.get_figheight() <= 8.8
         figure.draw_without_rendering()
@@ -109,11 +115,11 @@ def test_wide_photos_are_stacked_and_no_figure_is_wider_than_a_page():
 
 
 def test_the_surface_stands_at_the_summed_scores(photo, scores):
-    figure = draw_surface(photo, scores)
+    _, z = scores
+    figure = draw_surface(photo, "nose", z)
     (axes,) = (panel for panel in figure.axes if panel.name == "3d")
     (surface,) = (c for c in axes.collections if isinstance(c, Poly3DCollection))
     # 64 x 64 scores are all drawn: 63 x 63 faces, each coloured by the mean of its corners.
-    z = scores.total
     means = (z[:-1, :-1] + z[1:, :-1] + z[:-1, 1:] + z[1:, 1:]) / 4
     np.testing.assert_allclose(surface.get_array(), means.ravel(), rtol=1e-6)
     # The first and the last score lie in the middle of their pixels, which are 2 wide and 1.5 high in the photo.
@@ -126,7 +132,7 @@ def test_the_surface_stands_at_the_summed_scores(photo, scores):
 
 def test_a_fine_surface_keeps_every_nth_score(photo):
     total = np.arange(200 * 200, dtype=np.float32).reshape(200, 200)
-    figure = draw_surface(photo, ClassScores("nose", (total,), total))
+    figure = draw_surface(photo, "nose", total)
     (surface,) = (c for panel in figure.axes for c in panel.collections if isinstance(c, Poly3DCollection))
     # Every third from the second on: 67 a side.
     kept = total[1::3, 1::3]
@@ -157,22 +163,17 @@ def test_key_points_are_blue_and_a_detectors_red_where_they_are(photo):
     assert len(without.axes[1].collections[0].get_offsets()) == 0
 
 
-def test_landmarks_are_read_by_the_photos_name(tmp_path):
-    table = tmp_path / "table.csv"
-    table.write_text("id,x0,y0,x1,y1\n00022,1,2,3.5,4\nmary,5,6,7,8\n")
-    assert read_landmarks(table, "photos/00022.jpg").tolist() == [[1, 2], [3.5, 4]]
-    assert read_landmarks(table, "22.png").tolist() == [[1, 2], [3.5, 4]]
-    assert read_landmarks(table, "mary.jpg").tolist() == [[5, 6], [7, 8]]
-    with pytest.raises(DataError, match=r"table.csv': no row for the photo 'john' \(its 2 rows begin with '00022'\)"):
-        read_landmarks(table, "john.jpg")
-
-
 @pytest.mark.parametrize(
-    ("name", "text"), [("a.csv", "x,y\n1,2\n3.5,4\n"), ("b.csv", "1,2\n3.5,4\n"), ("c.json", "[[1, 2], [3.5, 4]]")]
-)
-def test_a_plain_file_holds_one_photos_landmarks(tmp_path, name, text):
+    ("name", "text"),
+    [
+        ("a.csv", "id,x0,y0,x1,y1\n7,0,0,0,0\n00022,1,2,3.5,4\n"), ("a.csv", "id,x0,y0,x1,y1\n22,1,2,3.5,4\n"),
+        ("a.csv", "x,y\n1,2\n3.5,4\n"), ("a.csv", "1,2\n3.5,4\n"), ("a.json", "[[1, 2], [3.5, 4]]"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("photo", ["photos/00022.jpg", "22.png"])
+def test_landmarks_are_read_by_the_photos_name_or_as_those_of_one_photo(tmp_path, name, text, photo):
     (tmp_path / name).write_text(text)
-    assert read_landmarks(tmp_path / name, "any.jpg").tolist() == [[1, 2], [3.5, 4]]
+    assert read_landmarks(tmp_path / name, Path(photo)).tolist() == [[1, 2], [3.5, 4]]
 
 
 @pytest.mark.parametrize(
@@ -180,19 +181,18 @@ def test_a_plain_file_holds_one_photos_landmarks(tmp_path, name, text):
     [
         ("a.csv", ""), ("a.csv", "1,2,3\n4,5,6\n"), ("a.csv", "one,two\n"), ("a.csv", "1,2\n3\n"), ("a.csv", "1,nan\n"),
         ("a.csv", "id,x0,y0\nphoto,1\n"), ("a.json", "{}"), ("a.json", "[1, 2]"), ("a.json", "[[1, 2]"),
-        ("a.json", '[["x", "y"]]'), ("a.csv", "\xff\xfe"),
+        ("a.json", '[["x", "y"]]'), ("a.csv", "\xff\xfe"), ("a.csv", "id,x0,y0\njohn,1,2\n"), ("nowhere.csv", None),
     ],
 )  # fmt: skip
 def test_a_file_without_landmarks_is_named(tmp_path, name, text):
-    (tmp_path / name).write_bytes(text.encode("latin-1"))
-    with pytest.raises(DataError, match=rf"landmarks '.*{name}': holds no points \(.*\); give CSV"):
-        read_landmarks(tmp_path / name, "photo.jpg")
-    with pytest.raises(DataError, match=r"'nowhere.csv': cannot be read \(No such file or directory\)"):
-        read_landmarks("nowhere.csv", "photo.jpg")
+    if text is not None:
+        (tmp_path / name).write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=rf"landmarks '.*{name}': cannot be read \(.*\); give CSV"):
+        read_landmarks(tmp_path / name, Path("photo.jpg"))
 
 
-@pytest.fixture
-def exported(tmp_path):
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
     """Write an ONNX file: each head's scores are its cells' mean colours times random weights."""
     onnx = pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
@@ -213,14 +213,16 @@ def exported(tmp_path):
     graph = onnx.helper.make_graph(nodes, "net", [images], outputs, [onnx.numpy_helper.from_array(weights, "weights")])
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
     onnx.helper.set_model_props(model, {ABOUT: json.dumps(describe_export(64))})
-    onnx.save(model, tmp_path / "net.onnx")
-    return tmp_path / "net.onnx", weights[:, :, 0, 0]
+    onnx.save(model, path := tmp_path_factory.mktemp("net") / "net.onnx")
+    return path, weights[:, :, 0, 0]
 
 
-def test_the_command_writes_three_figures_of_an_exported_network_too(exported, photo, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_the_command_writes_three_figures_of_an_exported_network_too(
+    exported, photo, tmp_path, monkeypatch, capsys, kind
+):
     ckpt, weights = exported
-    saved = {}
-    savefig = Figure.savefig
+    saved, savefig = {}, Figure.savefig
 
     def spy(figure, path, **settings):
         saved[re.sub(r"^\.|\.part$", "", path.name)] = figure
@@ -229,19 +231,26 @@ def test_the_command_writes_three_figures_of_an_exported_network_too(exported, p
     monkeypatch.setattr(Figure, "savefig", spy)
     Image.fromarray(photo).save(tmp_path / "7.png")
     (tmp_path / "points.csv").write_text("id,x0,y0\n00007,31.5,15.5\n")
-    out = tmp_path / "out"
-    settings = [f"ckpt={ckpt}", f"source={tmp_path}/7.png", f"out={out}", "class=hair", "dpi=60", "align=none"]
-    main([*settings, f"landmarks={tmp_path}/points.csv", "landmarks_size=64"])
-    names = ["7.hair.heads.png", "7.hair.surface.png", "7.points.png"]
-    assert sorted(path.name for path in out.iterdir()) == names
-    assert capsys.readouterr().out.split() == [str(out / name) for name in names]
-    with Image.open(out / names[0]) as picture:
-        assert picture.width == 7.2 * 60
+    names, contents = [f"7.hair.heads.{kind}", f"7.hair.surface.{kind}", f"7.points.{kind}"], []
+    settings = [f"ckpt={ckpt}", f"source={tmp_path}/7.png", "class=hair", "dpi=60", "align=none", f"format={kind}"]
+    for out in (tmp_path / "one", tmp_path / "two"):
+        main([*settings, f"landmarks={tmp_path}/points.csv", "landmarks_size=64", f"out={out}"])
+        assert sorted(path.name for path in out.iterdir()) == names
+        assert capsys.readouterr().out.split() == [str(out / name) for name in names]
+        contents.append([(out / name).read_bytes() for name in names])
+    assert contents[0] == contents[1]  # they do not say when they were made
+    if kind == "png":
+        with Image.open(tmp_path / "one" / names[0]) as picture:
+            assert picture.width == 7.2 * 60
+    elif kind == "svg":
+        assert "score of hair by head (logit)</text>" in contents[0][0].decode()  # text stays text
+    else:
+        assert b"/FontFile2" in contents[0][0]  # TrueType
     # From a picture of 64 pixels to the photo of 128: the middle between two pixels stays the middle of four.
-    (point,) = saved["7.points.png"].axes[1].collections[1].get_offsets()
+    (point,) = saved[names[2]].axes[1].collections[1].get_offsets()
     assert point.tolist() == pytest.approx([63.5, 31.5])
     cells = resize(photo, (64, 64)).reshape(4, 16, 4, 16, 3).mean((1, 3))  # of the head at stride 16
-    shown = list(images_of(saved["7.hair.heads.png"]).values())
+    shown = list(images_of(saved[names[0]]).values())
     np.testing.assert_allclose(shown[2].get_array(), cells @ weights[HAIR], rtol=1e-4)
 
 
@@ -261,60 +270,45 @@ def test_a_face_in_a_photo_is_drawn_in_its_frame_and_a_detectors_points_move_alo
         def parse(self, scenes):
             return scenes
 
-    picture, found = crop_face(Finder(), photo, "photo.jpg")
-    assert found == crop
-    np.testing.assert_array_equal(picture, np.rot90(photo[20:60, 40:80]))
     # The photo's pixel (x, y) = (79, 20) is the picture's first; (50, 55) lies 35 along its upper edge, 29 below it.
-    assert into_crop(np.array([[79, 20], [50, 55]], np.float32), crop).tolist() == [[0, 0], [35, 29]]
+    points = np.array([[79, 20], [50, 55]], np.float32)
+    picture, moved = crop_face(Finder(), photo, points, Path("photo.jpg"))
+    np.testing.assert_array_equal(picture, np.rot90(photo[20:60, 40:80]))
+    assert moved.tolist() == [[0, 0], [35, 29]]
+    Finder.look = lambda self, image, align: Scene(image)
     with pytest.raises(DataError, match=r"image blank.jpg: no face is found in it; align=none takes the whole photo"):
-        crop_face(type("Blind", (Finder,), {"look": lambda self, image, align: Scene(image)})(), photo, "blank.jpg")
+        crop_face(Finder(), photo, None, Path("blank.jpg"))
 
 
-@pytest.mark.parametrize(("kind", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF")])
-def test_vector_files_are_the_same_each_time_and_keep_their_text(photo, scores, tmp_path, kind, start):
-    for name in ("a", "b"):
-        save(draw_heads(photo, scores), tmp_path / f"{name}.{kind}", dpi=60)
-    content = (tmp_path / f"a.{kind}").read_bytes()
-    assert content.startswith(start)
-    assert (tmp_path / f"b.{kind}").read_bytes() == content  # it does not say when it was made
-    if kind == "svg":
-        assert "score of nose by head (logit)</text>" in content.decode()
-    else:
-        assert b"/FontFile2" in content  # TrueType
-
-
-def test_mistakes_are_named(tmp_path, photo):
-    Image.fromarray(photo).save(tmp_path / "a.png")
-    (tmp_path / "net.ckpt").write_bytes(b"no checkpoint")
-    (tmp_path / "net.onnx").write_bytes(b"no network")
-    (tmp_path / "table.csv").write_text("id,x0,y0\nb,1,2\n")
-    given = {"ckpt": tmp_path / "net.ckpt", "source": tmp_path / "a.png", "out": tmp_path / "out"}
-
-    def run(**changed):
-        main([f"{key.rstrip('_')}={value}" for key, value in (given | changed).items()])
-
-    with pytest.raises(ConfigError, match="class is 'noes': choose one of background, skin, nose, "):
-        run(class_="noes")
-    with pytest.raises(ConfigError, match="format is 'gif': choose one of png, svg, pdf"):
-        run(format="gif")
-    with pytest.raises(ConfigError, match="dpi is 5: give 50 to 1200"):
-        run(dpi=5)
-    with pytest.raises(DataError, match=r"image .*none.png: cannot be read"):
-        run(source=tmp_path / "none.png")
-    with pytest.raises(DataError, match=r"table.csv': no row for the photo 'a'"):
-        run(landmarks=tmp_path / "table.csv")
-    for name in ("net.ckpt", "net.onnx", "none.onnx"):
-        with pytest.raises(CheckpointError, match=name):
-            run(ckpt=tmp_path / name)
-    assert not (tmp_path / "out").exists()
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ("class=noes", ConfigError, "class is 'noes': choose one of background, skin, nose, "),
+        ("class=", ConfigError, "class is empty: give class="),
+        ("format=gif", ConfigError, "format is 'gif': choose one of png, svg, pdf"),
+        ("dpi=5", ConfigError, "dpi is 5: give a number from 50 to 1200"),
+        ("source=none.png", DataError, r"image none.png: cannot be read"),
+        ("landmarks=points.csv", DataError, r"points.csv': cannot be read \(no row for the photo 'a' among 1"),
+        ("ckpt=net.ckpt", CheckpointError, "net.ckpt"),
+        ("ckpt=net.onnx", CheckpointError, "net.onnx"),
+        ("ckpt=none.onnx", CheckpointError, "none.onnx"),
+    ],
+)
+def test_mistakes_are_named(tmp_path, photo, monkeypatch, change, kind, message):
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(photo).save("a.png")
+    for name in ("net.ckpt", "net.onnx"):
+        Path(name).write_bytes(b"no network")
+    Path("points.csv").write_text("id,x0,y0\nb,1,2\n")
+    with pytest.raises(kind, match=message):
+        main(["source=a.png", "out=out", change])
+    assert not Path("out").exists()
 
 
 def test_the_help_calls_the_class_by_its_name(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     assert re.search(r"^  class +str +nose +the class whose scores are drawn$", capsys.readouterr().out, re.MULTILINE)
-    with pytest.raises(ConfigError, match="class is empty: give class="):
-        main(["class="])
 
 
 def flat(height, width, patches):
@@ -383,7 +377,7 @@ def test_real_faces_have_figures_with_a_detectors_points(real_root):
     if not table.is_file():
         pytest.skip(f"no landmarks: {table} is missing")
     name = table.read_text().splitlines()[1].split(",")[0]
-    landmarks = read_landmarks(table, f"{name}.jpg")
+    landmarks = read_landmarks(table, Path(f"{name}.jpg"))
     assert landmarks.shape == (68, 2)
     with Image.open(real_root / "images" / f"{name}.jpg") as picture:
         assert (landmarks > 0).all()

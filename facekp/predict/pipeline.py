@@ -21,7 +21,7 @@ from facekp.parsing.inputs import to_array
 from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene, in_batches
 from facekp.predict.results import Results
-from facekp.predict.settings import PredictSettings
+from facekp.predict.settings import ParserSettings
 from facekp.predict.sources import output_names
 
 T = TypeVar("T")
@@ -50,7 +50,7 @@ def list_jobs(files: Sequence[Path], out: Path) -> list[Job]:
     return [Job(path, path.relative_to(root).as_posix(), out / name) for path, name in zip(files, names, strict=True)]
 
 
-def open_parser(settings: PredictSettings, device: str) -> FaceParser:
+def open_parser(settings: ParserSettings, device: str) -> FaceParser:
     """Open the checkpoint of a run on a device."""
     s = settings
     return FaceParser.from_checkpoint(

@@ -6,9 +6,29 @@ from omegaconf import MISSING
 
 from facekp.formats.base import all_formats
 from facekp.keypoints.settings import KeypointConfig
-from facekp.parsing.choices import ALIGNS, BACKENDS, HAAR
+from facekp.parsing.choices import HAAR, Align, BackendName
 from facekp.settings import Affects, Settings, above, at_least, each, one_of, setting
 from facekp.weights.paths import CKPT_HELP, SHIPPED
+
+
+@dataclass
+class ParserSettings(Settings):
+    """What to parse, with which network, and where the results go."""
+
+    ckpt: str = setting(SHIPPED, CKPT_HELP, path=True)
+    source: str = setting(MISSING, "a photo or video, a folder of them, or a quoted glob", path=True)
+    out: str = setting(
+        MISSING, "folder of the results, see docs/reference/formats.md", affects=Affects.PLACE, path=True
+    )
+    align: str = setting(
+        "auto", "auto: find the faces; none: a photo is one face, framed as in CelebA-HQ", one_of(Align)
+    )
+    detector: str = setting(HAAR, "face detector: haar, or the path of a YuNet .onnx file")
+    keypoints: KeypointConfig = field(default_factory=KeypointConfig)
+    backend: str = setting(
+        "auto", "torch for .ckpt; onnx or openvino for .onnx", one_of(BackendName), affects=Affects.MACHINE
+    )
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", affects=Affects.MACHINE)
 
 
 @dataclass
@@ -20,38 +40,24 @@ class OneEuroConfig(Settings, group="one_euro"):
     """
 
     min_cutoff: float = setting(
-        1.0, "Hz; faster changes of a still point are noise; a lower cutoff is calmer", check=above(0)
+        1.0, "Hz; faster changes of a still point are noise; a lower cutoff is calmer", above(0)
     )
     beta: float = setting(
-        12.0, "Hz added per face width that a point moves in a second; a higher value trails less", check=at_least(0)
+        12.0, "Hz added per face width that a point moves in a second; a higher value trails less", at_least(0)
     )
 
 
 @dataclass
-class PredictSettings(Settings):
-    """What to parse, with which network, and where the results go."""
+class PredictSettings(ParserSettings):
+    """What to write of each photo and video, and on how many devices."""
 
-    ckpt: str = setting(SHIPPED, CKPT_HELP, path=True)
-    source: str = setting(MISSING, "a photo or video, a folder of them, or a quoted glob", path=True)
-    out: str = setting(
-        MISSING, "folder of the results, see docs/reference/formats.md", affects=Affects.PLACE, path=True
-    )
     export: list[str] = setting(
         ["mask", "overlay", "json"],
         f"formats to write: any of {', '.join(all_formats())}",
-        check=each(one_of(*all_formats()), such_as="[json,coco]"),
+        each(one_of(*all_formats()), such_as="[json,coco]"),
     )
-    align: str = setting(
-        "auto", "auto: find the faces; none: each photo is one face, framed as in CelebA-HQ", check=one_of(*ALIGNS)
-    )
-    detector: str = setting(HAAR, "face detector: haar, or the path of a YuNet .onnx file")
-    keypoints: KeypointConfig = field(default_factory=KeypointConfig)
     smooth: bool = setting(True, "smooth the key points and landmarks of videos over time")
     one_euro: OneEuroConfig = field(default_factory=OneEuroConfig)
-    backend: str = setting(
-        "auto", "torch for .ckpt; onnx or openvino for .onnx", affects=Affects.MACHINE, check=one_of(*BACKENDS)
-    )
-    device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", affects=Affects.MACHINE)
     devices: int = setting(
-        1, "number of GPUs (or CPU processes) that share the photos", affects=Affects.SPEED, check=at_least(1)
+        1, "number of GPUs (or CPU processes) that share the photos", at_least(1), affects=Affects.SPEED
     )

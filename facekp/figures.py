@@ -1,0 +1,249 @@
+"""Draw the paper's figures 2, 3 and 4 of a photo: `python -m facekp.figures source=PHOTO out=FOLDER [ckpt=...]`."""
+
+import csv
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import cv2
+import numpy as np
+from omegaconf import MISSING
+
+from facekp.classes import ATTRIBUTES, PALETTE
+from facekp.cli import parse_cli
+from facekp.errors import DataError, one_line_errors
+from facekp.files import expand, make_folder, replacing
+from facekp.images import UInt8Array, decoding, read_image
+from facekp.predict.settings import ParserSettings
+from facekp.settings import Affects, at_least, between, one_of, setting
+from facekp.weights.paths import TERMS
+
+# Matplotlib, SciPy and torch take seconds to import, so the functions that use them import them.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from facekp.keypoints.curves import Points
+    from facekp.keypoints.score_grid import Scores
+    from facekp.parsing.face import Face
+    from facekp.parsing.parser import FaceParser
+
+WIDTH, MAX_HEIGHT = 7.2, 8.8  # inches: two columns of a journal's page, and its height
+BLUE, RED = "#0072b2", "#d7191c"  # key points, and those of a landmark detector
+MAX_POINTS = 96  # points along the longer side of the surface; print resolves no more
+PATCHES_IN_ROW = 5
+STYLE: Final[Any] = {  # Matplotlib's own type lists the keys of one version
+    "font.family": "DejaVu Sans",  # comes with Matplotlib, so figures look the same everywhere
+    "font.size": 7, "axes.titlesize": 8, "axes.labelsize": 7, "xtick.labelsize": 6.5, "ytick.labelsize": 6.5,
+    "axes.linewidth": 0.6, "xtick.major.width": 0.6, "ytick.major.width": 0.6,
+    "pdf.fonttype": 42,  # TrueType, which publishers require
+    "svg.fonttype": "none",  # text stays text
+    "svg.hashsalt": "facekp",  # the same figure gives the same file
+}  # fmt: skip
+UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}  # the same figure gives the same file
+LANDMARK_FILES = "CSV with a row `id,x0,y0,x1,y1,...` a photo, CSV with a row `x,y` a point, or JSON [[x, y], ...]"
+
+
+@dataclass
+class FiguresSettings(ParserSettings):
+    """Network, photo and format of the figures."""
+
+    source: str = setting(MISSING, "a photo; of several faces the largest is drawn", path=True)
+    out: str = setting(MISSING, "folder for NAME.CLASS.heads.png, .surface.png, ...", affects=Affects.PLACE, path=True)
+    class_: str = setting("nose", "the class whose scores are drawn", one_of(*ATTRIBUTES))
+    landmarks: str | None = setting(None, "CSV or JSON of a landmark detector's points, drawn in red", path=True)
+    landmarks_size: int | None = setting(None, "longer side of their picture, pixels; null: the photo's", at_least(1))
+    format: str = setting("png", "png, svg or pdf", one_of(*UNDATED))
+    dpi: int = setting(300, "dots per inch of png, and of photos in svg and pdf", between(50, 1200))
+
+
+def main(argv: Sequence[str]) -> None:
+    """Write the figures that `argv` asks for."""
+    config = parse_cli(FiguresSettings, argv, program="python -m facekp.figures", about=f"{__doc__}\n\n{TERMS}")
+    from matplotlib import rc_context
+
+    from facekp.predict.pipeline import open_parser
+
+    photo = expand(config.source)
+    image = read_image(photo)
+    landmarks = read_landmarks(expand(config.landmarks), photo) if config.landmarks else None
+    if landmarks is not None and config.landmarks_size:
+        landmarks = (landmarks + 0.5) * (max(image.shape[:2]) / config.landmarks_size) - 0.5
+    parser = open_parser(config, config.device)
+    out = make_folder(expand(config.out))
+    if config.align == "auto":
+        image, landmarks = crop_face(parser, image, landmarks, photo)
+    (face,) = parser(image)
+    heads, total = class_scores(parser, image, config.class_)
+    with rc_context(STYLE):
+        for name, figure in (
+            (f"{config.class_}.heads", draw_heads(image, config.class_, heads, total)),
+            (f"{config.class_}.surface", draw_surface(image, config.class_, total)),
+            ("points", draw_key_points(image, face, landmarks)),
+        ):
+            path = out / f"{photo.stem}.{name}.{config.format}"
+            with replacing(path) as part:
+                figure.savefig(part, format=config.format, dpi=config.dpi, metadata=UNDATED[config.format])
+            print(path)
+
+
+def read_landmarks(path: Path, photo: Path) -> "Points":
+    """Return a landmark detector's points (n, 2) float32 of one photo, in pixels of the picture that it saw.
+
+    The row of a table is found by the photo's name without folder and suffix; 22 and 00022 are equal.
+
+    Raises:
+        DataError: the file is unreadable or of another form, or a table without the photo.
+    """
+    with decoding(f"landmarks '{path}'", f"give {LANDMARK_FILES}, or leave landmarks= out"):
+        values = json.loads(path.read_text("utf-8")) if path.suffix.lower() == ".json" else _read_csv(path, photo.stem)
+        points = np.asarray(values, np.float32)
+        if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not np.isfinite(points).all():
+            raise ValueError(f"no points: an array of shape {points.shape}, or with values that are no numbers")
+    return points
+
+
+def _read_csv(path: Path, name: str) -> Any:
+    rows = [row for row in csv.reader(path.read_text("utf-8").splitlines()) if row]
+    header = rows[0][0].strip().lower() if rows else ""
+    if header != "id":
+        return rows[header == "x" :]
+    table = {row[0].lstrip("0"): row[1:] for row in rows[1:]}
+    if (own := name.lstrip("0")) not in table:
+        raise LookupError(f"no row for the photo '{name}' among {len(table)}, the first for '{next(iter(table), '')}'")
+    return np.reshape(table[own], (-1, 2))
+
+
+def crop_face(parser: "FaceParser", image: UInt8Array, landmarks: Any, photo: Path) -> tuple[UInt8Array, Any]:
+    """Crop the largest face from a photo (H, W, 3) uint8 RGB at its resolution, aligned as in CelebA-HQ.
+
+    Returns the crop (s, s, 3) uint8 RGB and the landmarks (n, 2) in it; both as given if the photo is aligned already.
+
+    Raises:
+        DataError: no face in the photo, whose file is `photo`.
+    """
+    from facekp.parsing.face_crop import cut
+    from facekp.parsing.inputs import MIN_SIDE
+
+    (scene,) = parser.stages.parse([parser.stages.look(image, "auto")])
+    views = scene.confirmed().views
+    if not views:
+        raise DataError(f"image {photo}: no face is found in it; align=none takes the whole photo as one")
+    if (crop := views[0].crop) is None:
+        return image, landmarks
+    side = max(MIN_SIDE, round(crop.side))
+    if landmarks is not None:
+        landmarks = cv2.transform(landmarks[None], cv2.invertAffineTransform(crop.matrix(side)))[0]
+    return cut(image, crop, side), landmarks
+
+
+def class_scores(parser: "FaceParser", image: UInt8Array, name: str) -> "tuple[list[Scores], Scores]":
+    """Return the score maps (h, w) of a class in a photo, finest first, and their upsampled sum (H, W); all float32."""
+    import torch
+
+    from facekp.models import fuse
+
+    pixels = parser.stages.resized(image)
+    heads = [scores[0, ..., ATTRIBUTES.index(name)] for scores in parser.stages.backend(pixels[None])]
+    total = fuse([torch.tensor(scores)[None, None] for scores in heads], pixels.shape[:2])[0, 0]
+    return heads, total.numpy()
+
+
+def draw_heads(image: UInt8Array, name: str, heads: "Sequence[Scores]", total: "Scores") -> "Figure":
+    """Draw a photo, every head's scores of a class, in one range of colours, and their sum: the paper's figure 2."""
+    titles = [f"stride {round(len(total) / len(values))} ({values.shape[1]} x {values.shape[0]})" for values in heads]
+    figure, (photo, *panels, own), stacked = _panels(image.shape[:2], ["photo", *titles, "sum"], extra=1.2)
+    extent = photo.imshow(image).get_extent()
+    look: dict[str, Any] = {"cmap": "viridis", "interpolation": "nearest", "extent": extent}
+    low, high = min(values.min() for values in heads), max(values.max() for values in heads)
+    for panel, values in zip(panels, heads, strict=True):
+        shared = panel.imshow(values, vmin=low, vmax=high, **look)
+    summed = own.imshow(total, **look)
+    for drawn, over, label in ((shared, panels, f"score of {name} by head"), (summed, [own], "summed score")):
+        # The bar is as long as its panels, and both bars are equally thick.
+        place, aspect = "right" if stacked else "bottom", 12 * len(over)
+        figure.colorbar(drawn, ax=over, location=place, aspect=aspect, label=f"{label} (logit)")
+    return figure
+
+
+def draw_surface(image: UInt8Array, name: str, total: "Scores") -> "Figure":
+    """Draw a photo and the summed scores of a class as a surface: the paper's figure 3."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, 0.46 * WIDTH), layout="constrained")
+    grid = figure.add_gridspec(1, 2, width_ratios=(1, 1.9))
+    figure.add_subplot(grid[0], title="photo", xlabel="x (pixels)", ylabel="y (pixels)").imshow(image)
+    (height, width), shape = image.shape[:2], total.shape
+    step = -(-max(shape) // MAX_POINTS)
+    rows, columns = (np.arange(step // 2, length, step) for length in shape)
+    x, y = (columns + 0.5) * width / shape[1] - 0.5, (rows + 0.5) * height / shape[0] - 0.5
+    axes = figure.add_subplot(grid[1], projection="3d")
+    surface = axes.plot_surface(
+        *np.meshgrid(x, y), total[np.ix_(rows, columns)], cmap="viridis", rstride=1, cstride=1, linewidth=0,
+        antialiased=False, rasterized=True,  # thousands of polygons: an image in vector files
+    )  # fmt: skip
+    axes.view_init(elev=38, azim=-70)  # y points down in a photo, so its upper border lies at the back
+    axes.set(xlim=(0, width), ylim=(height, 0), xlabel="x (pixels)", ylabel="y (pixels)", zlabel="score (logit)")
+    # The short side of a banner is drawn longer than it is, to leave room for its labels.
+    longer = max(width, height)
+    sides = (max(width, 0.4 * longer), max(height, 0.4 * longer), 0.5 * longer)
+    axes.set_box_aspect(sides)
+    for axis, side in zip("xyz", sides, strict=True):
+        axes.locator_params(axis=axis, nbins=max(2, round(5 * side / longer)))
+    figure.colorbar(surface, ax=axes, shrink=0.7, aspect=24, pad=0.12, label=f"summed score of {name} (logit)")
+    return figure
+
+
+def draw_key_points(image: UInt8Array, face: "Face", landmarks: "Points | None" = None) -> "Figure":
+    """Draw a face's masks over its photo, and beside them its key points: the paper's figure 4.
+
+    `landmarks` are (n, 2) float, pixels of the photo: a landmark detector's points, drawn in red.
+    """
+    from matplotlib.patches import Patch
+
+    from facekp.parsing.overlay import blend_mask
+
+    rows = -(-len(face.attributes) // PATCHES_IN_ROW)
+    figure, (masks, points), _ = _panels(image.shape[:2], ["masks", "key points"], extra=0.7 + 0.14 * rows)
+    # Below the axis and its labels, whose height is given in units of the font size.
+    below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 4.2, "frameon": False}
+    masks.imshow(blend_mask(image, face.mask))
+    colours = np.divide(PALETTE, 255)
+    patches = [Patch(fc=colours[part.id], ec="0.2", lw=0.4, label=name) for name, part in face.attributes.items()]
+    masks.legend(handles=patches, ncols=PATCHES_IN_ROW, handlelength=1, columnspacing=1, **below)
+    points.imshow(image)
+    found = np.concatenate([np.empty((0, 2)), *face.keypoints.values()])
+    label = f"key points ({len(found)})"
+    points.scatter(found[:, 0], found[:, 1], s=4, color=BLUE, edgecolors="white", linewidths=0.25, label=label)
+    if landmarks is not None:
+        label = f"landmark detector ({len(landmarks)})"
+        points.scatter(landmarks[:, 0], landmarks[:, 1], s=7, color=RED, marker="x", linewidths=0.8, label=label)
+    points.legend(markerscale=1.5, **below)
+    return figure
+
+
+def _panels(size: tuple[int, int], titles: Sequence[str], extra: float) -> "tuple[Figure, list[Axes], bool]":
+    """Return a figure, its panels for pictures of `size` (H, W), and whether they are stacked, as wide photos are.
+
+    `extra` inches of its height are for titles, labels and legends.
+    """
+    from matplotlib.figure import Figure
+
+    height, width = size
+    stacked = width > 2 * height
+    rows, columns = (len(titles), 1) if stacked else (1, len(titles))
+    tall = rows * (0.9 * WIDTH / columns * height / width + 0.3 * stacked) + extra
+    figure = Figure(figsize=(WIDTH, min(tall, MAX_HEIGHT)), layout="compressed")
+    panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel().tolist()
+    for panel, title in zip(panels, titles, strict=True):
+        panel.set(title=title, xlabel="x (pixels)", ylabel="y (pixels)")
+        panel.label_outer()
+    return figure, panels, stacked
+
+
+if __name__ == "__main__":
+    with one_line_errors():
+        main(sys.argv[1:])
