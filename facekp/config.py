@@ -35,7 +35,7 @@ MONITORS: tuple[str, ...] = get_args(Monitor)
 LARGEST_SEED = 2**32 - 1  # NumPy's
 
 EXCLUDED = "data.excluded"
-"""What a run's record adds to its settings: which images `data.exclude` leaves out, as a digest."""
+"""What a run's record adds to its settings: a digest of the images that `data.exclude` excludes."""
 UNLESS_SAME = "scores, unless it is the same data"
 AS_IF_SAME = "speed and memory as if it were the same"
 VAL_BATCHES = check_that(
@@ -47,14 +47,14 @@ SCORES, MACHINE, SPEED, PLACE = Affects.SCORES, Affects.MACHINE, Affects.SPEED, 
 
 @dataclass
 class FacesConfig(Settings, group="data"):
-    """Which faces are read. Of `exclude` not the file affects the result but whom it leaves out, `data.excluded`."""
+    """Which faces are read. Of `exclude` the listed images affect the result, not the file: see `data.excluded`."""
 
     source: str = setting("celebamask_hq", "celebamask_hq or synthetic", one_of(DataSource), confounds="scores")
     root: str | None = setting(
         None, "CelebAMask-HQ's folder, official or prepared layout", affects=SCORES, path=True, confounds=UNLESS_SAME
     )
     cache: str = setting("~/.cache/facekp", "where data sets are prepared and decoded", affects=PLACE, path=True)
-    exclude: str | None = setting(None, "audit.csv: leave out training images marked in it", affects=PLACE, path=True)
+    exclude: str | None = setting(None, "audit.csv: exclude the training images marked in it", affects=PLACE, path=True)
     synthetic_train: int = setting(320, "training faces drawn for data=synthetic", at_least(1))
     synthetic_val: int = setting(48, "validation faces drawn", at_least(1))
     synthetic_test: int = setting(16, "test faces drawn", at_least(1))

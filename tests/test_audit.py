@@ -3,6 +3,7 @@
 import csv
 import html.parser
 import math
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from facekp.data.audit.duplicates import find_near_duplicates, thumbnail
 from facekp.data.audit.examine import check_face
 from facekp.data.audit.geometry import find_axes, find_patches
 from facekp.data.audit.run import audit
+from facekp.data.exclusions import read_exclusions
 from facekp.errors import ConfigError, DataError
 
 SIDE = 256
@@ -315,6 +317,8 @@ def test_the_table_says_what_is_wrong_with_each(
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["id", "split", "kind", "exclude", "detail", "score", "other_id", "other_split"]
     assert [(row["kind"], row["id"], row["other_id"], row["exclude"]) for row in rows] == EXPECTED
+    assert all(re.fullmatch(r"[01]\.\d{3}", row["score"]) for row in rows)
+    assert read_exclusions(tmp_path / "out" / "audit.csv") == {row[1] for row in EXPECTED if row[3] == "yes"}
     by_id = {row["id"]: row for row in rows}
     assert (by_id["leak"]["split"], by_id["leak"]["other_split"]) == ("train", "val")
     assert float(by_id["leak"]["score"]) > 0.95

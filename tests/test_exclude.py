@@ -1,4 +1,4 @@
-"""data.exclude: which images training leaves out, and every file that is no such table."""
+"""data.exclude: which images training excludes, and every file that is no such table."""
 
 import json
 import re
@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from facekp.config import Config, DataConfig
-from facekp.data.audit.findings import Finding, write_findings
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.exclusions import describe_exclusions, excluded_digest, read_exclusions
 from facekp.data.layout import read_index
@@ -21,28 +20,6 @@ from facekp.training.resume import find_resume
 def table(path: Path, text: str) -> Path:
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def test_kinds_that_leave_out_and_kinds_that_do_not(tmp_path: Path) -> None:
-    write_findings(
-        tmp_path / "audit.csv",
-        [
-            Finding("1", "train", "reversed", "all of it"),
-            Finding("2", "val", "reversed", "all of it"),
-            Finding("3", "train", "missing", "no nose"),
-            Finding("3", "train", "near_duplicate", "the same photo", 0.91234, "9", "val"),
-            Finding("4", "train", "tiny", 'neck_l 3 px, "4"'),
-        ],
-    )
-    assert (tmp_path / "audit.csv").read_text(encoding="utf-8") == (
-        "id,split,kind,exclude,detail,score,other_id,other_split\n"
-        "1,train,reversed,yes,all of it,1.000,,\n"
-        "2,val,reversed,no,all of it,1.000,,\n"
-        "3,train,missing,no,no nose,1.000,,\n"
-        "3,train,near_duplicate,yes,the same photo,0.912,9,val\n"
-        '4,train,tiny,no,"neck_l 3 px, ""4""",1.000,,\n'
-    )
-    assert read_exclusions(tmp_path / "audit.csv") == {"1", "3"}
 
 
 def test_what_a_user_edits_counts(tmp_path: Path) -> None:
@@ -75,7 +52,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         read_exclusions(tmp_path / "picture.csv")
 
 
-def test_only_training_images_are_left_out(tiny_root: Path) -> None:
+def test_only_training_images_are_excluded(tiny_root: Path) -> None:
     # 00000 to 00011 are training images, 00012 to 00014 validation, the rest test.
     samples = read_index(tiny_root, frozenset({"00001", "00004", "00012", "00016"}))
     assert [s.id for s in samples["train"]] == [f"{i:05d}" for i in (0, 2, 3, 5, 6, 7, 8, 9, 10, 11)]
@@ -87,7 +64,7 @@ def test_a_table_of_another_data_set_is_refused(tiny_root: Path) -> None:
         read_index(tiny_root, frozenset({"00001", "29999"}))
 
 
-def test_an_image_that_is_left_out_need_not_be_there(tiny_root: Path, tmp_path: Path) -> None:
+def test_an_excluded_image_need_not_be_there(tiny_root: Path, tmp_path: Path) -> None:
     for name in ("images", "labels"):
         (tmp_path / name).symlink_to(tiny_root / name)
     index = (tiny_root / "index.csv").read_text(encoding="utf-8")
@@ -125,7 +102,7 @@ def test_something_must_be_left(settings: DataConfig, tmp_path: Path) -> None:
         FaceDataModule(everything, seed=0, total_steps=1).setup("fit")
 
 
-def test_a_resumed_run_must_leave_out_the_same(
+def test_a_resumed_run_must_exclude_the_same(
     settings: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = Config(
@@ -149,7 +126,7 @@ def test_a_resumed_run_must_leave_out_the_same(
         find_resume(config)
 
 
-def test_a_run_keeps_whom_it_left_out_though_the_table_changes(settings: DataConfig) -> None:
+def test_a_run_keeps_whom_it_excluded_though_the_table_changes(settings: DataConfig) -> None:
     data = FaceDataModule(settings, seed=0, total_steps=1)
     table(Path(settings.exclude), "id,exclude\n00001,yes\n")
     assert data.excluded_digest == "2 images (9185c449)"
@@ -157,7 +134,7 @@ def test_a_run_keeps_whom_it_left_out_though_the_table_changes(settings: DataCon
     assert len(data.samples["train"]) == 10
 
 
-def test_a_finished_run_is_no_score_of_one_that_leaves_out_others(settings: DataConfig, tmp_path: Path) -> None:
+def test_a_finished_run_is_no_score_of_one_that_excludes_others(settings: DataConfig, tmp_path: Path) -> None:
     config = Config(data=settings, model={"name": "resnet18"}, output_dir=str(tmp_path))
     summary = {"settings": record_settings(config, "2 images (9185c449)"), "val": {"best": {"miou": 0.5}}}
     (tmp_path / "metrics.json").write_text(json.dumps(summary), encoding="utf-8")

@@ -22,7 +22,7 @@ from facekp.classes import mirror_table
 from facekp.config import DataConfig
 from facekp.data import cache as decoded_module
 from facekp.data.cache import decode_all
-from facekp.data.crop import enlarge, pad, reflect, span
+from facekp.data.crop import enlarge, pad, span
 from facekp.data.dataset import FaceDataset, read_sample, to_batch
 from facekp.data.jitter import KINDS, jitter
 from facekp.data.layout import read_index
@@ -130,12 +130,6 @@ class TestWindow:
             for place in (0, 0.3, 0.6, 0.999):
                 start, stop, *_ = span(512, factor, 448, place)
                 assert stop - start <= most
-
-    def test_the_mirrored_span_shows_the_mirrored_pixels(self) -> None:
-        row = np.arange(512)
-        across = span(512, 1.5, 448, 0.2)
-        other = reflect(across, 512)
-        np.testing.assert_array_equal(row[::-1][across.start : across.stop], row[other.start : other.stop][::-1])
 
     def test_padding_by_hand(self) -> None:
         one = np.full((2, 1), 7, np.uint8)

@@ -11,7 +11,6 @@ from PIL import Image
 from facekp.data.layout import read_index
 from facekp.data.prepare.__main__ import main
 from facekp.data.prepare.build import prepare
-from facekp.data.prepare.summary import CONSEQUENCES, Kind
 from facekp.errors import DataError
 from facekp.images import read_label
 
@@ -95,10 +94,6 @@ def test_only_the_first_few_are_named(raw: Path, tmp_path: Path, capsys: pytest.
     (line,) = [line for line in capsys.readouterr().out.splitlines() if "unknown attribute" in line]
     assert line.startswith("problem: 5 x mask of an unknown attribute (ignored): ")
     assert line.endswith("00005_mole.png: mole; " + f"{MASKS}/1/00005_scar.png: scar; and 2 more")
-
-
-def test_every_kind_has_a_consequence():
-    assert set(CONSEQUENCES) == set(Kind)
 
 
 class TestBadImages:

@@ -21,9 +21,7 @@ POWERS = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
 
 
 def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_]:
-    """Return which classes each image has.
-
-    Labels are read once; the result is kept in `cache` and reused unless a label has changed.
+    """Return which classes each image has, kept in `cache` and reused unless a label has changed.
 
     Returns:
         (N, 19) bool.
@@ -35,15 +33,12 @@ def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_
     with exclusive_lock(cache):
         if not path.is_file():
             bar = tqdm(samples, unit="label", desc="looking for rare classes")
+            pixels = [
+                cv2.calcHist([read_label(sample.label)], [0], None, [NUM_CLASSES], [0, NUM_CLASSES]) for sample in bar
+            ]
             with replacing(path) as part, part.open("wb") as file:
-                np.save(file, np.array([_classes(sample) for sample in bar]))
-    found: npt.NDArray[np.bool_] = np.load(path)
-    return found
-
-
-def _classes(sample: Sample) -> npt.NDArray[np.bool_]:
-    pixels = cv2.calcHist([read_label(sample.label)], [0], None, [256], [0, 256])
-    return np.asarray(pixels[:NUM_CLASSES, 0] > 0)
+                np.save(file, np.array(pixels)[..., 0] > 0)
+    return np.asarray(np.load(path))
 
 
 def repeat_factors(classes: npt.NDArray[np.bool_], balance: str, below: float) -> npt.NDArray[np.float64] | None:
@@ -74,5 +69,4 @@ def repeat_factors(classes: npt.NDArray[np.bool_], balance: str, below: float) -
     share = classes.mean(0)
     # An absent class repeats nothing.
     by_class = np.maximum(1, (below / np.where(share > 0, share, 1)) ** power)
-    factors: npt.NDArray[np.float64] = np.where(classes, by_class, 1).max(1)
-    return factors
+    return np.asarray(np.where(classes, by_class, 1).max(1))

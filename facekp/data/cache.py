@@ -2,9 +2,10 @@
 
 import mmap
 import multiprocessing
-import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from tqdm import tqdm
@@ -28,13 +29,18 @@ class PixelCache:
         pixels: (N * size * size * 4,) uint8 in a file or in memory: all images, then all labels.
         count: N.
         size: side, pixels.
+        mode: mode of `np.memmap`; "w+" creates the file.
     """
 
-    def __init__(self, pixels: Path | mmap.mmap, count: int, size: int) -> None:
+    def __init__(self, pixels: Path | mmap.mmap, count: int, size: int, mode: Literal["r", "w+"] = "r") -> None:
         self.pixels, self.count, self.size = pixels, count, size
+        split, total = count * size**2 * 3, count * size**2 * CHANNELS
         flat: UInt8Array
-        flat = np.memmap(pixels, np.uint8, "r") if isinstance(pixels, Path) else np.frombuffer(pixels, np.uint8)
-        self.images, self.labels = _views(flat, count, size)
+        if isinstance(pixels, Path):
+            flat = np.memmap(pixels, np.uint8, mode, shape=(total,))
+        else:
+            flat = np.frombuffer(pixels, np.uint8)
+        self.images, self.labels = flat[:split].reshape(count, size, size, 3), flat[split:].reshape(count, size, size)
 
     def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
         """Return image (size, size, 3) and label (size, size), uint8."""
@@ -47,6 +53,14 @@ class PixelCache:
             raise ConfigError(f"data.decoded is 'ram', which workers started by '{method}' cannot share: take disk")
         return PixelCache, (self.pixels, self.count, self.size)
 
+    def fill(self, samples: Sequence[Sample]) -> None:
+        """Decode the samples into the cache."""
+        transform = evaluation_transform(self.size)
+        for i, sample in enumerate(tqdm(samples, unit="image", desc="decoding")):
+            image, label = read_sample(sample)
+            out = transform(image=image, mask=label)
+            self.images[i], self.labels[i] = out["image"], out["mask"]
+
 
 def decode_all(samples: Sequence[Sample], config: DataConfig) -> PixelCache | None:
     """Decode a split as `data.decoded` says, after reporting how much space that takes; "none" returns None.
@@ -58,14 +72,20 @@ def decode_all(samples: Sequence[Sample], config: DataConfig) -> PixelCache | No
     """
     if config.decoded == "none":
         return None
-    size, need = config.size, len(samples) * config.size**2 * CHANNELS
-    about = f"data.decoded is '{config.decoded}': {len(samples)} images of {size} pixels take {need / 1e9:.3g} GB"
+    count, size = len(samples), config.size
+    need = count * size**2 * CHANNELS
+    about = f"data.decoded is '{config.decoded}': {count} images of {size} pixels take {need / 1e9:.3g} GB"
     if config.decoded == "ram":
         print(about)
-        _require_memory(need)
-        memory = mmap.mmap(-1, need)  # anonymous and shared: forked workers see the same pages
-        _fill(np.frombuffer(memory, np.uint8), samples, size)
-        return PixelCache(memory, len(samples), size)
+        found = re.search(r"MemAvailable: *(\d+)", MEMINFO.read_text()) if MEMINFO.is_file() else None
+        if found and need > (free := 1024 * int(found[1])):
+            raise DataError(
+                f"data.decoded is 'ram' and needs {need / 1e9:.3g} GB, but {free / 1e9:.3g} GB of memory are free: "
+                "take disk, none or a smaller data.size"
+            )
+        cache = PixelCache(mmap.mmap(-1, need), count, size)  # anonymous and shared: forked workers see the same pages
+        cache.fill(samples)
+        return cache
     folder = make_folder(expand(config.cache))
     path = folder / f"decoded-{size}-{fingerprint(samples)}.bin"
     with exclusive_lock(folder):
@@ -73,33 +93,5 @@ def decode_all(samples: Sequence[Sample], config: DataConfig) -> PixelCache | No
             print(f"{about} in '{path}'")
             require_space(folder, need)
             with replacing(path) as part:
-                with part.open("wb") as file:
-                    os.truncate(file.fileno(), need)
-                _fill(np.memmap(part, np.uint8, "r+"), samples, size)
-    return PixelCache(path, len(samples), size)
-
-
-def _views(flat: UInt8Array, count: int, size: int) -> tuple[UInt8Array, UInt8Array]:
-    """Return images (N, size, size, 3) and labels (N, size, size) of a cache's bytes."""
-    split = count * size**2 * 3
-    return flat[:split].reshape(count, size, size, 3), flat[split:].reshape(count, size, size)
-
-
-def _fill(flat: UInt8Array, samples: Sequence[Sample], size: int) -> None:
-    transform, (images, labels) = evaluation_transform(size), _views(flat, len(samples), size)
-    for i, sample in enumerate(tqdm(samples, unit="image", desc="decoding")):
-        image, label = read_sample(sample)
-        out = transform(image=image, mask=label)
-        images[i], labels[i] = out["image"], out["mask"]
-
-
-def _require_memory(need: int) -> None:
-    if not MEMINFO.is_file():
-        return
-    line = next(line for line in MEMINFO.read_text().splitlines() if line.startswith("MemAvailable:"))
-    free = 1024 * int(line.split()[1])
-    if need > free:
-        raise DataError(
-            f"data.decoded is 'ram' and needs {need / 1e9:.3g} GB, but {free / 1e9:.3g} GB of memory are free: "
-            "take disk, none or a smaller data.size"
-        )
+                PixelCache(part, count, size, "w+").fill(samples)
+    return PixelCache(path, count, size)

@@ -58,11 +58,6 @@ def span(side: int, factor: float, crop: int, place: float) -> Span:
     return Span(low * source, high * source, (high - low) * target, first - low * target, keep)
 
 
-def reflect(across: Span, side: int) -> Span:
-    """Return the span that reads, in an image `side` pixels wide, the mirror images of the pixels of `across`."""
-    return across._replace(start=side - across.stop, stop=side - across.start)
-
-
 def enlarge(pixels: UInt8Array, down: Span, across: Span, *, interpolation: int) -> UInt8Array:
     """Scale a crop's source pixels, (H, W) or (H, W, 3) uint8, and cut the crop out of them."""
     if pixels.shape[:2] != (down.scaled, across.scaled):
@@ -74,8 +69,7 @@ def enlarge(pixels: UInt8Array, down: Span, across: Span, *, interpolation: int)
 def pad(pixels: UInt8Array, side: int, value: int) -> UInt8Array:
     """Return `pixels` centred in a square of `side` pixels, padded with `value`."""
     height, width = side - pixels.shape[0], side - pixels.shape[1]
-    if not height and not width:
-        return pixels
-    top, left = height // 2, width // 2
-    edges = (top, height - top, left, width - left)
-    return np.asarray(cv2.copyMakeBorder(pixels, *edges, cv2.BORDER_CONSTANT, value=(value,) * 3), np.uint8)
+    if height or width:
+        edges = (height // 2, height - height // 2, width // 2, width - width // 2)
+        pixels = np.asarray(cv2.copyMakeBorder(pixels, *edges, cv2.BORDER_CONSTANT, value=(value,) * 3), np.uint8)
+    return pixels

@@ -62,16 +62,15 @@ class FaceDataModule(pl.LightningDataModule):
         Raises:
             DataError: the split is empty, or the data set is unusable.
         """
-        samples = self.samples[name]
-        if not samples and name == "train" and self.excluded:
+        if self.samples[name]:
+            return self.samples[name]
+        if name == "train" and self.excluded:
             raise DataError(f"data.exclude is '{self.config.exclude}', which excludes all training images; keep some")
-        if not samples:
-            raise DataError(f"data.root is '{self.root}', whose index.csv has no '{name}' image; take another data set")
-        return samples
+        raise DataError(f"data.root is '{self.root}', whose index.csv has no '{name}' image; take another data set")
 
     @property
     def excluded_digest(self) -> str | None:
-        """Describe the images that `data.exclude` leaves out; None if there are none."""
+        """Describe the images that `data.exclude` excludes; None if there are none."""
         return describe_exclusions(self.excluded) if self.excluded else None
 
     def prepare_data(self) -> None:
@@ -142,7 +141,7 @@ class FaceDataModule(pl.LightningDataModule):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=workers,
-            worker_init_fn=_disable_opencv_threads if workers else None,
+            worker_init_fn=_disable_opencv_threads,
             persistent_workers=workers > 0 and isinstance(sampler, TrainingStream),
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )

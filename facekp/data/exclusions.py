@@ -1,4 +1,4 @@
-"""Which training images a table leaves out: audit.csv, or any with the columns id and exclude."""
+"""Training images that a table excludes: audit.csv, or any with the columns id and exclude."""
 
 import csv
 import hashlib
@@ -9,11 +9,11 @@ from facekp.errors import DataError
 from facekp.files import expand
 
 COLUMN: Final = "exclude"
-_YES, _NO = ("yes", "true", "1"), ("no", "false", "0", "")
+VERDICTS: Final = dict.fromkeys(("yes", "true", "1"), True) | dict.fromkeys(("no", "false", "0", ""), False)
 
 
 def read_exclusions(path: Path) -> frozenset[str]:
-    """Return the ids of the rows whose `exclude` is yes, of audit.csv or of any table with the columns id and exclude.
+    """Return the ids of the rows whose `exclude` is yes.
 
     Raises:
         DataError: the file is missing, no such table, or says neither yes nor no.
@@ -29,12 +29,12 @@ def read_exclusions(path: Path) -> frozenset[str]:
                     "give the audit.csv of python -m facekp.data.audit"
                 )
             for row in rows:
-                verdict = (row[COLUMN] or "").strip().lower()
-                if verdict not in (*_YES, *_NO):
+                verdict = VERDICTS.get((row[COLUMN] or "").strip().lower())
+                if verdict is None:
                     raise DataError(f"{path}, line {rows.line_num}: exclude is '{row[COLUMN]}', need yes or no")
-                if verdict in _YES:
-                    if not (row["id"] or "").strip():
-                        raise DataError(f"{path}, line {rows.line_num}: no id, need one")
+                if verdict and not (row["id"] or "").strip():
+                    raise DataError(f"{path}, line {rows.line_num}: no id, need one")
+                if verdict:
                     ids.add(row["id"].strip())
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
@@ -46,13 +46,13 @@ def read_exclusions(path: Path) -> frozenset[str]:
 
 
 def describe_exclusions(ids: frozenset[str]) -> str:
-    """Say how many images are left out, and which, as a short digest: two tables that leave out the same are equal."""
+    """Return the number of excluded images and a short digest: tables that exclude the same images give the same."""
     digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:8]
     return f"{len(ids)} images ({digest})"
 
 
 def excluded_digest(exclude: str | None) -> str | None:
-    """Describe the images that `data.exclude` leaves out; None if there are none.
+    """Describe the images that `data.exclude` excludes; None if there are none.
 
     Raises:
         DataError: as for `read_exclusions`.

@@ -1,7 +1,7 @@
 """Jitter of brightness, contrast and saturation in as few passes over the pixels as clipping allows."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from facekp.images import UInt8Array
 
 Kind = Literal["brightness", "contrast", "saturation"]
-KINDS: tuple[Kind, ...] = ("brightness", "contrast", "saturation")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 RED, GREEN, BLUE = 0.299, 0.587, 0.114
 """Weights of red, green and blue in the grey level. Reference: ITU-R BT.601."""
 THINNING = 4
@@ -71,14 +71,10 @@ def jitter(pixels: UInt8Array, steps: Sequence[tuple[Kind, float]], whole: UInt8
     sample = np.asarray(cv2.resize(whole, thinned, interpolation=cv2.INTER_NEAREST), np.uint8)
     shade = Shade()
     for place, (kind, factor) in enumerate(steps, start=1):
-        shade = shade.then(kind, factor, _mean_grey(sample) if kind == "contrast" else 0.0)
+        red, green, blue, _ = cv2.mean(sample) if kind == "contrast" else (0.0,) * 4
+        shade = shade.then(kind, factor, RED * red + GREEN * green + BLUE * blue)
         if place == len(steps):
             return shade.apply(pixels)
         if factor > 1:
             pixels, sample, shade = shade.apply(pixels), shade.apply(sample), Shade()
     return pixels
-
-
-def _mean_grey(pixels: UInt8Array) -> float:
-    red, green, blue, _ = cv2.mean(pixels)
-    return RED * red + GREEN * green + BLUE * blue

@@ -22,21 +22,17 @@ def prepared_root(config: DataConfig) -> Path:
     """
     check_source(config)
     cache = expand(config.cache)
-    if config.source == "synthetic":
-        return _synthetic(config, cache)
-    root = expand(config.root or "")
-    if recognise(root) == "prepared":
-        return root
-    out = cache / f"celebamask-hq-{_digest(str(root.resolve()))}"
-    if not (out / INDEX).is_file():
-        print(f"data.root is '{root}', the official layout: preparing it into '{out}', once")
-    done = prepare(root, out)
-    if done.written:
-        print(done.text)
-    return out
-
-
-def _synthetic(config: DataConfig, cache: Path) -> Path:
+    if config.source != "synthetic":
+        root = expand(config.root or "")
+        if recognise(root) == "prepared":
+            return root
+        out = cache / f"celebamask-hq-{_digest(str(root.resolve()))}"
+        if not (out / INDEX).is_file():
+            print(f"data.root is '{root}', the official layout: preparing it into '{out}', once")
+        done = prepare(root, out)
+        if done.written:
+            print(done.text)
+        return out
     counts = {split: getattr(config, f"synthetic_{split}") for split in SPLITS}
     folder = cache / f"synthetic-{_digest(repr((counts, config.synthetic_seed, config.size, REVISION)))}"
     raw, out = folder / "raw", folder / "prepared"

@@ -1,7 +1,7 @@
 """Training and evaluation transforms, in albumentations."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import albumentations as A
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facekp.classes import IGNORE_INDEX, mirror_table
-from facekp.data.crop import enlarge, pad, reflect, span
+from facekp.data.crop import enlarge, pad, span
 from facekp.data.jitter import KINDS, jitter
 
 
@@ -57,31 +57,39 @@ class TrainingView(A.DualTransform):  # type: ignore[misc]  # as above
         }
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Return the crop's `spans`, down and across."""
+        """Return the crop's `spans`, down and across; to mirror, across is that of the mirror image's pixels."""
         sides = zip(params["shape"][:2], params["place"], strict=True)
         down, across = (span(side, params["scale"], self.crop, place) for side, place in sides)
-        return {"spans": (down, reflect(across, params["shape"][1]) if params["mirror"] else across)}
+        if params["mirror"]:
+            width = params["shape"][1]
+            across = across._replace(start=width - across.stop, stop=width - across.start)
+        return {"spans": (down, across)}
 
     def apply(self, img: npt.NDArray[Any], **params: Any) -> npt.NDArray[Any]:
         """Return the crop of (H, W, 3) uint8."""
-        kept = jitter(self._kept(img, params), params["steps"], img)
-        return self._finish(kept, params, cv2.INTER_LINEAR, 0)
+        return self._crop(img, params, lambda kept: jitter(kept, params["steps"], img), cv2.INTER_LINEAR, 0)
 
     def apply_to_mask(self, mask: npt.NDArray[Any], *args: Any, **params: Any) -> npt.NDArray[Any]:
         """Return the crop of (H, W) uint8 class ids; mirroring swaps left and right classes."""
-        kept = self._kept(mask, params)
-        if params["mirror"]:
-            kept = np.asarray(cv2.LUT(kept, self._table))
-        return self._finish(kept, params, cv2.INTER_NEAREST_EXACT, IGNORE_INDEX)
 
-    def _kept(self, pixels: npt.NDArray[Any], params: dict[str, Any]) -> npt.NDArray[Any]:
+        def swap(kept: npt.NDArray[Any]) -> npt.NDArray[Any]:
+            return np.asarray(cv2.LUT(kept, self._table)) if params["mirror"] else kept
+
+        return self._crop(mask, params, swap, cv2.INTER_NEAREST_EXACT, IGNORE_INDEX)
+
+    def _crop(
+        self,
+        pixels: npt.NDArray[Any],
+        params: dict[str, Any],
+        change: Callable[[npt.NDArray[Any]], npt.NDArray[Any]],
+        interpolation: int,
+        fill: int,
+    ) -> npt.NDArray[Any]:
         down, across = params["spans"]
-        return pixels[down.start : down.stop, across.start : across.stop]
-
-    def _finish(self, kept: npt.NDArray[Any], params: dict[str, Any], how: int, fill: int) -> npt.NDArray[Any]:
+        kept = change(pixels[down.start : down.stop, across.start : across.stop])
         if params["mirror"]:
             kept = np.asarray(cv2.flip(kept, 1))
-        return pad(enlarge(kept, *params["spans"], interpolation=how), self.crop, fill)
+        return pad(enlarge(kept, down, across, interpolation=interpolation), self.crop, fill)
 
 
 def training_transform(
@@ -98,10 +106,10 @@ def training_transform(
 
     Args:
         size: side in pixels that images are resized to.
-        crop: see `TrainingView`.
-        scales: see `TrainingView`.
-        jitter: see `TrainingView`.
-        flip: see `TrainingView`.
+        crop: as `scales`, `jitter` and `flip`, see `TrainingView`.
+        scales: see above.
+        jitter: see above.
+        flip: see above.
         rotate: largest angle in degrees by which a crop is rotated, either way.
         corrupt: share of the crops that are corrupted; see `corruption`.
 
@@ -111,7 +119,17 @@ def training_transform(
     """
     steps = [_resize(size), TrainingView(crop, scales=scales, jitter=jitter, flip=flip)]
     if rotate:
-        steps.append(rotation(rotate))
+        steps.append(
+            A.Rotate(
+                limit=(-rotate, rotate),
+                interpolation=cv2.INTER_LINEAR,
+                mask_interpolation=cv2.INTER_NEAREST,
+                border_mode=cv2.BORDER_CONSTANT,
+                fill=0,
+                fill_mask=IGNORE_INDEX,
+                p=1,
+            )
+        )
     if corrupt:
         steps.append(corruption(corrupt))
     return Pipeline(steps)
@@ -120,22 +138,6 @@ def training_transform(
 def evaluation_transform(size: int) -> A.Compose:
     """Return the evaluation pipeline: the whole image at `size` x `size`, uint8."""
     return A.Compose([_resize(size)])
-
-
-def rotation(degrees: float) -> A.Rotate:
-    """Return a transform that rotates image and label about their centre by up to `degrees` either way.
-
-    Exposed corners are black, and 255 in the label.
-    """
-    return A.Rotate(
-        limit=(-degrees, degrees),
-        interpolation=cv2.INTER_LINEAR,
-        mask_interpolation=cv2.INTER_NEAREST,
-        border_mode=cv2.BORDER_CONSTANT,
-        fill=0,
-        fill_mask=IGNORE_INDEX,
-        p=1,
-    )
 
 
 def corruption(share: float) -> A.OneOf:

@@ -97,7 +97,7 @@ def record_settings(config: Config, excluded: str | None) -> dict[str, Any]:
 
     Args:
         config: the settings.
-        excluded: digest of the images that `data.exclude` leaves out.
+        excluded: digest of the images that `data.exclude` excludes.
     """
     record = as_plain(config)
     del record["output_dir"]

@@ -51,14 +51,13 @@ def find_near_duplicates(thumbs: Sequence[UInt8Array], pool: Parallel) -> list[P
     not matter. All are compared with all by matrix products of 16 x 16 pixels each. `pool` returns a generator.
     """
     found: dict[tuple[int, int], Pair] = {}
-    if not thumbs:
-        return []
     # Block by block: 30,000 images have hundreds of thousands of candidates.
-    for candidates in _similar(thumbs):
-        for pair in pool(delayed(_look_closely)(thumbs, *candidate) for candidate in candidates):
+    for candidates in _similar(thumbs) if thumbs else ():
+        scores = pool(delayed(_likeness)(thumbs[a], thumbs[b][:, :: -1 if flip else 1]) for a, b, flip in candidates)
+        for (first, second, mirrored), score in zip(candidates, scores, strict=True):
             # A nearly symmetric photo may be found both ways.
-            if pair.score >= max(SAME, found[pair[:2]].score if pair[:2] in found else 0.0):
-                found[pair[:2]] = pair
+            if score >= max(SAME, found[first, second].score if (first, second) in found else 0.0):
+                found[first, second] = Pair(first, second, score, mirrored)
     return sorted(found.values())
 
 
@@ -71,14 +70,7 @@ def _similar(thumbs: Sequence[UInt8Array]) -> Iterator[list[tuple[int, int, bool
         for others, flip in ((plain, False), (mirrored, True)):
             likeness = plain[start : start + BLOCK] @ others[start:].T
             rows, columns = np.nonzero(np.triu(likeness > SIMILAR, 1))
-            yield [
-                (start + row, start + column, flip) for row, column in zip(rows.tolist(), columns.tolist(), strict=True)
-            ]
-
-
-def _look_closely(thumbs: Sequence[UInt8Array], first: int, second: int, mirrored: bool) -> Pair:
-    other = np.ascontiguousarray(thumbs[second][:, ::-1]) if mirrored else thumbs[second]
-    return Pair(first, second, _likeness(thumbs[first], other), mirrored)
+            yield [(a, b, flip) for a, b in zip((start + rows).tolist(), (start + columns).tolist(), strict=True)]
 
 
 def _normalise(images: Grey) -> Grey:
@@ -90,6 +82,7 @@ def _normalise(images: Grey) -> Grey:
 
 def _likeness(first: UInt8Array, second: UInt8Array) -> float:
     """Correlate the fine detail of two thumbnails at the best shift, after affine alignment if necessary."""
+    second = np.ascontiguousarray(second)
     score = _correlation(first, second)
     if not WORTH_ALIGNING <= score < SAME:
         return score

@@ -11,7 +11,7 @@ from facekp.data.audit.findings import Flaw
 from facekp.data.audit.geometry import SKIN, find_axes, find_patches
 from facekp.data.audit.parts import check_missing, check_size
 from facekp.data.audit.sides import check_sides
-from facekp.data.layout import Entry
+from facekp.data.layout import Sample
 from facekp.errors import DataError
 from facekp.images import UInt8Array, read_image, read_label, resize
 
@@ -21,41 +21,35 @@ class Examined:
     """An examined image: 4 kB, so that 30,000 fit in memory.
 
     Attributes:
-        entry: its row of the index.
+        sample: the image and its label.
         flaws: its own flaws.
         thumb: (64, 64) uint8, grey, or None if the image is unreadable.
         image_digest: hash of the pixels; empty if the image is unreadable.
         label_digest: hash of the label; empty if it is unreadable or shows no face.
     """
 
-    entry: Entry
+    sample: Sample
     flaws: list[Flaw]
     thumb: UInt8Array | None = None
     image_digest: bytes = b""
     label_digest: bytes = b""
 
-    @property
-    def rank(self) -> tuple[bool, int]:
-        """Order in which one of several equal images is kept: val and test first, then by row of the index."""
-        return self.entry.split == "train", self.entry.row
 
-
-def examine(entry: Entry) -> Examined:
+def examine(sample: Sample) -> Examined:
     """Read an image and its label, and report their flaws."""
     flaws: list[Flaw] = []
-    image, label = None, None
-    try:
-        image = read_image(entry.sample.image)
-    except DataError as error:
-        flaws.append(Flaw("unreadable", str(error)))
-    try:
-        label = read_label(entry.sample.label)
-    except DataError as error:
-        flaws.append(Flaw("unreadable", str(error)))
+    pictures: list[UInt8Array | None] = []
+    for read, path in ((read_image, sample.image), (read_label, sample.label)):
+        try:
+            pictures.append(read(path))
+        except DataError as error:
+            pictures.append(None)
+            flaws.append(Flaw("unreadable", str(error)))
+    image, label = pictures
     if image is not None and label is not None:
         flaws += check_face(image, label)
     return Examined(
-        entry,
+        sample,
         flaws,
         thumb=None if image is None else thumbnail(image),
         image_digest=b"" if image is None else _digest(image),

@@ -1,13 +1,8 @@
-"""Findings of an audit, and their table audit.csv."""
+"""Flaws of single images, and the findings of an audit: the rows of audit.csv."""
 
-import csv
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Final, NamedTuple
 
-from facekp.data.exclusions import COLUMN
-from facekp.files import replacing
+from facekp.data.layout import Sample
 
 
 class Kind(NamedTuple):
@@ -33,55 +28,40 @@ KINDS: Final[dict[str, Kind]] = {
 
 
 class Flaw(NamedTuple):
-    """A flaw of one image: a key of `KINDS`, a description, and a score in 0..1."""
+    """A flaw of one image: a key of `KINDS`, a description, and a score in 0..1.
+
+    The score is the similarity of duplicates, or the share of parts on the wrong side.
+    """
 
     kind: str
     detail: str
     score: float = 1.0
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One row of audit.csv.
+class Finding(NamedTuple):
+    """One row of audit.csv; its fields are the columns.
 
-    Attributes:
-        id: the image.
-        split: its split.
-        kind: a key of `KINDS`.
-        detail: description.
-        score: 0..1: similarity of duplicates, or the share of parts on the wrong side.
-        other_id: the image that it duplicates, or "".
-        other_split: the split of that image, or "".
+    `other_id` is the image that this one duplicates, or "". `exclude` is yes or no: validation and test images are
+    never excluded from training.
     """
 
     id: str
     split: str
     kind: str
+    exclude: str
     detail: str
-    score: float = 1.0
-    other_id: str = ""
-    other_split: str = ""
+    score: float
+    other_id: str
+    other_split: str
 
-    @property
-    def excluded(self) -> bool:
-        """Whether training excludes the image; validation and test images are never excluded."""
-        return self.split == "train" and KINDS[self.kind].excludes
+    @classmethod
+    def of(cls, sample: Sample, flaw: Flaw, other: Sample | None = None) -> "Finding":
+        """Return the finding of a flaw."""
+        exclude = "yes" if sample.split == "train" and KINDS[flaw.kind].excludes else "no"
+        pair = (other.id, other.split) if other else ("", "")
+        return cls(sample.id, sample.split, flaw.kind, exclude, flaw.detail, flaw.score, *pair)
 
     @property
     def crosses(self) -> bool:
         """Whether similar images are in different splits, so that a score is measured on training data."""
         return self.other_split not in ("", self.split)
-
-
-def write_findings(path: Path, findings: Iterable[Finding]) -> None:
-    """Write one row per finding: the fields of `Finding`, and `exclude` (yes or no).
-
-    Raises:
-        DataError: the file cannot be written.
-    """
-    columns = ["id", "split", "kind", COLUMN, "detail", "score", "other_id", "other_split"]
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.DictWriter(file, columns, lineterminator="\n")
-        rows.writeheader()
-        for found in findings:
-            rows.writerow({**asdict(found), "score": f"{found.score:.3f}", COLUMN: "yes" if found.excluded else "no"})

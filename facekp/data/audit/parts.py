@@ -49,32 +49,27 @@ def check_missing(
 
 
 def _open_eyes(image: UInt8Array, label: UInt8Array, patches: list[Patch], axes: Axes) -> list[str]:
-    places = [place for side in (1, -1) if (place := _bare_place(label, patches, axes, side)) is not None]
-    if not places:
-        return []
-    # Loaded here, in 15 ms: a cascade serves one thread only, and few images get this far.
-    cascade = cv2.CascadeClassifier(cv2.data.haarcascades + OPEN_EYE)
-    grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
-    missing = []
-    for place in places:
-        square = cv2.resize(_square(grey, place, EYE_REACH * axes.unit), (100, 100))
-        if not len(cascade.detectMultiScale(square, 1.05, 6, minSize=(25, 25), maxSize=(90, 90))):
+    """Return what is missing where a side has a brow but no eye, unless the expected place is covered."""
+    missing: list[str] = []
+    for side in (1, -1):  # 1: the subject's left
+        here = [patch for patch in patches if axes.across(patch.centre) * side > 0]
+        brows = [patch for patch in here if patch.class_id in BROWS]
+        if not brows or any(patch.class_id in EYES for patch in here):
+            continue
+        place = max(brows, key=lambda brow: brow.area).centre + BELOW_BROW * axes.unit * axes.down
+        around = _square(label, place, EYE_NEAR * axes.unit)
+        if not around.size or np.isin(around, COVERS).mean() > 0.25:
+            continue
+        # Loaded here, in 15 ms: a cascade serves one thread only, and few images get this far.
+        cascade = cv2.CascadeClassifier(cv2.data.haarcascades + OPEN_EYE)
+        grey = np.asarray(cv2.cvtColor(_square(image, place, EYE_REACH * axes.unit), cv2.COLOR_RGB2GRAY), np.uint8)
+        eye = cv2.resize(grey, (100, 100))
+        if not len(cascade.detectMultiScale(eye, 1.05, 6, minSize=(25, 25), maxSize=(90, 90))):
             return []
-        eye = ATTRIBUTES[EYES[0] if axes.across(place) > 0 else EYES[1]]
+        name = ATTRIBUTES[EYES[0] if axes.across(place) > 0 else EYES[1]]
         there = int(np.bincount(_square(label, place, EYE_NEAR / 4 * axes.unit).ravel()).argmax())
-        missing.append(f"no {eye}" + ("" if there == SKIN else f" ({ATTRIBUTES[there]} in its place)"))
+        missing.append(f"no {name}" + ("" if there == SKIN else f" ({ATTRIBUTES[there]} in its place)"))
     return missing
-
-
-def _bare_place(label: UInt8Array, patches: list[Patch], axes: Axes, side: int) -> Point | None:
-    """Return the expected place (x, y) of an eye on a side (1: the subject's left) with a brow but no eye."""
-    here = [patch for patch in patches if axes.across(patch.centre) * side > 0]
-    brows = [patch for patch in here if patch.class_id in BROWS]
-    if not brows or any(patch.class_id in EYES for patch in here):
-        return None
-    place: Point = max(brows, key=lambda brow: brow.area).centre + BELOW_BROW * axes.unit * axes.down
-    covered = np.isin(_square(label, place, EYE_NEAR * axes.unit), COVERS)
-    return None if not covered.size or covered.mean() > 0.25 else place
 
 
 def _square(picture: UInt8Array, centre: Point, reach: float) -> UInt8Array:

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Literal
 
 import cv2
+import pandas as pd
 from joblib import Parallel, delayed
 from tabulate import tabulate
 from tqdm import tqdm
 
 from facekp.data.audit.duplicates import find_near_duplicates
 from facekp.data.audit.examine import Examined, examine
-from facekp.data.audit.findings import KINDS, Finding, Flaw, write_findings
+from facekp.data.audit.findings import KINDS, Finding, Flaw
 from facekp.data.audit.sheet import write_sheet
-from facekp.data.layout import list_entries, recognise
+from facekp.data.layout import list_samples, recognise
 from facekp.errors import DataError, require
-from facekp.files import make_folder
+from facekp.files import make_folder, replacing
 
 
 def run_audit(root: Path, out: Path, pictures: int = 200, workers: int | None = None) -> str:
@@ -27,21 +28,22 @@ def run_audit(root: Path, out: Path, pictures: int = 200, workers: int | None = 
     started = time.perf_counter()
     make_folder(out)
     findings = audit(root, workers=workers)
-    write_findings(out / "audit.csv", findings)
-    images = len(list_entries(root))
+    table = pd.DataFrame(findings, columns=Finding._fields)
+    with replacing(out / "audit.csv") as part:
+        table.to_csv(part, index=False, float_format="%.3f", lineterminator="\n")
+    images = len(list_samples(root))
     write_sheet(out / "audit.html", root, findings, images, limit=pictures, workers=workers or os.cpu_count() or 1)
-    rows = []
-    for kind, about in KINDS.items():
-        own = [finding for finding in findings if finding.kind == kind]
-        rows.append((kind, len(own), len({f.id for f in own}), len({f.id for f in own if f.excluded}), about.title))
-    seconds = time.perf_counter() - started
-    excluded = len({finding.id for finding in findings if finding.excluded})
+    excluded = table[table.exclude == "yes"]
+    counts = [table.groupby("kind").id.agg(["size", "nunique"]), excluded.groupby("kind").id.nunique()]
+    summary = pd.concat(counts, axis=1).reindex(list(KINDS)).fillna(0).astype(int)
+    rows = [(*row, KINDS[row[0]].title) for row in summary.itertuples()]
     crossing = sum(finding.crosses for finding in findings)
+    seconds = time.perf_counter() - started
     return f"""{tabulate(rows, ["kind", "found", "images", "excluded", ""])}
 
 {images} images in {seconds:.0f} s ({images / seconds:.1f} images/s); {crossing} pairs cross the split
 look at {out / "audit.html"}, edit the column exclude of {out / "audit.csv"}, and train with
-data.exclude={out / "audit.csv"}: {excluded} training images excluded"""
+data.exclude={out / "audit.csv"}: {excluded.id.nunique()} training images excluded"""
 
 
 def audit(root: Path, *, workers: int | None = None) -> list[Finding]:
@@ -59,54 +61,50 @@ def audit(root: Path, *, workers: int | None = None) -> list[Finding]:
     if recognise(root, setting="root") == "official":
         prepare = f"python -m facekp.data.prepare raw={root} out=..."
         raise DataError(f"root is '{root}', the official layout: prepare it ({prepare}) and give its out")
-    entries = list_entries(root)
+    samples = list_samples(root)
     opencv_threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # they would compete with ours for the cores
     try:
         # Threads: nearly all of the work is C code that releases Python's lock.
         with Parallel(workers or os.cpu_count() or 1, backend="threading", return_as="generator") as pool:
             interval = 0.5 if sys.stderr.isatty() else 10
-            jobs = pool(delayed(examine)(entry) for entry in entries)
-            examined = list(tqdm(jobs, "examining", len(entries), unit=" images", mininterval=interval))
-            findings = [_finding(e, flaw) for e in examined for flaw in e.flaws] + compare(examined, pool)
+            jobs = pool(delayed(examine)(sample) for sample in samples)
+            examined = list(tqdm(jobs, "examining", len(samples), unit=" images", mininterval=interval))
+            findings = [Finding.of(e.sample, flaw) for e in examined for flaw in e.flaws] + compare(examined, pool)
     finally:
         cv2.setNumThreads(opencv_threads)
-    kinds, order = list(KINDS), {entry.sample.id: entry.row for entry in entries}
+    kinds, order = list(KINDS), {sample.id: row for row, sample in enumerate(samples)}
     return sorted(findings, key=lambda f: (kinds.index(f.kind), order[f.id], order.get(f.other_id, -1)))
 
 
 def compare(examined: Sequence[Examined], pool: Parallel) -> list[Finding]:
     """Find equal images, near-duplicates, and equal labels of different images.
 
-    A finding names the image to exclude and the one to keep, which is that of val or test if the splits differ.
+    A finding names the image to exclude and the one to keep, which is that of val or test if the splits differ, or
+    else the first in the order of `examined`.
     """
     equal = _groups(examined, "image_digest")
-    findings = [_finding(e, Flaw("duplicate", "equal to the pixel"), kept) for kept, *rest in equal for e in rest]
+    copy = Flaw("duplicate", "equal to the pixel")
+    findings = [Finding.of(e.sample, copy, kept.sample) for kept, *rest in equal for e in rest]
     firsts = [group[0] for group in equal]  # copies would be found again, each with each
     for pair in find_near_duplicates([e.thumb for e in firsts if e.thumb is not None], pool):
-        kept, other = sorted((firsts[pair.first], firsts[pair.second]), key=lambda e: e.rank)
-        detail = "the same photo, mirrored" if pair.mirrored else "the same photo"
-        findings.append(_finding(other, Flaw("near_duplicate", detail, min(pair.score, 1.0)), kept))
+        flaw = Flaw(
+            "near_duplicate", "the same photo, mirrored" if pair.mirrored else "the same photo", min(pair.score, 1.0)
+        )
+        findings.append(Finding.of(firsts[pair.second].sample, flaw, firsts[pair.first].sample))
     similar = {frozenset((f.id, f.other_id)) for f in findings}
+    flaw = Flaw("same_label", "one of the two has another image's label")  # it is unknown which
     for kept, *rest in _groups(examined, "label_digest"):
         for e in rest:
-            if frozenset((kept.entry.sample.id, e.entry.sample.id)) not in similar:
-                # It is unknown which of the two has the right label.
-                flaw = Flaw("same_label", "one of the two has another image's label")
-                findings += [_finding(kept, flaw, e), _finding(e, flaw, kept)]
+            if frozenset((kept.sample.id, e.sample.id)) not in similar:
+                findings += [Finding.of(kept.sample, flaw, e.sample), Finding.of(e.sample, flaw, kept.sample)]
     return findings
 
 
 def _groups(examined: Sequence[Examined], digest: Literal["image_digest", "label_digest"]) -> list[list[Examined]]:
-    """Group equal images or labels; the first of each group is kept."""
+    """Group equal images or labels; of each group, the first is kept: one of val or test if there is any."""
     groups: dict[bytes, list[Examined]] = defaultdict(list)
-    for e in sorted(examined, key=lambda e: e.rank):
+    for e in sorted(examined, key=lambda e: e.sample.split == "train"):
         if getattr(e, digest):
             groups[getattr(e, digest)].append(e)
     return list(groups.values())
-
-
-def _finding(examined: Examined, flaw: Flaw, other: Examined | None = None) -> Finding:
-    entry = examined.entry
-    pair = ("", "") if other is None else (other.entry.sample.id, other.entry.split)
-    return Finding(entry.sample.id, entry.split, *flaw, *pair)

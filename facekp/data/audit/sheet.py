@@ -2,14 +2,14 @@
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
 import cv2
 import numpy as np
-from jinja2 import Environment, PackageLoader
+from jinja2 import Template
 from joblib import Parallel, delayed
 from PIL import Image
 
@@ -23,16 +23,6 @@ from facekp.images import UInt8Array, palette_image, read_image, read_label, res
 SIDE = 192  # of a thumbnail, pixels
 OPACITY = 0.5
 QUALITY = 80
-
-
-@dataclass(frozen=True)
-class Section:
-    """The findings of a kind that are shown, each with its picture (JPEG in base64, or ""), and their total number."""
-
-    name: str
-    title: str
-    total: int
-    cards: list[tuple[Finding, str]]
 
 
 def write_sheet(path: Path, root: Path, findings: Sequence[Finding], images: int, *, limit: int, workers: int) -> None:
@@ -53,43 +43,38 @@ def write_sheet(path: Path, root: Path, findings: Sequence[Finding], images: int
     for name, group in groupby(findings, key=lambda finding: finding.kind):
         own = list(group)
         pictures = Parallel(workers, backend="threading")(delayed(draw_card)(root, found) for found in own[:limit])
-        sections.append(Section(name, KINDS[name].title, len(own), list(zip(own[:limit], pictures, strict=True))))
-    loader = PackageLoader("facekp.data.audit", package_path="")
-    page = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True).get_template(
-        "sheet.html.j2"
+        cards = list(zip(own[:limit], pictures, strict=True))
+        sections.append({"name": name, "title": KINDS[name].title, "total": len(own), "cards": cards})
+    source = Path(__file__).with_name("sheet.html.j2").read_text(encoding="utf-8")
+    html = Template(source, autoescape=True, trim_blocks=True, lstrip_blocks=True).render(
+        root=root,
+        images=images,
+        sections=sections,
+        legend=[(name, "#{:02x}{:02x}{:02x}".format(*PALETTE[i])) for i, name in enumerate(ATTRIBUTES) if i],
+        excluded=len({finding.id for finding in findings if finding.exclude == "yes"}),
+        side=SIDE,
     )
-    legend = [(name, "#{:02x}{:02x}{:02x}".format(*PALETTE[i])) for i, name in enumerate(ATTRIBUTES) if i]
-    excluded = len({finding.id for finding in findings if finding.excluded})
-    html = page.render(root=root, images=images, sections=sections, legend=legend, excluded=excluded, side=SIDE)
     with replacing(path) as part:
         part.write_text(html, encoding="utf-8")
 
 
 def draw_card(root: Path, finding: Finding) -> str:
     """Return photo and overlay of the images of a finding side by side, as JPEG in base64; "" if none is readable."""
-    ids = [finding.id, finding.other_id] if finding.other_id else [finding.id]
-    halves = [half for name in ids for half in _halves(root, name)]
+    halves: list[UInt8Array] = []
+    for name in filter(None, (finding.id, finding.other_id)):
+        photo = np.full((SIDE, SIDE, 3), 40, np.uint8)
+        with suppress(DataError):
+            photo = _fit(read_image(root / IMAGES / f"{name}.jpg"))
+            halves.append(photo)
+        with suppress(DataError):
+            # Colours are averaged, not ids, so that small parts stay visible.
+            colours = _fit(np.array(palette_image(read_label(root / LABELS / f"{name}.png")).convert("RGB")))
+            halves.append(np.asarray(cv2.addWeighted(photo, 1 - OPACITY, colours, OPACITY, 0), np.uint8))
     if not halves:
         return ""
     file = io.BytesIO()
     Image.fromarray(np.concatenate(halves, axis=1)).save(file, format="JPEG", quality=QUALITY)
     return base64.b64encode(file.getvalue()).decode("ascii")
-
-
-def _halves(root: Path, name: str) -> Iterable[UInt8Array]:
-    """Yield the photo of an image, and the photo with its label's colours; skip what is unreadable."""
-    photo = np.full((SIDE, SIDE, 3), 40, np.uint8)
-    try:
-        photo = _fit(read_image(root / IMAGES / f"{name}.jpg"))
-        yield photo
-    except DataError:
-        pass
-    try:
-        # Colours are averaged, not ids, so that small parts stay visible.
-        colours = _fit(np.array(palette_image(read_label(root / LABELS / f"{name}.png")).convert("RGB")))
-        yield np.asarray(cv2.addWeighted(photo, 1 - OPACITY, colours, OPACITY, 0), np.uint8)
-    except DataError:
-        pass
 
 
 def _fit(picture: UInt8Array) -> UInt8Array:

@@ -26,18 +26,13 @@ Verdict = Literal["right", "wrong", "both"]
 def check_sides(patches: list[Patch], axes: Axes) -> Flaw | None:
     """Report eyes, brows and ears that are called left but lie on the subject's right, or vice versa.
 
-    The two parts of a pair are compared with each other, which works up to a full profile; a single part is compared
-    with the middle line of the face.
-
     Returns:
         `reversed`, `partly_reversed` (some parts only, or one name for both sides), or None.
     """
-    patches = [patch for patch in patches if patch.area >= SMALLEST * axes.unit**2]
     verdicts: dict[int, Verdict] = {}
     for pair in MIRROR_PAIRS:
         verdicts |= _judge_pair(patches, axes, pair)
-    wrong = [ATTRIBUTES[c] for c, verdict in verdicts.items() if verdict == "wrong"]
-    both = [ATTRIBUTES[c] for c, verdict in verdicts.items() if verdict == "both"]
+    wrong, both = ([ATTRIBUTES[c] for c, verdict in verdicts.items() if verdict == kind] for kind in ("wrong", "both"))
     if not wrong and not both:
         return None
     details = [f"{', '.join(wrong)} on the other side"] if wrong else []
@@ -47,29 +42,23 @@ def check_sides(patches: list[Patch], axes: Axes) -> Flaw | None:
 
 
 def _judge_pair(patches: list[Patch], axes: Axes, pair: tuple[int, int]) -> dict[int, Verdict]:
-    verdicts: dict[int, Verdict] = {}
-    means: list[float] = []
+    """Compare the two parts with each other, which works up to a full profile, and each with the face's middle line."""
+    (low, high), means, verdicts = BOTH_SIDES, list[float](), dict[int, Verdict]()
     for class_id, sign in zip(pair, (1, -1), strict=True):
-        own = [patch for patch in patches if patch.class_id == class_id]
+        own = [p for p in patches if p.class_id == class_id and p.area >= SMALLEST * axes.unit**2]
         if not own:
             continue
         across = np.array([sign * axes.across(patch.centre) for patch in own])  # positive on the right side
         areas = [patch.area for patch in own]
         means.append(float(np.average(across, weights=areas)))
-        verdict = _judge_alone(means[-1], float(np.average(across < -MARGIN, weights=areas)))
-        if verdict:
-            verdicts[class_id] = verdict
+        share = np.average(across < -MARGIN, weights=areas)
+        if share >= low:
+            verdicts[class_id] = "wrong" if share >= high else "both"
+        elif means[-1] > MARGIN:  # or else it is too close to the middle to tell
+            verdicts[class_id] = "right"
     if len(means) == 2 and "both" not in verdicts.values():
         # The two are swapped exactly if the left one lies farther to the subject's right than the right one.
         if sum(means) < 0:
             return dict.fromkeys(pair, "wrong")
         return {class_id: verdicts.get(class_id, "right") for class_id in pair}
     return verdicts
-
-
-def _judge_alone(mean: float, share: float) -> Verdict | None:
-    """Judge a class by its mean position and its share on the wrong side; None is too close to the middle to tell."""
-    low, high = BOTH_SIDES
-    if share >= low:
-        return "wrong" if share >= high else "both"
-    return "right" if mean > MARGIN else None

@@ -6,7 +6,7 @@ preparation continues where it stopped.
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,12 +63,12 @@ class Preparation:
     @property
     def text(self) -> str:
         """Images, splits and speed in a line, followed by the summary."""
-        sizes = self.summary.splits.items() if self.summary else ()
-        splits = f" ({', '.join(f'{name} {count}' for name, count in sizes)})" if self.summary else ""
         speed = f"{self.written} written in {self.seconds:.1f} s, {self.written / self.seconds:.1f} images/s"
         done = speed if self.written else "nothing was left to do"
-        first = f"{self.out} holds {self.images} images{splits}: {done}"
-        return "\n".join([first, self.summary.text] if self.summary else [first])
+        if not self.summary:
+            return f"{self.out} holds {self.images} images: {done}"
+        splits = ", ".join(f"{name} {count}" for name, count in self.summary.splits.items())
+        return f"{self.out} holds {self.images} images ({splits}): {done}\n{self.summary.text}"
 
 
 def prepare(
@@ -94,37 +94,38 @@ def prepare(
     require("workers", workers, workers is None or workers >= 1, "give at least 1, or null for one per core")
     if recognise(raw, setting="raw") == "prepared":
         raise DataError(f"raw is '{raw}', which is prepared already ({INDEX} is there): train with data.root={raw}")
-    known = read_mapping(raw / OFFICIAL_MAPPING)
-    images = list_images(raw, known)
+    splits = read_mapping(raw / OFFICIAL_MAPPING)
+    images = list_images(raw, splits)
     written = 0
     with lock_output(out, raw, size):
         summary = DataSummary.read(out)
-        skipped = summary.skipped if summary else ()
-        if not _is_complete(out, _index(images, known, skipped)):
-            faces, problems = _pair(raw, images, known, skip_bad=skip_bad)
+        skipped = set(summary.skipped if summary else ())
+        if not _is_complete(out, images.keys() - skipped, splits):
+            faces, problems = _pair(raw, images, splits, skip_bad=skip_bad)
             prepared, written = _write_faces(faces, out, size, workers)
-            summary = _sum_up(prepared, images, known, problems)
+            whole = {face.id: face.pixels for face in prepared if face.pixels is not None}
+            pixels = np.array(list(whole.values()), dtype=np.int64).reshape(-1, NUM_CLASSES)
+            problems += [problem for face in prepared for problem in face.problems]
+            summary = summarise((splits[i] for i in whole), pixels, images.keys() - whole.keys(), problems)
             summary.write(out)
             _require_whole(summary, raw, out, skip_bad=skip_bad)
-            skipped = summary.skipped
+            skipped = set(summary.skipped)
             for part in (part for name in (IMAGES, LABELS) for part in (out / name).glob(".*.part")):
                 part.unlink(missing_ok=True)  # of killed runs
             with replacing(out / INDEX) as part:
-                part.write_text(_index(images, known, skipped), encoding="utf-8")
+                part.write_text(_index(images.keys() - skipped, splits), encoding="utf-8")
     return Preparation(out, summary, len(images) - len(skipped), written, time.perf_counter() - started)
 
 
-def _index(images: dict[int, Path], known: dict[int, str], skipped: Sequence[int]) -> str:
-    without = set(skipped)
-    rows = (f"{index:05d},{known[index]}\n" for index in images if index not in without)
-    return "id,split\n" + "".join(rows)
+def _index(ids: set[int], splits: dict[int, str]) -> str:
+    return "id,split\n" + "".join(f"{index:05d},{splits[index]}\n" for index in sorted(ids))
 
 
-def _is_complete(out: Path, index: str) -> bool:
+def _is_complete(out: Path, ids: set[int], splits: dict[int, str]) -> bool:
     path = out / INDEX
     if not path.is_file():
         return False
-    if path.read_text(encoding="utf-8") != index:
+    if path.read_text(encoding="utf-8") != _index(ids, splits):
         raise DataError(
             f"{path}: lists other images or splits than the source has now; remove this file to prepare what is "
             f"missing, or {ANOTHER}"
@@ -133,7 +134,7 @@ def _is_complete(out: Path, index: str) -> bool:
 
 
 def _pair(
-    raw: Path, images: dict[int, Path], known: dict[int, str], *, skip_bad: bool
+    raw: Path, images: dict[int, Path], splits: dict[int, str], *, skip_bad: bool
 ) -> tuple[list[Face], list[Problem]]:
     """Match images and masks; return the faces that have both, and the problems of the rest.
 
@@ -149,7 +150,7 @@ def _pair(
             f"{len(images)} images are; unpack the masks again, remove the images, or skip them with skip_bad=true"
         )
     problems += [Problem(Kind.NO_MASK, path.relative_to(raw).as_posix()) for path in bare]
-    problems += [Problem(Kind.NOT_THERE, f"{OFFICIAL_IMAGES}/{i}.jpg") for i in known if i not in images]
+    problems += [Problem(Kind.NOT_THERE, f"{OFFICIAL_IMAGES}/{i}.jpg") for i in splits if i not in images]
     problems += [Problem(Kind.NO_IMAGE, f"{OFFICIAL_MASKS}/*/{i:05d}_*.png") for i in masks if i not in images]
     return [Face(raw, i, path, masks[i]) for i, path in images.items() if i in masks], problems
 
@@ -177,15 +178,6 @@ def _progress(items: Iterator[T], what: str, total: int, done: int = 0) -> Itera
     """Show images/s and the time left, twice a second on a terminal and every ten seconds in a log."""
     interval = 0.5 if sys.stderr.isatty() else 10
     yield from tqdm(items, what, total, unit=" images", initial=done, mininterval=interval, disable=done == total)
-
-
-def _sum_up(
-    prepared: list[Prepared], images: dict[int, Path], known: dict[int, str], problems: list[Problem]
-) -> DataSummary:
-    whole = {face.id: face.pixels for face in prepared if face.pixels is not None}
-    pixels = np.array(list(whole.values()), dtype=np.int64).reshape(-1, NUM_CLASSES)
-    found = [problem for face in prepared for problem in face.problems]
-    return summarise((known[i] for i in whole), pixels, images.keys() - whole.keys(), problems + found)
 
 
 def _require_whole(summary: DataSummary, raw: Path, out: Path, *, skip_bad: bool) -> None:

@@ -21,7 +21,9 @@ def lock_output(out: Path, raw: Path, size: int) -> Iterator[None]:
     Raises:
         DataError: it cannot be written, or holds images of another source, another size or another program.
     """
-    source = _identify(raw, size)
+    # Not identified by its images: the same folder continues after a damaged one is replaced or removed.
+    digest = hashlib.sha256((raw / OFFICIAL_MAPPING).read_bytes())
+    source = {"raw": str(raw.resolve()), "size": size, "mapping": digest.hexdigest()}
     _require_same(out, source)  # before a lock file is written
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -38,16 +40,7 @@ def find_pairs(out: Path) -> set[int]:
     return {int(stem) for stem in images & labels if stem.isdecimal()}
 
 
-def _identify(raw: Path, size: int) -> dict[str, str | int]:
-    """Identify a source by its path and its mapping.
-
-    Not by its images: the same folder continues after a damaged one is replaced or removed.
-    """
-    digest = hashlib.sha256((raw / OFFICIAL_MAPPING).read_bytes())
-    return {"raw": str(raw.resolve()), "size": size, "mapping": digest.hexdigest()}
-
-
-def _require_same(out: Path, source: dict[str, str | int]) -> None:
+def _require_same(out: Path, source: dict[str, object]) -> None:
     """Raise DataError if `out` holds images that were not made from `source`."""
     path = out / SOURCE
     if not (out / INDEX).exists() and not find_pairs(out):

@@ -78,7 +78,7 @@ def convert(face: Face, out: Path, size: int) -> Prepared:
     except DataError as error:
         return Prepared(face.id, None, (face.problem(kind, path, str(error).partition(": ")[2].rpartition("; ")[0]),))
     problems = tuple(_inspect(face, image, masks))
-    bgr, label = cv2.cvtColor(resize(image, (size, size)), cv2.COLOR_RGB2BGR), composite(masks, size)
+    bgr, label = resize(image, (size, size))[..., ::-1], composite(masks, size)
     with replacing(out / IMAGES / f"{face.name}.jpg") as part:
         part.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
     # In the label's own file, which is whole or absent after a kill.
@@ -130,5 +130,4 @@ def _size(picture: UInt8Array) -> str:
 
 
 def _count(label: UInt8Array) -> Counts:
-    counts: Counts = np.bincount(label.ravel(), minlength=NUM_CLASSES)[:NUM_CLASSES]
-    return counts
+    return np.bincount(label.ravel(), minlength=NUM_CLASSES)[:NUM_CLASSES]

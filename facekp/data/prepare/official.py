@@ -24,18 +24,10 @@ _MASK_NAME = re.compile(r"(\d+)_(\w+)\.png", re.IGNORECASE)
 _CLASS_IDS = {name: index for index, name in enumerate(ATTRIBUTES) if index}
 
 
-def split_of(orig_file: str) -> str:
-    """Return the official split of the CelebA file `orig_file`, such as "162771.jpg" (val).
-
-    Raises:
-        ValueError: the name is not a number.
-    """
-    number = int(Path(orig_file).stem)
-    return "train" if number <= LAST_TRAIN else "val" if number <= LAST_VAL else "test"
-
-
 def read_mapping(path: Path) -> dict[int, str]:
     """Return the split of every id in the mapping file, whose rows are `idx orig_idx orig_file`, header or not.
+
+    The number of the CelebA file `orig_file` determines the split, as in CelebA's own partition.
 
     Raises:
         DataError: a row is malformed, an id has two splits, or there are no rows.
@@ -48,9 +40,10 @@ def read_mapping(path: Path) -> dict[int, str]:
             continue
         try:
             name, _, orig_file = columns
-            index, split = int(name), split_of(orig_file)
+            index, source = int(name), int(Path(orig_file).stem)
         except ValueError as error:
             raise DataError(f"{path}, line {number}: '{line}', need idx orig_idx orig_file; restore it") from error
+        split = "train" if source <= LAST_TRAIN else "val" if source <= LAST_VAL else "test"
         if splits.setdefault(index, split) != split:
             raise DataError(f"{path}, line {number}: idx {index} is in {splits[index]} by an earlier line; restore it")
     if not splits:
@@ -71,9 +64,8 @@ def list_images(raw: Path, splits: dict[int, str]) -> dict[int, Path]:
     folder = raw / OFFICIAL_IMAGES
     images: dict[int, Path] = {}
     unknown: list[Path] = []
-    for name in sorted(os.listdir(folder)):
-        path = folder / name
-        if name.startswith(".") or path.suffix.lower() not in _IMAGE_SUFFIXES:
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or path.suffix.lower() not in _IMAGE_SUFFIXES:
             continue
         if not path.stem.isdecimal() or int(path.stem) not in splits:
             unknown.append(path)

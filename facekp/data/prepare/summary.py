@@ -2,11 +2,10 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,35 +20,28 @@ MAX_NAMED = 3
 
 
 class Kind(StrEnum):
-    """A kind of problem, as the summary names it."""
+    """A kind of problem, as the summary names it, and what preparation does about it."""
 
-    NOT_THERE = "listed image that is not there"
-    NO_MASK = "image without any mask"
-    BAD_IMAGE = "image that cannot be used"
-    BAD_MASK = "mask that cannot be read"
-    MISSING = "face without a skin or nose mask"
-    EMPTY = "mask without a pixel"
-    SIZE = "mask of another size than the face's other masks"
-    SHAPE = "image or mask that is not square"
-    UNKNOWN = "mask of an unknown attribute"
-    SECOND = "second mask of one attribute"
-    NO_IMAGE = "mask without an image"
+    consequence: str
 
+    NOT_THERE = "listed image that is not there", "not prepared"
+    NO_MASK = "image without any mask", "skipped"
+    BAD_IMAGE = "image that cannot be used", "skipped"
+    BAD_MASK = "mask that cannot be read", "its image is skipped"
+    MISSING = "face without a skin or nose mask", "prepared without that class"
+    EMPTY = "mask without a pixel", "changes nothing"
+    SIZE = "mask of another size than the face's other masks", "resized like the others"
+    SHAPE = "image or mask that is not square", "stretched to a square"
+    UNKNOWN = "mask of an unknown attribute", "ignored"
+    SECOND = "second mask of one attribute", "ignored; the first path in order counts"
+    NO_IMAGE = "mask without an image", "ignored"
 
-CONSEQUENCES = {
-    Kind.NOT_THERE: "not prepared",
-    Kind.NO_MASK: "skipped",
-    Kind.BAD_IMAGE: "skipped",
-    Kind.BAD_MASK: "its image is skipped",
-    Kind.MISSING: "prepared without that class",
-    Kind.EMPTY: "changes nothing",
-    Kind.SIZE: "resized like the others",
-    Kind.SHAPE: "stretched to a square",
-    Kind.UNKNOWN: "ignored",
-    Kind.SECOND: "ignored; the first path in order counts",
-    Kind.NO_IMAGE: "ignored",
-}
-"""What preparation does about each kind."""
+    def __new__(cls, name: str, consequence: str = "") -> "Kind":
+        """Return the kind of a name; its consequence is given where it is defined."""
+        kind = str.__new__(cls, name)
+        kind._value_, kind.consequence = name, consequence
+        return kind
+
 
 SKIPPED = frozenset({Kind.NO_MASK, Kind.BAD_IMAGE, Kind.BAD_MASK})
 """Kinds that keep an image from being prepared."""
@@ -78,43 +70,37 @@ def name_few(problems: list[Problem]) -> str:
 
 
 @dataclass(frozen=True)
-class ClassShare:
-    """How common a class is.
-
-    Attributes:
-        pixels: share of all pixels, 0..1.
-        images: share of the images that have it, 0..1.
-    """
-
-    pixels: float
-    images: float
-
-
-@dataclass(frozen=True)
 class DataSummary:
     """The contents of a prepared folder.
 
     Attributes:
         splits: number of images by split.
-        classes: share of each class by name; empty if there is no image.
+        classes: by name, the share of all pixels (`pixels`) and of the images (`images`) that have the class, 0..1;
+            empty if there is no image.
         skipped: ids of the images that could not be prepared.
         problems: problems of the official folder, including those images'.
     """
 
     splits: dict[str, int]
-    classes: dict[str, ClassShare]
+    classes: dict[str, dict[str, float]]
     skipped: tuple[int, ...]
     problems: tuple[Problem, ...]
 
     @property
+    def by_kind(self) -> dict[Kind, list[Problem]]:
+        """The problems of each kind that there is."""
+        found = {kind: [problem for problem in self.problems if problem.kind == kind] for kind in Kind}
+        return {kind: problems for kind, problems in found.items() if problems}
+
+    @property
     def text(self) -> str:
         """A table of the classes, and a line for each kind of problem."""
-        rows = [f"{name:<10} {share.pixels:>8.3%} {share.images:>8.2%}" for name, share in self.classes.items()]
-        problems = [
-            f"problem: {len(found)} x {kind} ({CONSEQUENCES[kind]}): {name_few(found)}"
-            for kind, found in self._by_kind()
+        rows = [f"{name:<10} {share['pixels']:>8.3%} {share['images']:>8.2%}" for name, share in self.classes.items()]
+        lines = [
+            f"problem: {len(found)} x {kind} ({kind.consequence}): {name_few(found)}"
+            for kind, found in self.by_kind.items()
         ]
-        return "\n".join(["class        pixels   images", *rows, *(problems or ["problems: none"])])
+        return "\n".join(["class        pixels   images", *rows, *(lines or ["problems: none"])])
 
     def write(self, folder: Path) -> None:
         """Write `summary.json` into `folder`; equal summaries give equal files.
@@ -122,20 +108,16 @@ class DataSummary:
         Raises:
             DataError: it cannot be written.
         """
-        content = {
-            "splits": self.splits,
-            "classes": {name: vars(share) for name, share in self.classes.items()},
-            "skipped": self.skipped,
-            "problems": [
-                {
-                    "kind": kind,
-                    "what_happens": CONSEQUENCES[kind],
-                    "count": len(found),
-                    "files": [{"file": p.file, "detail": p.detail} for p in found],
-                }
-                for kind, found in self._by_kind()
-            ],
-        }
+        problems = [
+            {
+                "kind": kind,
+                "what_happens": kind.consequence,
+                "count": len(found),
+                "files": [{"file": p.file, "detail": p.detail} for p in found],
+            }
+            for kind, found in self.by_kind.items()
+        ]
+        content = {"splits": self.splits, "classes": self.classes, "skipped": self.skipped, "problems": problems}
         with replacing(folder / SUMMARY) as part:
             part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -143,20 +125,12 @@ class DataSummary:
     def read(cls, folder: Path) -> "DataSummary | None":
         """Return the summary of a prepared folder, or None if it has none that can be read."""
         try:
-            content: dict[str, Any] = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-            return cls(
-                content["splits"],
-                {name: ClassShare(**share) for name, share in content["classes"].items()},
-                tuple(content["skipped"] if "skipped" in content else content["left_out"]),  # its name before 0.2
-                tuple(Problem(Kind(g["kind"]), **row) for g in content["problems"] for row in g["files"]),
-            )
+            content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+            skipped = tuple(content["skipped"] if "skipped" in content else content["left_out"])  # its name before 0.2
+            problems = tuple(Problem(Kind(g["kind"]), **row) for g in content["problems"] for row in g["files"])
+            return cls(content["splits"], content["classes"], skipped, problems)
         except (OSError, ValueError, KeyError, TypeError):
             return None
-
-    def _by_kind(self) -> Iterator[tuple[Kind, list[Problem]]]:
-        for kind in Kind:
-            if found := [problem for problem in self.problems if problem.kind == kind]:
-                yield kind, found
 
 
 def summarise(
@@ -171,7 +145,9 @@ def summarise(
         problems: in any order.
     """
     sizes = Counter(splits)
-    share, having = pixels.sum(axis=0) / max(1, pixels.sum()), (pixels > 0).sum(axis=0) / max(1, len(pixels))
-    classes = {name: ClassShare(float(share[i]), float(having[i])) for i, name in enumerate(ATTRIBUTES)}
+    shares = zip(
+        ATTRIBUTES, pixels.sum(0) / max(1, pixels.sum()), (pixels > 0).sum(0) / max(1, len(pixels)), strict=True
+    )
+    classes = {name: {"pixels": float(share), "images": float(having)} for name, share, having in shares}
     counts = {split: sizes[split] for split in SPLITS}
     return DataSummary(counts, classes if len(pixels) else {}, tuple(sorted(skipped)), tuple(sorted(problems)))

@@ -4,5 +4,5 @@ In: a seed. Out: a drawn face with its masks, or a data set of them in the offic
 Start with `write.py`.
 """
 
-REVISION = 2
+REVISION = 3
 """Part of the name of every folder of drawn faces: increment it whenever a seed gives another face than before."""

@@ -25,17 +25,15 @@ class Canvas:
     Attributes:
         image: (3, S, S) float32, RGB, 0..1.
         light: (S, S) float32, brightness of what is painted; 1 is neutral.
+        places: (S, S) complex128, the point at every pixel's centre.
     """
 
     def __init__(self, size: int, origin: complex, unit: complex) -> None:
         self.size, self._origin, self._unit = size, origin * size, unit * size
         self.image, self.light = np.zeros((3, size, size), np.float32), np.ones((size, size), np.float32)
+        ticks = np.arange(size) + 0.5
+        self.places = (ticks + 1j * ticks[:, None] - self._origin) / self._unit
         self._visible, self._shapes = np.zeros((size, size), np.uint8), dict[str, npt.NDArray[np.bool_]]()
-
-    def pixels(self) -> Points:
-        """Return the position of every pixel's centre, (S, S)."""
-        ticks = np.arange(self.size) + 0.5
-        return np.asarray((ticks + 1j * ticks[:, None] - self._origin) / self._unit)
 
     def paint(
         self, curves: npt.ArrayLike, colour: npt.ArrayLike, part: str = "", *, width: float = 0, blur: float = 0,
@@ -52,8 +50,21 @@ class Canvas:
             opacity: 0..1.
             inside: attribute; other pixels are left alone.
         """
-        window, cover = self._cover(curves, width, blur)
-        seen, area = self._visible[window], self.image[:, *window]
+        points = np.array(curves, np.complex128, ndmin=2) * self._unit + self._origin
+        thickness, soft = max(1, round(width * abs(self._unit))), round(1.7 * blur * abs(self._unit))
+        axes = np.stack([points.real, points.imag], axis=-1)  # (k, n, 2)
+        low = np.clip(axes.min((0, 1)) - 1.2 * soft - thickness - 2, 0, self.size - 1).astype(int)
+        high = np.clip(axes.max((0, 1)) + 1.2 * soft + thickness + 3, low + 1, self.size).astype(int)
+        window, alpha = np.s_[low[1] : high[1], low[0] : high[0]], np.zeros((high - low)[::-1], np.uint8)
+        # OpenCV takes sixteenths of a pixel, and puts pixel centres at whole numbers, not at halves.
+        fixed = list(np.round((axes - low - 0.5) * 16).astype(np.int32))
+        if width:
+            cv2.polylines(alpha, fixed, False, 255, thickness, cv2.LINE_AA, 4)
+        else:
+            cv2.fillPoly(alpha, fixed, 255, cv2.LINE_AA, 4)
+        if soft > 1:  # two box filters approximate a Gaussian at the same cost for any width
+            alpha = np.asarray(cv2.blur(cv2.blur(alpha, (soft, soft)), (soft, soft)), np.uint8)
+        seen, area, cover = self._visible[window], self.image[:, *window], alpha * np.float32(1 / 255)
         if inside:
             cover = cover * (seen == ATTRIBUTES.index(inside))
         ink = np.asarray(colour, np.float32)[:, None, None] * self.light[window]
@@ -72,26 +83,6 @@ class Canvas:
         present = [(k, part) for k, part in enumerate(ATTRIBUTES) if part in self._shapes and counts[k] >= MIN_VISIBLE]
         return {part: self._shapes[part] & (self._visible >= k) for k, part in present}
 
-    def _cover(
-        self, curves: npt.ArrayLike, width: float, blur: float
-    ) -> tuple[tuple[slice, slice], npt.NDArray[np.float32]]:
-        """Return the rows and columns that a shape touches, and how much of each pixel there it covers, 0..1."""
-        points = np.array(curves, np.complex128, ndmin=2) * self._unit + self._origin
-        thickness, soft = max(1, round(width * abs(self._unit))), round(1.7 * blur * abs(self._unit))
-        axes = np.stack([points.real, points.imag], axis=-1)  # (k, n, 2)
-        low = np.clip(axes.min((0, 1)) - 1.2 * soft - thickness - 2, 0, self.size - 1).astype(int)
-        high = np.clip(axes.max((0, 1)) + 1.2 * soft + thickness + 3, low + 1, self.size).astype(int)
-        window, cover = np.s_[low[1] : high[1], low[0] : high[0]], np.zeros((high - low)[::-1], np.uint8)
-        # OpenCV takes sixteenths of a pixel, and puts pixel centres at whole numbers, not at halves.
-        fixed = list(np.round((axes - low - 0.5) * 16).astype(np.int32))
-        if width:
-            cv2.polylines(cover, fixed, False, 255, thickness, cv2.LINE_AA, 4)
-        else:
-            cv2.fillPoly(cover, fixed, 255, cv2.LINE_AA, 4)
-        if soft > 1:  # two box filters approximate a Gaussian at the same cost for any width
-            cover = np.asarray(cv2.blur(cv2.blur(cover, (soft, soft)), (soft, soft)), np.uint8)
-        return window, cover * np.float32(1 / 255)
-
 
 def smooth(pairs: npt.ArrayLike, closed: bool = False) -> Points:
     """Return a Catmull-Rom curve with 8 points a segment through knots (n, 2)."""
@@ -109,7 +100,7 @@ def mirrored(half: npt.ArrayLike) -> Points:
     return smooth(np.concatenate([right, (right * (-1, 1))[-2:0:-1]]), closed=True)
 
 
-def ellipse(centre: complex | Points, width: float, height: float, power: float = 2) -> Points:
-    """Return a closed ellipse with these half axes, (33,); larger powers are squarer."""
-    axes = np.stack([np.cos(angle := np.linspace(0, 2 * np.pi, 33)), np.sin(angle)])
-    return np.asarray(centre + (width, 1j * height) @ (np.sign(axes) * np.abs(axes) ** (2 / power)))
+def ellipse(centre: complex | Points, width: float, height: float) -> Points:
+    """Return a closed ellipse with these half axes, (33,)."""
+    angle = np.linspace(0, 2 * np.pi, 33)
+    return np.asarray(centre + width * np.cos(angle) + 1j * height * np.sin(angle))

@@ -13,16 +13,11 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from facekp.data.layout import OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS, SPLITS
-from facekp.data.synthetic import REVISION, head, outfit
+from facekp.data.synthetic import REVISION
 from facekp.data.synthetic.portrait import Portrait
 from facekp.errors import DataError
 from facekp.files import ANOTHER, replacing, writing
 
-PARTS = (
-    outfit.paint_background, outfit.paint_body, outfit.paint_necklace, head.paint_skin, head.paint_nose,
-    head.paint_mouth, head.paint_eyes, outfit.paint_glasses, head.paint_hair, outfit.paint_earrings, outfit.paint_hat,
-)  # fmt: skip
-"""From back to front."""
 FIRST_NUMBER = {"train": 1, "val": 162771, "test": 182638}  # the number in orig_file determines the split
 SETTINGS = "synthetic.json"  # describes the faces of a folder
 IMAGES_PER_FOLDER = 2000
@@ -45,16 +40,12 @@ class SyntheticFace:
 def draw_face(seed: int, size: int = 512) -> SyntheticFace:
     """Draw the face of a seed (>= 0) on `size` x `size` pixels; the same arguments always give the same face."""
     face = Portrait(seed, size)
-    for paint in PARTS:
-        paint(face)
     # A camera's exposure, colour cast, blur and grain.
     rng = face.rng
-    cast = rng.uniform(0.9, 1.15) * rng.normal(1, 0.018, 3)
-    picture = cv2.merge([channel * np.float32(gain) for channel, gain in zip(face.image, cast, strict=True)])
-    picture = cv2.GaussianBlur(picture, (0, 0), rng.uniform(0.0008, 0.0025) * size)
-    grain = cv2.merge([rng.standard_normal((size, size), dtype=np.float32)] * 3)
-    image = np.clip(255 * (picture + rng.uniform(0.002, 0.016) * grain) + 0.5, 0, 255).astype(np.uint8)
-    return SyntheticFace(image, face.masks())
+    cast = rng.uniform(0.9, 1.15) * rng.normal(1, 0.018, (3, 1, 1))
+    picture = cv2.GaussianBlur((face.image * cast).transpose(1, 2, 0), (0, 0), rng.uniform(0.0008, 0.0025) * size)
+    grain = rng.uniform(0.002, 0.016) * rng.standard_normal((size, size, 1))
+    return SyntheticFace(np.clip(255 * (picture + grain) + 0.5, 0, 255).astype(np.uint8), face.masks())
 
 
 def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 512) -> None:
@@ -71,9 +62,18 @@ def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: 
     Raises:
         DataError: a folder that cannot be written, or that holds other images.
     """
-    root = Path(root)
-    _claim(root, {"counts": {s: counts.get(s, 0) for s in SPLITS}, "seed": seed, "size": size, "revision": REVISION})
-    numbers = [FIRST_NUMBER[split] + k for split in SPLITS for k in range(counts.get(split, 0))]
+    counts = {split: counts.get(split, 0) for split in SPLITS}
+    images, wanted = root / OFFICIAL_IMAGES, json.dumps(dict(counts=counts, seed=seed, size=size, revision=REVISION))
+    with writing(images):
+        images.mkdir(parents=True, exist_ok=True)
+    found = (root / SETTINGS).read_text(encoding="utf-8") if (root / SETTINGS).is_file() else ""
+    if found and found != wanted:
+        raise DataError(f"folder '{root}': holds faces drawn with {found}, not {wanted}; remove it, or {ANOTHER}")
+    if not found and any(images.iterdir()):
+        raise DataError(f"folder '{root}': holds images that were not drawn; {ANOTHER}")
+    with replacing(root / SETTINGS) as part:
+        part.write_text(wanted, encoding="utf-8")
+    numbers = [FIRST_NUMBER[split] + k for split in SPLITS for k in range(counts[split])]
     for folder in range(-(-len(numbers) // IMAGES_PER_FOLDER)):
         (root / OFFICIAL_MASKS / str(folder)).mkdir(parents=True, exist_ok=True)
     seeds = np.random.SeedSequence(seed).generate_state(max(1, len(numbers)), np.uint64)
@@ -88,21 +88,6 @@ def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: 
     rows = ["idx orig_idx orig_file", *(f"{i} {number - 1} {number:06d}.jpg" for i, number in enumerate(numbers))]
     with replacing(root / OFFICIAL_MAPPING) as part:
         part.write_text("\n".join(rows) + "\n", encoding="utf-8")
-
-
-def _claim(root: Path, settings: Mapping[str, object]) -> None:
-    """Make `root` the folder of the faces that `settings` describe."""
-    path, wanted = root / SETTINGS, json.dumps(settings)
-    with writing(root / OFFICIAL_IMAGES):
-        (root / OFFICIAL_IMAGES).mkdir(parents=True, exist_ok=True)
-    if path.is_file():
-        found = path.read_text(encoding="utf-8")
-        if found != wanted:
-            raise DataError(f"folder '{root}': holds faces drawn with {found}, not {wanted}; remove it, or {ANOTHER}")
-    elif any((root / OFFICIAL_IMAGES).iterdir()):
-        raise DataError(f"folder '{root}': holds images that were not drawn; {ANOTHER}")
-    with replacing(path) as part:
-        part.write_text(wanted, encoding="utf-8")
 
 
 def _write_face(root: Path, index: int, seed: int, size: int) -> None:
