@@ -1,16 +1,15 @@
 """Settings of a command as `key=value` arguments, checked against a dataclass."""
 
-import difflib
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, get_origin
+from typing import Any, TypeVar, cast, get_origin
 
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tabulate import tabulate
 from yaml import YAMLError  # type: ignore[import-untyped,unused-ignore]  # no stubs in the wheel
 
-from facekp.errors import ConfigError
+from facekp.errors import ConfigError, did_you_mean
 from facekp.settings import Setting, walk
 
 T = TypeVar("T")
@@ -29,12 +28,8 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str,
         about: what the command does, in a line.
         without: settings of `schema` that the command does not use; they keep their defaults.
 
-    Returns:
-        An instance of `schema`.
-
     Raises:
-        ConfigError: an unknown setting, a value of the wrong type or out of range, a required setting that is not
-            given, or an argument that is no `key=value`.
+        ConfigError: an unknown, missing or empty setting, a value of another type or out of range, or no `key=value`.
 
     Example:
         >>> from dataclasses import dataclass
@@ -50,24 +45,36 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str,
         sys.exit(0)
     config = OmegaConf.structured(schema)
     for argument in argv:
-        key, equals, text = argument.partition("=")
-        if not equals:
-            example = f"{next(iter(settings))}=..."
-            raise ConfigError(f"argument '{argument}' has no '=': write settings as key=value, as in {example}")
-        setting = _find(key, settings)
-        try:
-            OmegaConf.update(config, key.replace(setting.key, setting.field, 1), _value(setting, text))
-        except (OmegaConfBaseException, YAMLError):
-            # `from None`: one_line_errors would show OmegaConf's message instead of ours.
-            raise ConfigError(f"{key} is '{text}': give {setting.type_name}{_help(setting)}") from None
+        _assign(config, settings, argument)
     missing = OmegaConf.missing_keys(config)
     for key, setting in settings.items():
         if setting.field in missing:
-            raise ConfigError(f"{key} is not set: give {key}=...{_help(setting)}")
-    filled = OmegaConf.to_object(config)
-    if not isinstance(filled, schema):
-        raise TypeError(f"{schema.__name__} became {type(filled).__name__}")
-    return filled
+            raise ConfigError(f"{key} is not set: give {key}=...{setting.hint}")
+    return cast(T, OmegaConf.to_object(config))
+
+
+def _assign(config: DictConfig, settings: Mapping[str, Setting], argument: str) -> None:
+    key, equals, text = argument.partition("=")
+    if not equals:
+        example = f"{next(iter(settings))}=..."
+        raise ConfigError(f"argument '{argument}' has no '=': write settings as key=value, as in {example}")
+    # A setting may lie in one that is a free-form dict.
+    inside = (s for s in settings.values() if get_origin(s.type) is dict and key.startswith(f"{s.key}."))
+    if (setting := settings.get(key) or next(inside, None)) is None:
+        close = did_you_mean(key, settings)
+        raise ConfigError(f"no setting is called '{key}': {close}known are {', '.join(settings)}")
+    if not text:  # a shell variable that is not set; an empty path would mean the current folder
+        raise ConfigError(f"{key} is empty: give {key}=...{setting.hint}")
+    try:
+        if setting.type is str or (setting.type == str | None and text != "null"):
+            # YAML would make 8 of a folder called 010 and True of one called `on`; `expand` resolves ${HOME}.
+            value: Any = text.replace("${", "\\${")
+        else:
+            value = OmegaConf.from_dotlist([f"value={text}"])["value"]
+        OmegaConf.update(config, key.replace(setting.key, setting.field, 1), value)
+    except (OmegaConfBaseException, YAMLError):
+        # `from None`: one_line_errors would show OmegaConf's message instead of ours.
+        raise ConfigError(f"{key} is '{text}': give {setting.type_name}{setting.hint}") from None
 
 
 def describe_settings(settings: Iterable[Setting]) -> str:
@@ -77,29 +84,3 @@ def describe_settings(settings: Iterable[Setting]) -> str:
         for s in settings
     ]
     return f"Settings (name, type, default):\n{tabulate(rows, tablefmt='plain', disable_numparse=True)}"
-
-
-def _find(key: str, settings: Mapping[str, Setting]) -> Setting:
-    """Return the setting called `key`, or the free-form dict that holds it."""
-    if key in settings:
-        return settings[key]
-    for setting in settings.values():
-        if get_origin(setting.type) is dict and key.startswith(f"{setting.key}."):
-            return setting
-    close = difflib.get_close_matches(key, settings, 1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    raise ConfigError(f"no setting is called '{key}': {hint}known are {', '.join(settings)}")
-
-
-def _value(setting: Setting, text: str) -> Any:
-    if not text:
-        # A shell variable that is not set; an empty path would mean the current folder.
-        raise ConfigError(f"{setting.key} is empty: give {setting.key}=...{_help(setting)}")
-    if setting.type is str or (setting.type == str | None and text != "null"):
-        # YAML would turn a folder called 010 into 8 and one called `on` into True; ${HOME} is for `expand` to resolve.
-        return text.replace("${", "\\${")
-    return OmegaConf.from_dotlist([f"value={text}"])["value"]
-
-
-def _help(setting: Setting) -> str:
-    return f" ({setting.help})" if setting.help else ""

@@ -1,39 +1,19 @@
 """The settings of a training run: names, types, ranges and defaults.
 
-`conf/` composes them, and `facekp.training.compose` turns the composed YAML into these classes, which check their
-values when they are made. Nothing here reads a file.
+`conf/` composes them, and `facekp.training.compose` turns the composed YAML into these classes.
 """
 
 import os
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
 
 from omegaconf import MISSING
 
 from facekp.errors import require
-from facekp.settings import (
-    Affects,
-    Settings,
-    above,
-    at_least,
-    between,
-    check_that,
-    each,
-    multiple_of,
-    one_of,
-    setting,
-)
+from facekp.settings import Affects, Settings, above, at_least, between, check_that, each, multiple_of, one_of, setting
 
-DataSource = Literal["celebamask_hq", "synthetic"]
-LoggerName = Literal["wandb", "csv", "none"]
-DecodedPlace = Literal["none", "ram", "disk"]
-Balance = Literal["none", "sqrt", "linear"]
-Strategy = Literal["auto", "ddp"]
-Precision = Literal["auto", "32-true", "16-mixed", "bf16-mixed"]
-Monitor = Literal["val/miou", "val/mean_f1", "val/pixel_accuracy", "val/loss"]
-MONITORS: tuple[str, ...] = get_args(Monitor)
-LARGEST_SEED = 2**32 - 1  # NumPy's
-
+MONITORS = ("val/miou", "val/mean_f1", "val/pixel_accuracy", "val/loss")
 EXCLUDED = "data.excluded"
 """What a run's record adds to its settings: a digest of the images that `data.exclude` excludes."""
 UNLESS_SAME = "scores, unless it is the same data"
@@ -42,6 +22,11 @@ VAL_BATCHES = check_that(
     lambda value: value >= 1 if isinstance(value, int) else isinstance(value, float) and 0 < value <= 1,
     "a share above 0, up to 1.0, or a number of batches",
 )
+ACCELERATOR = check_that(
+    lambda value: value in ("auto", "cpu", "cuda", "gpu"),
+    "auto, cpu, cuda or gpu",
+    why="losses and scores are summed in float64, which other accelerators such as mps do not have",
+)
 SCORES, MACHINE, SPEED, PLACE = Affects.SCORES, Affects.MACHINE, Affects.SPEED, Affects.PLACE
 
 
@@ -49,7 +34,9 @@ SCORES, MACHINE, SPEED, PLACE = Affects.SCORES, Affects.MACHINE, Affects.SPEED, 
 class FacesConfig(Settings, group="data"):
     """Which faces are read. Of `exclude` the listed images affect the result, not the file: see `data.excluded`."""
 
-    source: str = setting("celebamask_hq", "celebamask_hq or synthetic", one_of(DataSource), confounds="scores")
+    source: str = setting(
+        "celebamask_hq", "celebamask_hq or synthetic", one_of("celebamask_hq", "synthetic"), confounds="scores"
+    )
     root: str | None = setting(
         None, "CelebAMask-HQ's folder, official or prepared layout", affects=SCORES, path=True, confounds=UNLESS_SAME
     )
@@ -95,10 +82,10 @@ class DataConfig(ScoringConfig):
     flip: float = setting(0.5, "probability of a horizontal flip", between(0, 1))
     rotate: float = setting(0.0, "largest rotation of a crop either way, degrees", between(0, 180))
     corrupt: float = setting(0.0, "share of the crops that are blurred, noisy, compressed, ...", between(0, 1))
-    balance: str = setting("none", "sqrt or linear: repeat images with rare classes", one_of(Balance))
+    balance: str = setting("none", "sqrt or linear: repeat images with rare classes", one_of("none", "sqrt", "linear"))
     balance_below: float = setting(0.5, "rare classes are in a smaller share of the images", between(0, 1))
     decoded: str = setting(
-        "none", "ram or disk: decode the training images once, beforehand", one_of(DecodedPlace), affects=SPEED
+        "none", "ram or disk: decode the training images once, beforehand", one_of("none", "ram", "disk"), affects=SPEED
     )
     batch_size: int = setting(16, "images a step, over all processes", at_least(2, "batch-norm needs two images"))
 
@@ -146,14 +133,14 @@ class OptimConfig(SharedOptimConfig):
 class TrainerConfig(Settings, group="trainer"):
     """What Lightning's Trainer runs on, for how long, and how often it validates."""
 
-    accelerator: str = setting("auto", "auto: CUDA, else the CPU; or cpu, cuda, gpu, mps", affects=MACHINE)
+    accelerator: str = setting("auto", "auto: CUDA, else the CPU; or cpu, cuda, gpu", ACCELERATOR, affects=MACHINE)
     devices: Any = setting("auto", "auto, a number, or a list of indices", affects=MACHINE)
-    strategy: str = setting("auto", "ddp for several devices or nodes", one_of(Strategy), affects=MACHINE)
+    strategy: str = setting("auto", "ddp for several devices or nodes", one_of("auto", "ddp"), affects=MACHINE)
     num_nodes: int = setting(1, "machines", at_least(1), affects=MACHINE)
     precision: str = setting(
         "auto",
         "auto: 16-mixed on CUDA, else bf16-mixed if the CPU has it, else 32-true",
-        one_of(Precision),
+        one_of("auto", "32-true", "16-mixed", "bf16-mixed"),
         affects=SCORES,
     )
     max_steps: int = setting(4000, "steps of the run", at_least(1), confounds="scores as if the budget were the same")
@@ -172,7 +159,9 @@ class TrainerConfig(Settings, group="trainer"):
 class LoggerConfig(Settings, group="logger"):
     """Where curves and pictures go."""
 
-    name: str = setting("wandb", "wandb, csv, or none: no metrics.csv either", one_of(LoggerName), affects=PLACE)
+    name: str = setting(
+        "wandb", "wandb, csv, or none: no metrics.csv either", one_of("wandb", "csv", "none"), affects=PLACE
+    )
     project: str = setting("facekp", "W&B project", affects=PLACE)
     entity: str | None = setting(None, "W&B user or team; null: your default", affects=PLACE)
     group: str | None = setting(None, "W&B group; null: the sweep, in a multirun", affects=PLACE)
@@ -189,7 +178,7 @@ class CallbacksConfig(Settings, group="callbacks"):
     monitor: str = setting(
         "val/miou",
         "score that chooses the best checkpoint",
-        one_of(Monitor),
+        one_of(*MONITORS),
         confounds="best checkpoints, which it chooses",
     )
     patience: int | None = setting(
@@ -213,7 +202,7 @@ class Config(Settings):
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     callbacks: CallbacksConfig = field(default_factory=CallbacksConfig)
-    seed: int = setting(0, "seed of weights and augmentation", between(0, LARGEST_SEED))
+    seed: int = setting(0, "seed of weights and augmentation", between(0, 2**32 - 1))
     init: str | None = setting(
         None,
         "begin with these weights: shipped, or a checkpoint",
@@ -235,18 +224,24 @@ RENAMED = {"data.degrade": "data.corrupt", "data.left_out": EXCLUDED}
 """Today's names of settings in older runs."""
 
 
+def schema_of(default: Any, given: Mapping[str, Any]) -> Any:
+    """Return `default`, or its base where `given` names another loss, optimiser or schedule.
+
+    Those have settings of their own, which are checked where they are built.
+    """
+    chosen = {f.name: f.default for f in fields(default) if f.name in ("name", "schedule")}
+    return default if chosen == {key: given.get(key, name) for key, name in chosen.items()} else default.__bases__[0]
+
+
 def complete(settings: dict[str, Any]) -> dict[str, Any]:
     """Fold a run's record of its settings, under today's names, with the defaults of those that it did not have yet."""
+    loss, optim = schema_of(LossConfig, settings.get("loss", {})), schema_of(OptimConfig, settings.get("optim", {}))
+    defaults = Config(model={"name": ""}, loss=loss(), optim=optim())
     renamed = {RENAMED.get(name, name): value for name, value in fold(settings).items()}
-    return fold(as_plain(Config(model={"name": ""}))) | {EXCLUDED: None} | renamed
+    return fold(asdict(defaults)) | {EXCLUDED: None} | renamed
 
 
-def as_plain(config: Config) -> dict[str, Any]:
-    """Return the settings as nested dicts of plain values, for loggers and files."""
-    return asdict(config)
-
-
-def fold(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def fold(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Turn nested dicts into one.
 
     Example:

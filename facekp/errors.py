@@ -4,7 +4,7 @@ import difflib
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from hydra.errors import HydraException
@@ -64,7 +64,10 @@ def explain(error: Exception) -> str:
     wrapped = isinstance(error.__cause__, OmegaConfBaseException) and not isinstance(error, FacekpError)
     cause = error.__cause__ if wrapped else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
-        return _unknown_setting(cause, cause.parent_node)
+        known = [str(key) for key in cause.parent_node]
+        group = str(cause.full_key).rpartition(".")[0] or "a run"
+        close = did_you_mean(str(cause.key), known)
+        return f"no setting is called '{cause.full_key}': {close}{group} has {', '.join(known)}"
     message = str(cause)
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         remedy = ": give a value of that type" if isinstance(cause, ValidationError) else ""
@@ -74,9 +77,6 @@ def explain(error: Exception) -> str:
     return "; ".join(line.strip() for line in message.splitlines() if line.strip()).replace(":;", ":")
 
 
-def _unknown_setting(error: OmegaConfBaseException, parent: DictConfig) -> str:
-    known = [str(key) for key in parent]
-    close = difflib.get_close_matches(str(error.key), known, 1)
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    group = str(error.full_key).rpartition(".")[0]
-    return f"no setting is called '{error.full_key}': {hint}{group or 'a run'} has {', '.join(known)}"
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return the question for the known name that is closest to `name`; "" where none is close."""
+    return "".join(f"did you mean '{close}'? " for close in difflib.get_close_matches(name, list(known), 1))

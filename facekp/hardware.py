@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import platform
+import re
 import sys
 from contextlib import suppress
 from importlib.metadata import version
@@ -19,16 +20,19 @@ Precision = Literal["float32", "bfloat16", "float16"]
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python-headless", "numpy")
 
 MIB = 1 << 20
-STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+STATUS = Path("/proc/self/status")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # see mallopt(3)
-NEVER = -1
-RESET_PEAK = "5"  # see proc_pid_clear_refs(5)
 
 
 def describe_machine() -> str:
     """Return the processor, its cores and the GPUs in one line."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return f"{_processor()}, {os.cpu_count()} cores, {', '.join(gpus) or 'no GPU'}"
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8") if info.is_file() else ""
+    about = dict(re.findall(r"^(model name|flags)\s*: (.*)$", text, re.MULTILINE))
+    vectors = next((v.upper() for v in ("avx512f", "avx2") if v in about.get("flags", "").split()), platform.machine())
+    name = about.get("model name") or platform.processor() or "processor"
+    return f"{name} ({vectors}), {os.cpu_count()} cores, {', '.join(gpus) or 'no GPU'}"
 
 
 def list_versions() -> dict[str, str]:
@@ -42,10 +46,8 @@ def resolve_device(device: str) -> torch.device:
     Raises:
         ConfigError: a name that torch does not know, or a device that this machine does not have.
     """
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        found = torch.device(device)
+        found = torch.device(resolve_accelerator(device))
         torch.zeros(1, device=found).item()  # the meta device has no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
@@ -84,7 +86,7 @@ def keep_freed_memory() -> None:
     """
     with suppress(AttributeError, OSError, TypeError):
         libc = ctypes.CDLL(None)
-        libc.mallopt(M_TRIM_THRESHOLD, NEVER)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)  # never
         # Not M_MMAP_THRESHOLD, which ends at 32 MiB: a batch of 16 images of 448 pixels takes more.
         libc.mallopt(M_MMAP_MAX, 0)
 
@@ -101,7 +103,7 @@ def reset_peak_memory() -> bool:
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     try:
-        CLEAR.write_text(RESET_PEAK)
+        Path("/proc/self/clear_refs").write_text("5")  # see proc_pid_clear_refs(5)
     except OSError:  # no Linux, or not allowed
         return False
     return True
@@ -122,12 +124,3 @@ def read_status(key: str) -> float:
     """Return a figure of /proc/self/status, MiB; "VmRSS" is what the process holds now."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
     return int(line.split()[1]) / 1024  # given in kB
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    vectors = [line.split() for line in lines if line.startswith("flags")]
-    best = next((v.upper() for v in ("avx512f", "avx2") if vectors and v in vectors[0]), platform.machine())
-    return f"{names[0] if names else platform.processor() or 'processor'} ({best})"

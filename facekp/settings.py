@@ -1,7 +1,6 @@
-"""Typed settings: a dataclass field with its help, its range and what it affects.
+"""Typed settings: dataclass fields with a help line, a range and what they affect.
 
-`setting` declares a field, `Settings` checks the values of a dataclass when it is made, and `walk` lists its settings
-for `--help`, the documentation, and the commands that ask what a setting affects.
+`setting` declares a field, `Settings` checks the values of a dataclass when it is made, and `walk` lists its settings.
 """
 
 import copy
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass, field, fields, is_dataclass
 from enum import StrEnum
+from operator import le, lt
 from types import NoneType
 from typing import Any, ClassVar, Literal, get_args, get_origin
 
@@ -35,13 +35,7 @@ class Affects(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """A range of values.
-
-    Attributes:
-        accepts: returns whether a value is in the range.
-        range: the range in words, as in "at least 1".
-        remedy: what to do about a value outside it, as in "give at least 1".
-    """
+    """A range of values, in words too, and the remedy for a value outside it: "at least 1", "give at least 1"."""
 
     accepts: Callable[[Any], bool]
     range: str
@@ -49,14 +43,7 @@ class Check:
 
 
 def check_that(accepts: Callable[[Any], bool], range: str, such_as: object = None, why: str = "") -> Check:
-    """Return a check of its own kind.
-
-    Args:
-        accepts: returns whether a value is in the range.
-        range: the range in words, after "give".
-        such_as: an example for the remedy.
-        why: the reason for the remedy.
-    """
+    """Return a check whose remedy is to give `range`, with an example and the reason."""
     example = "" if such_as is None else f", such as {such_as}"
     return Check(accepts, range, f"give {range}{example}{why and f': {why}'}")
 
@@ -74,11 +61,8 @@ def above(limit: float) -> Check:
 def between(low: float, high: float, ends: Literal["[]", "[)", "(]", "()"] = "[]", such_as: object = None) -> Check:
     """Accept numbers from `low` to `high`; a round bracket in `ends` excludes that end."""
     words = {"[]": "from {} to {}", "[)": "from {} to below {}", "(]": "above {}, up to {}", "()": "between {} and {}"}
-    low_in, high_in = ends[0] == "[", ends[1] == "]"
-
-    def accepts(value: float) -> bool:
-        return (low <= value if low_in else low < value) and (value <= high if high_in else value < high)
-
+    above_low, below_high = le if ends[0] == "[" else lt, le if ends[1] == "]" else lt
+    accepts = lambda value: above_low(low, value) and below_high(value, high)  # noqa: E731
     return check_that(accepts, f"a number {words[ends].format(low, high)}", such_as)
 
 
@@ -89,11 +73,7 @@ def multiple_of(factor: int) -> Check:
 
 
 def one_of(*choices: Any) -> Check:
-    """Accept one of several strings, or of a `Literal`'s.
-
-    OmegaConf 2.3 has no `Literal`, and its enumerations take names alone, which "32-true" is not: a setting with closed
-    choices is a `str` with this check.
-    """
+    """Accept one of several strings, or of a `Literal`'s: OmegaConf 2.3 has no fields of that type."""
     names = get_args(choices[0]) if get_origin(choices[0]) is Literal else choices
     listed = ", ".join(names)
     return Check(lambda value: value in names, listed, f"choose one of {listed}")
@@ -142,18 +122,11 @@ def setting(
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting as `walk` finds it.
+    """A setting as `walk` finds it; `setting` explains the attributes that are not listed here.
 
     Attributes:
         key: its name with those of its groups, as in "data.size".
         field: the path of its field; `class_` holds the setting `class`, which cannot be a field's name.
-        type: its type.
-        default: its default; `omegaconf.MISSING` if it must be given.
-        help: what it is, in a line.
-        affects: what changes with it.
-        check: the range of its values, or None.
-        path: whether it names a file or folder of this machine.
-        confounds: what cannot be compared between runs that differ in it.
     """
 
     key: str
@@ -167,22 +140,23 @@ class Setting:
     confounds: str
 
     @property
+    def hint(self) -> str:
+        """The help in brackets, for messages."""
+        return f" ({self.help})" if self.help else ""
+
+    @property
     def type_name(self) -> str:
         """The type as it is written in Python."""
         return self.type.__name__ if get_origin(self.type) is None and isinstance(self.type, type) else str(self.type)
 
 
 class Settings:
-    """Base of a settings dataclass: checks every value when the object is made.
-
-    Args:
-        group: name of the group that messages put before a setting's own.
-    """
+    """Base of a settings dataclass, whose `group` messages put before a setting's name."""
 
     _prefix: ClassVar[str] = ""
 
     def __init_subclass__(cls, group: str = "") -> None:
-        """Keep what keys begin with."""
+        """Keep the prefix of the keys."""
         cls._prefix = f"{group}." if group else cls._prefix
 
     def __post_init__(self) -> None:
@@ -201,12 +175,7 @@ class Settings:
 
 
 def walk(schema: Any, prefix: str = "") -> Iterator[Setting]:
-    """Yield the settings of a dataclass, and of those in it, in their order.
-
-    Args:
-        schema: the dataclass.
-        prefix: what keys begin with, as in "data.".
-    """
+    """Yield the settings of a dataclass and of those in it, in their order; `prefix`, as in "data.", begins keys."""
     for f in fields(schema):
         if is_dataclass(f.type):
             # The default may be of a subclass, with more settings.

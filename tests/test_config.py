@@ -4,6 +4,7 @@ import errno
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,6 @@ from facekp.config import (
     LossConfig,
     OptimConfig,
     TrainerConfig,
-    as_plain,
     complete,
 )
 from facekp.errors import ConfigError, one_line_errors
@@ -96,7 +96,7 @@ def test_an_experiment_overrides_what_it_names_and_the_command_line_overrides_it
     assert (half.data.size, half.data.crop) == (256, 224)
     plain = composed()
     plain.data.size, plain.data.crop = 256, 224
-    assert as_plain(half) == as_plain(plain)
+    assert asdict(half) == asdict(plain)
     assert composed("experiment=half", "data.crop=192").data.crop == 192
 
 
@@ -145,7 +145,7 @@ def test_settings_are_plain_data(composed: Callable[..., Config]) -> None:
         parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
         return {type(value)}.union(*(kinds(part) for part in parts))
 
-    found = kinds(as_plain(composed("trainer.devices=[0,1]", "model.pretrained=imagenet")))
+    found = kinds(asdict(composed("trainer.devices=[0,1]", "model.pretrained=imagenet")))
     assert found <= {dict, list, str, int, float, bool, type(None)}
 
 
@@ -184,6 +184,7 @@ def test_mistakes_are_refused_when_composed(composed: Callable[..., Config], ove
         (OptimConfig, "momentum", 1.0, "below 1"),
         (OptimConfig, "weight_decay", -1e-4, "at least 0"),
         (OptimConfig, "warmup_steps", -1, "at least 0"),
+        (TrainerConfig, "accelerator", "mps", "give auto, cpu, cuda or gpu: losses and scores are summed in float64"),
         (TrainerConfig, "precision", "fp8", "choose one of auto, 32-true"),
         (TrainerConfig, "max_steps", 0, "at least 1"),
         (TrainerConfig, "gradient_clip", 0.0, "null"),
@@ -259,6 +260,15 @@ def test_a_run_of_an_older_version_is_read_under_todays_names() -> None:
     found = complete({"data": {"degrade": 0.25, "size": 64}})
     assert (found["data.corrupt"], found["data.size"], found["data.crop"]) == (0.25, 64, 448)
     assert "data.degrade" not in found
+    assert (found["loss.threshold"], found["optim.momentum"]) == (0.7, 0.9)
+
+
+def test_a_run_with_another_loss_and_optimiser_is_not_given_the_default_ones_settings() -> None:
+    found = complete({"loss": {"name": "focal", "gamma": 2.0}, "optim": {"name": "adamw", "schedule": "cosine"}})
+    assert {key for key in found if key.startswith("loss.")} == {"loss.name", "loss.gamma"}
+    assert found["optim.warmup_steps"] == 100  # of every optimiser
+    assert not {"optim.momentum", "optim.power"} & found.keys()
+    assert "optim.power" not in complete({"optim": {"schedule": "cosine"}})
 
 
 @pytest.mark.parametrize(("argument", "status"), [("data.root=nowhere", 2), ("--help", 0)])

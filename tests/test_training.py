@@ -434,7 +434,6 @@ class TestTrainer:
         for there, device in ((False, "cpu"), (True, "cuda")):
             monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
             assert resolve_accelerator("auto") == device
-        assert resolve_accelerator("mps") == "mps"
 
     def test_a_run_that_diverged_at_once_is_summed_up(
         self, tiny_root: Path, train: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -10,8 +10,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from facekp.errors import FacekpError, explain
-from facekp.training.folder import COMPOSED, ERROR
-from facekp.training.sweep import job_folders
+from facekp.training.folder import COMPOSED, ERROR, job_folders
 
 
 class CompareSweep(Callback):

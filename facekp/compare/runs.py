@@ -12,10 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from facekp.config import MONITORS, CallbacksConfig, complete, fold
 from facekp.errors import DataError
-from facekp.training.folder import COMPOSED, ERROR, PRUNED, SUMMARY
+from facekp.training.folder import COMPOSED, ERROR, PRUNED, SUMMARY, job_folders
 from facekp.training.history import FILE, read_rows
 from facekp.training.summary import measured_cost, score_rows
-from facekp.training.sweep import job_folders
 
 Status = Literal["finished", "pruned", "unfinished", "failed", "missing"]
 TOP = {"train_loss": "min", "loss": "min", "miou": "max", "mean_f1": "max"}

@@ -74,7 +74,7 @@ class AverageWeights(EMAWeightAveraging):
 
 
 class LastValidation(Callback):
-    """Validate, and so save, after the last step too where `val_every` does not divide the number of steps."""
+    """Validate, and so save, after the last step too, where `val_every` does not divide the number of steps."""
 
     def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
         """Put the next validation behind the last step."""
@@ -122,16 +122,12 @@ class BestCheckpoint(ModelCheckpoint):
         old = None if resume is None else resume.checkpoint.with_name(f"{BEST}.ckpt")
         if old is not None and old.is_file() and self.dirpath is not None:
             new = Path(self.dirpath) / old.name
-            rank_zero_only(_copy)(old, new)
+            new.parent.mkdir(parents=True, exist_ok=True)
+            if not (new.exists() and new.samefile(old)):
+                rank_zero_only(shutil.copyfile)(old, new)
             moved = {"dirpath": self.dirpath, "best_model_path": str(new), "kth_best_model_path": str(new)}
             state_dict = {**state_dict, **moved, "best_k_models": {str(new): state_dict["best_model_score"]}}
         super().load_state_dict(state_dict)
-
-
-def _copy(old: Path, new: Path) -> None:
-    new.parent.mkdir(parents=True, exist_ok=True)
-    if not new.exists() or not new.samefile(old):
-        shutil.copyfile(old, new)
 
 
 class MaskPictures(Callback):
@@ -163,21 +159,15 @@ class MaskPictures(Callback):
         images, labels = batch["image"][: self.count], batch["label"][: self.count]
         heads = pl_module(images, auxiliary=False)
         predicted = fuse(heads.predict, (labels.shape[1], labels.shape[2])).argmax(1)
-        names = dict(enumerate(ATTRIBUTES))
         mean, std = (images.new_tensor(v)[:, None, None] for v in (MEAN, STD))
-        pixels = ((images * std + mean).clamp(0, 1) * 255).to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-        self._pictures = [
-            wandb.Image(
-                picture,
-                masks={
-                    "truth": {"mask_data": truth, "class_labels": names},
-                    "prediction": {"mask_data": guess, "class_labels": names},
-                },
-            )
-            for picture, truth, guess in zip(
-                pixels, labels.to(torch.uint8).cpu().numpy(), predicted.to(torch.uint8).cpu().numpy(), strict=True
-            )
-        ]
+        pixels = ((images * std + mean).clamp(0, 1) * 255).permute(0, 2, 3, 1)
+        arrays = (tensor.to(torch.uint8).cpu().numpy() for tensor in (pixels, labels, predicted))
+        names = dict(enumerate(ATTRIBUTES))
+        self._pictures = []
+        for picture, truth, guess in zip(*arrays, strict=True):
+            masks = {"truth": truth, "prediction": guess}
+            shown = {name: {"mask_data": mask, "class_labels": names} for name, mask in masks.items()}
+            self._pictures.append(wandb.Image(picture, masks=shown))
 
     @rank_zero_only
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -186,11 +176,8 @@ class MaskPictures(Callback):
 
         scores = trainer.callback_metrics
         rows = [[name, *(float(scores[f"val/{kind}/{name}"]) for kind in PER_CLASS)] for name in ATTRIBUTES]
-        content = {
-            "val/images": self._pictures,
-            "val/classes_table": wandb.Table(columns=["class", *PER_CLASS], data=rows),
-            "trainer/global_step": trainer.global_step,
-        }
+        table = wandb.Table(columns=["class", *PER_CLASS], data=rows)
+        content = {"val/images": self._pictures, "val/classes_table": table, "trainer/global_step": trainer.global_step}
         for logger in trainer.loggers:
             if isinstance(logger, WandbLogger):
                 logger.experiment.log(content)
@@ -207,20 +194,16 @@ class Cost(Callback):
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
-        self._restart()
-
-    def _restart(self) -> None:
-        self._steps, self._since = 0, time.perf_counter()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock, and forget what an earlier run of this process held."""
         return_freed_memory()
         reset_peak_memory()
-        self._restart()
+        self.on_validation_end(trainer, pl_module)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock anew."""
-        self._restart()
+        """Start the clock."""
+        self._steps, self._since = 0, time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, batch_idx: int
@@ -234,4 +217,4 @@ class Cost(Callback):
             seconds = time.perf_counter() - self._since
             pl_module.log("train/images_per_second", self._steps * self.batch_size / seconds)
             pl_module.log("train/peak_memory", peak_memory(pl_module.device))
-            self._restart()
+            self.on_validation_end(trainer, pl_module)

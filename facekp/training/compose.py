@@ -1,6 +1,6 @@
 """Composition of a run's settings: from `conf/` and the command line to a checked `Config`."""
 
-from dataclasses import asdict, dataclass, field, fields, make_dataclass
+from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, cast
 
 from hydra.core.config_store import ConfigStore
@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from facekp.cli import describe_settings
-from facekp.config import Config, LossConfig, OptimConfig, SharedLossConfig, SharedOptimConfig, fold
+from facekp.config import Config, LossConfig, OptimConfig, fold, schema_of
 from facekp.errors import ConfigError, explain
 from facekp.settings import walk
 
@@ -55,28 +55,16 @@ def read_config(composed: DictConfig) -> Config:
     found = OmegaConf.to_object(composed)
     if not isinstance(found, Config):
         raise TypeError(f"composed from {type(found).__name__}, not from the schema of facekp.config")
-    loss = typed_settings("loss", found.loss, LossConfig, SharedLossConfig)  # type: ignore[arg-type]  # a dict so far
-    optim = typed_settings("optim", found.optim, OptimConfig, SharedOptimConfig)  # type: ignore[arg-type]
-    return Config(**{**vars(found), "loss": loss, "optim": optim})
+    given = {"loss": (found.loss, LossConfig), "optim": (found.optim, OptimConfig)}
+    return Config(**{**vars(found), **{group: _typed(group, *typed) for group, typed in given.items()}})
 
 
-def typed_settings(group: str, given: dict[str, Any], default: Any, shared: Any) -> Any:
-    """Return the settings of a group of which one member is chosen by name, with every known one checked.
-
-    Args:
-        group: the group, for messages.
-        given: its settings.
-        default: the settings of the member that is named by their defaults.
-        shared: the settings of every member. Other members have more, which are checked where they are built.
-
-    Raises:
-        ConfigError: an unknown setting of the default member, a value of another type, or one out of its range.
-    """
-    schema, choices = default, asdict(default())
-    if any(given.get(key, choices[key]) != choices[key] for key in ("name", "schedule") if key in choices):
-        known = {f.name for f in fields(shared)}
-        own = [(key, Any, field(default=None)) for key in given if key not in known]
-        schema = make_dataclass(f"Other{shared.__name__}", own, bases=(shared,))
+def _typed(group: str, given: Any, default: Any) -> Any:
+    """Return the checked settings of a loss, or of an optimiser and schedule; other than the default have more."""
+    schema = schema_of(default, given)
+    if schema is not default:
+        own = [(key, Any, field(default=None)) for key in given if key not in {f.name for f in fields(schema)}]
+        schema = make_dataclass(f"Other{schema.__name__}", own, bases=(schema,))
     try:
         node = OmegaConf.merge({group: OmegaConf.structured(schema)}, {group: given})
     except OmegaConfBaseException as error:

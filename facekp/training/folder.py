@@ -1,4 +1,4 @@
-"""The run folder: the settings of its run, whether that has finished, and what a refused start leaves.
+"""The run folder: the settings of its run, whether that has finished, and its place in a sweep.
 
 A run folder is one run. Starting again in it continues that run, or returns its score if it has finished; other
 settings are refused there, so that two runs never mix. That is what lets a sweep be started again.
@@ -6,16 +6,19 @@ settings are refused there, so that two runs never mix. That is what lets a swee
 
 import json
 import math
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from facekp.config import EXCLUDED, Config, as_plain, complete, fold
+from facekp.config import EXCLUDED, Config, complete, fold
 from facekp.data.exclusions import excluded_digest
 from facekp.data.layout import check_source
 from facekp.errors import ConfigError, FacekpError, explain, one_line_errors
@@ -59,37 +62,35 @@ def checked_settings(composed: DictConfig) -> Iterator[Config]:
         FacekpError: in a sweep, where a job that fails must not end the others.
         SystemExit: in a single run.
     """
-    single = HydraConfig.get().mode == RunMode.RUN
-    with one_line_errors() if single else nullcontext(), discard_unused(Path(composed.output_dir)):
-        config = read_config(composed)
-        check_source(config.data)
-        excluded_digest(config.data.exclude)
-        yield config
+    with nullcontext() if sweep_job() else one_line_errors():
+        try:
+            config = read_config(composed)
+            check_source(config.data)
+            excluded_digest(config.data.exclude)
+            yield config
+        except FacekpError as error:
+            _clean_up(Path(composed.output_dir), error)
+            raise
 
 
-@contextmanager
-def discard_unused(run: Path) -> Iterator[None]:
+def _clean_up(run: Path, error: FacekpError) -> None:
     """Remove a run folder that a user's error left with nothing but Hydra's own files; else keep the error there.
 
     A folder with a run of other settings gets those back: Hydra has overwritten them with the refused ones.
     """
-    try:
-        yield
-    except FacekpError as error:
-        if isinstance(error, OtherSettingsError) and error.source.is_relative_to(run):
-            OmegaConf.save({**error.settings, "output_dir": str(run)}, run / COMPOSED / "config.yaml")
-        own = {*(run / COMPOSED).glob("*.yaml"), run / f"{HydraConfig.get().job.name}.log"}
-        if {path for path in run.rglob("*") if path.is_file()} <= own:
-            for path in own:
-                path.unlink(missing_ok=True)
-            for path in (run / COMPOSED, run):
-                with suppress(OSError):  # there are folders in it
-                    path.rmdir()
-        elif not isinstance(error, OtherSettingsError):
-            # Hydra calls nothing after a single run's error, which ends the program.
-            with suppress(OSError):  # the error may be a full disk
-                (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
-        raise
+    if isinstance(error, OtherSettingsError) and error.source.is_relative_to(run):
+        OmegaConf.save({**error.settings, "output_dir": str(run)}, run / COMPOSED / "config.yaml")
+    own = {*(run / COMPOSED).glob("*.yaml"), run / f"{HydraConfig.get().job.name}.log"}
+    if {path for path in run.rglob("*") if path.is_file()} <= own:
+        for path in own:
+            path.unlink(missing_ok=True)
+        for path in (run / COMPOSED, run):
+            with suppress(OSError):  # there are folders in it
+                path.rmdir()
+    elif not isinstance(error, OtherSettingsError):
+        # Hydra calls nothing after a single run's error, which ends the program.
+        with suppress(OSError):  # the error may be a full disk
+            (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
 
 
 def record_settings(config: Config, excluded: str | None) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def record_settings(config: Config, excluded: str | None) -> dict[str, Any]:
         config: the settings.
         excluded: digest of the images that `data.exclude` excludes.
     """
-    record = as_plain(config)
+    record = asdict(config)
     del record["output_dir"]
     group, name = EXCLUDED.split(".")
     record[group][name] = excluded
@@ -159,3 +160,34 @@ def score_of(config: Config, scores: dict[str, Any]) -> float:
     """Return the score that `callbacks.monitor` names out of a summary's scores; nan where the run has diverged."""
     score = scores[config.callbacks.monitor.removeprefix("val/")]
     return math.nan if score is None else float(score)
+
+
+def sweep_job() -> Any | None:
+    """Return Hydra's own settings if this is a job of a sweep, else None."""
+    swept = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    return HydraConfig.get() if swept else None
+
+
+def job_name(sweep: Path, overrides: list[str]) -> str:
+    """Return those of a job's overrides that the sweep varies, as "optim.lr=0.01,seed=1"; "" if it varies none."""
+    file = sweep / "multirun.yaml"  # Hydra writes it before the first job
+    if not file.is_file():
+        return ""
+    hydra = OmegaConf.load(file).hydra
+    given = [f"{name}={value}" for name, value in (hydra.sweeper.get("params") or {}).items()]
+    # The command line comes after the sweeper's own.
+    parsed = OverridesParser.create().parse_overrides([*given, *hydra.overrides.task])
+    varied = {override.get_key_element(): override.is_sweep_override() for override in parsed}
+    return ",".join(override for override in overrides if varied.get(override.partition("=")[0]))
+
+
+def job_folders(folder: Path) -> list[Path]:
+    """Return the run folders in `folder`, at any depth: those of a sweep by their number."""
+
+    def place(job: Path) -> tuple[Path, int, str]:
+        file = job / COMPOSED / "hydra.yaml"
+        number = OmegaConf.select(OmegaConf.load(file), "hydra.job.num") if file.is_file() else None
+        leading = re.match(r"\d+", job.name)
+        return job.parent, int(leading[0] if number is None and leading else -1 if number is None else number), job.name
+
+    return sorted((path.parent for path in folder.rglob(COMPOSED)), key=place)

@@ -3,7 +3,6 @@
 import csv
 import time
 from argparse import Namespace
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +35,17 @@ class RunLog(Logger):
     Lightning's CSVLogger removes the file when a run is resumed; this one keeps the rows up to the resumed step. Every
     process keeps the rows, and the first one writes them.
 
+    `trainer` has to be set once it is there; it knows the steps done.
+
     Args:
         folder: the run folder.
         past: folder of the run that this one continues, whose rows up to `step` are taken over; None for a new run.
         step: optimiser steps done in that run.
         keep_file: whether the file is written; without it the rows are in memory only.
     """
+
+    name = "runlog"
+    version = ""  # the run folder is the version
 
     def __init__(self, folder: Path, past: Path | None = None, step: int = 0, *, keep_file: bool = True) -> None:
         super().__init__()
@@ -52,33 +56,18 @@ class RunLog(Logger):
             self.rows = {int(row["step"]): row for row in read_rows(past / FILE) if row["step"] <= step}
             if not self.rows:
                 rank_zero_only(print)(f"'{past}' kept no {FILE}: scores begin at step {step}, times are unknown")
-        self._steps_done: Callable[[], int] = lambda: 0
+        self.trainer: pl.Trainer | None = None  # made after its loggers
         spent = [row["seconds"] for row in self.rows.values() if "seconds" in row] if past is not None else [0.0]
         self._began = time.monotonic() - max(spent) if spent else None
         self._write_after = 0.0
 
-    def follow(self, trainer: pl.Trainer) -> None:
-        """Take the number of steps done from `trainer`, which is made after its loggers."""
-        self._steps_done = lambda: int(trainer.global_step)
-
-    @property
-    def name(self) -> str:
-        """Return the logger's name."""
-        return "runlog"
-
-    @property
-    def version(self) -> str:
-        """Return an empty version: the run folder is the version."""
-        return ""
-
-    @rank_zero_only
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run folder holds the composed configuration already."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Add `metrics` to the row of the step that the trainer has done."""
         # Lightning's `step` is one less in training than in a validation after it.
-        done = self._steps_done()
+        done = int(self.trainer.global_step) if self.trainer else 0
         row = self.rows.setdefault(done, {"step": done})
         if self._began is not None and "test/loss" not in metrics:
             row["seconds"] = round(time.monotonic() - self._began, 2)
@@ -89,18 +78,13 @@ class RunLog(Logger):
     def save(self) -> None:
         """Write the file unless it was written just now; Lightning calls this after every row."""
         if time.monotonic() >= self._write_after:
-            self._write()
-
-    def finalize(self, status: str) -> None:
-        """Write what is left."""
-        if self.rows:
-            self._write()
+            self.finalize("")
 
     @rank_zero_only
-    def _write(self) -> None:
+    def finalize(self, status: str) -> None:
         """Write the file, whole, and put it in place at once."""
         self._write_after = time.monotonic() + SAVE_EVERY
-        if not self.keep_file:
+        if not (self.rows and self.keep_file):
             return
         names = list(dict.fromkeys(name for row in self.rows.values() for name in row))
         with replacing(self.path) as part, part.open("w", newline="", encoding="utf-8") as file:

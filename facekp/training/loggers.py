@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Literal
 
@@ -11,21 +12,13 @@ from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import Logger
 
 from facekp.classes import ATTRIBUTES
-from facekp.config import Config, as_plain
-from facekp.training.folder import StoppedError
+from facekp.config import Config
+from facekp.training.folder import StoppedError, job_name, sweep_job
 from facekp.training.history import RunLog
 from facekp.training.metrics import PER_CLASS
 from facekp.training.resume import Resume
-from facekp.training.sweep import job_name, sweep_job
 
-BEST = {
-    "train/loss": "min",
-    "val/loss": "min",
-    "val/miou": "max",
-    "val/mean_f1": "max",
-    "val/pixel_accuracy": "max",
-}
-"""Which value of a curve is its best."""
+LOSSES, SCORES = ("train/loss", "val/loss"), ("val/miou", "val/mean_f1", "val/pixel_accuracy")
 TIMEOUT = 20  # seconds that W&B gets to answer
 
 
@@ -57,12 +50,43 @@ def build_wandb(config: Config, resume: Resume | None) -> WandbLogger:
             raise wandb.errors.UsageError("no API key")
         return _start(config, resume, "online")
     except (wandb.errors.Error, OSError) as error:
-        reason = str(error).splitlines()[0]
-    print(
-        f"W&B: {reason}, so this run is logged offline; "
-        f"send it later with: wandb sync {config.output_dir}/wandb/offline-run-*"
-    )
+        later = f"wandb sync {config.output_dir}/wandb/offline-run-*"
+        print(f"W&B: {str(error).splitlines()[0]}, so this run is logged offline; send it later with: {later}")
     return _start(config, resume, "offline")
+
+
+def _start(config: Config, resume: Resume | None, mode: Literal["online", "offline", "disabled"]) -> WandbLogger:
+    import wandb
+
+    c, group, name, run_id = config.logger, None, Path(config.output_dir).name, None
+    if (hydra := sweep_job()) is not None:
+        sweep = Path(hydra.sweep.dir)
+        group, name = sweep.name, job_name(sweep, list(hydra.overrides.task)) or str(hydra.job.num)
+    if resume is not None:
+        past = sorted((resume.folder / "wandb").glob("*run-*-*"), key=lambda path: path.stat().st_mtime)
+        run_id = past[-1].name.rpartition("-")[2] if past else None  # the folders' names end with it
+    logger = WandbLogger(
+        project=c.project,
+        entity=c.entity,
+        group=c.group or group,
+        name=c.run_name or name,
+        id=run_id,
+        save_dir=config.output_dir,
+        settings=wandb.Settings(silent=True, console="off", mode=mode, init_timeout=TIMEOUT),
+    )
+    _describe_run(logger, config)
+    return logger
+
+
+@rank_zero_only
+def _describe_run(logger: WandbLogger, config: Config) -> None:
+    run = logger.experiment
+    run.config.update(asdict(config), allow_val_change=True)
+    # Summaries show the best of a run, not the last.
+    # What is logged once, test/*, keeps W&B's own summary: the value.
+    classes = (f"val/{kind}/{name}" for kind in PER_CLASS for name in ATTRIBUTES)
+    for name, best in (dict.fromkeys(LOSSES, "min") | dict.fromkeys((*SCORES, *classes), "max")).items():
+        run.define_metric(name, step_metric="trainer/global_step", summary=f"{best},last")
 
 
 @contextmanager
@@ -82,45 +106,3 @@ def closing_wandb(config: Config) -> Iterator[None]:
         raise
     finally:
         wandb.finish(exit_code=status)
-
-
-def _start(config: Config, resume: Resume | None, mode: Literal["online", "offline", "disabled"]) -> WandbLogger:
-    import wandb
-
-    c = config.logger
-    sweep, job = _sweep_names()
-    logger = WandbLogger(
-        project=c.project,
-        entity=c.entity,
-        group=c.group or sweep,
-        name=c.run_name or job or Path(config.output_dir).name,
-        id=None if resume is None else _run_id(resume.folder),
-        save_dir=config.output_dir,
-        settings=wandb.Settings(silent=True, console="off", mode=mode, init_timeout=TIMEOUT),
-    )
-    rank_zero_only(_describe_run)(logger, config)
-    return logger
-
-
-def _run_id(folder: Path) -> str | None:
-    """Return the id of the newest W&B run in a run folder; the folders' names end with it."""
-    runs = sorted((folder / "wandb").glob("*run-*-*"), key=lambda path: path.stat().st_mtime)
-    return runs[-1].name.rpartition("-")[2] if runs else None
-
-
-def _describe_run(logger: WandbLogger, config: Config) -> None:
-    run = logger.experiment
-    run.config.update(as_plain(config), allow_val_change=True)
-    # Summaries show the best of a run, not the last.
-    # What is logged once, test/*, keeps W&B's own summary: the value.
-    classes = {f"val/{kind}/{name}": "max" for kind in PER_CLASS for name in ATTRIBUTES}
-    for name, best in (BEST | classes).items():
-        run.define_metric(name, step_metric="trainer/global_step", summary=f"{best},last")
-
-
-def _sweep_names() -> tuple[str | None, str | None]:
-    """Return the names of the multirun and of this job in it, if there is one."""
-    if (hydra := sweep_job()) is None:
-        return None, None
-    sweep = Path(hydra.sweep.dir)
-    return sweep.name, job_name(sweep, list(hydra.overrides.task)) or str(hydra.job.num)

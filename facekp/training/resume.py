@@ -8,8 +8,7 @@ from facekp.data.exclusions import excluded_digest
 from facekp.errors import CheckpointError, ConfigError
 from facekp.files import expand
 from facekp.settings import Affects, settings_that
-from facekp.training.folder import ANY_TIME, record_settings, require_same
-from facekp.training.sweep import sweep_job
+from facekp.training.folder import ANY_TIME, record_settings, require_same, sweep_job
 from facekp.weights.checkpoint import read_checkpoint
 from facekp.weights.paths import CHECKPOINTS, LAST
 
@@ -40,12 +39,18 @@ def find_resume(config: Config) -> Resume | None:
         CheckpointError: the file is no checkpoint.
     """
     own = Path(config.output_dir) / CHECKPOINTS / f"{LAST}.ckpt"
-    if config.resume in (None, "last"):
-        path = own if own.is_file() else None if config.resume is None else _newest_beside(own.parents[1])
-    else:
+    path = own
+    if config.resume not in (None, "last"):
         path = expand(str(config.resume))
-    if path is None:
-        return None
+    elif not own.is_file():
+        if config.resume is None or sweep_job() is not None:
+            return None
+        runs = own.parents[2]
+        beside = runs.glob(f"*/{CHECKPOINTS}/{LAST}.ckpt")
+        newest = max(beside, key=lambda file: file.stat().st_mtime, default=None)
+        if newest is None:
+            raise ConfigError(f"resume is 'last', but no run in {runs} has a checkpoint: give its path, or leave it")
+        path = newest
     content = read_checkpoint(path)
     if "loops" not in content:
         raise CheckpointError(f"checkpoint '{path}': holds weights only, so training cannot continue from it")
@@ -55,12 +60,3 @@ def find_resume(config: Config) -> Resume | None:
     free = ANY_TIME | settings_that(Config, Affects.SCORES) if elsewhere else ANY_TIME
     require_same(record_settings(config, excluded_digest(config.data.exclude)), content[SETTINGS], path, free=free)
     return Resume(path.resolve(), int(content["global_step"]))
-
-
-def _newest_beside(run: Path) -> Path | None:
-    if sweep_job() is not None:
-        return None
-    found = list(run.parent.glob(f"*/{CHECKPOINTS}/{LAST}.ckpt"))
-    if not found:
-        raise ConfigError(f"resume is 'last', but no run in {run.parent} has a checkpoint: give its path, or leave it")
-    return max(found, key=lambda path: path.stat().st_mtime)

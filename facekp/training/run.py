@@ -5,7 +5,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -15,18 +15,17 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import Callback
 from pytorch_lightning.loggers.logger import Logger
 
-from facekp.config import Config, TrainerConfig, as_plain
+from facekp.config import Config
 from facekp.data.datamodule import FaceDataModule
 from facekp.errors import ConfigError, require
 from facekp.hardware import keep_freed_memory, resolve_accelerator, resolve_precision
 from facekp.training.callbacks import build_callbacks
-from facekp.training.folder import finished_score, keep_settings, score_of
+from facekp.training.folder import finished_score, keep_settings, score_of, sweep_job
 from facekp.training.history import RunLog
 from facekp.training.loggers import closing_wandb
 from facekp.training.module import FaceParsing
 from facekp.training.resume import Resume, find_resume
 from facekp.training.summary import write_summary
-from facekp.training.sweep import sweep_job
 from facekp.weights.load import begin_with
 from facekp.weights.paths import BEST, CHECKPOINTS, LAST
 
@@ -107,29 +106,19 @@ def run(config: Config) -> Iterator[Run]:
             ctrl_c = isinstance(error, SystemExit) and error.code == 1
             if not (ctrl_c or (this.trainer is not None and this.trainer.received_sigterm)):
                 raise
-            _say_how_to_continue(config)
+            last = Path(config.output_dir) / CHECKPOINTS / f"{LAST}.ckpt"
+            if (hydra := sweep_job()) is not None:
+                print(f"the same command with hydra.sweep.dir={hydra.sweep.dir} continues this sweep", file=sys.stderr)
+            elif last.is_file():
+                print(f"resume={last} continues this run", file=sys.stderr)
             raise KeyboardInterrupt from None
-
-
-def _say_how_to_continue(config: Config) -> None:
-    last = Path(config.output_dir) / CHECKPOINTS / f"{LAST}.ckpt"
-    if (hydra := sweep_job()) is not None:
-        print(f"the same command with hydra.sweep.dir={hydra.sweep.dir} continues this sweep", file=sys.stderr)
-    elif last.is_file():
-        print(f"resume={last} continues this run", file=sys.stderr)
 
 
 def build_module(config: Config, resume: Resume | None = None) -> FaceParsing:
     """Return the module of `config`, with plain hyperparameters and, in a new run, the weights that `init` names."""
-    plain = as_plain(config)
-    module = FaceParsing(
-        plain["model"],
-        plain["loss"],
-        plain["optim"],
-        total_steps=config.trainer.max_steps,
-        size=config.data.size,
-        compile=config.trainer.compile,
-    )
+    t, plain = config.trainer, asdict(config)
+    parts = {group: plain[group] for group in ("model", "loss", "optim")}
+    module = FaceParsing(**parts, total_steps=t.max_steps, size=config.data.size, compile=t.compile)
     if config.init and not resume:  # a resumed run has its own, and the file may be gone
         rank_zero_only(print)(f"init: {begin_with(module.net, config.init)} of {config.init}")
     return module
@@ -143,19 +132,17 @@ def build_data(config: Config) -> FaceDataModule:
 def build_trainer(
     config: Config, loggers: list[Logger], resume: Resume | None = None, more: Sequence[Callback] = ()
 ) -> pl.Trainer:
-    """Return the trainer of `config`.
-
-    Args:
-        config: the run's settings.
-        loggers: where it logs.
-        resume: where it continues, or None.
-        more: callbacks beside those that the settings ask for.
+    """Return the trainer of `config`, which logs to `loggers`, with `more` callbacks than the settings ask for.
 
     Raises:
         ConfigError: hardware or a precision that this machine does not have, or several processes in a sweep's one.
     """
     t = config.trainer
-    gpu = _has_gpu(t)
+    gpu = torch.cuda.is_available() and t.accelerator != "cpu"
+    if not gpu:  # Lightning would silently take something else
+        half = t.precision == "16-mixed"
+        require("trainer.precision", t.precision, not half, "without a GPU give bf16-mixed or 32-true")
+        require("trainer.sync_batchnorm", t.sync_batchnorm, not t.sync_batchnorm, "without a GPU leave it null")
     callbacks = [*build_callbacks(config, resume), *more]
     try:
         trainer = pl.Trainer(
@@ -182,28 +169,14 @@ def build_trainer(
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(f"trainer cannot start ({error}): take trainer.accelerator=auto trainer.devices=1") from error
-    _refuse_children_of_a_sweep(trainer)
-    for logger in loggers:
-        if isinstance(logger, RunLog):
-            logger.follow(trainer)
-    return trainer
-
-
-def _has_gpu(t: TrainerConfig) -> bool:
-    """Return whether a GPU is used; without one, raise ConfigError for what Lightning would silently replace."""
-    there = torch.cuda.is_available() or torch.backends.mps.is_available()
-    gpu = there and resolve_accelerator(t.accelerator) != "cpu"
-    half, sync = t.precision == "16-mixed", t.sync_batchnorm
-    require("trainer.precision", t.precision, gpu or not half, "without a GPU give bf16-mixed or 32-true")
-    require("trainer.sync_batchnorm", sync, gpu or not sync, "without a GPU leave it null")
-    return gpu
-
-
-def _refuse_children_of_a_sweep(trainer: pl.Trainer) -> None:
-    """Raise ConfigError where Lightning would start processes of its own: each would start the whole sweep again."""
+    # Processes that Lightning starts would each start the whole sweep again.
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if sweep_job() and trainer.world_size > 1 and environment and not environment.creates_processes_externally:
         raise ConfigError(
             f"trainer.devices makes {trainer.world_size} processes, but a job of a sweep is one: take "
             "trainer.devices=1, or on a cluster hydra/launcher=submitit_slurm (docs/guides/compare.md)"
         )
+    for logger in loggers:
+        if isinstance(logger, RunLog):
+            logger.trainer = trainer
+    return trainer

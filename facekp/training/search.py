@@ -10,6 +10,7 @@ import runpy
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,9 +73,14 @@ def search(settings: SearchConfig, arguments: Sequence[str]) -> "Study":
         FacekpError: settings or a data set that cannot be used; it ends the search.
         Exception: that of the first trial that failed otherwise, after all others have run.
     """
-    folder = expand(settings.dir)
-    drawn, fixed = _read_space(settings, arguments)
-    config = _compose(fixed)
+    path = expand(settings.space) if settings.space else CHECKOUT / "conf" / "search.yaml"
+    require("search.space", settings.space, path.is_file(), "no such file; give one such as conf/search.yaml")
+    given = [f"{name}={value}" for name, value in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).items()]
+    parsed = OverridesParser.create().parse_overrides([*given, *arguments])
+    overrides = {override.get_key_element(): override for override in parsed}  # the command line comes last
+    drawn = {name: override for name, override in overrides.items() if override.is_sweep_override()}
+    fixed = [str(override.input_line) for name, override in overrides.items() if name not in drawn]
+    config, folder = _compose(fixed), expand(settings.dir)
     study = _open_study(settings, folder, lowest=config.callbacks.mode == "min")
     record = record_settings(config, excluded_digest(config.data.exclude))
     if SETTINGS in study.user_attrs:
@@ -82,30 +88,19 @@ def search(settings: SearchConfig, arguments: Sequence[str]) -> "Study":
     else:
         study.set_user_attr(SETTINGS, record)
     space = {name: _distribution(override) for name, override in drawn.items()}
-    failure = None
+    failures: list[Exception] = []
     for _ in range(settings.n_trials):
         _requeue_killed(study, folder)
-        if sum(t.state.name in ("RUNNING", "COMPLETE", "PRUNED") for t in study.trials) >= settings.n_trials:
+        if sum(t.state.name != "FAIL" for t in study.trials if t.state.name != "WAITING") >= settings.n_trials:
             break
         try:
             trial = study.ask(space)
         except ValueError as error:
             raise ConfigError(f"search.space: {error}; take the choices that the search began with") from error
-        failure = _run_trial(trial, folder, fixed) or failure
-    if failure is not None:
-        raise failure
+        failures += _run_trial(trial, folder, fixed)
+    if failures:
+        raise failures[0]
     return study
-
-
-def _read_space(settings: SearchConfig, arguments: Sequence[str]) -> tuple[dict[str, Override], list[str]]:
-    """Return what is drawn, by setting, and the overrides of the settings that are not."""
-    path = expand(settings.space) if settings.space else CHECKOUT / "conf" / "search.yaml"
-    require("search.space", settings.space, path.is_file(), "no such file; give one such as conf/search.yaml")
-    given = [f"{name}={value}" for name, value in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).items()]
-    parsed = OverridesParser.create().parse_overrides([*given, *arguments])
-    overrides = {override.get_key_element(): override for override in parsed}  # the command line comes last
-    drawn = {name: override for name, override in overrides.items() if override.is_sweep_override()}
-    return drawn, [str(override.input_line) for name, override in overrides.items() if name not in drawn]
 
 
 def _distribution(override: Override) -> Any:
@@ -156,23 +151,17 @@ def _open_study(settings: SearchConfig, folder: Path, *, lowest: bool) -> "Study
 
 def _requeue_killed(study: "Study", folder: Path) -> None:
     """Enqueue the trials of processes that are gone, to continue in their folders, which a process locks."""
-    from optuna.trial import TrialState
-
-    for killed in study.get_trials(states=(TrialState.RUNNING,)):
+    for killed in (trial for trial in study.trials if trial.state.name == "RUNNING"):
         run = folder / killed.user_attrs.get(FOLDER, "none")
-        if not (run / LOCK).is_file():  # begun this moment, or on another machine
-            continue
-        try:
-            with FileLock(run / LOCK, timeout=0):
-                if study.trials[killed.number].state == TrialState.RUNNING:  # no other process was faster
-                    study.tell(killed.number, state=TrialState.FAIL)
+        if (run / LOCK).is_file():  # it was begun earlier than this moment, and on this machine
+            with suppress(Timeout), FileLock(run / LOCK, timeout=0):
+                if study.trials[killed.number].state.name == "RUNNING":  # no other process was faster
+                    study.tell(killed.number, state=type(killed.state).FAIL)
                     study.enqueue_trial(killed.params, user_attrs={FOLDER: run.name})
-        except Timeout:
-            continue
 
 
-def _run_trial(trial: "Trial", folder: Path, fixed: Sequence[str]) -> Exception | None:
-    """Train with what was drawn, tell the study how it ended, and return what failed.
+def _run_trial(trial: "Trial", folder: Path, fixed: Sequence[str]) -> list[Exception]:
+    """Train with what was drawn, tell the study how it ended, and return the error that it ended with, if any.
 
     Raises:
         FacekpError: a user's error, which all trials would meet.
@@ -189,27 +178,27 @@ def _run_trial(trial: "Trial", folder: Path, fixed: Sequence[str]) -> Exception 
     config.output_dir = str(run)
     config.logger.group = config.logger.group or folder.name
     config.logger.run_name = config.logger.run_name or ",".join(drawn)
-    score, state, failure = None, TrialState.FAIL, None
     with FileLock(run / LOCK):
         trial.set_user_attr(FOLDER, run.name)
         (run / COMPOSED).mkdir(exist_ok=True)
         (run / ERROR).unlink(missing_ok=True)
         try:
             score = _train(config, trial)
-            state = TrialState.FAIL if math.isnan(score) else TrialState.COMPLETE
+            ended = {"state": TrialState.FAIL} if math.isnan(score) else {"values": score}
         except StoppedError as stopped:
             (run / PRUNED).write_text(f"{stopped}\n", encoding="utf-8")
             print(stopped)
-            state = TrialState.PRUNED
+            ended = {"state": TrialState.PRUNED}
         except Exception as error:  # such as too little memory: it must not end the other trials
+            trial.study.tell(trial, state=TrialState.FAIL)
             (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
+            if isinstance(error, FacekpError):
+                raise
             print(f"trial {trial.number} failed: {error}", file=sys.stderr)
             traceback.clear_frames(error.__traceback__)  # they hold the network, the data, a GPU's memory
-            failure = error
-        trial.study.tell(trial, score if state == TrialState.COMPLETE else None, state)
-    if isinstance(failure, FacekpError):
-        raise failure
-    return failure
+            return [error]
+        trial.study.tell(trial, **ended)
+    return []
 
 
 def _train(config: Config, trial: "Trial") -> float:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from lightning_utilities.core.rank_zero import rank_zero_only
 
 from facekp.config import CallbacksConfig, Config
 from facekp.errors import ConfigError
@@ -42,27 +41,23 @@ def write_summary(config: Config, trainer: pl.Trainer) -> dict[str, Any]:
     if tested:
         # It was the best checkpoint that was tested.
         summary["test"] = nest_scores({**tested[-1], "step": scores["val"]["best"]["step"]}, "test")
+    with torch.device("meta"):
+        net = build_without_weights(**config.model)
+    size = {
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "multiply_adds": multiply_adds(net, config.data.crop),
+    }
     summary |= {
-        "cost": _cost(config, rows),
+        "cost": {**size, **measured_cost(rows)},
         "settings": record_settings(config, trainer.datamodule.excluded_digest),  # type: ignore[attr-defined]  # its own
         "machine": describe_machine(),
         "precision": resolve_precision(config.trainer.precision, config.trainer.accelerator),
         "versions": list_versions(),
     }
-    text = json.dumps(summary, indent=2, allow_nan=False) + "\n"
-    rank_zero_only(_write)(Path(config.output_dir) / SUMMARY, text)
+    if trainer.is_global_zero:
+        with replacing(Path(config.output_dir) / SUMMARY) as part:  # the file marks the run as finished
+            part.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     return summary
-
-
-def _write(path: Path, text: str) -> None:
-    with replacing(path) as part:  # the file marks the run as finished
-        part.write_text(text, encoding="utf-8")
-
-
-def mean_loss(rows: list[Row], step: int) -> float | None:
-    """Return the mean training loss of the `TRAIN_LOSS_STEPS` steps up to `step`; None where none or nan was logged."""
-    losses = [r["train/loss"] for r in rows if "train/loss" in r and step - TRAIN_LOSS_STEPS < r["step"] <= step]
-    return finite(statistics.fmean(losses)) if losses else None
 
 
 def score_rows(rows: list[Row], callbacks: CallbacksConfig) -> dict[str, Any]:
@@ -70,29 +65,27 @@ def score_rows(rows: list[Row], callbacks: CallbacksConfig) -> dict[str, Any]:
 
     `val` is empty before the first validation.
     """
-    validated = [row for row in rows if callbacks.monitor in row]
+
+    def mean_loss(step: int) -> float | None:
+        """Return the mean training loss of the steps up to `step`; None where none or nan was logged."""
+        recent = range(step - TRAIN_LOSS_STEPS + 1, step + 1)
+        losses = [row["train/loss"] for row in rows if "train/loss" in row and row["step"] in recent]
+        return finite(statistics.fmean(losses)) if losses else None
+
     steps = int(rows[-1]["step"]) if rows else 0
     scores: dict[str, Any] = {
         "steps": steps,
         "seconds": rows[-1].get("seconds") if rows else None,
-        "train": {"loss": mean_loss(rows, steps)},
+        "train": {"loss": mean_loss(steps)},
         "val": {},
     }
-    if validated:
+    if validated := [row for row in rows if callbacks.monitor in row]:
         best = (max if callbacks.mode == "max" else min)(validated, key=lambda row: row[callbacks.monitor])
-        scores["val"] = {
-            "best": nest_scores(best, "val"),
-            "last": nest_scores(validated[-1], "val"),
-            "curve": [_point(rows, row) for row in validated],
-        }
+        scores["val"] = {"best": nest_scores(best, "val"), "last": nest_scores(validated[-1], "val"), "curve": []}
+        for row in validated:
+            point = {"step": int(row["step"]), "seconds": row.get("seconds"), "train_loss": mean_loss(int(row["step"]))}
+            scores["val"]["curve"].append(point | {name: finite(row[f"val/{name}"]) for name in CURVE})
     return scores
-
-
-def _point(rows: list[Row], row: Row) -> dict[str, float | None]:
-    """Return one validation of the curve."""
-    step = int(row["step"])
-    scores = {name: finite(row[f"val/{name}"]) for name in CURVE}
-    return {"step": step, "seconds": row.get("seconds"), "train_loss": mean_loss(rows, step), **scores}
 
 
 def measured_cost(rows: list[Row]) -> dict[str, float | None]:
@@ -103,12 +96,3 @@ def measured_cost(rows: list[Row]) -> dict[str, float | None]:
         "images_per_second": round(statistics.median(speed), 2) if speed else None,
         "peak_memory": round(max(memory), 1) if memory else None,
     }
-
-
-def _cost(config: Config, rows: list[Row]) -> dict[str, float | None]:
-    """Return the network's size, its multiply-adds for one training crop, and the run's speed and memory."""
-    with torch.device("meta"):
-        net = build_without_weights(**config.model)
-    parameters = sum(p.numel() for p in net.parameters())
-    size = {"parameters": parameters, "multiply_adds": multiply_adds(net, config.data.crop)}
-    return {**size, **measured_cost(rows)}
