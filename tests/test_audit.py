@@ -14,10 +14,10 @@ from joblib import Parallel
 from PIL import Image
 
 from facekp.classes import mirror_table
-from facekp.data.audit import parts
+from facekp.data.audit import checks
 from facekp.data.audit.__main__ import main
+from facekp.data.audit.checks import check_face
 from facekp.data.audit.duplicates import find_near_duplicates, thumbnail
-from facekp.data.audit.examine import check_face
 from facekp.data.audit.geometry import find_axes, find_patches
 from facekp.data.audit.run import audit
 from facekp.data.exclusions import read_exclusions
@@ -165,7 +165,7 @@ class TestOpenEyes:
             def detectMultiScale(self, grey: np.ndarray, *args: object, **kwargs: object) -> list[int]:  # noqa: N802
                 return [1] if grey.mean() > 200 else []
 
-        monkeypatch.setattr(parts.cv2, "CascadeClassifier", Bright)
+        monkeypatch.setattr(checks.cv2, "CascadeClassifier", Bright)
 
     @staticmethod
     def photo(*bright: int) -> np.ndarray:
@@ -318,7 +318,7 @@ def test_the_table_says_what_is_wrong_with_each(
     assert list(rows[0]) == ["id", "split", "kind", "exclude", "detail", "score", "other_id", "other_split"]
     assert [(row["kind"], row["id"], row["other_id"], row["exclude"]) for row in rows] == EXPECTED
     assert all(re.fullmatch(r"[01]\.\d{3}", row["score"]) for row in rows)
-    assert read_exclusions(tmp_path / "out" / "audit.csv") == {row[1] for row in EXPECTED if row[3] == "yes"}
+    assert read_exclusions(str(tmp_path / "out" / "audit.csv")) == {row[1] for row in EXPECTED if row[3] == "yes"}
     by_id = {row["id"]: row for row in rows}
     assert (by_id["leak"]["split"], by_id["leak"]["other_split"]) == ("train", "val")
     assert float(by_id["leak"]["score"]) > 0.95

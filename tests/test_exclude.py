@@ -25,7 +25,7 @@ def table(path: Path, text: str) -> Path:
 def test_what_a_user_edits_counts(tmp_path: Path) -> None:
     # Two columns will do, in any order; a spreadsheet adds a byte order mark and spaces.
     path = table(tmp_path / "mine.csv", "\ufeffexclude,id\nYES, 7\nno,8\n,9\n1,10\nFalse,11\n")
-    assert read_exclusions(path) == {"7", "10"}
+    assert read_exclusions(str(path)) == {"7", "10"}
 
 
 @pytest.mark.parametrize(
@@ -39,17 +39,17 @@ def test_what_a_user_edits_counts(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_no_such_table(text: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
-        read_exclusions(table(tmp_path / "wrong.csv", text))
+        read_exclusions(str(table(tmp_path / "wrong.csv", text)))
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^data\.exclude is '.*gone\.csv', which cannot be read \(No such file"):
-        read_exclusions(tmp_path / "gone.csv")
+        read_exclusions(str(tmp_path / "gone.csv"))
     with pytest.raises(DataError, match="which cannot be read"):
-        read_exclusions(tmp_path)
+        read_exclusions(str(tmp_path))
     (tmp_path / "picture.csv").write_bytes(bytes(range(256)))
     with pytest.raises(DataError, match="which cannot be read"):
-        read_exclusions(tmp_path / "picture.csv")
+        read_exclusions(str(tmp_path / "picture.csv"))
 
 
 def test_only_training_images_are_excluded(tiny_root: Path) -> None:

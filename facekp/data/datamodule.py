@@ -42,9 +42,8 @@ class FaceDataModule(pl.LightningDataModule):
         super().__init__()
         check_source(config)
         self.config = config
-        self.excluded = read_exclusions(expand(config.exclude)) if config.exclude else frozenset[str]()
-        self.seed = seed
-        self.total_steps = total_steps
+        self.excluded = read_exclusions(config.exclude)
+        self.seed, self.total_steps = seed, total_steps
 
     @cached_property
     def root(self) -> Path:
@@ -71,7 +70,7 @@ class FaceDataModule(pl.LightningDataModule):
     @property
     def excluded_digest(self) -> str | None:
         """Describe the images that `data.exclude` excludes; None if there are none."""
-        return describe_exclusions(self.excluded) if self.excluded else None
+        return describe_exclusions(self.excluded)
 
     def prepare_data(self) -> None:
         """Prepare or draw the data set; Lightning calls this in one process only."""
@@ -99,16 +98,11 @@ class FaceDataModule(pl.LightningDataModule):
         samples, repeats = self.split("train"), None
         if c.balance != "none":
             repeats = repeat_factors(find_classes(samples, expand(c.cache)), c.balance, c.balance_below)
+        step, rank = (self.trainer.global_step, self.trainer.global_rank) if self.trainer else (0, 0)
         stream = TrainingStream(
-            len(samples),
-            repeats=repeats,
-            seed=self.seed,
-            length=self.total_steps * c.batch_size,
-            global_batch=c.batch_size,
-            start=(self.trainer.global_step if self.trainer else 0) * c.batch_size,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=world,
-        )
+            len(samples), repeats=repeats, seed=self.seed, length=self.total_steps * c.batch_size,
+            global_batch=c.batch_size, start=step * c.batch_size, rank=rank, world_size=world,
+        )  # fmt: skip
         transform = training_transform(
             c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip, rotate=c.rotate, corrupt=c.corrupt
         )

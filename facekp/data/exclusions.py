@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-from pathlib import Path
 from typing import Final
 
 from facekp.errors import DataError
@@ -12,13 +11,15 @@ COLUMN: Final = "exclude"
 VERDICTS: Final = dict.fromkeys(("yes", "true", "1"), True) | dict.fromkeys(("no", "false", "0", ""), False)
 
 
-def read_exclusions(path: Path) -> frozenset[str]:
-    """Return the ids of the rows whose `exclude` is yes.
+def read_exclusions(exclude: str | None) -> frozenset[str]:
+    """Return the ids of the rows of a table whose `exclude` is yes; None excludes none.
 
     Raises:
         DataError: the file is missing, no such table, or says neither yes nor no.
     """
-    ids = set()
+    if exclude is None:
+        return frozenset()
+    ids, path = set(), expand(exclude)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
@@ -45,17 +46,16 @@ def read_exclusions(path: Path) -> frozenset[str]:
     return frozenset(ids)
 
 
-def describe_exclusions(ids: frozenset[str]) -> str:
-    """Return the number of excluded images and a short digest: tables that exclude the same images give the same."""
+def describe_exclusions(ids: frozenset[str]) -> str | None:
+    """Return the number of excluded images and a digest; tables that exclude the same images give the same text."""
     digest = hashlib.sha256("\n".join(sorted(ids)).encode()).hexdigest()[:8]
-    return f"{len(ids)} images ({digest})"
+    return f"{len(ids)} images ({digest})" if ids else None
 
 
 def excluded_digest(exclude: str | None) -> str | None:
-    """Describe the images that `data.exclude` excludes; None if there are none.
+    """Describe the images that `data.exclude` excludes, as `describe_exclusions` does.
 
     Raises:
         DataError: as for `read_exclusions`.
     """
-    ids = read_exclusions(expand(exclude)) if exclude else None
-    return describe_exclusions(ids) if ids else None
+    return describe_exclusions(read_exclusions(exclude))

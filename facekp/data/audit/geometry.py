@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import combinations
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -19,15 +20,8 @@ APART = 0.2  # minimum distance of two eyes, face widths
 Point = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Patch:
-    """A connected piece of an eye, a brow or an ear.
-
-    Attributes:
-        class_id: its class in the label.
-        centre: (2,) float64, x and y in pixels.
-        area: pixels.
-    """
+class Patch(NamedTuple):
+    """A connected piece of an eye, a brow or an ear: its class, its centre (x, y) in pixels, and its area in pixels."""
 
     class_id: int
     centre: Point
@@ -59,21 +53,14 @@ class Axes:
 
 
 def find_patches(label: UInt8Array, counts: npt.NDArray[np.int64]) -> list[Patch]:
-    """Return every connected piece of the eyes, brows and ears.
-
-    Args:
-        label: (H, W) uint8, class ids.
-        counts: (19,) int64, the pixels of each class.
-    """
+    """Return every connected piece of the eyes, brows and ears of `label` (H, W); `counts` are its pixels by class."""
     patches = []
     for class_id in (c for pair in MIRROR_PAIRS for c in pair if counts[c]):
         mask = cv2.inRange(label, class_id, class_id)
         x, y, width, height = cv2.boundingRect(mask)  # the whole image would take ten times as long
         _, _, stats, centres = cv2.connectedComponentsWithStats(mask[y : y + height, x : x + width], connectivity=8)
-        areas = stats[1:, cv2.CC_STAT_AREA].tolist()
-        patches += [
-            Patch(class_id, np.add(centre, (x, y)), area) for centre, area in zip(centres[1:], areas, strict=True)
-        ]
+        for centre, area in zip(np.add(centres[1:], (x, y)), stats[1:, cv2.CC_STAT_AREA].tolist(), strict=True):
+            patches.append(Patch(class_id, centre, area))
     return patches
 
 
@@ -85,8 +72,11 @@ def find_axes(label: UInt8Array, counts: npt.NDArray[np.int64], patches: list[Pa
     origin = next(centre for centre in (nose, lips, _centre(label, (SKIN, SKIN), counts)) if centre is not None)
     right = np.array([1.0, 0.0])
     for pair in (EYES, BROWS):
-        ends = _ends([patch for patch in patches if patch.class_id in pair], unit)
-        if ends is not None and below is not None:
+        own = [patch for patch in patches if patch.class_id in pair]
+        large = [patch.centre for patch in own if patch.area >= SAME_SIZE * max(patch.area for patch in own)]
+        # The two patches farthest apart, unless they belong to one eye.
+        ends = max(combinations(large, 2), key=lambda ends: np.linalg.norm(ends[1] - ends[0]), default=None)
+        if ends and below is not None and np.linalg.norm(ends[1] - ends[0]) >= APART * unit:
             first, second = ends
             right = (second - first) / np.linalg.norm(second - first)
             # Of the line's two directions, take the one that has the mouth below it.
@@ -94,14 +84,6 @@ def find_axes(label: UInt8Array, counts: npt.NDArray[np.int64], patches: list[Pa
                 right = -right
             break
     return Axes(origin, right, unit)
-
-
-def _ends(patches: list[Patch], unit: float) -> tuple[Point, Point] | None:
-    """Return the centres of the two patches farthest apart, or None if they belong to one eye."""
-    largest = max((patch.area for patch in patches), default=0)
-    pairs = list(combinations([patch.centre for patch in patches if patch.area >= SAME_SIZE * largest], 2))
-    distances = [float(np.linalg.norm(a - b)) for a, b in pairs]
-    return pairs[int(np.argmax(distances))] if distances and max(distances) >= APART * unit else None
 
 
 def _centre(label: UInt8Array, classes: tuple[int, int], counts: npt.NDArray[np.int64]) -> Point | None:

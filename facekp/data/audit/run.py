@@ -1,10 +1,12 @@
 """The audit itself: every image on its own, then all of them against each other."""
 
+import hashlib
 import os
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,13 +16,56 @@ from joblib import Parallel, delayed
 from tabulate import tabulate
 from tqdm import tqdm
 
-from facekp.data.audit.duplicates import find_near_duplicates
-from facekp.data.audit.examine import Examined, examine
+from facekp.data.audit.checks import check_face
+from facekp.data.audit.duplicates import find_near_duplicates, thumbnail
 from facekp.data.audit.findings import KINDS, Finding, Flaw
+from facekp.data.audit.geometry import SKIN
 from facekp.data.audit.sheet import write_sheet
-from facekp.data.layout import list_samples, recognise
-from facekp.errors import DataError, require
+from facekp.data.layout import Sample, list_samples, recognise
+from facekp.errors import DataError
 from facekp.files import make_folder, replacing
+from facekp.images import UInt8Array, read_image, read_label
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """An examined image: 4 kB, so that 30,000 fit in memory.
+
+    Attributes:
+        sample: the image and its label.
+        flaws: its own flaws.
+        thumb: (64, 64) uint8, grey, or None if the image is unreadable.
+        image_digest: hash of the pixels; empty if the image is unreadable.
+        label_digest: hash of the label; empty if it is unreadable or shows no face.
+    """
+
+    sample: Sample
+    flaws: list[Flaw]
+    thumb: UInt8Array | None = None
+    image_digest: bytes = b""
+    label_digest: bytes = b""
+
+
+def examine(sample: Sample) -> Examined:
+    """Read an image and its label, and report their flaws."""
+    flaws: list[Flaw] = []
+    pictures: list[UInt8Array | None] = []
+    for read, path in ((read_image, sample.image), (read_label, sample.label)):
+        try:
+            pictures.append(read(path))
+        except DataError as error:
+            pictures.append(None)
+            flaws.append(Flaw("unreadable", str(error)))
+    image, label = pictures
+    if image is not None and label is not None:
+        flaws += check_face(image, label)
+    return Examined(
+        sample,
+        flaws,
+        thumb=None if image is None else thumbnail(image),
+        image_digest=b"" if image is None else _digest(image),
+        label_digest=b"" if label is None or not (label == SKIN).any() else _digest(label),
+    )
 
 
 def run_audit(root: Path, out: Path, pictures: int = 200, workers: int | None = None) -> str:
@@ -49,15 +94,11 @@ data.exclude={out / "audit.csv"}: {excluded.id.nunique()} training images exclud
 def audit(root: Path, *, workers: int | None = None) -> list[Finding]:
     """Return the findings in the prepared data set `root`, by kind and in the order of its index.
 
-    Args:
-        root: the folder, in the prepared layout; it is only read.
-        workers: number of threads; None starts one per core.
+    `root` is only read. `workers` is the number of threads; None starts one per core.
 
     Raises:
-        ConfigError: fewer than one worker.
         DataError: a folder that is missing or not prepared, or an unusable index.
     """
-    require("workers", workers, workers is None or workers >= 1, "give at least 1, or null for one per core")
     if recognise(root, setting="root") == "official":
         prepare = f"python -m facekp.data.prepare raw={root} out=..."
         raise DataError(f"root is '{root}', the official layout: prepare it ({prepare}) and give its out")
@@ -88,9 +129,8 @@ def compare(examined: Sequence[Examined], pool: Parallel) -> list[Finding]:
     findings = [Finding.of(e.sample, copy, kept.sample) for kept, *rest in equal for e in rest]
     firsts = [group[0] for group in equal]  # copies would be found again, each with each
     for pair in find_near_duplicates([e.thumb for e in firsts if e.thumb is not None], pool):
-        flaw = Flaw(
-            "near_duplicate", "the same photo, mirrored" if pair.mirrored else "the same photo", min(pair.score, 1.0)
-        )
+        detail = "the same photo, mirrored" if pair.mirrored else "the same photo"
+        flaw = Flaw("near_duplicate", detail, min(pair.score, 1.0))
         findings.append(Finding.of(firsts[pair.second].sample, flaw, firsts[pair.first].sample))
     similar = {frozenset((f.id, f.other_id)) for f in findings}
     flaw = Flaw("same_label", "one of the two has another image's label")  # it is unknown which
@@ -108,3 +148,7 @@ def _groups(examined: Sequence[Examined], digest: Literal["image_digest", "label
         if getattr(e, digest):
             groups[getattr(e, digest)].append(e)
     return list(groups.values())
+
+
+def _digest(pixels: UInt8Array) -> bytes:
+    return hashlib.blake2b(pixels.tobytes() + str(pixels.shape).encode(), digest_size=16).digest()

@@ -52,10 +52,7 @@ class Face:
 class Prepared:
     """A face in the prepared folder, or one that cannot be prepared.
 
-    Attributes:
-        id: id of the face.
-        pixels: (19,) int64, pixels of each class; None if the face cannot be prepared.
-        problems: problems of its files.
+    `pixels` are (19,) int64, pixels of each class; None if the face cannot be prepared.
     """
 
     id: int
@@ -110,23 +107,20 @@ def read_back(face: Face, out: Path) -> Prepared | None:
 def _inspect(face: Face, image: UInt8Array, masks: dict[int, UInt8Array]) -> Iterator[Problem]:
     """Find the problems that do not prevent preparation."""
     usual = Counter(mask.shape for mask in masks.values()).most_common(1)[0][0]
-    if image.shape[0] != image.shape[1]:
-        yield face.problem(Kind.SHAPE, face.image, _size(image))
+    height, width, _ = image.shape
+    if height != width:
+        yield face.problem(Kind.SHAPE, face.image, f"{width} x {height}")
     for class_id in ALWAYS:
         if class_id not in masks:
             yield face.problem(Kind.MISSING, face.image, ATTRIBUTES[class_id])
     for class_id, mask in masks.items():
-        path = face.masks[class_id]
+        path, (height, width) = face.masks[class_id], mask.shape
         if mask.shape != usual:
-            yield face.problem(Kind.SIZE, path, f"{_size(mask)}, the others {usual[1]} x {usual[0]}")
-        elif mask.shape[0] != mask.shape[1]:
-            yield face.problem(Kind.SHAPE, path, _size(mask))
+            yield face.problem(Kind.SIZE, path, f"{width} x {height}, the others {usual[1]} x {usual[0]}")
+        elif height != width:
+            yield face.problem(Kind.SHAPE, path, f"{width} x {height}")
         if not mask.any():
             yield face.problem(Kind.EMPTY, path)
-
-
-def _size(picture: UInt8Array) -> str:
-    return f"{picture.shape[1]} x {picture.shape[0]}"
 
 
 def _count(label: UInt8Array) -> Counts:

@@ -52,11 +52,7 @@ def read_mapping(path: Path) -> dict[int, str]:
 
 
 def list_images(raw: Path, splits: dict[int, str]) -> dict[int, Path]:
-    """Return the image files by id, in the order of ids.
-
-    Args:
-        raw: the official folder.
-        splits: the splits by id of the mapping.
+    """Return the image files of the official folder by id, in the order of ids; `splits` are those of the mapping.
 
     Raises:
         DataError: there is no image, an image is not in the mapping, or two images have one id.
@@ -128,14 +124,10 @@ def load_mask(path: Path) -> UInt8Array:
 
 
 def composite(masks: Mapping[int, UInt8Array], size: int) -> UInt8Array:
-    """Merge an image's masks in the order of ids 1..18: where several are above 0, the last one wins.
-
-    Args:
-        masks: (H, W) uint8 by class id, of any sizes.
-        size: side of the label, pixels.
+    """Merge masks (H, W) uint8 by class id, of any sizes, in the order of ids: where several are set, the last wins.
 
     Returns:
-        (size, size) uint8, class ids; 0 where no mask is set.
+        (size, size) uint8, class ids; 0 where no mask is above 0.
     """
     label = np.zeros((size, size), dtype=np.uint8)
     for class_id, mask in sorted(masks.items()):

@@ -51,10 +51,8 @@ SKIPPED = frozenset({Kind.NO_MASK, Kind.BAD_IMAGE, Kind.BAD_MASK})
 class Problem:
     """One file's problem.
 
-    Attributes:
-        kind: what is wrong.
-        file: the file in the official folder, or the name that the mapping lists.
-        detail: what was found, if the kind does not say it.
+    `file` is a path in the official folder, or a name that the mapping lists; `detail` is what was found, if the kind
+    does not say it.
     """
 
     kind: Kind
@@ -108,15 +106,10 @@ class DataSummary:
         Raises:
             DataError: it cannot be written.
         """
-        problems = [
-            {
-                "kind": kind,
-                "what_happens": kind.consequence,
-                "count": len(found),
-                "files": [{"file": p.file, "detail": p.detail} for p in found],
-            }
-            for kind, found in self.by_kind.items()
-        ]
+        problems = []
+        for kind, found in self.by_kind.items():
+            files = [{"file": p.file, "detail": p.detail} for p in found]
+            problems.append({"kind": kind, "what_happens": kind.consequence, "count": len(files), "files": files})
         content = {"splits": self.splits, "classes": self.classes, "skipped": self.skipped, "problems": problems}
         with replacing(folder / SUMMARY) as part:
             part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -136,14 +129,7 @@ class DataSummary:
 def summarise(
     splits: Iterable[str], pixels: npt.NDArray[np.int64], skipped: Iterable[int], problems: Iterable[Problem]
 ) -> DataSummary:
-    """Summarise a preparation.
-
-    Args:
-        splits: the split of each prepared image.
-        pixels: (images, 19), pixels of each class in each image.
-        skipped: ids of the images that could not be prepared.
-        problems: in any order.
-    """
+    """Summarise a preparation: the split of each prepared image, its pixels of each class (N, 19), and what failed."""
     sizes = Counter(splits)
     shares = zip(
         ATTRIBUTES, pixels.sum(0) / max(1, pixels.sum()), (pixels > 0).sum(0) / max(1, len(pixels)), strict=True

@@ -28,10 +28,7 @@ def run_in_processes(function: Callable[[T], R], items: Sequence[T], workers: in
     Processes, not threads: a third of Pillow's and NumPy's time holds the interpreter lock, so threads would gain
     nothing beyond three cores.
 
-    Args:
-        function: a picklable function.
-        items: its arguments.
-        workers: processes; None uses one per core, or fewer for few items.
+    `function` must be picklable. None workers are one per core, or fewer for few items.
 
     Raises:
         DataError: a process was killed. Errors of `function` are raised as they are and end the other processes.
@@ -56,12 +53,12 @@ def run_in_processes(function: Callable[[T], R], items: Sequence[T], workers: in
 
 def _start_worker(parent: int) -> None:
     """Set up a process: its parent handles Ctrl-C, and it ends with its parent."""
+
+    def end_with_parent() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)  # sys.exit would end this thread alone
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)  # one core each
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)  # sys.exit would end this thread alone
+    threading.Thread(target=end_with_parent, daemon=True).start()

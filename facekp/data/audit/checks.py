@@ -1,0 +1,137 @@
+"""The flaws of a single face: reversed sides, missing parts, and classes of a few stray pixels."""
+
+from typing import Literal
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from facekp.classes import ATTRIBUTES, IGNORE_INDEX, MIRROR_PAIRS, NUM_CLASSES
+from facekp.data.audit.findings import Flaw
+from facekp.data.audit.geometry import BROWS, EYES, LIPS, NOSE, SKIN, Axes, Patch, Point, find_axes, find_patches
+from facekp.images import UInt8Array, resize
+
+MARGIN = 0.1
+"""Face widths beyond the middle line from which a part is certainly on the wrong side.
+
+In half profile, the far eye lies up to that far beyond the centre of the nose.
+"""
+
+SMALLEST = 6e-4
+"""Smaller pieces, as a share of a square face width, are ignored: stray pixels, the tip of an ear beneath hair."""
+
+BOTH_SIDES = 0.2, 0.8
+"""A class with a share of its pixels between these on the wrong side covers both sides."""
+
+Verdict = Literal["right", "wrong", "both"]
+
+TINY = 16 / 512**2
+"""Share of the image below which a class counts as stray pixels: 16 pixels of a label of 512 x 512."""
+
+COVERS = (0, 3, 13, 14, 18)  # background, glasses, hair, hat and cloth hide an eye
+BELOW_BROW = 0.1  # face widths from a brow's centre down to its eye's
+EYE_REACH = 0.15  # half the side of the square that is searched for an eye, face widths
+EYE_NEAR = 0.12  # half the side of the square in which its label would be
+OPEN_EYE = "haarcascade_eye_tree_eyeglasses.xml"  # the one of OpenCV's cascades that ignores closed eyes
+
+
+def check_face(image: UInt8Array, label: UInt8Array) -> list[Flaw]:
+    """Return the flaws of an image (H, W, 3) uint8 RGB and its label (h, w) uint8 of class ids or 255."""
+    height, width = label.shape
+    if image.shape[0] * width != image.shape[1] * height:
+        return [Flaw("mismatch", f"image {image.shape[1]} x {image.shape[0]} pixels, label {width} x {height}")]
+    counts = np.bincount(label.ravel(), minlength=IGNORE_INDEX + 1)[:NUM_CLASSES]
+    if not counts[SKIN]:
+        return [Flaw("empty", "no skin" if counts[1:].any() else "nothing is labelled")]
+    few = [c for c in range(1, NUM_CLASSES) if 0 < counts[c] < TINY * counts.sum()]
+    flaws = [Flaw("tiny", ", ".join(f"{ATTRIBUTES[c]} {counts[c]} px" for c in few))] if few else []
+    patches = find_patches(label, counts)
+    axes = find_axes(label, counts, patches)
+    reversed_sides = check_sides(patches, axes)
+    missing = check_missing(resize(image, (height, width)), label, counts, patches, axes)
+    return flaws + [flaw for flaw in (reversed_sides, missing) if flaw]
+
+
+def check_sides(patches: list[Patch], axes: Axes) -> Flaw | None:
+    """Report eyes, brows and ears that are called left but lie on the subject's right, or vice versa.
+
+    Returns:
+        `reversed`, `partly_reversed` (some parts only, or one name for both sides), or None.
+    """
+    verdicts: dict[int, Verdict] = {}
+    for pair in MIRROR_PAIRS:
+        verdicts |= _judge_pair(patches, axes, pair)
+    wrong, both = ([ATTRIBUTES[c] for c, verdict in verdicts.items() if verdict == kind] for kind in ("wrong", "both"))
+    if not wrong and not both:
+        return None
+    details = [f"{', '.join(wrong)} on the other side"] if wrong else []
+    details += [f"{', '.join(both)} on both sides"] if both else []
+    score = (len(wrong) + 0.5 * len(both)) / len(verdicts)
+    return Flaw("reversed" if score == 1 else "partly_reversed", "; ".join(details), score)
+
+
+def _judge_pair(patches: list[Patch], axes: Axes, pair: tuple[int, int]) -> dict[int, Verdict]:
+    """Compare the two parts with each other, which works up to a full profile, and each with the face's middle line."""
+    (low, high), means, verdicts = BOTH_SIDES, list[float](), dict[int, Verdict]()
+    for class_id, sign in zip(pair, (1, -1), strict=True):
+        own = [p for p in patches if p.class_id == class_id and p.area >= SMALLEST * axes.unit**2]
+        if not own:
+            continue
+        across = np.array([sign * axes.across(patch.centre) for patch in own])  # positive on the right side
+        areas = [patch.area for patch in own]
+        means.append(float(np.average(across, weights=areas)))
+        share = np.average(across < -MARGIN, weights=areas)
+        if share >= low:
+            verdicts[class_id] = "wrong" if share >= high else "both"
+        elif means[-1] > MARGIN:  # or else it is too close to the middle to tell
+            verdicts[class_id] = "right"
+    if len(means) == 2 and "both" not in verdicts.values():
+        # The two are swapped exactly if the left one lies farther to the subject's right than the right one.
+        if sum(means) < 0:
+            return dict.fromkeys(pair, "wrong")
+        return {class_id: verdicts.get(class_id, "right") for class_id in pair}
+    return verdicts
+
+
+def check_missing(
+    image: UInt8Array, label: UInt8Array, counts: npt.NDArray[np.int64], patches: list[Patch], axes: Axes
+) -> Flaw | None:
+    """Report a face without nose, without lips, or without the label of an open eye.
+
+    CelebAMask-HQ labels neither closed nor hidden eyes. An eye therefore counts as missing if there is bare skin below
+    its brow in which OpenCV's cascade sees an open eye; if both eyes are unlabelled, it must see both.
+    """
+    missing = [] if counts[NOSE] else ["no nose"]
+    missing += [] if counts[list(LIPS)].any() else ["no lips"]
+    missing += _open_eyes(image, label, patches, axes)
+    return Flaw("missing", ", ".join(missing)) if missing else None
+
+
+def _open_eyes(image: UInt8Array, label: UInt8Array, patches: list[Patch], axes: Axes) -> list[str]:
+    """Return what is missing where a side has a brow but no eye, unless the expected place is covered."""
+    missing: list[str] = []
+    for side in (1, -1):  # 1: the subject's left
+        here = [patch for patch in patches if axes.across(patch.centre) * side > 0]
+        brows = [patch for patch in here if patch.class_id in BROWS]
+        if not brows or any(patch.class_id in EYES for patch in here):
+            continue
+        place = max(brows, key=lambda brow: brow.area).centre + BELOW_BROW * axes.unit * axes.down
+        around = _square(label, place, EYE_NEAR * axes.unit)
+        if not around.size or np.isin(around, COVERS).mean() > 0.25:
+            continue
+        # Loaded here, in 15 ms: a cascade serves one thread only, and few images get this far.
+        cascade = cv2.CascadeClassifier(cv2.data.haarcascades + OPEN_EYE)
+        grey = np.asarray(cv2.cvtColor(_square(image, place, EYE_REACH * axes.unit), cv2.COLOR_RGB2GRAY), np.uint8)
+        eye = cv2.resize(grey, (100, 100))
+        if not len(cascade.detectMultiScale(eye, 1.05, 6, minSize=(25, 25), maxSize=(90, 90))):
+            return []
+        name = ATTRIBUTES[EYES[0] if axes.across(place) > 0 else EYES[1]]
+        there = int(np.bincount(_square(label, place, EYE_NEAR / 4 * axes.unit).ravel()).argmax())
+        missing.append(f"no {name}" + ("" if there == SKIN else f" ({ATTRIBUTES[there]} in its place)"))
+    return missing
+
+
+def _square(picture: UInt8Array, centre: Point, reach: float) -> UInt8Array:
+    """Crop the square of `reach` pixels around (x, y) to the picture."""
+    (x0, y0), (x1, y1) = (np.maximum(np.round(centre + d), 0).astype(int) for d in (-reach, reach))
+    return picture[y0:y1, x0:x1]
