@@ -10,7 +10,7 @@ from PIL import Image
 
 from facekp.data import balance
 from facekp.data.balance import find_classes, repeat_factors
-from facekp.data.layout import Sample, read_index
+from facekp.data.layout import Sample
 from facekp.data.sampler import TrainingStream
 from facekp.errors import DataError
 from facekp.images import read_label
@@ -40,13 +40,6 @@ class TestFactors:
     def test_none_repeats_nothing(self) -> None:
         assert repeat_factors(sixteen(), "none", 1) is None
         assert repeat_factors(sixteen(), "sqrt", 0).tolist() == [1] * 16
-
-    def test_with_the_shares_of_the_data_set(self) -> None:
-        # 1,000 images; glasses 50, hat 45, necklace 50, earring 260, no two on one image; sqrt(0.5 / f).
-        table = np.zeros((1000, 19), bool)
-        table[:50, 3] = table[50:95, HAT] = table[95:145, 16] = table[145:405, EARRING] = True
-        found = repeat_factors(table, "sqrt", 0.5)
-        assert found[[0, 50, 95, 145, 500]].tolist() == pytest.approx([3.1623, 3.3333, 3.1623, 1.3868, 1], abs=1e-4)
 
 
 def passes(repeats: np.ndarray, count: int) -> list[Counter]:
@@ -130,12 +123,3 @@ class TestClasses:
         gone = [replace(samples[0], label=tmp_path / "gone.png")]
         with pytest.raises(DataError, match=r"gone\.png"):
             find_classes(gone, tmp_path / "cache")
-
-    def test_the_rare_ones_of_the_real_faces(self, real_root: Path, tmp_path: Path) -> None:
-        samples = read_index(real_root)["val"][:200]
-        share = find_classes(samples, tmp_path).mean(0)
-        assert share[SKIN] == 1
-        for rare in (3, 14, 16):
-            assert share[rare] < 0.15
-        factors = repeat_factors(find_classes(samples, tmp_path), "sqrt", 0.5)
-        assert factors.max() == pytest.approx(np.sqrt(0.5 / share[share > 0].min()))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from official import IMAGES, MAPPING, MASKS, SIDE, contents, write_official
+from helpers.official import IMAGES, MAPPING, MASKS, SIDE, contents, write_official
 
 from facekp.data.prepare import workers
 from facekp.data.prepare.build import prepare

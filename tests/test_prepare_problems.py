@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from official import IMAGES, MAPPING, MASKS, SIDE, contents, expected_label, write_mask, write_official
+from helpers.official import IMAGES, MASKS, SIDE, contents, expected_label, write_mask, write_official
 from PIL import Image
 
 from facekp.data.layout import read_index
@@ -146,13 +146,6 @@ class TestBadImages:
             path.write_bytes(b"")
         with pytest.raises(DataError, match=r"6 of its images cannot be prepared"):
             prepare(raw, tmp_path / "out", size=SIDE, skip_bad=True)
-
-
-def test_an_id_in_two_splits_is_named_by_line(raw: Path, tmp_path: Path):
-    with (raw / MAPPING).open("a", encoding="utf-8") as file:
-        file.write("0 0 182638.jpg\n")
-    with pytest.raises(DataError, match=r"line 7: idx 0 is in train by an earlier line"):
-        prepare(raw, tmp_path / "out", size=SIDE)
 
 
 def test_a_killed_start_forgets_no_problem(raw: Path, tmp_path: Path):

@@ -144,14 +144,6 @@ class TestTensors:
         random.seed(7)
         check_same(run(workers=workers), whole)
 
-    @pytest.mark.parametrize("workers", [0, 1])
-    def test_two_processes_share_them_out(
-        self, run: Callable[..., list[Pixels]], whole: list[Pixels], workers: int
-    ) -> None:
-        shares = [run(rank=rank, world=2, workers=workers) for rank in (0, 1)]
-        assert {len(batch["image"]) for share in shares for batch in share} == {2}
-        check_same(together(shares), whole)
-
     @pytest.mark.parametrize("step", range(7))
     def test_a_resumed_run_gets_the_rest(
         self, run: Callable[..., list[Pixels]], whole: list[Pixels], step: int

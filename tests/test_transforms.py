@@ -2,8 +2,6 @@
 
 import itertools
 import math
-from collections import Counter
-from functools import cache
 from pathlib import Path
 
 import albumentations as A
@@ -12,9 +10,10 @@ import pytest
 import torch
 
 from facekp.classes import ATTRIBUTES, MIRROR_PAIRS
+from facekp.data.jitter import KINDS
 from facekp.data.layout import read_index
 from facekp.data.normalisation import normalise
-from facekp.data.transforms import corruption, evaluation_transform, training_transform
+from facekp.data.transforms import Pipeline, TrainingView, corruption, evaluation_transform, training_transform
 from facekp.images import read_image, read_label
 
 IDS = {name: i for i, name in enumerate(ATTRIBUTES)}
@@ -56,15 +55,6 @@ class TestMirrorOnRealFaces:
             assert np.array_equal(out["image"], image[:, ::-1] if flip else image)
             assert np.array_equal(out["mask"], swapped[label[:, ::-1]] if flip else label)
 
-    def test_the_subjects_left_stays_on_the_images_right(self, faces: list[tuple[np.ndarray, np.ndarray]]) -> None:
-        transform = training_transform(512, 512, scales=[1], jitter=0, flip=1)
-        for image, label in faces:
-            mirrored = transform(image=image, mask=label)["mask"]
-            for left, right in SIDES[:2]:
-                for side in (label, mirrored):
-                    if {left, right} <= set(np.unique(side)):
-                        assert centre_x(side, left) > centre_x(side, right)
-
 
 SIDE = 64
 
@@ -76,157 +66,38 @@ def coded() -> tuple[np.ndarray, np.ndarray]:
     return np.stack([2 * x + 60, 2 * y + 60, 10 * label], -1).astype(np.uint8), label
 
 
-@cache
-def drawn(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return the coded image through the pipeline, once a seed; the crop is twice the size, so that all of it shows."""
-    transform = training_transform(SIDE, 2 * SIDE, scales=SCALES, jitter=0, flip=0.5)
-    image, label = coded()
-    outs = []
-    for seed in range(count):
-        transform.set_random_seed(seed)
-        out = transform(image=image, mask=label)
-        outs.append((out["image"].astype(float), out["mask"]))
-    return outs
+def near(values: object, mean: float, deviation: float) -> None:
+    """Check that a mean of independent values lies within four of its deviations."""
+    assert np.mean(values) == pytest.approx(mean, abs=4 * deviation / math.sqrt(len(values)))
 
 
-def is_flipped(image: np.ndarray, valid: np.ndarray) -> bool:
-    row = image[..., 0][valid.any(1)][0][valid.any(0)]
-    return bool(row[0] > row[-1])
-
-
-DRAWS = 1200
-
-
-def within(count: int, trials: int, share: float) -> bool:
-    """Tell whether `count` lies within four binomial deviations of what `share` of the trials gives."""
-    return abs(count - trials * share) <= 4 * math.sqrt(trials * share * (1 - share))
-
-
-def test_scales_and_flips_are_drawn_evenly_and_independently() -> None:
-    found = Counter()
-    for image, mask in drawn(DRAWS):
-        valid = mask != 255
-        found[math.sqrt(valid.sum()) / SIDE, is_flipped(image, valid)] += 1
-    assert set(found) == set(itertools.product(SCALES, (False, True)))
-    for scale in SCALES:
-        assert within(found[scale, False] + found[scale, True], DRAWS, 1 / 6), found
-    assert within(sum(n for (_, flipped), n in found.items() if flipped), DRAWS, 1 / 2), found
-    assert all(within(n, DRAWS, 1 / 12) for n in found.values()), found
-
-
-def test_the_crops_place_depends_on_neither_scale_nor_flip() -> None:
-    image, label = coded()
-    transform = training_transform(SIDE, 48, scales=[1, 2], jitter=0, flip=0.5)
-    places: dict[tuple[int, bool], list[tuple[float, float]]] = {}
-    for seed in range(600):
-        transform.set_random_seed(seed)
-        crop = transform(image=image, mask=label)["image"].astype(float)
-        x, y = (crop[24, :, 0] - 60) / 2, (crop[:, 24, 1] - 60) / 2  # source pixels along a row and a column
-        scale, flipped = round(47 / (y[-1] - y[0])), bool(x[0] > x[-1])
-        left, top = (SIDE - 1 - x[0] if flipped else x[0]), y[0]
-        room = (SIDE * scale - 48) / scale
-        places.setdefault((scale, flipped), []).append((left / room, top / room))
-    assert set(places) == {(1, False), (1, True), (2, False), (2, True)}
-    for group in places.values():
-        # Uniform in 0..1: mean 1/2, deviation 0.289, both ways; a pixel of the scaled image is 1/16 at most.
-        assert np.mean(group, 0) == pytest.approx([0.5, 0.5], abs=4 * 0.289 / math.sqrt(len(group)))
-        assert np.min(group) < 0.07
-        assert np.max(group) > 0.93
-
-
-def test_brightness_keeps_its_bounds_and_does_not_depend_on_the_scale() -> None:
-    transform = training_transform(32, 64, scales=SCALES, jitter=0.5, flip=0.5)
-    grey, label = np.full((32, 32, 3), 100, np.uint8), np.zeros((32, 32), np.uint8)
-    levels: dict[int, list[float]] = {}
-    for seed in range(600):
-        transform.set_random_seed(seed)
-        out = transform(image=grey, mask=label)
-        valid = out["mask"] == 0
-        assert np.ptp(out["image"][valid]) < 1.5  # still grey
-        levels.setdefault(int(valid.sum()), []).append(out["image"].astype(float)[valid].mean())
-    assert len(levels) == 6
-    for group in levels.values():  # uniform in 50..150: deviation 28.9
-        assert np.mean(group) == pytest.approx(100, abs=4 * 28.9 / math.sqrt(len(group)))
-    drawn_levels = [level for group in levels.values() for level in group]
-    assert 49 <= min(drawn_levels) < 53
-    assert 147 < max(drawn_levels) <= 151
-
-
-def test_image_and_label_stay_together() -> None:
-    swap = np.array([0, 1, 2, 3, 5, 4, 7, 6, 9, 8, *range(10, 19)])
-    seen = set()
-    for image, mask in drawn(DRAWS)[:60]:
-        valid = mask != 255
-        flipped = is_flipped(image, valid)
-        # Away from edges (of classes and of the image), a pixel and its neighbours have one class.
-        inner = valid.copy()
-        for shift in (-2, 2):
-            for axis in (0, 1):
-                inner &= np.roll(mask, shift, axis) == mask
-        class_id = (image[..., 2] / 10).round().astype(int)
-        assert np.array_equal(swap[class_id[inner]] if flipped else class_id[inner], mask[inner])
-        # Where it was says the same: x and y in the source, hence the block, hence the class.
-        x, y = (((image[..., c] - 60) / 2).round().astype(int)[inner] for c in (0, 1))
-        block = 2 + x // 16 + 4 * (y // 16)
-        assert np.array_equal(swap[block] if flipped else block, mask[inner])
-        assert inner.sum() > 0.4 * valid.sum()  # blocks are 12 pixels or wider, less 2 on each side
-        seen.add((flipped, valid.sum()))
-    assert len(seen) == 12  # both directions at all six scales were looked at
-
-
-def test_the_label_is_255_exactly_where_the_image_is_padded() -> None:
-    for image, mask in drawn(DRAWS)[:60]:
-        # The picture's own pixels have at least 60 in red; padding is black before normalisation.
-        assert np.array_equal(mask == 255, image[..., 0] < 30)
-        assert np.abs(image[mask == 255]).max(initial=0) < 1e-3
-        # It is one rectangle, wholly inside.
-        rows, columns = (mask != 255).any(1), (mask != 255).any(0)
-        assert (mask != 255).sum() == rows.sum() * columns.sum()
-
-
-def test_no_padding_where_the_scaled_image_is_larger_than_the_crop() -> None:
-    image, label = coded()
-    transform = training_transform(SIDE, 48, scales=[0.75, 1, 2], jitter=0, flip=0.5)
-    corners = set()
-    for seed in range(40):
-        transform.set_random_seed(seed)
-        mask = transform(image=image, mask=label)["mask"]
-        assert (mask != 255).all()
-        corners.add(mask.tobytes())
-    assert len(corners) > 20  # crops lie in different places
-
-
-def test_labels_hold_no_new_class() -> None:
-    # Stripes of 2 pixels of the ids 1 and 18: any blending would give ids between.
-    label = np.where(np.arange(SIDE) // 2 % 2, 1, 18).astype(np.uint8)[None].repeat(SIDE, 0)
-    transform = training_transform(96, 80, scales=SCALES, jitter=0.5, flip=0.5)
-    for seed in range(40):
-        transform.set_random_seed(seed)
-        out = transform(image=np.zeros((SIDE, SIDE, 3), np.uint8), mask=label)
-        assert set(np.unique(out["mask"])) <= {1, 18, 255}
-    out = evaluation_transform(96)(image=np.zeros((SIDE, SIDE, 3), np.uint8), mask=label)
-    assert set(np.unique(out["mask"])) == {1, 18}
-
-
-def test_jitter_draws_contrast_and_saturation_too() -> None:
-    # Grey 80, grey 120, and a colour of grey level 100, a third of the picture each (11, 11 and 10 columns).
-    image = np.zeros((32, 32, 3), np.uint8)
-    image[:, :11], image[:, 11:22], image[:, 22:] = 80, 120, (130, 90, 73)
-    transform = training_transform(32, 32, scales=[1], jitter=0.5, flip=0)
-    contrasts, saturations = [], []
-    for seed in range(300):
-        transform.set_random_seed(seed)
-        out = transform(image=image, mask=image[..., 0] * 0)["image"].astype(float)
-        dark, light, (red, green, _) = out[0, 0, 0], out[0, 11, 0], out[0, 31]
-        brightness = (out @ (0.299, 0.587, 0.114)).mean() / 100  # contrast and saturation leave the mean as it was
-        if brightness > 0.9:  # levels are whole numbers, which blurs the ratios of dark pictures
-            contrasts.append((light - dark) / 40 / brightness)
-            saturations.append((red - green) / (light - dark))
-    for factors in (contrasts, saturations):  # uniform in 0.5..1.5: mean 1, deviation 0.289
-        assert len(factors) > 100
-        assert 0.42 < min(factors) < 0.58
-        assert 1.42 < max(factors) < 1.58
-        assert np.mean(factors) == pytest.approx(1, abs=4 * 0.289 / math.sqrt(len(factors)))
+def test_what_a_view_draws_is_uniform_and_independent() -> None:
+    """What it does with the draws is `test_loading.test_the_view_is_the_steps_one_by_one`."""
+    pipeline = Pipeline([TrainingView(64, scales=SCALES, jitter=0.5, flip=0.5)])
+    draws = []
+    for seed in range(3000):
+        pipeline.set_random_seed(seed)
+        draws.append(pipeline.transforms[0].get_params())
+    orders = [tuple(kind for kind, _ in draw["steps"]) for draw in draws]
+    for choices, among in (
+        ([(draw["scale"], draw["mirror"]) for draw in draws], itertools.product(SCALES, (False, True))),
+        (orders, itertools.permutations(KINDS)),
+    ):
+        among = list(among)
+        assert set(choices) == set(among)
+        for one in among:
+            share = 1 / len(among)
+            near([choice == one for choice in choices], share, math.sqrt(share * (1 - share)))
+    for group in (lambda draw: draw["scale"], lambda draw: draw["mirror"]):
+        for value in {group(draw) for draw in draws}:
+            of = [draw for draw in draws if group(draw) == value]
+            for axis in (0, 1):  # uniform in 0..1: deviation 0.289
+                near([draw["place"][axis] for draw in of], 0.5, 0.289)
+            for kind in KINDS:  # uniform in 0.5..1.5
+                factors = [dict(draw["steps"])[kind] for draw in of]
+                near(factors, 1, 0.289)
+                assert 0.5 <= min(factors) < 0.52
+                assert 1.48 < max(factors) <= 1.5
 
 
 def test_evaluation_shows_the_whole_image() -> None:
