@@ -1,59 +1,65 @@
-"""ResNet18 with a feature pyramid, which adds coarse features to finer ones before the first decision."""
-
-from typing import Literal
+"""Feature pyramid, which adds coarse features to finer ones before the first decision."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from facekp.models.heads import Heads, check_input
 from facekp.models.layers import conv, conv_norm_relu, plain_head
-from facekp.models.registry import register
-from facekp.models.resnet import OnResNet18
+from facekp.models.registry import Network, register
+from facekp.models.trunks import build_trunk
 
-WIDTH = 96
-HEAD_WIDTH = 64
+WIDTH, HEAD_WIDTH = 96, 64
+SLIM = 48
+"""Width at stride 4, where a map has four times the pixels of the next."""
 
 
 @register("fpn")
-class FeaturePyramid(OnResNet18):
-    """ResNet18's last three stages, added up from coarse to fine; the finest sum predicts, the others are auxiliary.
+class FeaturePyramid(Network):
+    """A trunk's stages, added up from coarse to fine; the finest sum predicts, the others are auxiliary.
 
     A projection of the coarsest stage's mean over the image is added to it, which gives every pixel global context.
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32.
-        Returns: (N, 19, H/8, W/8) predicts; auxiliary are (N, 19, H/16, W/16) and (N, 19, H/32, W/32).
+        Returns: (N, 19, H/s, W/s) for each stride s from `finest` to 32; the first predicts.
 
     Args:
-        pretrained: False for random weights, "imagenet" for torchvision's trunk (a download of 45 MB).
+        trunk: "resnet18", or a network of timm (see `build_trunk`).
+        pretrained: False for random weights; "imagenet"; or, for a network of timm, a file.
+        finest: stride of the map that predicts, 4 or 8.
 
     Reference: Lin et al. 2017, arXiv:1612.03144; the mean over the image, Liu et al. 2015, arXiv:1506.04579.
     """
 
-    head_names = ("8", "16", "32")
-    head_parts = ("laterals", "context", "smooth", "heads")
+    head_parts = ("laterals", "context", "narrow", "smooth", "heads")
 
-    def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
-        super().__init__(pretrained)
+    def __init__(self, trunk: str = "resnet18", pretrained: bool | str = False, finest: int = 8) -> None:
+        super().__init__()
+        self.trunk = build_trunk(trunk, pretrained, finest)
+        channels = self.trunk.channels
+        self.head_names = ("4", "8", "16", "32")[-len(channels) :]
+        widths = [SLIM if name == "4" else WIDTH for name in self.head_names]
         self.laterals = nn.ModuleList(
-            nn.Sequential(conv(channels, WIDTH, 1), nn.BatchNorm2d(WIDTH)) for channels in (128, 256, 512)
+            nn.Sequential(conv(c, width, 1), nn.BatchNorm2d(width)) for c, width in zip(channels, widths, strict=True)
         )
-        self.context = conv(512, WIDTH, 1)
-        self.smooth = nn.ModuleList(conv_norm_relu(WIDTH, WIDTH, 3) for _ in range(3))
-        self.heads = nn.ModuleList(plain_head(WIDTH, HEAD_WIDTH) for _ in range(3))
+        self.context = conv(channels[-1], WIDTH, 1)
+        self.narrow = nn.Sequential(conv(WIDTH, SLIM, 1), nn.BatchNorm2d(SLIM)) if finest == 4 else nn.Identity()
+        self.smooth = nn.ModuleList(conv_norm_relu(width, width, 3) for width in widths)
+        self.heads = nn.ModuleList(plain_head(width, min(width, HEAD_WIDTH)) for width in widths)
 
     def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
-        """Return the score map at stride 8 and the auxiliary ones at strides 16 and 32."""
+        """Return the score map at the finest stride and the auxiliary ones at the others."""
         check_input(images)
-        at8, at16, at32 = self.features(images)
-        lateral8, lateral16, lateral32 = self.laterals
-        smooth8, smooth16, smooth32 = self.smooth
-        coarse = smooth32(lateral32(at32) + self.context(F.adaptive_avg_pool2d(at32, 1)))
-        middle = smooth16(lateral16(at16) + _doubled(coarse))
-        fine = smooth8(lateral8(at8) + _doubled(middle))
-        head8, head16, head32 = self.heads
-        return Heads((head8(fine),), (head16(middle), head32(coarse)) if auxiliary else ())
-
-
-def _doubled(features: Tensor) -> Tensor:
-    return F.interpolate(features, scale_factor=2.0, mode="bilinear", align_corners=False)
+        features = self.trunk(images)
+        mean = F.adaptive_avg_pool2d(features[-1], 1)
+        stage = self.smooth[-1](self.laterals[-1](features[-1]) + self.context(mean))
+        stages = [stage]
+        for i in reversed(range(len(features) - 1)):
+            above = self.narrow(stage) if i == 0 else stage
+            above = F.interpolate(above, scale_factor=2.0, mode="bilinear", align_corners=False)
+            stage = self.smooth[i](self.laterals[i](features[i]) + above)
+            stages.insert(0, stage)
+        maps = tuple(
+            head(stage) for head, stage in zip(self.heads if auxiliary else self.heads[:1], stages, strict=False)
+        )
+        return Heads(maps[:1], maps[1:])

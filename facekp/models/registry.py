@@ -18,7 +18,7 @@ class Network(nn.Module, ABC):
         head_parts: names of the submodules that learn at the heads' rate (`optim.head_lr_mult`).
     """
 
-    head_names: ClassVar[tuple[str, ...]]
+    head_names: tuple[str, ...]
     head_parts: ClassVar[tuple[str, ...]] = ("heads",)
     __call__: Callable[..., Heads]  # typed here, since nn.Module leaves it open
 

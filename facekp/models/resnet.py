@@ -11,30 +11,37 @@ from facekp.models.heads import Heads, OutputHead, check_input
 from facekp.models.registry import Network, register
 
 
-class OnResNet18(Network):
-    """A network whose trunk is ResNet18, in `stem`, `layer2`, `layer3` and `layer4`.
+class ResNet18Trunk(nn.Module):
+    """torchvision's ResNet18 as a feature extractor.
+
+    Shape:
+        images: (N, 3, H, W) float, normalised.
+        Returns: (N, 64, H/4, W/4) if `finest` is 4, (N, 128, H/8, W/8), (N, 256, H/16, W/16), (N, 512, H/32, W/32).
 
     Args:
         pretrained: as of `resnet18_trunk`.
+        finest: stride of the first map, 4 or 8.
 
     Reference: He et al. 2015, arXiv:1512.03385.
     """
 
-    def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
+    def __init__(self, pretrained: bool | str = False, finest: int = 8) -> None:
         super().__init__()
         trunk = resnet18_trunk(pretrained)
         self.stem = nn.Sequential(Stem(trunk), trunk.layer1)
         self.layer2, self.layer3, self.layer4 = trunk.layer2, trunk.layer3, trunk.layer4
+        self.channels = (64, 128, 256, 512) if finest == 4 else (128, 256, 512)
 
-    def features(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the features at strides 8, 16 and 32, of 128, 256 and 512 channels."""
-        at8 = self.layer2(self.stem(images))
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the features of `images`, finest first."""
+        at4 = self.stem(images)
+        at8 = self.layer2(at4)
         at16 = self.layer3(at8)
-        return at8, at16, self.layer4(at16)
+        return (at4, at8, at16, self.layer4(at16))[-len(self.channels) :]
 
 
 @register("resnet18")
-class ResNet18(OnResNet18):
+class ResNet18(Network):
     """ResNet18 with three heads, all of which predict.
 
     Shape:
@@ -48,13 +55,14 @@ class ResNet18(OnResNet18):
     head_names = ("8", "16", "32")
 
     def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
-        super().__init__(pretrained)
-        self.heads = nn.ModuleList(OutputHead(channels) for channels in (128, 256, 512))
+        super().__init__()
+        self.trunk = ResNet18Trunk(pretrained)
+        self.heads = nn.ModuleList(OutputHead(channels) for channels in self.trunk.channels)
 
     def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
         """Return the score maps at strides 8, 16 and 32; all of them predict."""
         check_input(images)
-        return Heads(tuple(head(at) for head, at in zip(self.heads, self.features(images), strict=True)))
+        return Heads(tuple(head(at) for head, at in zip(self.heads, self.trunk(images), strict=True)))
 
 
 class Stem(nn.Module):
@@ -82,7 +90,7 @@ def check_pretrained(pretrained: object) -> None:
         raise ConfigError(f"model.pretrained is '{pretrained}': choose false or imagenet")
 
 
-def resnet18_trunk(pretrained: Literal[False, "imagenet"]) -> torchvision.models.ResNet:
+def resnet18_trunk(pretrained: bool | str) -> torchvision.models.ResNet:
     """Return torchvision's ResNet18, classifier included.
 
     Args:

