@@ -63,7 +63,7 @@ def fold_batch_norm(net: nn.Module) -> nn.Module:
     A network that cannot be traced (its control flow depends on the input), or that calls a convolution more than once,
     is copied unchanged: torch would fold into that convolution once per call (pytorch issue 104593).
     """
-    copied = copy.deepcopy(net).eval()
+    copied = _with_plain_batch_norm(copy.deepcopy(net).eval())
     try:
         # The check of the input's shape stays a call, because tracing cannot follow its condition. It is only found in
         # the module of the network's `forward`.
@@ -74,3 +74,14 @@ def fold_batch_norm(net: nn.Module) -> nn.Module:
     if any(n > 1 and isinstance(copied.get_submodule(name), nn.Conv2d) for name, n in calls.items()):
         return copied
     return fold(fx.GraphModule(copied, graph), no_trace=True)
+
+
+def _with_plain_batch_norm(net: nn.Module) -> nn.Module:
+    """Split each batch-norm that applies its activation itself, as timm's do, so that torch recognises it."""
+    for parent in list(net.modules()):
+        for name, layer in parent.named_children():
+            if isinstance(layer, nn.BatchNorm2d) and type(layer) is not nn.BatchNorm2d and hasattr(layer, "act"):
+                plain = nn.BatchNorm2d(layer.num_features, layer.eps).eval()
+                plain.load_state_dict(layer.state_dict())
+                setattr(parent, name, nn.Sequential(plain, layer.act))
+    return net
