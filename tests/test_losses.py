@@ -10,7 +10,10 @@ from helpers.losses import random_case, reference, value_and_gradient
 from torch import Tensor
 
 import facekp.losses.ohem
+from facekp.classes import IGNORE_INDEX
+from facekp.losses import build_loss
 from facekp.losses.ohem import OhemCrossEntropy
+from facekp.losses.ohem_dice import dice_loss
 
 CUT = -math.log(0.7)
 
@@ -263,3 +266,38 @@ def test_cuda_equals_the_reference(dtype: torch.dtype, margin: float) -> None:
     assert grad.dtype == dtype
     assert abs(loss.cpu() - want) <= min(tolerance, 1e-5) * want
     assert (grad.cpu() - want_grad).abs().max() <= tolerance * want_grad.abs().max()
+
+
+class TestDice:
+    def test_by_hand(self) -> None:
+        # Two pixels of class 0 and two of class 1; probabilities 0.75 of class 0 everywhere.
+        scores = torch.tensor([math.log(3), 0.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
+        labels = torch.tensor([[[0, 0], [1, 1]]])
+        # Class 0: overlap 1.5, sums 3 and 2: 2 * 1.5 / 5 = 0.6. Class 1: overlap 0.5, sums 1 and 2: 1 / 3.
+        assert dice_loss(scores, labels).item() == pytest.approx(1 - (0.6 + 1 / 3) / 2)
+        # Without the last pixel: 1.5 of 2.25 and 2, and 0.25 of 0.75 and 1.
+        labels[0, 1, 1] = IGNORE_INDEX
+        assert dice_loss(scores, labels).item() == pytest.approx(1 - (3 / 4.25 + 0.5 / 1.75) / 2)
+
+    def test_labels_are_averaged_over_the_pixels_of_a_score(self) -> None:
+        # One score for four pixels, one of which is of class 1: shares 0.75 and 0.25, probabilities 0.5.
+        labels = torch.tensor([[[0, 0], [0, 1]]])
+        wanted = 1 - (2 * 0.375 / 1.25 + 2 * 0.125 / 0.75) / 2
+        assert dice_loss(torch.zeros(1, 2, 1, 1), labels).item() == pytest.approx(wanted)
+
+    def test_absent_classes_do_not_count_and_no_valid_pixel_is_zero(self) -> None:
+        scores = torch.randn(2, 5, 4, 4, requires_grad=True)
+        labels = torch.ones(2, 8, 8, dtype=torch.long)
+        certain = torch.full((2, 5, 4, 4), -50.0)
+        certain[:, 1] = 50
+        assert dice_loss(certain, labels).item() == pytest.approx(0, abs=1e-6)
+        nothing = dice_loss(scores, torch.full_like(labels, IGNORE_INDEX))
+        nothing.backward()
+        assert (nothing.item(), scores.grad.abs().sum().item()) == (0, 0)
+
+    def test_it_is_added_to_ohem(self) -> None:
+        scores, labels = torch.randn(2, 5, 4, 4), torch.randint(0, 5, (2, 16, 16))
+        got = build_loss("ohem_dice", threshold=0.6, min_kept=0.25, dice=0.5)(scores, labels)
+        assert got.item() == pytest.approx(
+            (OhemCrossEntropy(0.6, 0.25)(scores, labels) + dice_loss(scores, labels) / 2).item()
+        )

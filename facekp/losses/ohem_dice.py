@@ -1,0 +1,62 @@
+"""OHEM cross entropy plus Dice, which gives a small class as much weight as a large one."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from facekp.classes import IGNORE_INDEX
+from facekp.losses.ohem import OhemCrossEntropy
+from facekp.losses.registry import register_loss
+
+
+@register_loss("ohem_dice")
+class OhemDice(nn.Module):
+    """`OhemCrossEntropy` plus `dice` times one minus the Dice coefficient, averaged over the classes in the batch.
+
+    Dice is computed at the score map's own resolution, against the share of each class in the pixels that a score
+    covers: at full resolution it would take most of the step.
+
+    Shape:
+        scores: (N, C, h, w) float, any resolution that divides the labels' or not.
+        labels: (N, H, W) int64, ids in 0..C-1 or the ignore index.
+        Returns: scalar, float32.
+
+    Args:
+        threshold: as of `OhemCrossEntropy`.
+        min_kept: as of `OhemCrossEntropy`.
+        dice: weight of the Dice term, at least 0.
+
+    Raises:
+        ValueError: an argument out of its range.
+
+    Reference: Milletari et al. 2016, arXiv:1606.04797, section 3.
+    """
+
+    def __init__(self, threshold: float = 0.7, min_kept: float = 1 / 16, dice: float = 1.0) -> None:
+        super().__init__()
+        if dice < 0:
+            raise ValueError(f"loss.dice is {dice}: give at least 0, such as 1")
+        self.ohem = OhemCrossEntropy(threshold, min_kept)
+        self.dice = dice
+
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
+        """Return the sum of both terms; see the class for shapes."""
+        loss: Tensor = self.ohem(scores, labels)
+        return loss + self.dice * dice_loss(scores, labels)
+
+
+def dice_loss(scores: Tensor, labels: Tensor) -> Tensor:
+    """Return one minus the Dice coefficient, averaged over the classes in the labels; 0 if no pixel is valid.
+
+    Args:
+        scores: (N, C, h, w) float.
+        labels: (N, H, W) int64, ids in 0..C-1 or the ignore index.
+    """
+    with torch.autocast(scores.device.type, enabled=False):
+        valid = labels != IGNORE_INDEX
+        one_hot = F.one_hot(labels.where(valid, 0), scores.shape[1]).movedim(-1, 1) * valid[:, None]
+        shares = F.adaptive_avg_pool2d(one_hot.float(), scores.shape[2:])  # (N, C, h, w), at most 1 over classes
+        predicted = scores.float().softmax(1) * shares.sum(1, keepdim=True)
+        overlap, total = (2 * predicted * shares).sum((0, 2, 3)), (predicted + shares).sum((0, 2, 3))
+        present = shares.sum((0, 2, 3)) > 0
+        return (1 - overlap / total)[present].mean() if bool(present.any()) else scores.sum() * 0
