@@ -26,10 +26,10 @@ from facekp.weights.paths import WEIGHTS
 SHAPE = (2, 96, 64)  # neither the size nor the batch that the file is made with
 
 
-def trained_like(name):
+def trained_like(name, **settings):
     """A network whose batch-norms have seen data, so that folding them changes something."""
     torch.manual_seed(0)
-    net = build_model(name)
+    net = build_model(name, **settings)
     for layer in net.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             layer.running_mean.normal_(0, 0.1)
@@ -75,9 +75,18 @@ def shipped(tmp_path_factory):
 
 
 # Those left come before their convolution (pre-activation), or after a linear layer.
-@pytest.mark.parametrize(("name", "left"), [("resnet18", 0), ("residual_attention", 74), ("bisenet", 0), ("fpn", 0)])
-def test_folding_batch_norm_changes_no_score(name, left):
-    net = trained_like(name)
+@pytest.mark.parametrize(
+    ("name", "settings", "left"),
+    [
+        ("resnet18", {}, 0),
+        ("residual_attention", {}, 74),
+        ("bisenet", {}, 0),
+        ("fpn", {}, 0),
+        ("fpn", {"trunk": "tf_efficientnet_lite0", "finest": 4}, 0),
+    ],
+)
+def test_folding_batch_norm_changes_no_score(name, settings, left):
+    net = trained_like(name, **settings)
     folded = ScoreNet(net).net
     called = {node.target for node in folded.graph.nodes}
     layers = [layer for name, layer in folded.named_modules() if name in called]

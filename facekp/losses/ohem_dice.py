@@ -55,7 +55,9 @@ def dice_loss(scores: Tensor, labels: Tensor) -> Tensor:
     with torch.autocast(scores.device.type, enabled=False):
         valid = labels != IGNORE_INDEX
         one_hot = F.one_hot(labels.where(valid, 0), scores.shape[1]).movedim(-1, 1) * valid[:, None]
-        shares = F.adaptive_avg_pool2d(one_hot.float(), scores.shape[2:])  # (N, C, h, w), at most 1 over classes
+        shares = F.adaptive_avg_pool2d(
+            one_hot.float(), (scores.shape[2], scores.shape[3])
+        )  # (N, C, h, w), at most 1 over classes
         predicted = scores.float().softmax(1) * shares.sum(1, keepdim=True)
         overlap, total = (2 * predicted * shares).sum((0, 2, 3)), (predicted + shares).sum((0, 2, 3))
         present = shares.sum((0, 2, 3)) > 0

@@ -83,5 +83,5 @@ def _with_plain_batch_norm(net: nn.Module) -> nn.Module:
             if isinstance(layer, nn.BatchNorm2d) and type(layer) is not nn.BatchNorm2d and hasattr(layer, "act"):
                 plain = nn.BatchNorm2d(layer.num_features, layer.eps).eval()
                 plain.load_state_dict(layer.state_dict())
-                setattr(parent, name, nn.Sequential(plain, layer.act))
+                setattr(parent, name, nn.Sequential(plain, layer.get_submodule("act")))
     return net
