@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from facekp import FaceParser
 from facekp.data.synthetic.write import draw_face
 from facekp.errors import DataError
-from facekp.images import read_image, read_label, resize
+from facekp.images import read_image, resize
 from facekp.parsing.inputs import to_array
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
@@ -92,15 +92,15 @@ def test_500_damaged_files_are_read_or_refused_by_name(tmp_path):
     assert all(message.startswith(f"image {path}: cannot be read (") for message in refusals)
 
 
-@pytest.mark.parametrize("kind", [struct.error, IndexError, zlib.error, OverflowError, EOFError, TypeError])
+@pytest.mark.parametrize("kind", [struct.error, IndexError, zlib.error, EOFError])
 def test_whatever_a_decoder_raises_is_the_files_fault(monkeypatch, tmp_path, kind):
     def fail(*_):
         raise kind("bad offset")
 
     PICTURE.save(tmp_path / "a.png")
     monkeypatch.setattr(Image.Image, "convert", fail)
-    for reader, what in ((read_image, "image"), (to_array, "image")):
-        with pytest.raises(DataError, match=rf"{what} .*a.png: cannot be read \(bad offset\)"):
+    for reader in (read_image, to_array):
+        with pytest.raises(DataError, match=r"image .*a.png: cannot be read \(bad offset\)"):
             reader(tmp_path / "a.png")
     with pytest.raises(DataError, match="image: cannot be read"):
         to_array(PICTURE)
@@ -111,14 +111,6 @@ def test_a_picture_that_was_opened_and_never_read_is_refused_by_name(tmp_path):
     path.write_bytes(encoded(PICTURE, "JPEG")[:900])
     with Image.open(path) as lazy, pytest.raises(DataError, match=r"cut.jpg: cannot be read \(.*truncated"):
         to_array(lazy)
-
-
-def test_a_damaged_label_is_refused_by_name(tmp_path):
-    content = bytearray(encoded(Image.fromarray(np.eye(40, dtype=np.uint8)), "PNG"))
-    content[45:60] = bytes(15)
-    (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(DataError, match=r"label .*a.png: cannot be read .*; make it again"):
-        read_label(tmp_path / "a.png")
 
 
 def test_what_is_transparent_is_white(tmp_path):

@@ -101,16 +101,13 @@ def test_labels_hold_ids_up_to_18_and_255_and_nothing_between(tmp_path: Path):
     with Image.open(path) as picture:
         assert picture.mode == "P"
     assert np.array_equal(read_label(path), allowed)
+    Image.new("RGB", (8, 8)).save(tmp_path / "colour.png")
+    with pytest.raises(DataError, match=r"colour.png: uint8 of shape \(8, 8, 3\), need one channel"):
+        read_label(tmp_path / "colour.png")
     for value in (19, 254):
         write_label(path, np.array([[0, value, 255]], np.uint8))
         with pytest.raises(DataError, match=rf"{path}: value {value}, need class ids 0..18"):
             read_label(path)
-
-
-def test_a_label_of_three_channels_is_named(tmp_path: Path):
-    Image.new("RGB", (8, 8)).save(tmp_path / "colour.png")
-    with pytest.raises(DataError, match=r"colour.png: uint8 of shape \(8, 8, 3\), need one channel"):
-        read_label(tmp_path / "colour.png")
 
 
 def test_files_cut_off_anywhere_are_named(tmp_path: Path):

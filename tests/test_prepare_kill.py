@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import REPOSITORY
-from helpers.official import IMAGES, MAPPING, MASKS, SIDE, contents, write_official
+from helpers.official import MASKS, SIDE, contents, write_official
 
 from facekp.data.prepare import workers
 from facekp.data.prepare.build import prepare
@@ -98,8 +98,7 @@ def test_a_kill_at_any_step_spoils_nothing_and_the_next_start_does_only_what_is_
 @pytest.fixture
 def stuck(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path, Path]]:
     """Start a preparation in two processes, one of which waits for ever on a mask that is a pipe; give raw and out."""
-    raw, out = write_official(tmp_path / "raw"), tmp_path / "out"
-    _more_faces(raw)
+    raw, out = write_official(tmp_path / "raw", faces=24), tmp_path / "out"
     mask = raw / MASKS / "0" / "00002_nose.png"
     mask.rename(raw / "kept.png")
     os.mkfifo(mask)
@@ -120,40 +119,41 @@ def stuck(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path, Path]]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-class TestSeveralProcesses:
-    def test_a_killed_parent_leaves_no_process_and_the_next_start_completes(
-        self, stuck: tuple[subprocess.Popen[str], Path, Path], tmp_path: Path
-    ):
-        run, raw, out = stuck
-        children = _children(run.pid)
-        assert len(children) >= 2
+@pytest.mark.parametrize("stopped", ["parent", "child", "terminal"])
+def test_stopped_processes_end_and_the_next_start_completes(
+    stopped: str, stuck: tuple[subprocess.Popen[str], Path, Path], tmp_path: Path
+):
+    run, raw, out = stuck
+    mask = raw / MASKS / "0" / "00002_nose.png"
+    children = [int(child) for child in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()]
+    assert len(children) >= 2
+    if stopped == "parent":
         run.kill()
         assert run.wait() == -signal.SIGKILL
-        _wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
-        _complete(raw, out, tmp_path / "whole", missing=2)
-
-    def test_a_killed_child_is_told_and_the_next_start_completes(
-        self, stuck: tuple[subprocess.Popen[str], Path, Path], tmp_path: Path
-    ):
-        run, raw, out = stuck
-        for pid in _children(run.pid):
+    elif stopped == "child":
+        for pid in children:
             if "popen_loky" in Path(f"/proc/{pid}/cmdline").read_text():
                 os.kill(pid, signal.SIGKILL)
         error = run.communicate(timeout=30)[1].splitlines()[-1]
         assert run.returncode == 2
         assert error.startswith("error: one of 2 processes was killed (is memory short?): start again with fewer")
-        _complete(raw, out, tmp_path / "whole", missing=2)
-
-    def test_an_interrupt_is_one_line(self, stuck: tuple[subprocess.Popen[str], Path, Path], tmp_path: Path):
-        run, raw, out = stuck
+    else:
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
-        with (raw / MASKS / "0" / "00002_nose.png").open("wb") as pipe:  # what is begun is brought to its end
+        with mask.open("wb") as pipe:  # what is begun is brought to its end
             pipe.write((raw / "kept.png").read_bytes())
         error = run.communicate(timeout=30)[1]
         assert run.returncode == 130
         assert error.splitlines()[-1] == "interrupted"
         assert "Traceback" not in error
-        assert not (out / "index.csv").exists()
+    _wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
+    assert not (out / "index.csv").exists()
+    mask.unlink()
+    (raw / "kept.png").rename(mask)
+    before = pairs(out)
+    assert prepare(raw, out, size=SIDE).written == 24 - len(before) // 2
+    assert before.items() <= pairs(out).items()
+    prepare(raw, tmp_path / "whole", size=SIDE)
+    assert contents(out) == contents(tmp_path / "whole")
 
 
 def test_files_without_their_end_are_written_again(tmp_path: Path):
@@ -195,15 +195,11 @@ def test_a_script_without_a_guard_runs_once(tmp_path: Path):
         "from facekp.data.prepare.build import prepare\nprint('started', flush=True)\n"
         f"print(prepare(Path({str(raw)!r}), Path({str(tmp_path / 'out')!r}), size=64, workers=2).written)\n"
     )
-    run = subprocess.Popen(
+    run = subprocess.run(
         [sys.executable, script], env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    try:
-        printed, error = run.communicate(timeout=60)
-    finally:
-        _end(run)
-    assert printed.splitlines() == ["started", "6"], error
+    assert run.stdout.splitlines() == ["started", "6"], run.stderr
 
 
 def test_few_things_start_no_process(monkeypatch: pytest.MonkeyPatch):
@@ -216,39 +212,11 @@ def test_an_error_in_a_process_is_raised_as_it_is():
         list(run_in_processes(read_image, ["nowhere.jpg"] * 2, workers=2))
 
 
-def _more_faces(raw: Path) -> None:
-    """Make 24 faces of the six."""
-    rows = (raw / MAPPING).read_text(encoding="utf-8")
-    for i in range(6, 24):
-        source = f"{i % 6}.{'JPG' if i % 6 > 3 else 'jpg'}"
-        (raw / IMAGES / f"{i}.jpg").write_bytes((raw / IMAGES / source).read_bytes())
-        for mask in (raw / MASKS).glob(f"*/{i % 6:05d}_*"):
-            (mask.parent / f"{i:05d}{mask.name[5:]}").write_bytes(mask.read_bytes())
-        rows += f"{i} {i} {i:06d}.jpg\n"
-    (raw / MAPPING).write_text(rows, encoding="utf-8")
-
-
-def _complete(raw: Path, out: Path, whole: Path, missing: int) -> None:
-    """Put the mask back, start again, and compare with a run that nothing stopped."""
-    mask = raw / MASKS / "0" / "00002_nose.png"
-    mask.unlink()
-    (raw / "kept.png").rename(mask)
-    before = pairs(out)
-    assert prepare(raw, out, size=SIDE).written == missing
-    assert before.items() <= pairs(out).items()
-    prepare(raw, whole, size=SIDE)
-    assert contents(out) == contents(whole)
-
-
 def _end(run: subprocess.Popen[str]) -> None:
     """Kill a process that leads a session, and all that it has started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def _wait(ready, run: subprocess.Popen[str] | None = None) -> None:

@@ -1,5 +1,6 @@
 """A small data set in the official CelebAMask-HQ layout, which several test files prepare."""
 
+from itertools import cycle, islice
 from pathlib import Path
 
 import cv2
@@ -30,19 +31,19 @@ def write_mask(path: Path, box: tuple[int, int, int, int], channels: int = 3, si
     Image.fromarray(mask if channels == 1 else np.dstack([mask] * 3)).save(path, format="PNG")
 
 
-def write_official(root: Path, header: bool = True) -> Path:
-    """Write six noisy images; odd ones have one-channel masks and no hat, the last two upper-case suffixes."""
+def write_official(root: Path, header: bool = True, faces: int = 6) -> Path:
+    """Write noisy images; odd ones have one-channel masks and no hat, of each six the last two upper-case suffixes."""
     (root / IMAGES).mkdir(parents=True)
     rng = np.random.default_rng(0)
-    for i in range(6):
+    for i in range(faces):
         coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
         picture = cv2.resize(coarse, (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_CUBIC)
-        Image.fromarray(picture).save(root / IMAGES / f"{i}.{'JPG' if i > 3 else 'jpg'}", format="JPEG", quality=95)
+        Image.fromarray(picture).save(root / IMAGES / f"{i}.{'JPG' if i % 6 > 3 else 'jpg'}", format="JPEG", quality=95)
         for name, box in BOXES.items():
             if i % 2 == 0 or name != "hat":
-                suffix = "PNG" if i > 3 else "png"
+                suffix = "PNG" if i % 6 > 3 else "png"
                 write_mask(root / MASKS / str(i // 3) / f"{i:05d}_{name}.{suffix}", box, channels=1 if i % 2 else 3)
-    rows = [f"{i}          {int(orig[:6]) - 1}     {orig}" for i, orig in enumerate(ORIG_FILES)]
+    rows = [f"{i}          {int(orig[:6]) - 1}     {orig}" for i, orig in enumerate(islice(cycle(ORIG_FILES), faces))]
     lines = ["idx  orig_idx  orig_file", *rows] if header else rows
     (root / MAPPING).write_text("\n".join(lines) + "\n", encoding="utf-8")
     return root
