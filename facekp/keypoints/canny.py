@@ -1,7 +1,7 @@
 """The paper's outlines: Canny edges of every attribute's mask, ordered, at sub-pixel precision."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -10,19 +10,19 @@ import numpy.typing as npt
 from facekp.images import UInt8Array
 from facekp.keypoints.curves import SMOOTHING, Loop, overhang, smoothed
 
-# A mask is 0 or 255, so that every step's Sobel response is far above both thresholds.
 CANNY_LOW, CANNY_HIGH = 100, 200
-# Of the two pixels beside a vertical or horizontal step, Canny keeps the upper left one; the step itself lies half a
-# pixel to the lower right. Enlarged masks have no other steps.
+"""A mask is 0 or 255, so that every step's Sobel response is far above both thresholds."""
 CANNY_OFFSET = 0.5
-# Attributes with a smaller box are enlarged twofold, so that a line of one pixel (a brow's end, glasses) has an inside.
+"""Of the two pixels beside a vertical or horizontal step, Canny keeps the upper left one; the step itself lies half a
+pixel to the lower right. Enlarged masks have no other steps."""
 ENLARGED_BELOW = 128
-# Every second point of a smooth curve in an enlarged mask is enough; shorter loops keep all points.
+"""Attributes with a smaller box are enlarged twofold, so that a line of one pixel (a brow's end, glasses) has an
+inside."""
 SHORT_LOOP = 32
+"""Every second point of a smooth curve in an enlarged mask is enough; shorter loops keep all points."""
 
 
-@dataclass(frozen=True, eq=False)
-class _Chain:
+class _Chain(NamedTuple):
     """An outline as Canny gives it, in pixels of the enlarged mask."""
 
     class_id: int
@@ -66,7 +66,7 @@ def _chains(mask: npt.NDArray[np.bool_], class_id: int, min_area: float) -> Iter
     whole = cv2.copyMakeBorder(own[y : y + height, x : x + width], above, below, left, right, cv2.BORDER_REPLICATE)
     framed = cv2.copyMakeBorder(whole * np.uint8(255), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     factor = 2 if max(width, height) < ENLARGED_BELOW else 1
-    large = cv2.resize(framed, None, fx=2, fy=2, interpolation=cv2.INTER_NEAREST) if factor == 2 else framed
+    large = cv2.resize(framed, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
     edges = cv2.Canny(large, CANNY_LOW, CANNY_HIGH)
     if factor == 1:
         # Beside lines of one pixel and at some corners Canny marks a pixel to the lower right as well.
@@ -77,8 +77,7 @@ def _chains(mask: npt.NDArray[np.bool_], class_id: int, min_area: float) -> Iter
     parents = tree[0, :, 3]
     enclosed = np.array([cv2.contourArea(chain) for chain in found]) / factor**2
     holes = parents >= 0
-    area = enclosed - np.bincount(parents[holes], enclosed[holes], minlength=len(found))
-    kept = area >= min_area
+    kept = enclosed - np.bincount(parents[holes], enclosed[holes], minlength=len(found)) >= min_area
     kept[holes] &= kept[parents[holes]]
     for i in np.flatnonzero(kept):
         pixels = np.asarray(found[int(i)][:, 0], np.int32)

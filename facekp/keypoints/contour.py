@@ -43,14 +43,12 @@ class Contour:
     def moved(self, matrix: npt.NDArray[np.floating], size: tuple[int, int]) -> "Contour":
         """Return the outline in the photo that its image is a crop of, clipped at the photo's border.
 
-        The first point stays first, so a tilted face has its key points at the same places as an upright one.
+        The first point stays first, so a tilted face has its key points at the same places as an upright one. The area
+        is 0 if all of the outline lies outside the photo.
 
         Args:
             matrix: (2, 3) float, similarity transform from pixels of the crop to pixels of the photo, not mirrored.
             size: (H, W) of the photo.
-
-        Returns:
-            An outline in pixels of the photo. Its area is 0 if all of it lies outside the photo.
 
         Example:
             A crop whose first pixel is (x, y) = (-10, 50) in the photo, half of it beyond the photo's left border.
@@ -80,7 +78,5 @@ class Contour:
 
 def _start_off_border(points: Curve, cut: Flags) -> tuple[Curve, Flags]:
     """Rotate a curve that starts on the border to start where it leaves the border."""
-    if not cut[0] or cut.all():
-        return points, cut
-    start = int(cut.argmin())
-    return np.roll(points, -start, 0), np.roll(cut, -start)
+    start = int(cut.argmin())  # 0 if all of it is cut
+    return (np.roll(points, -start, 0), np.roll(cut, -start)) if start else (points, cut)

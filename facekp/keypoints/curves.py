@@ -17,12 +17,12 @@ Curve = npt.NDArray[np.float64]
 """(m, 2) float64, closed: the last point is followed by the first."""
 Flags = npt.NDArray[np.bool_]
 
-# Standard deviation along the curve, in pixels of the mask, of the Gaussian that turns pixel stairs into a line.
 SMOOTHING = 0.8
-# Pixels by which parts that touch the image's border are extended before smoothing, which would round the cut.
+"""Standard deviation along the curve, in pixels of the mask, of the Gaussian that turns pixel stairs into a line."""
 OVERHANG = 3
-# Pixels; a piece nearer than this to the image's border lies on it, up to rounding.
+"""Pixels by which parts that touch the image's border are extended before smoothing, which would round the cut."""
 ON_BORDER = 0.01
+"""Pixels; a piece nearer than this to the image's border lies on it, up to rounding."""
 DECIMALS: Final = 2
 """Decimals of coordinates in pixels in files."""
 
@@ -51,6 +51,18 @@ def smoothed(chains: Sequence[npt.NDArray[np.generic]], sigma: float) -> Iterato
     for chain in chains:
         yield smooth[start : start + len(chain)] if len(chain) > reach else chain.astype(np.float64)
         start += len(chain) + 2 * reach
+
+
+@lru_cache
+def _kernel(sigma: float) -> npt.NDArray[np.float64]:
+    """Return the weights of a Gaussian, plus those of the Gaussian of its residual (Tukey's twicing).
+
+    A Gaussian alone shrinks a circle of radius r by sigma^2 / 2r; twicing leaves an error of fourth order in sigma / r.
+    """
+    reach = int(4 * sigma)
+    once = gaussian_filter1d(np.eye(1, 2 * reach + 1, reach)[0], sigma, mode="constant")
+    twicing: npt.NDArray[np.float64] = 2 * np.pad(once, reach) - np.convolve(once, once)
+    return twicing
 
 
 def anchored(points: Curve) -> tuple[Curve, float]:
@@ -83,8 +95,13 @@ def anchored(points: Curve) -> tuple[Curve, float]:
     heights = here[:, 1] + share * (there[:, 1] - here[:, 1])
     first = int(heights.argmin())
     after = int(crossing[first]) + 1
-    anchor = np.array([[centre, heights[first]]])
-    return np.concatenate([anchor, points[after:], points[:after]]), abs(area)
+    return np.concatenate([[[centre, heights[first]]], points[after:], points[:after]]), abs(area)
+
+
+def signed_area(points: Curve) -> float:
+    """Return the enclosed area, positive if the curve runs clockwise in an image (y down)."""
+    x, y = points[:, 0], points[:, 1]
+    return float(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1]) / 2
 
 
 def overhang(box: tuple[int, int, int, int], size: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -98,18 +115,12 @@ def overhang(box: tuple[int, int, int, int], size: tuple[int, ...]) -> tuple[int
         >>> overhang((0, 5, 10, 95), (100, 80))  # at the left border and the lower one
         (0, 3, 3, 0)
     """
-    x, y, width, height = box
-    touched = (y == 0, y + height == size[0], x == 0, x + width == size[1])
-    above, below, left, right = (OVERHANG * side for side in touched)
-    return above, below, left, right
+    (x, y, width, height), more = box, OVERHANG
+    return more * (y == 0), more * (y + height == size[0]), more * (x == 0), more * (x + width == size[1])
 
 
 def on_border(points: Curve, size: tuple[int, int]) -> Flags:
-    """Return which pieces of a closed curve run along the border of an image of `size` (H, W).
-
-    Args:
-        points: (m, 2) float.
-        size: height and width.
+    """Return which pieces of a closed curve (m, 2) run along the border of an image of `size` (H, W).
 
     Returns:
         (m,) bool: for each point, whether the piece from it to the next one does.
@@ -118,24 +129,6 @@ def on_border(points: Curve, size: tuple[int, int]) -> Flags:
     away = np.concatenate([points, np.array([[size[1] - 1, size[0] - 1]]) - points], axis=1) + 0.5
     near = away < ON_BORDER
     return np.asarray((near & np.concatenate([near[1:], near[:1]])).any(1), np.bool_)
-
-
-def signed_area(points: Curve) -> float:
-    """Return the enclosed area, positive if the curve runs clockwise in an image (y down)."""
-    x, y = points[:, 0], points[:, 1]
-    return float(x[:-1] @ y[1:] - x[1:] @ y[:-1] + x[-1] * y[0] - x[0] * y[-1]) / 2
-
-
-@lru_cache
-def _kernel(sigma: float) -> npt.NDArray[np.float64]:
-    """Return the weights of a Gaussian, plus those of the Gaussian of its residual (Tukey's twicing).
-
-    A Gaussian alone shrinks a circle of radius r by sigma^2 / 2r; twicing leaves an error of fourth order in sigma / r.
-    """
-    reach = int(4 * sigma)
-    once = gaussian_filter1d(np.eye(1, 2 * reach + 1, reach)[0], sigma, mode="constant")
-    twicing: npt.NDArray[np.float64] = 2 * np.pad(once, reach) - np.convolve(once, once)
-    return twicing
 
 
 def rounded(points: Points) -> Curve:

@@ -17,17 +17,16 @@ from facekp.images import UInt8Array
 from facekp.keypoints.curves import Curve, Loop, overhang, signed_area, smoothed
 from facekp.keypoints.score_grid import Scores
 
-# Margin outside the image: so low that the zero level between it and any score lies on the border.
 BEYOND = -1e9
-# Level lines are straight between samples, but bilinear scores are not. So the cells of small attributes are halved
-# while the longer side of their box has at most this many samples.
-SAMPLES = 128
-MAX_HALVINGS = 3
-# Standard deviation in pixels of the Gaussian along the level lines of a mask: the least that keeps them within half a
-# pixel of ellipses, the error of the mask itself. A wider one rounds corners.
+"""Margin outside the image: so low that the zero level between it and any score lies on the border."""
+SAMPLES, MAX_HALVINGS = 128, 3
+"""Level lines are straight between samples, but bilinear scores are not. So the cells of small attributes are halved
+while the longer side of their box has at most this many samples."""
 MASK_SMOOTHING = 1.2
-# Bit of each class id.
+"""Standard deviation in pixels of the Gaussian along the level lines of a mask: the least that keeps them within half a
+pixel of ellipses, the error of the mask itself. A wider one rounds corners."""
 BITS = 1 << np.arange(256, dtype=np.int32) % 32
+"""Bit of each class id."""
 
 
 def level_loops(grid: Scores, mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
@@ -90,7 +89,7 @@ def _boxes(mask: UInt8Array, classes: range) -> tuple[list[int], npt.NDArray[np.
 def _margin(scores: Scores, finer: int) -> Scores:
     """Return the first of `scores` (n, h, w) minus the highest of the others, sampled `finer` times as densely."""
     if finer > 1:
-        rows, columns = (_between(samples, finer) for samples in scores.shape[1:])
+        rows, columns = (_interpolation(samples, finer) for samples in scores.shape[1:])
         # Not `@`: the threads of NumPy's matrix product wait busily and take the cores from the network's next run.
         scores = np.einsum("nij,kj->nik", np.einsum("ij,njk->nik", rows, scores), columns).astype(np.float32)
     margin: Scores = scores[0] - scores[1:].max(0)
@@ -98,8 +97,8 @@ def _margin(scores: Scores, finer: int) -> Scores:
 
 
 @lru_cache
-def _between(samples: int, finer: int) -> Scores:
-    """Return the matrix of linear interpolation from n samples to `finer` * (n - 1) + 1."""
+def _interpolation(samples: int, finer: int) -> Scores:
+    """Return the matrix that interpolates n samples linearly to `finer` * (n - 1) + 1."""
     at = np.arange(finer * (samples - 1) + 1)[:, None] / finer
     return np.maximum(0, 1 - abs(at - np.arange(samples))).astype(np.float32)
 

@@ -5,8 +5,6 @@ import numpy.typing as npt
 
 from facekp.keypoints.curves import Flags, Points
 
-TINY = 1e-12  # pixels; a curve without length has all its key points at its start
-
 
 def resample(points: npt.NDArray[np.floating], n: int, cut: Flags | None = None) -> Points:
     """Return `n` points spaced evenly by arc length along a closed curve, the first at its start.
@@ -35,5 +33,6 @@ def resample(points: npt.NDArray[np.floating], n: int, cut: Flags | None = None)
     at = np.arange(n) * (ends[-1] / n)
     # The first piece that ends beyond; rounding must not put a point beyond the last.
     piece = np.minimum(ends.searchsorted(at, side="right"), len(ends) - 1)
-    share = (at - ends[piece]) / np.maximum(lengths[piece], TINY) + 1
+    # A curve without length has all its key points at its start.
+    share = (at - ends[piece]) / np.maximum(lengths[piece], 1e-12) + 1
     return np.asarray(points[piece] + share[:, None] * steps[piece], np.float32)

@@ -14,8 +14,8 @@ import numpy.typing as npt
 from facekp.images import UInt8Array
 
 Scores = npt.NDArray[np.float32]
-# Pixels evaluated at once along outlines: 19 scores each, 5 MB, so that they stay in cache.
 CHUNK_PIXELS = 1 << 16
+"""Pixels evaluated at once along outlines: 19 scores each, 5 MB, so that they stay in cache."""
 
 
 def sum_on_grid(maps: Sequence[Scores]) -> Scores:
@@ -34,14 +34,29 @@ def sum_on_grid(maps: Sequence[Scores]) -> Scores:
     total: Scores | None = None
     for scores in reversed(maps):
         if total is not None and total.shape[0] == scores.shape[0] + 1:  # of half the size
-            total = _halfway(_halfway(total, 0), 1)
-        own = _to_corners(_to_corners(scores, 0), 1)
+            total = _refined(_refined(total, 0), 1)
+        own = _refined(_refined(scores, 0, ends=1), 1, ends=1)
         if total is not None and total.shape != own.shape:
             raise ValueError(f"score maps of shapes {[m.shape for m in maps]}: each must be half of the one before")
         total = own if total is None else np.add(own, total, out=own)
     if total is None:
         raise ValueError("no score maps")
     return total
+
+
+def _refined(scores: Scores, axis: int, ends: int = 0) -> Scores:
+    """Insert the mean between neighbours along `axis`; with `ends` = 1, the first and last value are repeated.
+
+    So n points become 2n - 1, and n pixel centres 2n + 1 points: from one border of the image to the other.
+    """
+    values = np.moveaxis(scores, axis, 0)
+    out = np.empty((2 * len(values) - 1 + 2 * ends, *values.shape[1:]), np.float32)
+    out[0], out[-1] = values[0], values[-1]
+    out[ends : len(out) - ends : 2] = values
+    between = out[ends + 1 : len(out) - ends : 2]
+    np.add(values[:-1], values[1:], out=between)
+    between *= 0.5
+    return np.moveaxis(out, 0, axis)
 
 
 def argmax_at(grid: Scores, size: tuple[int, int]) -> UInt8Array:
@@ -56,8 +71,8 @@ def argmax_at(grid: Scores, size: tuple[int, int]) -> UInt8Array:
     """
     winner = grid.argmax(2).astype(np.uint8)
     rows, columns = _Axis(winner.shape[0] - 1, size[0]), _Axis(winner.shape[1] - 1, size[1])
-    mask: UInt8Array = winner[:-1, :-1].take(rows.cell, 0).take(columns.cell, 1)
     corner = winner[:-1, :-1]
+    mask: UInt8Array = corner.take(rows.cell, 0).take(columns.cell, 1)
     mixed = (corner != winner[1:, :-1]) | (corner != winner[:-1, 1:]) | (corner != winner[1:, 1:])
     # In an image smaller than the grid, some cells contain no pixel.
     i, j = np.nonzero(mixed & rows.filled[:, None] & columns.filled)
@@ -65,34 +80,6 @@ def argmax_at(grid: Scores, size: tuple[int, int]) -> UInt8Array:
     for k in range(0, len(i), step):
         _fill(mask, grid, rows, columns, i[k : k + step], j[k : k + step])
     return mask
-
-
-def mean_confidence(grid: Scores) -> dict[int, float]:
-    """Return each class's mean probability over its own mask, at the resolution of the finest map.
-
-    A class without a mask there can still win between two pixels of the enlarged scores; it gets its highest
-    probability.
-
-    Args:
-        grid: (2h + 1, 2w + 1, C) float32, from `sum_on_grid`.
-    """
-    scores = grid[1::2, 1::2]  # the centres of the finest map's pixels
-    probability = np.exp(scores - scores.max(2, keepdims=True))
-    probability /= probability.sum(2, keepdims=True)
-    winner = scores.argmax(2)
-    highest = probability.max((0, 1))
-    area = np.bincount(winner.ravel(), minlength=scores.shape[2])
-    total = np.bincount(winner.ravel(), probability.max(2).ravel(), minlength=scores.shape[2])
-    return {i: float(total[i] / area[i] if area[i] else highest[i]) for i in range(scores.shape[2])}
-
-
-def _halfway(grid: Scores, axis: int) -> Scores:
-    """Insert the mean between neighbouring points along `axis`: n points become 2n - 1."""
-    values = np.moveaxis(grid, axis, 0)
-    out = np.empty((2 * len(values) - 1, *values.shape[1:]), np.float32)
-    out[::2] = values
-    _mean(values, out[1::2])
-    return np.moveaxis(out, 0, axis)
 
 
 class _Axis:
@@ -129,17 +116,19 @@ def _fill(
     mask[rows.pixels[i][:, :, None], columns.pixels[j][:, None, :]] = scores.argmax(3)
 
 
-def _to_corners(scores: Scores, axis: int) -> Scores:
-    """Go from n pixel centres along `axis` to 2n + 1 points: the centres, those halfway between, and both ends."""
-    values = np.moveaxis(scores, axis, 0)
-    out = np.empty((2 * len(values) + 1, *values.shape[1:]), np.float32)
-    out[1::2] = values
-    out[0], out[-1] = values[0], values[-1]
-    _mean(values, out[2:-1:2])
-    return np.moveaxis(out, 0, axis)
+def mean_confidence(grid: Scores) -> dict[int, float]:
+    """Return each class's mean probability over its own mask, at the resolution of the finest map.
 
+    A class without a mask there can still win between two pixels of the enlarged scores; it gets its highest
+    probability.
 
-def _mean(values: Scores, out: Scores) -> None:
-    """Write the means of neighbours along the first axis to `out`."""
-    np.add(values[:-1], values[1:], out=out)
-    out *= 0.5
+    Args:
+        grid: (2h + 1, 2w + 1, C) float32, from `sum_on_grid`.
+    """
+    scores = grid[1::2, 1::2]  # the centres of the finest map's pixels
+    probability = np.exp(scores - scores.max(2, keepdims=True))
+    probability /= probability.sum(2, keepdims=True)
+    winner, highest = scores.argmax(2).ravel(), probability.max((0, 1))
+    area = np.bincount(winner, minlength=len(highest))
+    total = np.bincount(winner, probability.max(2).ravel(), minlength=len(highest))
+    return {i: float(total[i] / area[i] if area[i] else highest[i]) for i in range(len(highest))}

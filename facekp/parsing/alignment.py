@@ -8,7 +8,7 @@ import numpy as np
 
 from facekp.classes import ATTRIBUTES
 from facekp.images import UInt8Array
-from facekp.keypoints.similarity import fit_similarity
+from facekp.keypoints.landmarks.axes import fit_similarity
 from facekp.parsing.face_crop import Crop
 
 # Means over 3,877 training labels.

@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from facekp.keypoints.contour import Contour
 from facekp.keypoints.curves import Points
-from facekp.keypoints.similarity import fit_similarity
 
 Array = npt.NDArray[np.float64]
+ComplexArray = npt.NDArray[np.complex128]
 Contours = Mapping[str, Sequence[Contour]]
 """Outlines of each attribute in the picture, by its name, the largest part first."""
 
@@ -95,10 +95,33 @@ def find_axes(shape: tuple[int, ...], contours: Contours) -> FaceAxes:
 
 def _centroid(points: Points) -> complex:
     """Return the centroid, x + iy, of the area that a closed curve encloses; its points may lie unevenly."""
-    moments = cv2.moments(points.astype(np.float32))
+    moments = cv2.moments(points)
     if moments["m00"] < 1e-6:
         return complex(*points.mean(0).astype(np.float64))
     return complex(moments["m10"] / moments["m00"], moments["m01"] / moments["m00"])
+
+
+def fit_similarity(source: ComplexArray, target: ComplexArray) -> tuple[complex, complex]:
+    """Return the shift and the turn for which `shift + turn * source` is nearest to `target` (least squares).
+
+    Args:
+        source: (n,) points x + iy, n >= 2, not all the same.
+        target: (n,) points x + iy.
+
+    Returns:
+        shift: the image of 0.
+        turn: the image of 1, seen from there: rotation by its angle, scaling by its absolute value.
+
+    Example:
+        >>> shift, turn = fit_similarity(np.array([0, 1, 1j]), np.array([5, 5 + 2j, 3]))
+        >>> np.round([shift, turn], 9) + 0  # a quarter turn, twice as large
+        array([5.+0.j, 0.+2.j])
+
+    Reference: Umeyama 1991, without reflections; in the plane, a linear regression of complex numbers.
+    """
+    spread = source - source.mean()
+    turn = complex(np.vdot(spread, target) / np.vdot(spread, spread).real)
+    return complex(target.mean() - turn * source.mean()), turn
 
 
 class FaceOutline:
@@ -109,17 +132,14 @@ class FaceOutline:
         pixel: a pixel's side, face units.
 
     Attributes:
-        points: the same.
-        left: (2,) the end of least u.
-        right: (2,) the end of greatest u.
-        top: (2,) the end of least v.
-        bottom: (2,) the end of greatest v.
+        left, right: (2,) the ends of least and of greatest u.
+        top, bottom: (2,) the ends of least and of greatest v.
         centre: (2,) the middle of the bounding box.
         size: (2,) its extent in u and v.
+        upper, lower: (k, 2) the edges between the points of least and of greatest u, see `points_on`.
     """
 
     def __init__(self, points: Array, pixel: float) -> None:
-        self.points = points
         low, high = points.min(0), points.max(0)
         self.centre, self.size = (low + high) / 2, high - low
         u, v = points.T
@@ -130,18 +150,10 @@ class FaceOutline:
         first, last = int(u.argmin()), int(u.argmax())
         turned = np.concatenate([points[first:], points[: first + 1]])
         middle = (last - first) % len(points)
-        self._upper, self._lower = turned[: middle + 1], turned[middle:][::-1]
-
-    def upper(self, u: npt.ArrayLike) -> Array:
-        """Return the points (n, 2) of the upper edge at `u` (n,)."""
-        return _at(self._upper, u)
-
-    def lower(self, u: npt.ArrayLike) -> Array:
-        """Return the points (n, 2) of the lower edge at `u` (n,)."""
-        return _at(self._lower, u)
+        self.upper, self.lower = turned[: middle + 1], turned[middle:][::-1]
 
 
-def _at(edge: Array, u: npt.ArrayLike) -> Array:
+def points_on(edge: Array, u: Array) -> Array:
+    """Return the points (n, 2) of an edge (k, 2) at `u` (n,)."""
     # Where an edge turns back over itself, its first crossing counts.
-    u = np.asarray(u, np.float64)
     return np.stack([u, np.interp(u, np.maximum.accumulate(edge[:, 0]), edge[:, 1])], axis=1)

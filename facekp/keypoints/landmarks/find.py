@@ -57,14 +57,8 @@ class Landmark:
         }
 
 
-ABSENT = {name: Landmark(name, number, None, False, 0.0) for name, number in NUMBERS.items()}
-
-
 def find_landmarks(
-    mask: UInt8Array,
-    contours: Contours,
-    confidence: Mapping[str, float],
-    calibration: Calibration | None = None,
+    mask: UInt8Array, contours: Contours, confidence: Mapping[str, float], calibration: Calibration | None = None
 ) -> dict[str, Landmark]:
     """Return every landmark of `NUMBERS` by its name; absent ones have no `xy`.
 
@@ -74,7 +68,7 @@ def find_landmarks(
         confidence: of the same attributes, 0..1.
         calibration: None selects the package's own; `Calibration({}, {})` leaves the points on the masks' edges.
     """
-    landmarks = dict(ABSENT)
+    landmarks = {name: Landmark(name, number, None, False, 0.0) for name, number in NUMBERS.items()}
     axes = find_axes(mask.shape, contours)
     groups, turn = measure(contours, axes)
     if not groups:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from facekp.classes import ATTRIBUTES
 from facekp.keypoints.contour import Contour
 from facekp.keypoints.landmarks import names
-from facekp.keypoints.landmarks.axes import Array, Contours, FaceAxes, FaceOutline
+from facekp.keypoints.landmarks.axes import Array, Contours, FaceAxes, FaceOutline, points_on
 
 Covers = npt.NDArray[np.bool_]
 """(19,) bool: the classes that cover a point if they lie beside it."""
@@ -23,19 +23,14 @@ SINGLE = ("r_eye", "l_eye", "r_brow", "l_brow", "r_ear", "l_ear", "nose")
 LIPS = ("u_lip", "l_lip")
 FACE = ("skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
 
-
-def _classes(*chosen: str) -> Covers:
-    return np.isin(ATTRIBUTES, chosen)
-
-
-NONE = _classes()
-HAIR = _classes("hair", "hat")
+NOTHING = np.zeros(len(ATTRIBUTES), bool)
+HAIR = np.isin(ATTRIBUTES, ("hair", "hat"))
 # Beside the upper ends of the jaw are ears; background there is the edge of a turned head.
-SILHOUETTE = _classes("hair", "hat", "background")
+SILHOUETTE = np.isin(ATTRIBUTES, ("hair", "hat", "background"))
 # Beside a part of a face is face; otherwise hair, a hand (labelled background) or the turn of the head hides its end.
-ALL_BUT_FACE = ~_classes(*FACE)
+ALL_BUT_FACE = ~np.isin(ATTRIBUTES, FACE)
 # Eyes and brows behind clear glasses have their own labels; behind dark ones they are not in the mask at all.
-ALL_BUT_FACE_AND_GLASSES = ~_classes(*FACE, "eye_g")
+ALL_BUT_FACE_AND_GLASSES = ~np.isin(ATTRIBUTES, (*FACE, "eye_g"))
 
 THIRDS = np.array([1, 2]) / 3
 QUARTERS = np.array([1, 2, 3]) / 4
@@ -100,18 +95,18 @@ def _single(name: str, outline: FaceOutline) -> Group:
     covers = ALL_BUT_FACE_AND_GLASSES
     if part == "eye":  # from the left corner, clockwise: the extremes, and the lids at thirds
         own, u = names.EYES[side], left[0] + THIRDS * width
-        points = [left[None], outline.upper(u), right[None], outline.lower(u[::-1])]
+        points = [left[None], points_on(outline.upper, u), right[None], points_on(outline.lower, u[::-1])]
     elif part == "brow":  # from left to right: the ends, and three points on the upper edge
         own, u = names.BROWS[side], left[0] + QUARTERS * width
-        points = [left[None], outline.upper(u), right[None]]
+        points = [left[None], points_on(outline.upper, u), right[None]]
     elif part == "ear":  # the top, the outermost point and the lobe
-        own, covers = names.EARS[side], NONE if height >= WHOLE_EAR else HAIR
+        own, covers = names.EARS[side], NOTHING if height >= WHOLE_EAR else HAIR
         points = [outline.top[None], (left if outline.centre[0] < 0 else right)[None], outline.bottom[None]]
     else:  # four points down the middle, then five along the lower edge from left to right
         own, covers, middle = names.NOSE, ALL_BUT_FACE, outline.centre[0]
         down = outline.top[1] + np.array([0, *QUARTERS]) * height
         ridge = np.stack([np.full(4, middle), down], axis=1)
-        points = [ridge, outline.lower(_across(left[0], middle, right[0], THIRDS))]
+        points = [ridge, points_on(outline.lower, _across(left[0], middle, right[0], THIRDS))]
     return Group(part, own, np.concatenate(points), outline.centre, float(width), covers, (name,))
 
 
@@ -130,12 +125,12 @@ def _mouth(lips: Mapping[str, FaceOutline], nose: FaceOutline | None) -> Iterato
     inside = left[0] + width / 5, right[0] - width / 5
     middle = (left[0] + right[0]) / 2 if nose is None else nose.centre[0].clip(*inside)
     u = _across(left[0], middle, right[0], THIRDS)
-    outer = np.concatenate([left[None], upper.upper(u), right[None], lower.lower(u[::-1])])
+    outer = np.concatenate([left[None], points_on(upper.upper, u), right[None], points_on(lower.lower, u[::-1])])
     centre = (upper.centre + lower.centre) / 2
     yield Group("mouth", names.LIPS, outer, centre, float(width), ALL_BUT_FACE, tuple(lips))
     if len(both) == 2:
         u = _across(left[0], middle, right[0], INNER_LIP)
-        above, below = upper.lower(u), lower.upper(u)
+        above, below = points_on(upper.lower, u), points_on(lower.upper, u)
         between = (above + below) / 2
         # Where the smoothed outlines of closed lips overlap, the line between them serves as both edges.
         above[:, 1], below[:, 1] = np.minimum(above[:, 1], between[:, 1]), np.maximum(below[:, 1], between[:, 1])
