@@ -23,8 +23,7 @@ from facekp.parsing.choices import HAAR
 from facekp.parsing.detectors import Detector
 from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.face_crop import Crop
-from facekp.parsing.parser import FaceParser
-from facekp.parsing.stages import Stages
+from facekp.parsing.parser import FaceParser, Stages
 
 Points = npt.NDArray[np.float64]
 SIZE = 512  # side in pixels of the images that the detectors saw

@@ -17,8 +17,7 @@ from facekp.export.quantise import quantise
 from facekp.export.settings import ExportSettings
 from facekp.images import read_image, resize
 from facekp.models import build_model, fuse
-from facekp.parsing.backends import TorchBackend, open_backend
-from facekp.parsing.onnx_backends import ABOUT, describe_export
+from facekp.parsing.backends import ABOUT, TorchBackend, describe_export, open_backend
 from facekp.parsing.score_net import ScoreNet, fold_batch_norm
 from facekp.weights.load import load_network
 from facekp.weights.paths import WEIGHTS

@@ -28,9 +28,9 @@ from facekp.figures import (
 )
 from facekp.images import resize
 from facekp.keypoints.settings import KeypointConfig
+from facekp.parsing.backends import ABOUT, describe_export
 from facekp.parsing.face import face_from_mask
 from facekp.parsing.face_crop import Crop
-from facekp.parsing.onnx_backends import ABOUT, describe_export
 from facekp.parsing.overlay import OPACITY, draw_overlay
 from facekp.parsing.scenes import Scene, View
 

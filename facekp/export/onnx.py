@@ -18,8 +18,8 @@ from facekp.export.quantise import quantise
 from facekp.export.settings import ExportSettings
 from facekp.files import expand, make_folder, replacing
 from facekp.images import UInt8Array, read_image, resize
+from facekp.parsing.backends import ABOUT, OnnxBackend, describe_export
 from facekp.parsing.choices import ONNX_SUFFIX
-from facekp.parsing.onnx_backends import ABOUT, OnnxBackend, describe_export
 from facekp.parsing.score_net import ScoreNet
 from facekp.weights.load import load_network
 from facekp.weights.paths import WEIGHTS, locate_checkpoint

@@ -1,5 +1,5 @@
 """Parsing one photo: finding and aligning its faces, running the network, tracing outlines.
 
 In: a photo. Out: a list of `Face`.
-Start with `parser.py`, then `stages.py`.
+Start with `parser.py`.
 """

@@ -11,7 +11,6 @@ from facekp.images import UInt8Array
 from facekp.keypoints.landmarks.axes import fit_similarity
 from facekp.parsing.face_crop import Crop
 
-# Means over 3,877 training labels.
 PLACES: Final[Mapping[str, complex]] = {
     "l_eye": 0.6214 + 0.4788j,
     "r_eye": 0.3794 + 0.4785j,
@@ -19,25 +18,20 @@ PLACES: Final[Mapping[str, complex]] = {
     "mouth": 0.4997 + 0.7507j,
     "eye_g": 0.5034 + 0.4902j,
 }
-"""Usual centroids of a face's parts in CelebA-HQ, x + iy as shares of the picture's side."""
-CLASSES: Final[Mapping[str, tuple[str, ...]]] = {name: (name,) for name in PLACES} | {
-    "mouth": ("mouth", "u_lip", "l_lip")
-}
-
-# Shares of the crop's area. In the same labels the smallest skin is 0.041, and one part in a thousand is smaller than
-# 0.0005; but a crop may be twice too large.
-MIN_PART: Final = 2e-4
-MIN_SKIN: Final = 0.02
-# A part's component is a candidate if it has this share of the largest component's area.
+"""Usual centroids of a face's parts in CelebA-HQ, x + iy as shares of the picture's side: means over 3,877 labels."""
+MIN_PART, MIN_SKIN = 2e-4, 0.02
+"""Shares of the crop's area. In the same labels the smallest skin is 0.041, and one part in a thousand is smaller than
+0.0005; but a crop may be twice too large."""
 MIN_RIVAL: Final = 0.3
-# Largest root mean square distance of a face's parts from their usual places, as a share of the side. In the same
-# labels one face in a thousand has more than 0.044.
+"""A part's component is a candidate if it has this share of the largest component's area."""
 MAX_RESIDUAL: Final = 0.05
-# Largest ratio between the side of a face's crop and that of the crop it was found in.
+"""Largest root mean square distance of a face's parts from their usual places, as a share of the side. In the same
+labels one face in a thousand has more than 0.044."""
 MAX_CHANGE: Final = 2.0
-# Crops show the same face if the distance of their middles is below this share of the larger side, and their sides are
-# within a factor of two.
+"""Largest ratio between the side of a face's crop and that of the crop it was found in."""
 SAME_FACE: Final = 0.25
+"""Crops show the same face if the distance of their middles is below this share of the larger side, and their sides are
+within a factor of two."""
 
 
 def fit_crop(points: Mapping[str, complex]) -> tuple[Crop, float]:
@@ -84,7 +78,8 @@ def refine(crop: Crop, mask: UInt8Array) -> Crop | None:
 
 def find_part(mask: UInt8Array, name: str) -> complex | None:
     """Return the centroid of a part in a crop's mask, as a share of its side; of several, the nearest to its place."""
-    own = np.isin(mask, [ATTRIBUTES.index(c) for c in CLASSES[name]]).view(np.uint8)
+    classes = ("mouth", "u_lip", "l_lip") if name == "mouth" else (name,)
+    own = np.isin(mask, [ATTRIBUTES.index(c) for c in classes]).view(np.uint8)
     _, _, stats, centroids = cv2.connectedComponentsWithStats(own)
     areas = stats[1:, cv2.CC_STAT_AREA]
     if areas.max(initial=0) < MIN_PART * mask.size:
@@ -98,11 +93,7 @@ def distinct(crops: Iterable[Crop]) -> list[Crop]:
     """Return the crops without those of a face that an earlier crop shows."""
     kept: list[Crop] = []
     for crop in crops:
-        if not any(_show_same_face(crop, other) for other in kept):
+        pairs = [(abs(crop.middle - other.middle), sorted((crop.side, other.side))) for other in kept]
+        if not any(apart < SAME_FACE * large and large < 2 * small for apart, (small, large) in pairs):
             kept.append(crop)
     return kept
-
-
-def _show_same_face(one: Crop, other: Crop) -> bool:
-    small, large = sorted((one.side, other.side))
-    return abs(one.middle - other.middle) < SAME_FACE * large and large < 2 * small

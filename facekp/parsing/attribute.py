@@ -36,11 +36,6 @@ class Attribute:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for JSON; docs/reference/formats.md describes it."""
-        return {
-            "name": self.name,
-            "id": self.id,
-            "area": self.area,
-            "confidence": round(self.confidence, 4),
-            "contours": [contour.to_dict() for contour in self.contours],
-            "keypoints": rounded(self.keypoints).tolist(),
-        }
+        plain = {"name": self.name, "id": self.id, "area": self.area, "confidence": round(self.confidence, 4)}
+        contours = [contour.to_dict() for contour in self.contours]
+        return plain | {"contours": contours, "keypoints": rounded(self.keypoints).tolist()}

@@ -1,22 +1,29 @@
 """Backends: what runs a network on pixels. `open_backend` chooses between torch, onnxruntime and OpenVINO."""
 
+import json
 import os
+from importlib import import_module
 from pathlib import Path
-from typing import Protocol
+from threading import Lock
+from types import ModuleType
+from typing import Any, Final, Protocol
 
+import numpy as np
 import torch
 
+from facekp.classes import ATTRIBUTES
 from facekp.errors import CheckpointError, ConfigError, require
 from facekp.hardware import Precision, cpu_precision, resolve_device
 from facekp.images import UInt8Array
 from facekp.keypoints.score_grid import Scores
 from facekp.parsing.choices import BACKENDS, is_onnx
-from facekp.parsing.onnx_backends import OnnxBackend, OpenVinoBackend
 from facekp.parsing.score_net import ScoreNet
 from facekp.weights.load import load_network
 from facekp.weights.paths import SHIPPED, locate_checkpoint
 
-CUDA_BATCH = 16
+CUDA_BATCH: Final = 16
+ABOUT: Final = "facekp"
+"""Metadata key under which an ONNX file carries its description."""
 
 
 class Backend(Protocol):
@@ -38,33 +45,6 @@ class Backend(Protocol):
         H and W are multiples of 32.
         """
         ...
-
-
-class TorchBackend:
-    """PyTorch in eager mode, on the CPU or on CUDA.
-
-    Args:
-        net: a network of `facekp.models`.
-        size: side in pixels at which it was evaluated.
-        device: where it runs.
-        precision: what it computes in; None selects float16 on CUDA, and `cpu_precision()` on the CPU.
-    """
-
-    def __init__(
-        self, net: torch.nn.Module, size: int, device: torch.device, precision: Precision | None = None
-    ) -> None:
-        self.size = size
-        self.device = device
-        cuda = device.type == "cuda"
-        # On a CPU the threads of one call would wait for one another whenever a core is busy with another image.
-        self.batch, self.streams = (CUDA_BATCH, 1) if cuda else (1, torch.get_num_threads())
-        self.precision: Precision = precision or ("float16" if cuda else cpu_precision())
-        self.net = ScoreNet(net, self.precision).eval().to(device)
-
-    @torch.inference_mode()
-    def __call__(self, images: UInt8Array) -> list[Scores]:
-        """Return the score maps; see `Backend`."""
-        return [s.cpu().numpy() for s in self.net(torch.from_numpy(images).to(self.device))]
 
 
 def open_backend(path: str | Path = SHIPPED, *, device: str = "auto", backend: str = "auto") -> Backend:
@@ -97,3 +77,117 @@ def open_backend(path: str | Path = SHIPPED, *, device: str = "auto", backend: s
     if not path.is_file():
         raise CheckpointError(f"checkpoint '{path}': no such file; `python -m facekp.export ckpt=...` makes one")
     return OnnxBackend(path) if backend == "onnx" else OpenVinoBackend(path)
+
+
+class TorchBackend:
+    """PyTorch in eager mode, on the CPU or on CUDA.
+
+    Args:
+        net: a network of `facekp.models`.
+        size: side in pixels at which it was evaluated.
+        device: where it runs.
+        precision: what it computes in; None selects float16 on CUDA, and `cpu_precision()` on the CPU.
+    """
+
+    def __init__(
+        self, net: torch.nn.Module, size: int, device: torch.device, precision: Precision | None = None
+    ) -> None:
+        self.size = size
+        self.device = device
+        cuda = device.type == "cuda"
+        # On a CPU the threads of one call would wait for one another whenever a core is busy with another image.
+        self.batch, self.streams = (CUDA_BATCH, 1) if cuda else (1, torch.get_num_threads())
+        self.precision: Precision = precision or ("float16" if cuda else cpu_precision())
+        self.net = ScoreNet(net, self.precision).eval().to(device)
+
+    @torch.inference_mode()
+    def __call__(self, images: UInt8Array) -> list[Scores]:
+        """Return the score maps; see `Backend`."""
+        return [s.cpu().numpy() for s in self.net(torch.from_numpy(images).to(self.device))]
+
+
+class OnnxBackend:
+    """onnxruntime on the CPU.
+
+    It runs one image per call: the processor's caches hold the features of one image, but not of several.
+
+    Args:
+        path: a file that `facekp.export` wrote.
+
+    Raises:
+        CheckpointError: any other file.
+        ConfigError: onnxruntime is not installed.
+    """
+
+    batch = streams = 1
+
+    def __init__(self, path: Path) -> None:
+        runtime = _import_extra("onnxruntime", "onnx")
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        try:
+            self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            about = self._session.get_modelmeta().custom_metadata_map.get(ABOUT)
+        except Exception as error:  # onnxruntime's exceptions have no base class of their own
+            raise _not_facekps(path, error) from error
+        self.size = _read_size(path, about)
+
+    def __call__(self, images: UInt8Array) -> list[Scores]:
+        """Return the score maps; see `Backend`."""
+        return self._session.run(None, {"images": images})
+
+
+class OpenVinoBackend:
+    """OpenVINO on the CPU, on an ONNX file; its arguments and errors are those of `OnnxBackend`."""
+
+    batch = streams = 1
+
+    def __init__(self, path: Path) -> None:
+        core = _import_extra("openvino", "openvino").Core()
+        try:
+            model = core.read_model(path)
+            about = model.get_rt_info(["framework", ABOUT]).value if model.has_rt_info(["framework", ABOUT]) else None
+        except RuntimeError as error:
+            raise _not_facekps(path, error) from error
+        self.size = _read_size(path, about)
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
+        self._lock = Lock()  # a request serves one call at a time
+
+    def __call__(self, images: UInt8Array) -> list[Scores]:
+        """Return the score maps; see `Backend`."""
+        with self._lock:
+            return [np.array(scores) for scores in self._request.infer([images], share_inputs=True).values()]
+
+
+def describe_export(size: int) -> dict[str, Any]:
+    """Return the description that an ONNX file must carry to be opened."""
+    return {"format": 1, "size": size, "classes": list(ATTRIBUTES)}
+
+
+def _read_size(path: Path, description: str | None) -> int:
+    """Return the size in a file's description, once all of it is what this version writes."""
+    try:
+        about = json.loads(description or "")
+        size = int(about["size"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise _not_facekps(path) from error
+    if about != describe_export(size):
+        raise CheckpointError(f"checkpoint '{path}': another version of facekp exported it; export it again")
+    return size
+
+
+def _not_facekps(path: Path, error: Exception | None = None) -> CheckpointError:
+    reason = f" ({str(error).strip().splitlines()[0]})" if error and str(error).strip() else ""
+    return CheckpointError(
+        f"checkpoint '{path}': not an ONNX file of facekp's{reason}; `python -m facekp.export` makes one"
+    )
+
+
+def _import_extra(module: str, extra: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigError(
+            f"{module} cannot be imported ({error}): pip install -e '.[{extra}]', or give a .ckpt, which torch runs"
+        ) from error

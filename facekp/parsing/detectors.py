@@ -1,9 +1,9 @@
 """Face detectors: they propose crops of a photo in which the network looks for a face."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from threading import local
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 import cv2
 import cv2.data
@@ -20,16 +20,15 @@ T = TypeVar("T")
 
 REMEDY = f"give {HAAR}, or OpenCV's face_detection_yunet .onnx file"
 CASCADE = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
-MIN_BOX = 24  # pixels of the searched copy; slightly above the cascade's own 20
-SCALE_STEP = 1.2
-MIN_NEIGHBOURS = 2
+MIN_BOX, SCALE_STEP, MIN_NEIGHBOURS = 24, 1.2, 2
+"""How the cascade searches; the box is in pixels of the searched copy, and slightly above the cascade's own 20."""
 SEARCHES = ((960, 0), (480, -30), (480, 30))
 """Longer side in pixels of the searched copy, and the rotation of its faces in degrees, clockwise as seen.
 
 The cascade finds faces rotated by up to about 20 degrees."""
-# Medians of the cascade's boxes on 150 training images, as shares of their side.
 BOX_SIDE: Final = 0.660
 BOX_MIDDLE: Final = 0.501 + 0.551j
+"""Of the cascade's boxes, as shares of the crop's side: medians on 150 training images."""
 
 YUNET_PARTS = ("r_eye", "l_eye", "nose")
 """The first of FaceDetectorYN's points; both corners of the mouth follow."""
@@ -37,15 +36,10 @@ YUNET_MIN_SCORE, YUNET_MAX_OVERLAP, YUNET_MAX_FACES = 0.6, 0.3, 5000
 YUNET_MAX_SIDE = 1280
 
 
-class Detector(Protocol):
-    """Searches for faces."""
+Detector = Callable[[UInt8Array], list[Crop]]
+"""Returns crops of a photo (H, W, 3) uint8 RGB that may align a face, the most certain first, all distinct.
 
-    def __call__(self, image: UInt8Array) -> list[Crop]:
-        """Return crops of a photo (H, W, 3) uint8 RGB that may align a face, the most certain first, all distinct.
-
-        They may be a third too large or too small, and some may show no face: the network decides.
-        """
-        ...
+They may be a third too large or too small, and some may show no face: the network decides."""
 
 
 def open_detector(name: str) -> Detector:
@@ -60,11 +54,11 @@ def open_detector(name: str) -> Detector:
 _opened = local()
 
 
-def _opened_here(open_file: Callable[[Path], T], path: Path) -> T:
+def _opened_here(open_file: Callable[[str], T], path: Path) -> T:
     """Return what `open_file(path)` returned in this thread: OpenCV's detectors serve one thread at a time."""
     own: dict[str, T] = vars(_opened)
     if str(path) not in own:
-        own[str(path)] = open_file(path)
+        own[str(path)] = open_file(str(path))
     return own[str(path)]
 
 
@@ -76,31 +70,28 @@ class HaarDetector:
 
     def __call__(self, image: UInt8Array) -> list[Crop]:
         """Return crops that may show faces; see `Detector`."""
-        grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        found = [one for longest, angle in SEARCHES for one in self._search(grey, longest, angle)]
+        grey, found = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), []
+        cascade = _opened_here(cv2.CascadeClassifier, CASCADE)
+        for longest, angle in SEARCHES:
+            scale = max(1.0, max(grey.shape) / longest)
+            width, height = (max(1, round(side / scale)) for side in grey.shape[::-1])
+            small = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
+            # The copy in which those faces are upright has room for all of the photo; it is black around it.
+            turn = np.exp(1j * np.radians(angle))
+            across, down = abs(turn.real), abs(turn.imag)
+            room = complex(width * across + height * down, width * down + height * across)
+            pixel = Crop(complex(width, height) / 2 - room / 2 * turn, turn)  # the copy's first one
+            if angle:
+                size = max(1, round(room.real)), max(1, round(room.imag))
+                small = cv2.warpAffine(small, pixel.matrix(1), size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+            boxes, _, weights = cascade.detectMultiScale3(
+                small, SCALE_STEP, MIN_NEIGHBOURS, minSize=(MIN_BOX, MIN_BOX), outputRejectLevels=True
+            )
+            for (x, y, side, _), weight in zip(boxes, weights, strict=True):
+                edge = pixel.edge * side / BOX_SIDE
+                middle = pixel.at(complex(x + side / 2, y + side / 2))
+                found.append((float(weight), Crop((middle - edge * BOX_MIDDLE) * scale, edge * scale)))
         return distinct(crop for _, crop in sorted(found, key=lambda one: -one[0]))
-
-    def _search(self, grey: UInt8Array, longest: int, angle: float) -> Iterator[tuple[float, Crop]]:
-        """Yield a certainty and a crop for each face rotated by `angle` degrees in a grey photo (H, W)."""
-        scale = max(1.0, max(grey.shape) / longest)
-        width, height = (max(1, round(side / scale)) for side in grey.shape[::-1])
-        small = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
-        # The copy in which those faces are upright has room for all of the photo; it is black around it.
-        turn = np.exp(1j * np.radians(angle))
-        across, down = abs(turn.real), abs(turn.imag)
-        room = complex(width * across + height * down, width * down + height * across)
-        pixel = Crop(complex(width, height) / 2 - room / 2 * turn, turn)  # the copy's first one
-        if angle:
-            size = max(1, round(room.real)), max(1, round(room.imag))
-            small = cv2.warpAffine(small, pixel.matrix(1), size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-        cascade = _opened_here(lambda path: cv2.CascadeClassifier(str(path)), CASCADE)
-        boxes, _, weights = cascade.detectMultiScale3(
-            small, SCALE_STEP, MIN_NEIGHBOURS, minSize=(MIN_BOX, MIN_BOX), outputRejectLevels=True
-        )
-        for (x, y, side, _), weight in zip(boxes, weights, strict=True):
-            edge = pixel.edge * side / BOX_SIDE
-            middle = pixel.at(complex(x + side / 2, y + side / 2))
-            yield float(weight), Crop((middle - edge * BOX_MIDDLE) * scale, edge * scale)
 
 
 class YuNetDetector:
@@ -120,7 +111,7 @@ class YuNetDetector:
             raise ConfigError(f"detector is '{path}', which is no file: {REMEDY}")
         self.path = path
         try:
-            self(np.zeros((320, 320, 3), np.uint8))  # OpenCV opens any network, and fails only here
+            self(np.zeros((320, 320, 3), np.uint8))  # OpenCV opens any network, and fails only when it runs
         except cv2.error as error:
             raise ConfigError(f"detector is '{path}', which is no YuNet: {REMEDY}") from error
 
@@ -141,8 +132,8 @@ class YuNetDetector:
         return distinct(crops)
 
 
-def _open_yunet(path: Path) -> cv2.FaceDetectorYN:
+def _open_yunet(path: str) -> cv2.FaceDetectorYN:
     try:
-        return cv2.FaceDetectorYN.create(str(path), "", (320, 320), YUNET_MIN_SCORE, YUNET_MAX_OVERLAP, YUNET_MAX_FACES)
+        return cv2.FaceDetectorYN.create(path, "", (320, 320), YUNET_MIN_SCORE, YUNET_MAX_OVERLAP, YUNET_MAX_FACES)
     except cv2.error as error:
         raise ConfigError(f"detector is '{path}', which OpenCV cannot load: {REMEDY}") from error

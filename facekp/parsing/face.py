@@ -1,5 +1,6 @@
 """Parsed faces: the mask, and every attribute's outlines, key points and landmarks."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -11,6 +12,7 @@ from PIL import Image
 
 from facekp.classes import ATTRIBUTES
 from facekp.images import UInt8Array
+from facekp.keypoints.contour import Contour
 from facekp.keypoints.curves import DECIMALS, Points
 from facekp.keypoints.landmarks.find import Landmark, find_landmarks
 from facekp.keypoints.outlines import trace
@@ -19,6 +21,7 @@ from facekp.keypoints.score_grid import Scores
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.attribute import Attribute
 from facekp.parsing.face_crop import Crop, window
+from facekp.parsing.inputs import ImageLike, to_array
 from facekp.parsing.overlay import draw_overlay
 
 SCHEMA: Final = "facekp/2"
@@ -37,7 +40,8 @@ class Face:
         attributes: the attributes in the picture, by name, in the order of the ids, without background.
         box: x0, y0, x1, y1 in source-image pixels of the part of the image that was parsed; for a turned face, of its
             upright bounding rectangle.
-        image: (H, W, 3) uint8 RGB, the source image, shared with other faces in it; None for a face made of a mask.
+        image: the image as it was given to `FaceParser`, not a copy, so that a notebook can show the overlay: a path is
+            read again for that. None for faces of files, videos and masks, which are shown on black.
 
     Example:
         >>> mask = np.zeros((100, 80), np.uint8)
@@ -54,7 +58,7 @@ class Face:
     mask: UInt8Array
     attributes: dict[str, Attribute]
     box: tuple[float, float, float, float]
-    image: UInt8Array | None = None
+    image: ImageLike | None = None
 
     @property
     def keypoints(self) -> dict[str, Points]:
@@ -67,33 +71,29 @@ class Face:
         contours = {name: attribute.contours for name, attribute in self.attributes.items()}
         return find_landmarks(self.mask, contours, {name: a.confidence for name, a in self.attributes.items()})
 
-    def to_photo(self, crop: Crop, image: UInt8Array, keypoints: KeypointConfig) -> "Face":
+    def to_photo(self, crop: Crop, size: tuple[int, int], keypoints: KeypointConfig) -> "Face":
         """Return a face that was parsed in a crop as one in its photo.
+
+        Parts beyond the photo's border, or smaller than one of its pixels, are dropped.
 
         Args:
             crop: the part of the photo that this mask (s, s) covers.
-            image: (H, W, 3) uint8 RGB, the photo.
-            keypoints: the number of key points of each attribute.
-
-        Returns:
-            The face with its mask (H, W), outlines and key points in pixels of the photo. Parts beyond the photo's
-            border, or smaller than one of its pixels, are dropped.
+            size: (H, W) of the photo.
+            keypoints: the number of key points of each attribute, and the size of parts to drop.
         """
-        size, matrix = (image.shape[0], image.shape[1]), crop.matrix(len(self.mask))
-        left, top, right, bottom = window(crop, size)
+        matrix, (left, top, right, bottom) = crop.matrix(len(self.mask)), window(crop, size)
         shifted = matrix - np.array([[0, 0, left], [0, 0, top]])
         mask = np.zeros(size, np.uint8)
         mask[top:bottom, left:right] = cv2.warpAffine(
             self.mask, shifted, (right - left, bottom - top), flags=cv2.INTER_NEAREST
         )
-        areas, least, attributes = _areas(mask), keypoints.min_area * crop.side**2, {}
-        for name, own in self.attributes.items():
+        least, contours = keypoints.min_area * crop.side**2, {}
+        for own in self.attributes.values():
             moved = [contour.moved(matrix, size) for contour in own.contours]
-            contours = sorted((c for c in moved if c.area > 0 and c.area >= least), key=lambda c: (c.hole, -c.area))
-            if areas[own.id] and contours and not contours[0].hole:
-                points = resample(contours[0].points, keypoints.n, contours[0].cut)
-                attributes[name] = Attribute(name, own.id, areas[own.id], own.confidence, tuple(contours), points)
-        return Face(mask, attributes, crop.box(size), image)
+            large = (contour for contour in moved if contour.area > 0 and contour.area >= least)
+            contours[own.id] = sorted(large, key=lambda contour: (contour.hole, -contour.area))
+        confidence = {own.id: own.confidence for own in self.attributes.values()}
+        return Face(mask, _attributes(mask, contours, confidence, keypoints.n), crop.box(size))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pixels as plain data for JSON; docs/reference/formats.md describes it."""
@@ -109,15 +109,15 @@ class Face:
         return f"Face({width}x{height}, {len(self.attributes)} attributes, box=({box}))"
 
     def _repr_png_(self) -> bytes:
-        """Return the overlay as a PNG, which notebooks show; on black without an image."""
-        image = np.zeros((*self.mask.shape, 3), np.uint8) if self.image is None else self.image
+        """Return the overlay as a PNG, which notebooks show."""
+        image = np.zeros((*self.mask.shape, 3), np.uint8) if self.image is None else to_array(self.image)
         png = BytesIO()
         Image.fromarray(draw_overlay(image, [self])).save(png, format="PNG")
         return png.getvalue()
 
 
 def face_from_mask(
-    mask: UInt8Array, confidence: dict[int, float], keypoints: KeypointConfig, grid: Scores | None = None
+    mask: UInt8Array, confidence: Mapping[int, float], keypoints: KeypointConfig, grid: Scores | None = None
 ) -> Face:
     """Trace every attribute of a mask.
 
@@ -128,15 +128,19 @@ def face_from_mask(
         grid: the scores behind the mask, see `facekp.keypoints.outlines.trace`.
     """
     height, width = mask.shape
-    areas, least, attributes = _areas(mask), keypoints.min_area * height * width, {}
-    for i, contours in trace(mask, method=keypoints.method, min_area=least, grid=grid).items():
-        if not contours[0].hole:
-            name, points = ATTRIBUTES[i], resample(contours[0].points, keypoints.n, contours[0].cut)
-            attributes[name] = Attribute(name, i, areas[i], confidence[i], tuple(contours), points)
+    contours = trace(mask, method=keypoints.method, min_area=keypoints.min_area * height * width, grid=grid)
+    attributes = _attributes(mask, contours, confidence, keypoints.n)
     return Face(mask, attributes, (0.0, 0.0, float(width), float(height)))
 
 
-def _areas(mask: UInt8Array) -> list[int]:
-    """Return the pixels of each class in a mask."""
-    counts = cv2.calcHist([mask], [0], None, [len(ATTRIBUTES)], [0, len(ATTRIBUTES)])
-    return [int(count) for count in counts[:, 0]]
+def _attributes(
+    mask: UInt8Array, contours: Mapping[int, Sequence[Contour]], confidence: Mapping[int, float], n: int
+) -> dict[str, Attribute]:
+    """Return, with `n` key points each, the attributes that have a part and a pixel of the mask."""
+    areas = cv2.calcHist([mask], [0], None, [len(ATTRIBUTES)], [0, len(ATTRIBUTES)])[:, 0]
+    attributes = {}
+    for i, own in contours.items():
+        if areas[i] and own and not own[0].hole:
+            name, points = ATTRIBUTES[i], resample(own[0].points, n, own[0].cut)
+            attributes[name] = Attribute(name, i, int(areas[i]), confidence[i], tuple(own), points)
+    return attributes

@@ -19,8 +19,6 @@ import numpy.typing as npt
 
 from facekp.images import UInt8Array
 
-BoolArray = npt.NDArray[np.bool_]
-
 CENTRE: Final = 0.5 + 0.5j
 
 
@@ -46,7 +44,7 @@ class Crop:
     @classmethod
     def around(cls, middle: complex, edge: complex) -> "Crop":
         """Return the crop with this middle and upper edge."""
-        return cls(middle - edge * (0.5 + 0.5j), edge)
+        return cls(middle - edge * CENTRE, edge)
 
     @classmethod
     def central(cls, size: tuple[int, int]) -> "Crop":
@@ -62,7 +60,7 @@ class Crop:
     @property
     def middle(self) -> complex:
         """Middle, a point of the photo."""
-        return self.at(0.5 + 0.5j)
+        return self.at(CENTRE)
 
     def at(self, place: complex) -> complex:
         """Return the point of the photo at a place in the crop, in units of its side."""
@@ -122,7 +120,7 @@ def cut(image: UInt8Array, crop: Crop, size: int) -> UInt8Array:
     return cv2.warpAffine(part, matrix, (size, size), flags=flags, borderMode=cv2.BORDER_REFLECT_101)
 
 
-def within(crop: Crop, pixels: int, size: tuple[int, int]) -> BoolArray:
+def within(crop: Crop, pixels: int, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
     """Return which pixels (s, s) of a crop at s = `pixels` lie in a photo of `size` (H, W)."""
     left, top, right, bottom = window(crop, size)
     matrix = crop.matrix(pixels)

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -69,7 +68,7 @@ def to_array(image: ImageLike) -> UInt8Array:
 
 
 def _from_numbers(image: object) -> UInt8Array:
-    shape = getattr(image, "shape", ())
+    """Return an array or tensor, or what NumPy takes for one, as (H, W, 3) uint8 RGB."""
     if isinstance(image, torch.Tensor):
         # NumPy has no bfloat16.
         array = (image.detach().float() if image.is_floating_point() else image.detach()).cpu().numpy()
@@ -77,22 +76,17 @@ def _from_numbers(image: object) -> UInt8Array:
     else:
         array = np.asarray(image)
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
-        raise DataError(f"image: {type(image).__name__} of shape {tuple(shape)}, {ALLOWED}")
-    pixels = _to_uint8(array)
-    if pixels.ndim == 2 or pixels.shape[2] == 1:
-        return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, axis=2)
-    return to_rgb(Image.fromarray(pixels)) if pixels.shape[2] == 4 else pixels
-
-
-def _to_uint8(array: npt.NDArray[Any]) -> UInt8Array:
-    if array.dtype == np.uint8:
-        return array
+        raise DataError(f"image: {type(image).__name__} of shape {tuple(getattr(image, 'shape', ()))}, {ALLOWED}")
     if array.dtype == np.uint16:
-        return (array >> 8).astype(np.uint8)
-    if not np.issubdtype(array.dtype, np.floating):
+        array = (array >> 8).astype(np.uint8)
+    elif np.issubdtype(array.dtype, np.floating):
+        values = array.astype(np.float32, copy=False)
+        lowest, highest = float(values.min(initial=0)), float(values.max(initial=0))
+        if not (lowest >= 0 and highest <= 1):  # true of NaN as well
+            raise DataError(f"image: {array.dtype} values {lowest:g}..{highest:g}, need 0..1 (divide them)")
+        array = (values * 255).round().astype(np.uint8)
+    elif array.dtype != np.uint8:
         raise DataError(f"image: numbers are {array.dtype}, need uint8 0..255, uint16 0..65535 or floats 0..1")
-    values = array.astype(np.float32, copy=False)
-    lowest, highest = float(values.min(initial=0)), float(values.max(initial=0))
-    if not (lowest >= 0 and highest <= 1):  # true of NaN as well
-        raise DataError(f"image: {array.dtype} values {lowest:g}..{highest:g}, need 0..1 (divide them)")
-    return (values * 255).round().astype(np.uint8)
+    if array.ndim == 2 or array.shape[2] == 1:
+        return np.repeat(array.reshape(*array.shape[:2], 1), 3, axis=2)
+    return to_rgb(Image.fromarray(array)) if array.shape[2] == 4 else array

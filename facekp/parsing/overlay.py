@@ -25,15 +25,12 @@ SUBPIXEL_BITS = 4
 
 
 class Parsed(Protocol):
-    """What an overlay shows of a face."""
+    """What an overlay shows of a face; see `facekp.parsing.face.Face`."""
 
     @property
-    def mask(self) -> UInt8Array:
-        """(H, W) uint8, class ids."""
-
+    def mask(self) -> UInt8Array: ...  # noqa: D102
     @property
-    def attributes(self) -> Mapping[str, Attribute]:
-        """The attributes in the picture, by name."""
+    def attributes(self) -> Mapping[str, Attribute]: ...  # noqa: D102
 
 
 def merge_masks(faces: Sequence[Parsed], size: tuple[int, int]) -> UInt8Array:
@@ -44,17 +41,12 @@ def merge_masks(faces: Sequence[Parsed], size: tuple[int, int]) -> UInt8Array:
     return mask
 
 
-def colour_mask(mask: UInt8Array) -> UInt8Array:
-    """Return the colours (H, W, 3) uint8 RGB of a mask (H, W) uint8 of class ids; other values are black."""
-    table = np.zeros((256, 1, 3), dtype=np.uint8)
-    table[: len(PALETTE), 0] = PALETTE
-    return cv2.LUT(cv2.merge([mask] * 3), table)
-
-
 def blend_mask(image: UInt8Array, mask: UInt8Array) -> UInt8Array:
     """Return `image` (H, W, 3) uint8 RGB tinted with the colours of its mask (H, W) uint8, except background."""
-    blended = cv2.addWeighted(image, 1 - OPACITY, colour_mask(mask), OPACITY, 0)
-    return cv2.copyTo(blended, mask, image.copy())
+    table = np.zeros((256, 1, 3), dtype=np.uint8)
+    table[: len(PALETTE), 0] = PALETTE
+    colours = cv2.LUT(cv2.merge([mask] * 3), table)
+    return cv2.copyTo(cv2.addWeighted(image, 1 - OPACITY, colours, OPACITY, 0), mask, image.copy())
 
 
 def draw_overlay(image: UInt8Array, faces: Sequence[Parsed]) -> UInt8Array:

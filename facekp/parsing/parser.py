@@ -1,18 +1,30 @@
-"""`FaceParser`: parsing photos with a trained network."""
+"""`FaceParser`: parsing photos with a trained network, stage by stage."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
-from facekp.errors import ConfigError
+import numpy as np
+
+from facekp.errors import ConfigError, require
+from facekp.images import UInt8Array, resize
+from facekp.keypoints.score_grid import argmax_at, mean_confidence, sum_on_grid
 from facekp.keypoints.settings import KeypointConfig
+from facekp.models.heads import STRIDE
+from facekp.parsing.alignment import distinct
 from facekp.parsing.backends import Backend, open_backend
 from facekp.parsing.choices import ALIGNS, HAAR, Align
 from facekp.parsing.detectors import Detector, open_detector
-from facekp.parsing.face import Face
+from facekp.parsing.face import Face, face_from_mask
+from facekp.parsing.face_crop import Crop, cut
 from facekp.parsing.inputs import ImageLike, as_images, to_array
-from facekp.parsing.scenes import in_batches
-from facekp.parsing.stages import Stages
+from facekp.parsing.scenes import Scene, View, in_batches, suppress_neighbours
 from facekp.weights.paths import SHIPPED
+
+WHOLE: Final = 0.1
+"""A crop counts as the whole photo if the mean distance of their corners is below this share of the side."""
 
 
 class FaceParser:
@@ -66,12 +78,7 @@ class FaceParser:
     ) -> "FaceParser":
         """Load a checkpoint of training, or the ONNX file that `facekp.export` made of one.
 
-        Args:
-            path: the file, or "shipped" for the weights that facekp ships.
-            device: where torch runs; "auto" selects CUDA if there is a GPU.
-            backend: torch, onnx or openvino; "auto" selects by the file's suffix.
-            keypoints: how to trace outlines, and the number of key points.
-            detector: see `FaceParser`.
+        `open_backend` describes `path`, `device` and `backend`, and `FaceParser` the rest.
 
         Raises:
             CheckpointError: a file of another kind.
@@ -97,11 +104,86 @@ class FaceParser:
             DataError: an image that cannot be read, is smaller than 32 pixels, or has another shape or number format.
             ConfigError: another `align`, or "auto" with several images, whose faces could not be told apart.
         """
-        if align not in ALIGNS:
-            raise ConfigError(f"align is {align!r}: choose one of {', '.join(ALIGNS)}")
+        require("align", align, align in ALIGNS, f"choose one of {', '.join(ALIGNS)}")
         images = as_images(image)
         if align == "auto" and len(images) != 1:
             raise ConfigError(f"align is 'auto' and {len(images)} images are given: give one per call")
         scenes = (self.stages.look(to_array(one), align) for one in images)
         batches = in_batches(scenes, self.stages.backend.batch, lambda scene: scene.shape)
-        return [face for batch in batches for scene in self.stages.parse(batch) for face in self.stages.trace(scene)]
+        parsed = (scene for batch in batches for scene in self.stages.parse(batch))
+        return [
+            replace(face, image=source)
+            for source, scene in zip(images, parsed, strict=True)
+            for face in self.stages.trace(scene)
+        ]
+
+
+@dataclass
+class Stages:
+    """The stages of parsing a photo: `look`, `parse` (align and score), `trace`. Each may run in several threads."""
+
+    backend: Backend
+    keypoints: KeypointConfig
+    detector: Detector
+
+    def look(self, image: UInt8Array, align: Align) -> Scene:
+        """Return a photo (H, W, 3) uint8 RGB with its views that may be faces; at least one."""
+        if align == "none":
+            return Scene(image, (View(None, self.resized(image)),))
+        scene = Scene(image, searched=True)
+        # A portrait fills the middle of its photo, whatever the detector finds.
+        return self._with_views(scene, distinct([*self.detector(image), Crop.central(scene.size)]))
+
+    def parse(self, scenes: Sequence[Scene]) -> list[Scene]:
+        """Run all stages between `look` and `trace` on scenes of one shape."""
+        # Views without a face are dropped, the others aligned by the eyes, nose and mouth that the network saw.
+        aligned = [self._with_views(s, s.aligned_crops()) if s.searched else s for s in self.score(scenes)]
+        return self.score(aligned)
+
+    def score(self, scenes: Sequence[Scene]) -> list[Scene]:
+        """Run the network, in batches, on the views without scores; the scenes are of one shape."""
+        new = [view for scene in scenes for view in scene.views if not view.scores]
+        scored, most = {}, self.backend.batch
+        for batch in (new[start : start + most] for start in range(0, len(new), most)):
+            maps = self.backend(np.stack([view.pixels for view in batch]))
+            scored.update({view: replace(view, scores=tuple(m[i] for m in maps)) for i, view in enumerate(batch)})
+        return [replace(scene, views=tuple(scored.get(view, view) for view in scene.views)) for scene in scenes]
+
+    def trace(self, scene: Scene) -> list[Face]:
+        """Return the faces in a scored scene, the largest first."""
+        scene = scene.confirmed()
+        return [self._trace(scene, view) for view in scene.views]
+
+    def resized(self, image: UInt8Array) -> UInt8Array:
+        """Return `image` (H, W, 3) uint8 RGB with its longer side at the network's size, both multiples of 32."""
+        steps = self.backend.size / max(image.shape[:2]) / STRIDE
+        height, width = (max(1, round(side * steps)) * STRIDE for side in image.shape[:2])
+        # A copy if nothing was resized: torch takes no read-only array, such as a PIL image's.
+        return np.require(resize(image, (height, width)), requirements=["C", "W"])
+
+    def cut(self, image: UInt8Array, crop: Crop) -> UInt8Array:
+        """Return a crop of `image` (H, W, 3) uint8 RGB at the network's size."""
+        return cut(image, crop, self.backend.size)
+
+    def _with_views(self, scene: Scene, crops: Sequence[Crop]) -> Scene:
+        """Return a scene with views of these crops; views it already has keep their scores."""
+        views = {view.crop: view for view in scene.views}
+        whole = Crop.central(scene.size)
+        square = scene.size[0] == scene.size[1]
+        # A photo that is aligned already is taken as it is.
+        wanted = [None if square and crop.distance_to(whole) < WHOLE else crop for crop in crops]
+        for crop in (crop for crop in wanted if crop not in views):
+            views[crop] = View(crop, self.cut(scene.image, crop) if crop else self.resized(scene.image))
+        return replace(scene, views=tuple(views[crop] for crop in wanted))
+
+    def _trace(self, scene: Scene, view: View) -> Face:
+        """Turn the scores of one view into a face in the photo."""
+        grid, own, size = sum_on_grid(view.scores), scene.crop_of(view), scene.size
+        whole = view.crop is None and len(scene.views) == 1
+        if not whole:
+            grid = suppress_neighbours(grid, own, [scene.crop_of(other) for other in scene.views if other is not view])
+            # As fine as the photo, so that no pixel of it is lost, and as the network's input, for smooth outlines.
+            side = max(self.backend.size, min(math.ceil(own.side), max(size)))
+            size = (side, side)
+        face = face_from_mask(argmax_at(grid, size), mean_confidence(grid), self.keypoints, grid)
+        return face if whole else face.to_photo(own, scene.size, self.keypoints)

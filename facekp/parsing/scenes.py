@@ -18,9 +18,9 @@ SEARCH_SIDE: Final = 256
 """Pixels of the mask of a crop in which eyes, nose and mouth are searched."""
 MAX_MOVE: Final = 0.25
 """Largest mean distance by which the corners of an aligned face may move when it is aligned again, in its sides."""
-# Slope of background's lead across the line between two faces. Scores differ by tens; this is a hundred within a
-# hundredth of a crop's side.
 SLOPE: Final = 1e4
+"""Slope of background's lead across the line between two faces. Scores differ by tens; this is a hundred within a
+hundredth of a crop's side."""
 
 
 @dataclass(frozen=True, eq=False)

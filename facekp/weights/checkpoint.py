@@ -24,9 +24,10 @@ from facekp.weights.paths import WEIGHTS
 
 KEY: Final = "facekp"
 """Key of the description in a checkpoint of training."""
-FORMAT: Final = 1
 DEFAULT_LOSS: Final = {"name": "ohem"}
 """The loss of a file that does not name any."""
+FIXED: Final = {"format": 1, "classes": list(ATTRIBUTES), "mean": list(MEAN), "std": list(STD)}
+"""What this version's networks assume, in every description."""
 
 
 def describe(model: dict[str, Any], size: int, loss: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -37,12 +38,7 @@ def describe(model: dict[str, Any], size: int, loss: dict[str, Any] | None = Non
         size: side in pixels at which the network was evaluated.
         loss: `name` and settings for `build_loss`; None is what files written before 0.2 mean, `DEFAULT_LOSS`.
     """
-    return {"format": FORMAT, "model": dict(model), "size": size, "loss": dict(loss or DEFAULT_LOSS)} | _fixed()
-
-
-def _fixed() -> dict[str, Any]:
-    """Return what this version's networks assume."""
-    return {"format": FORMAT, "classes": list(ATTRIBUTES), "mean": list(MEAN), "std": list(STD)}
+    return FIXED | {"model": dict(model), "size": size, "loss": dict(loss or DEFAULT_LOSS)}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -59,17 +55,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"checkpoint '{path}': no such file; training writes RUN/checkpoints/best.ckpt")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"checkpoint '{path}': holds something other than plain data and tensors, so it is not opened; "
-            "use one that facekp's train.py wrote"
-        ) from error
-    except OSError as error:
-        raise CheckpointError(
-            f"checkpoint '{path}': cannot be read ({error.strerror}); check its permissions"
-        ) from error
     except Exception as error:  # a damaged file makes the unpickler raise IndexError, struct.error and others
-        raise CheckpointError(f"checkpoint '{path}': not a checkpoint, or truncated; copy or train it again") from error
+        reason = "not a checkpoint, or truncated; copy or train it again"
+        if isinstance(error, pickle.UnpicklingError):
+            reason = "holds something other than plain data and tensors, so it is not opened; "
+            reason += "use one that facekp's train.py wrote"
+        elif isinstance(error, OSError):
+            reason = f"cannot be read ({error.strerror}); check its permissions"
+        raise CheckpointError(f"checkpoint '{path}': {reason}") from error
     about = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(about, dict) or "state_dict" not in content:
         raise CheckpointError(f"checkpoint '{path}': facekp did not write it; use one that its train.py wrote")
@@ -89,22 +82,17 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     path = Path(path)
     beside = path.with_suffix(".json")
     for part in (path, beside):
-        if not part.is_file() and path == WEIGHTS:
-            raise CheckpointError(
-                f"this installation lacks facekp's own weights, '{part}': install it again, or give ckpt="
-            )
         if not part.is_file():
-            raise CheckpointError(
-                f"checkpoint '{part}': no such file; `python -m facekp.export.release` writes both of a pair"
-            )
+            lost = f"this installation lacks facekp's own weights, '{part}': install it again, or give ckpt="
+            none = f"checkpoint '{part}': no such file; `python -m facekp.export.release` writes both of a pair"
+            raise CheckpointError(lost if path == WEIGHTS else none)
     try:
         about = json.loads(beside.read_text(encoding="utf-8"))
         # float32, because the precision that a network computes in is chosen later, for the device.
         weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
     except (ValueError, SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"checkpoint '{path}': it or its .json cannot be read ({error}); copy or install it again"
-        ) from error
+        reason = f"it or its .json cannot be read ({error}); copy or install it again"
+        raise CheckpointError(f"checkpoint '{path}': {reason}") from error
     if not isinstance(about, dict):
         raise CheckpointError(f"checkpoint '{beside}': facekp did not write it; `python -m facekp.export.release` does")
     _require_readable(path, about)
@@ -132,7 +120,7 @@ def _require_readable(path: Path, about: dict[str, Any]) -> None:
     """Raise CheckpointError for a description that this version's networks would misread."""
     if not isinstance(about.get("size"), int) or not isinstance(about.get("model"), dict):
         raise CheckpointError(f"checkpoint '{path}': does not state its size or network; take another copy")
-    for name, value in _fixed().items():
+    for name, value in FIXED.items():
         if about.get(name) != value:
             raise CheckpointError(
                 f"checkpoint '{path}': its {name} is {reprlib.repr(about.get(name))}, this version reads "
