@@ -5,7 +5,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from omegaconf import MISSING
@@ -218,27 +218,6 @@ class Config(Settings):
         require("model", self.model, "name" in self.model, "choose a network: model=resnet18")
         twice = self.init is not None and self.model.get("pretrained")
         require("init", self.init, not twice, "model.pretrained gives weights too: leave out one")
-
-
-RENAMED = {"data.degrade": "data.corrupt", "data.left_out": EXCLUDED}
-"""Today's names of settings in older runs."""
-
-
-def schema_of(default: Any, given: Mapping[str, Any]) -> Any:
-    """Return `default`, or its base where `given` names another loss, optimiser or schedule.
-
-    Those have settings of their own, which are checked where they are built.
-    """
-    chosen = {f.name: f.default for f in fields(default) if f.name in ("name", "schedule")}
-    return default if chosen == {key: given.get(key, name) for key, name in chosen.items()} else default.__bases__[0]
-
-
-def complete(settings: dict[str, Any]) -> dict[str, Any]:
-    """Fold a run's record of its settings, under today's names, with the defaults of those that it did not have yet."""
-    loss, optim = schema_of(LossConfig, settings.get("loss", {})), schema_of(OptimConfig, settings.get("optim", {}))
-    defaults = Config(model={"name": ""}, loss=loss(), optim=optim())
-    renamed = {RENAMED.get(name, name): value for name, value in fold(settings).items()}
-    return fold(asdict(defaults)) | {EXCLUDED: None} | renamed
 
 
 def fold(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What several test files share: seeding, the real faces, and a tiny prepared data set drawn on the spot."""
+"""Seeding, the real faces, and a tiny prepared data set, for every test file."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from runs import REPOSITORY, script, straight, sweep, train  # noqa: F401  # fixtures for every test file
+from runs import REPOSITORY, straight, train_py  # noqa: F401  # fixtures for every test file
 
 from facekp.models import build_model
 from facekp.weights.checkpoint import KEY, describe

@@ -3,19 +3,14 @@
 import errno
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import open_dict
 from omegaconf.errors import OmegaConfBaseException
+from runs import REPOSITORY, composed
 
 from facekp.cli import parse_cli
 from facekp.config import (
@@ -26,7 +21,6 @@ from facekp.config import (
     LossConfig,
     OptimConfig,
     TrainerConfig,
-    complete,
 )
 from facekp.errors import ConfigError, one_line_errors
 from facekp.evaluate import EvaluateConfig
@@ -34,102 +28,64 @@ from facekp.export.settings import ExportSettings
 from facekp.files import expand
 from facekp.models import model_names
 from facekp.settings import walk
-from facekp.training.compose import read_config, register_schema
+from facekp.training.folder import complete
 
-CONF = REPOSITORY / "conf"
-CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in CONF.glob("*/*.yaml"))
+CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in (REPOSITORY / "conf").glob("*/*.yaml"))
 
 
-@pytest.fixture
-def composed(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Config]]:
-    """Return a function that composes the settings as `train.py OVERRIDE...` does, and checks them."""
+@pytest.fixture(autouse=True)
+def _no_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FACEKP_DATA", raising=False)
-    register_schema()
-
-    def build(*overrides: str) -> Config:
-        settings = compose("config", [*overrides, "hydra.runtime.output_dir=/runs/one"], return_hydra_config=True)
-        HydraConfig.instance().set_config(settings)
-        with open_dict(settings):
-            del settings["hydra"]
-        return read_config(settings)
-
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        yield build
-    GlobalHydra.instance().clear()
-    HydraConfig.instance().cfg = None
 
 
-def test_the_defaults_are_the_papers(composed: Callable[..., Config]) -> None:
-    config = composed()
+@pytest.mark.parametrize("overrides", [[], ["experiment=table1"]])
+def test_the_defaults_are_the_papers(overrides: list[str]) -> None:
+    config = composed(*overrides)
     assert config.model == {"name": "resnet18", "pretrained": False}
     d, o, t = config.data, config.optim, config.trainer
     assert (d.source, d.root, d.size, d.crop, d.batch_size) == ("celebamask_hq", None, 512, 448, 16)
     assert (d.scales, d.jitter, d.flip) == ([0.75, 1, 1.25, 1.5, 1.75, 2], 0.5, 0.5)
     assert (config.loss.threshold, config.loss.min_kept) == (0.7, 1 / 16)
-    assert (o.lr, o.momentum, o.weight_decay, o.head_lr_mult) == (1e-2, 0.9, 5e-4, 10)
+    assert (o.lr, o.momentum, o.weight_decay, o.head_lr_mult) == (1e-2, 0.9, 5e-4, 10)  # the paper names no last one
     assert (o.warmup_steps, o.warmup_start, o.power) == (100, 1e-5, 0.9)
     assert (t.max_steps, t.accelerator, t.precision) == (4000, "auto", "auto")
     assert (config.callbacks.monitor, config.callbacks.mode, config.callbacks.patience) == ("val/miou", "max", None)
     assert (config.seed, config.resume, config.output_dir) == (0, None, "/runs/one")
+    assert config.logger.group is None  # a sweep names it
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_every_choice_composes(composed: Callable[..., Config], choice: str) -> None:
-    group, name = choice.split("=")
+def test_every_choice_composes(choice: str) -> None:
     config = composed(choice)
-    if group == "model":
-        assert config.model["name"] == name
-    elif group == "logger":
-        assert config.logger.name == name
-    elif group == "data":
-        assert config.data.source == name
+    chosen = {"model": config.model["name"], "logger": config.logger.name, "data": config.data.source}
+    group, name = choice.split("=")
+    assert chosen.get(group, name) == name
 
 
 def test_there_is_a_choice_for_every_network_and_only_for_those() -> None:
     assert sorted(choice.removeprefix("model=") for choice in CHOICES if choice.startswith("model=")) == model_names()
 
 
-def test_an_experiment_overrides_what_it_names_and_the_command_line_overrides_it(
-    composed: Callable[..., Config],
-) -> None:
-    half = composed("experiment=half")
+def test_an_experiment_overrides_what_it_names_and_the_command_line_overrides_it(tmp_path: Path) -> None:
+    half, plain = composed("experiment=half"), composed()
     assert (half.data.size, half.data.crop) == (256, 224)
-    plain = composed()
     plain.data.size, plain.data.crop = 256, 224
     assert asdict(half) == asdict(plain)
     assert composed("experiment=half", "data.crop=192").data.crop == 192
-
-
-def test_a_sweep_names_the_group_unless_the_user_does(composed: Callable[..., Config]) -> None:
-    assert composed().logger.group is None
-    assert composed("logger.group=mine").logger.group == "mine"
-
-
-def test_an_experiment_overrides_what_no_group_holds(composed: Callable[..., Config], tmp_path: Path) -> None:
+    # One of one's own, and what is in no group.
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 5\n")
     assert composed(f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine").seed == 5
 
 
-@pytest.mark.parametrize(("override", "name"), [("+optim.extra=1", "optim.extra"), ("+extra=1", "extra")])
-def test_settings_that_nothing_reads_cannot_be_added(composed: Callable[..., Config], override: str, name: str) -> None:
-    with pytest.raises(ConfigError, match=f"no setting is called '{name}'"):
-        composed(override)
-
-
-def test_the_best_loss_is_the_lowest(composed: Callable[..., Config]) -> None:
+def test_what_chooses_the_best_checkpoint_and_ends_training() -> None:
     assert composed("callbacks.monitor=val/loss").callbacks.mode == "min"
     assert composed("callbacks.monitor=val/mean_f1").callbacks.mode == "max"
-
-
-def test_early_stopping_adds_patience_to_the_defaults(composed: Callable[..., Config]) -> None:
     callbacks = composed("callbacks=early_stopping").callbacks
     assert (callbacks.patience, callbacks.monitor, callbacks.mode, callbacks.progress) == (5, "val/miou", "max", True)
 
 
-def test_the_data_folder_comes_from_the_environment(
-    composed: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_data_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FACEKP_DATA", "/faces")
     assert composed().data.root == "/faces"
     assert composed("data.root=/others").data.root == "/others"
@@ -137,16 +93,6 @@ def test_the_data_folder_comes_from_the_environment(
         config = parse_cli(command, ["ckpt=best.ckpt"], program="", about="")
         assert config.data.root == "/faces"
         assert parse_cli(command, ["ckpt=best.ckpt", "data.root=/others"], program="", about="").data.root == "/others"
-
-
-def test_settings_are_plain_data(composed: Callable[..., Config]) -> None:
-    # A DictConfig or ListConfig in them would make checkpoints that `weights_only` refuses.
-    def kinds(value: object) -> set[type]:
-        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-        return {type(value)}.union(*(kinds(part) for part in parts))
-
-    found = kinds(asdict(composed("trainer.devices=[0,1]", "model.pretrained=imagenet")))
-    assert found <= {dict, list, str, int, float, bool, type(None)}
 
 
 @pytest.mark.parametrize(
@@ -157,9 +103,11 @@ def test_settings_are_plain_data(composed: Callable[..., Config]) -> None:
         ("data.batch_size=2.5", "2.5"),
         ("data.scales=[1,big]", "big"),
         ("sedd=1", "sedd"),
+        ("+optim.extra=1", "no setting is called 'optim.extra'"),
+        ("+extra=1", "no setting is called 'extra'"),
     ],
 )
-def test_mistakes_are_refused_when_composed(composed: Callable[..., Config], override: str, named: str) -> None:
+def test_mistakes_are_refused_when_composed(override: str, named: str) -> None:
     with pytest.raises((HydraException, OmegaConfBaseException, ConfigError), match=named):
         composed(override)
 
@@ -199,9 +147,8 @@ def test_values_out_of_range_name_setting_value_and_remedy(kind: type, setting: 
     group = kind.__name__.removesuffix("Config").lower()
     with pytest.raises(ConfigError) as caught:
         kind(**{setting: value})
-    text = str(caught.value)
-    assert text.startswith(f"{group}.{setting} is {value!r}: ")
-    assert remedy in text
+    assert str(caught.value).startswith(f"{group}.{setting} is {value!r}: ")
+    assert remedy in str(caught.value)
 
 
 def test_a_seed_out_of_range_and_no_network_are_refused() -> None:
@@ -218,27 +165,6 @@ def test_paths_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert expand("~/$WHERE/faces") == Path("/home/me/data/faces")
 
 
-@pytest.mark.parametrize(
-    ("argument", "named"),
-    [
-        ("optim.lrr=0.1", "lrr"),  # misspelt
-        ("trainer.max_steps=many", "many"),  # of the wrong type
-        ("data.crop=450", "data.crop is 450: give a multiple of 32"),  # out of range
-        ("data.root=nowhere", "data.root is 'nowhere', which is not a folder: download CelebAMask-HQ"),
-    ],
-)
-def test_a_mistake_on_the_command_line_is_one_line(tmp_path: Path, argument: str, named: str) -> None:
-    command = [sys.executable, REPOSITORY / "train.py", "logger=none", f"hydra.run.dir={tmp_path}/run", argument]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2, done.stderr
-    lines = [line for line in done.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, done.stderr
-    assert lines[0].startswith("error: ")
-    assert named in lines[0]
-    assert done.stdout == ""
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_full_disk_is_one_line_and_our_own_bugs_are_not(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught, one_line_errors():
         raise OSError(errno.ENOSPC, "No space left on device", "/results/a.png")
@@ -247,13 +173,6 @@ def test_a_full_disk_is_one_line_and_our_own_bugs_are_not(capsys: pytest.Capture
     assert line == "error: '/results/a.png': No space left on device; allow it, make room, or give another folder"
     with pytest.raises(FileNotFoundError), one_line_errors():
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/results/a.png")
-
-
-def test_a_mistake_leaves_a_folder_with_other_files_alone(tmp_path: Path) -> None:
-    (tmp_path / "mine.log").touch()
-    command = [sys.executable, REPOSITORY / "train.py", f"hydra.run.dir={tmp_path}", "data.root=nowhere"]
-    assert subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode == 2
-    assert (tmp_path / "mine.log").exists()
 
 
 def test_a_run_of_an_older_version_is_read_under_todays_names() -> None:
@@ -271,18 +190,50 @@ def test_a_run_with_another_loss_and_optimiser_is_not_given_the_default_ones_set
     assert "optim.power" not in complete({"optim": {"schedule": "cosine"}})
 
 
-@pytest.mark.parametrize(("argument", "status"), [("data.root=nowhere", 2), ("--help", 0)])
-def test_nothing_heavy_is_imported_before_the_settings_are_checked(tmp_path: Path, argument: str, status: int) -> None:
-    command = [sys.executable, "-X", "importtime", REPOSITORY / "train.py", f"hydra.run.dir={tmp_path}/run", argument]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == status
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
-    assert "facekp" in imported
-    assert not imported & {"torch", "numpy", "pytorch_lightning", "wandb", "matplotlib", "scipy", "cv2", "pandas"}
-    if argument == "--help":
-        shown = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
-        assert {found.key for found in walk(Config)} <= shown
+def start(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Start train.py; what it imports is on stderr, too."""
+    command = [sys.executable, "-X", "importtime", REPOSITORY / "train.py", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def test_every_setting_of_a_run_has_a_help_line() -> None:
+def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+
+
+HEAVY = {"torch", "numpy", "pytorch_lightning", "wandb", "matplotlib", "scipy", "cv2", "pandas"}
+
+
+@pytest.mark.parametrize(
+    ("argument", "named", "others"),
+    [
+        ("optim.lrr=0.1", "lrr", False),  # Hydra finds it
+        ("data.crop=450", "data.crop is 450: give a multiple of 32", False),
+        ("data.root=nowhere", "data.root is 'nowhere', which is not a folder: download CelebAMask-HQ", True),
+    ],
+)
+def test_a_mistake_is_one_line_before_anything_heavy_is_imported(
+    tmp_path: Path, argument: str, named: str, others: bool
+) -> None:
+    run = tmp_path / "run"
+    if others:
+        run.mkdir()
+        (run / "mine.log").touch()
+    done = start("logger=none", f"hydra.run.dir={run}", argument, cwd=tmp_path)
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("import time:")]
+    assert line.startswith("error: ")
+    assert named in line
+    assert done.stdout == ""
+    assert run.exists() is (run / "mine.log").exists() is others  # a folder with other files stays
+    assert "facekp" in imported(done)
+    assert not imported(done) & HEAVY
+
+
+def test_help_shows_every_setting_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    done = start("--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert not imported(done) & HEAVY
+    shown = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert {found.key for found in walk(Config)} <= shown
     assert [found.key for found in walk(Config) if not found.help] == []

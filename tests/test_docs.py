@@ -15,13 +15,11 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
-from conftest import REPOSITORY
-from hydra import compose, initialize_config_dir
+from runs import REPOSITORY, composed
 
 from facekp.cli import parse_cli
 from facekp.config import Config
 from facekp.settings import walk
-from facekp.training.compose import read_config, register_schema
 
 PAGES = [*sorted((REPOSITORY / "docs").rglob("*.md")), REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"]
 EXTEND = REPOSITORY / "docs" / "guides" / "extend.md"
@@ -49,12 +47,6 @@ def commands(page: Path) -> list[list[str]]:
     return [[word for word in w if word[0] != "$"] for w in words]
 
 
-def check_training(arguments: list[str]) -> None:
-    """Compose the settings of train.py; of a sweep, with the first value of each."""
-    firsts = [re.sub(r"=([\w.]+),.*", r"=\1", word) for word in arguments if word != "-m"]
-    read_config(compose("config", [*(w for w in firsts if not w.startswith("hydra")), "output_dir=."]))
-
-
 def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a command check its settings, and stop it there."""
     name = "facekp.predict" if words[0] == "predict.py" else words[1]
@@ -79,16 +71,15 @@ def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p) and p != EXTEND], ids=lambda page: page.stem)
 def test_commands_name_settings_that_exist(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
-    register_schema()
-    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
-        for words in commands(page):
-            if words[0] == "train.py":
-                check_training(words[1:])
-                continue
-            if words[1] == "facekp.training.search":
-                known = {setting.key for setting in walk(Config)} | {"experiment"}
-                assert {w.partition("=")[0] for w in words[2:] if not w.startswith("search.")} <= known
-            check_command(words, monkeypatch)
+    for words in commands(page):
+        if words[0] == "train.py":  # of a sweep, with the first value of each
+            firsts = [re.sub(r"=([\w.]+),.*", r"=\1", word) for word in words[1:] if word != "-m"]
+            composed(*(word for word in firsts if not word.startswith("hydra")))
+            continue
+        if words[1] == "facekp.training.search":
+            known = {setting.key for setting in walk(Config)} | {"experiment"}
+            assert {w.partition("=")[0] for w in words[2:] if not w.startswith("search.")} <= known
+        check_command(words, monkeypatch)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""What commands ask of the machine they run on."""
+"""Memory: what a process keeps, and what it gives back."""
 
 import platform
 import subprocess
@@ -12,7 +12,7 @@ from facekp.hardware import reset_peak_memory
 REPOSITORY = Path(__file__).parents[1]
 # 64 MiB: what a batch of images takes, and more than glibc lets M_MMAP_THRESHOLD keep. glibc sets up to seven of them
 # aside before it takes one again: small blocks behind them wait in a cache of seven.
-PROGRAM = """
+KEPT = """
 import resource, torch
 from facekp.hardware import keep_freed_memory
 keep_freed_memory()
@@ -21,16 +21,6 @@ for _ in range(20):
     torch.ones(1 << 24)
     print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator is left as it is")
-def test_a_large_tensor_takes_the_memory_of_the_one_before():
-    run = subprocess.run([sys.executable, "-c", PROGRAM], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    faults = [int(line) for line in run.stdout.split()]
-    assert faults[0] >= (1 << 26) / (2 << 20)  # pages of 4 KiB, or of 2 MiB where the system has those
-    assert max(faults[10:]) <= faults[0] / 10
-
-
 SECOND_RUN = """
 import torch
 from facekp.training.callbacks import Cost
@@ -42,14 +32,27 @@ for side in (1 << 14, 1):
     torch.ones(side, side).sum().item()
     print(peak_memory(torch.device("cpu")) - before, before)
 """
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator is left as it is"),
+]
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator is left as it is")
+def run(program: str) -> list[str]:
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_a_large_tensor_takes_the_memory_of_the_one_before():
+    faults = [int(line) for line in run(KEPT)]
+    assert faults[0] >= (1 << 26) / (2 << 20)  # pages of 4 KiB, or of 2 MiB where the system has those
+    assert max(faults[10:]) <= faults[0] / 10
+
+
 def test_a_run_does_not_count_what_the_run_before_it_held():
     if not reset_peak_memory():
         pytest.skip("the system does not let a process forget its peak")
-    run = subprocess.run([sys.executable, "-c", SECOND_RUN], cwd=REPOSITORY, capture_output=True, text=True, check=True)
-    (first, least), (second, held) = ([float(n) for n in line.split()] for line in run.stdout.splitlines())
+    (first, least), (second, held) = ([float(n) for n in line.split()] for line in run(SECOND_RUN))
     assert first == pytest.approx(1024, rel=0.1)  # MiB of 2 ** 28 float32
     assert second < 50
     assert held - least < 100

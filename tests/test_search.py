@@ -1,6 +1,7 @@
 """Searches with Optuna: pruning, continuing, sharing the study, and mistakes."""
 
 import json
+import math
 import statistics
 import sys
 from collections.abc import Callable
@@ -42,13 +43,14 @@ def run(tiny_root: Path, tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def untrained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Let trials return their number as the score, or raise what is put into the list, without training."""
+    """Let trials return their number as the score, or return or raise what is in the list, without training."""
     outcomes: list[Any] = []
 
     def train(config: Any, trial: Any) -> float:
-        if outcomes and (outcome := outcomes.pop(0)) is not None:
+        outcome = outcomes.pop(0) if outcomes else None
+        if isinstance(outcome, BaseException):
             raise outcome
-        return float(trial.number)
+        return float(trial.number) if outcome is None else outcome
 
     monkeypatch.setattr(search, "_train", train)
     return outcomes
@@ -56,7 +58,7 @@ def untrained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.slow
 class TestTrials:
-    """Of a good and a much too high learning rate, by validation loss, pruned from the second on."""
+    """A good and a much too high learning rate, by validation loss, pruned from the second on."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -86,14 +88,12 @@ class TestTrials:
         assert {trial.state.name for trial in trials} == {"COMPLETE", "PRUNED"}
 
     def test_each_trial_trained_with_its_own_settings(self, folder: Path) -> None:
-        for trial in study(folder).trials:
-            if trial.state.name == "COMPLETE":
-                summary = json.loads((folder / f"{trial.number}-resnet18" / "metrics.json").read_text())
-                optim, data = summary["settings"]["optim"], summary["settings"]["data"]
-                assert optim["lr"] == float(trial.params["optim.lr"])
-                assert data["jitter"] == trial.params["data.jitter"]
-                assert 0 <= data["jitter"] <= 0.8
-                assert (optim["head_lr_mult"], data["scales"]) == (1, [1])  # fixed on the command line
+        (done,) = [trial for trial in study(folder).trials if trial.state.name == "COMPLETE"][:1]
+        summary = json.loads((folder / f"{done.number}-resnet18" / "metrics.json").read_text())
+        optim, data = summary["settings"]["optim"], summary["settings"]["data"]
+        assert optim["lr"] == float(done.params["optim.lr"])
+        assert 0 <= data["jitter"] == done.params["data.jitter"] <= 0.8
+        assert (optim["head_lr_mult"], data["scales"]) == (1, [1])  # fixed on the command line
 
 
 class TestContinuing:
@@ -132,33 +132,23 @@ class TestContinuing:
             run("search.n_trials=2")
         assert [trial.state.name for trial in study(folder).trials] == ["RUNNING", "COMPLETE"]
 
-    def test_a_trial_that_fails_does_not_end_the_others(
+    def test_a_trial_that_fails_or_diverges_does_not_end_the_others(
         self, run: Callable[..., Path], untrained: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        untrained += [RuntimeError("out of memory")]
+        untrained += [RuntimeError("out of memory"), math.nan]
         with pytest.raises(RuntimeError, match="out of memory"):
-            run("search.n_trials=2")
+            run("search.n_trials=3")
         assert "trial 0 failed: out of memory" in capsys.readouterr().err
         folder = tmp_path / "search"
-        assert [trial.state.name for trial in study(folder).trials] == ["FAIL", "COMPLETE"]
-        assert read_runs([folder])[0].error == "out of memory"
-
-    def test_a_diverged_trial_counts_as_failed(
-        self, run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-    ) -> None:
-        monkeypatch.setattr(search, "_train", lambda config, trial: 1.0 if trial.number else float("nan"))
-        run("search.n_trials=2")
-        assert [trial.state.name for trial in study(tmp_path / "search").trials] == ["FAIL", "COMPLETE"]
+        assert [trial.state.name for trial in study(folder).trials] == ["FAIL", "FAIL", "COMPLETE"]
+        assert {found.error for found in read_runs([folder])} == {"", "out of memory"}
 
 
 class TestMistakes:
-    def test_other_settings_are_refused(self, run: Callable[..., Path], untrained: list[Any]) -> None:
+    def test_other_settings_and_choices_are_refused(self, run: Callable[..., Path], untrained: list[Any]) -> None:
         run("search.n_trials=1")
         with pytest.raises(ConfigError, match=r"^seed is 1, but '.*search' was trained with 0"):
             run("seed=1")
-
-    def test_other_choices_are_refused(self, run: Callable[..., Path], untrained: list[Any]) -> None:
-        run("search.n_trials=1")
         with pytest.raises(ConfigError, match=r"^search\.space: .*take the choices that the search began with"):
             run("optim.lr=choice(0.1,0.2)", "search.n_trials=2")
 
@@ -179,17 +169,19 @@ class TestMistakes:
             run(argument)
         assert not (tmp_path / "search").exists()
 
-    def test_trials_that_cannot_be_composed_are_not_tried_again(
-        self, run: Callable[..., Path], untrained: list[Any], tmp_path: Path
+    @pytest.mark.parametrize(
+        ("arguments", "error"),
+        [
+            (["optim.warmup_steps=interval(0.1,0.9)"], r"optim\.warmup_steps"),  # trials cannot be composed
+            ([], "image 3: cannot be read"),
+        ],
+    )
+    def test_a_users_error_ends_it(
+        self, run: Callable[..., Path], untrained: list[Any], tmp_path: Path, arguments: list[str], error: str
     ) -> None:
-        with pytest.raises(Exception, match=r"optim\.warmup_steps"):
-            run("optim.warmup_steps=interval(0.1,0.9)")
-        assert [trial.state.name for trial in study(tmp_path / "search").trials] == ["FAIL"]
-
-    def test_a_users_error_ends_it(self, run: Callable[..., Path], untrained: list[Any], tmp_path: Path) -> None:
         untrained += [DataError("image 3: cannot be read")]
-        with pytest.raises(DataError, match="image 3"):
-            run()
+        with pytest.raises(Exception, match=error):
+            run(*arguments)
         assert [trial.state.name for trial in study(tmp_path / "search").trials] == ["FAIL"]
 
     def test_without_optuna_one_line_says_how_to_install_it(

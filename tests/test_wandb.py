@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 import wandb
 from helpers.wandb_files import read_run
+from runs import settings
 from wandb.proto import wandb_internal_pb2
 
 from facekp.classes import ATTRIBUTES
-from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, TrainerConfig
+from facekp.config import Config, LoggerConfig
 from facekp.training.loggers import build_loggers, build_wandb, closing_wandb
 from facekp.training.resume import Resume
 from facekp.training.run import build_data, build_module, build_trainer
@@ -23,14 +24,8 @@ from facekp.training.run import build_data, build_module, build_trainer
 def run(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[wandb_internal_pb2.Record]:
     """Train for four steps with the default logger where there is no key, and return what it wrote."""
     folder = tmp_path_factory.mktemp("wandb-run")
-    config = Config(
-        data=DataConfig(root=str(tiny_root), size=64, crop=64, batch_size=4, workers=0),
-        model={"name": "resnet18", "pretrained": False},
-        trainer=TrainerConfig(accelerator="cpu", devices=1, precision="32-true", max_steps=4, val_every=2, log_every=1),
-        logger=LoggerConfig(name="wandb", group="a-sweep", run_name="a-job", images=2),
-        callbacks=CallbacksConfig(progress=False),
-        output_dir=str(folder),
-    )
+    wanted = {"logger": {"name": "wandb", "group": "a-sweep", "run_name": "a-job", "images": 2}}
+    config = settings(tiny_root, folder, wanted, max_steps=4, val_every=2)
     with pytest.MonkeyPatch.context() as patch, closing_wandb(config):
         patch.delenv("WANDB_API_KEY", raising=False)
         patch.setenv("NETRC", str(folder / "no-netrc"))
@@ -45,18 +40,16 @@ def run(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[wandb
     return read_run(file)
 
 
-def history(run: list[wandb_internal_pb2.Record]) -> list[dict[str, object]]:
+def history(run: list[wandb_internal_pb2.Record]) -> list[dict[str, Any]]:
+    """Return what was logged at each step; nested values with the rest of their key."""
     rows = []
-    for record in run:
-        if record.HasField("history"):
-            row: dict[str, object] = {}
-            for item in record.history.item:
-                first, *inner = [item.key] if item.key else item.nested_key
-                if inner:
-                    row.setdefault(first, {})[".".join(inner)] = json.loads(item.value_json)
-                else:
-                    row[first] = json.loads(item.value_json)
-            rows.append(row)
+    for record in (record for record in run if record.HasField("history")):
+        row: dict[str, Any] = {}
+        for item in record.history.item:
+            first, *inner = [item.key] if item.key else item.nested_key
+            place, key = (row.setdefault(first, {}), ".".join(inner)) if inner else (row, first)
+            place[key] = json.loads(item.value_json)
+        rows.append(row)
     return rows
 
 
@@ -107,9 +100,9 @@ def test_best_values_are_summarised_in_the_right_direction(run: list[wandb_inter
     assert {name: best[name] for name in scores} == dict.fromkeys(scores, highest)
 
 
-def logging_only(folder: Path, **settings: Any) -> Config:
+def logging_only(folder: Path, **logger: Any) -> Config:
     """Return settings of which only the logger's are used."""
-    return Config(model={"name": "resnet18"}, logger=LoggerConfig(**settings), output_dir=str(folder))
+    return Config(model={"name": "resnet18"}, logger=LoggerConfig(**logger), output_dir=str(folder))
 
 
 @pytest.fixture

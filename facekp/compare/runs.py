@@ -10,9 +10,9 @@ import pandas as pd
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from facekp.config import MONITORS, CallbacksConfig, complete, fold
+from facekp.config import MONITORS, CallbacksConfig, fold
 from facekp.errors import DataError
-from facekp.training.folder import COMPOSED, ERROR, PRUNED, SUMMARY, job_folders
+from facekp.training.folder import COMPOSED, ERROR, PRUNED, SUMMARY, complete, job_folders
 from facekp.training.history import FILE, read_rows
 from facekp.training.summary import measured_cost, score_rows
 

@@ -26,12 +26,7 @@ from facekp.weights.paths import BEST, CHECKPOINTS, LAST
 
 
 def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
-    """Return the callbacks that `config.callbacks` asks for.
-
-    Args:
-        config: the run's settings.
-        resume: where it continues, or None.
-    """
+    """Return the callbacks of a run; `resume` is where it continues, or None."""
     folder = Path(config.output_dir) / CHECKPOINTS
     c = config.callbacks
     callbacks: list[Callback] = [
@@ -83,11 +78,7 @@ class LastValidation(Callback):
 
 
 class SettingsRecord(Callback):
-    """Keep the settings of the run in its checkpoints, so that it is only continued with the same.
-
-    Args:
-        config: the run's settings.
-    """
+    """Keep the settings of the run in its checkpoints, so that it is only continued with the same."""
 
     def __init__(self, config: Config) -> None:
         self.config = config

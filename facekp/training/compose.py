@@ -1,5 +1,6 @@
 """Composition of a run's settings: from `conf/` and the command line to a checked `Config`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
 from typing import Any, cast
 
@@ -8,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from facekp.cli import describe_settings
-from facekp.config import Config, LossConfig, OptimConfig, fold, schema_of
+from facekp.config import Config, LossConfig, OptimConfig, fold
 from facekp.errors import ConfigError, explain
 from facekp.settings import walk
 
@@ -59,8 +60,17 @@ def read_config(composed: DictConfig) -> Config:
     return Config(**{**vars(found), **{group: _typed(group, *typed) for group, typed in given.items()}})
 
 
+def schema_of(default: Any, given: Mapping[str, Any]) -> Any:
+    """Return `default`, or its base where `given` names another loss, optimiser or schedule.
+
+    Those have settings of their own, which are checked where they are built.
+    """
+    chosen = {f.name: f.default for f in fields(default) if f.name in ("name", "schedule")}
+    return default if chosen == {key: given.get(key, name) for key, name in chosen.items()} else default.__bases__[0]
+
+
 def _typed(group: str, given: Any, default: Any) -> Any:
-    """Return the checked settings of a loss, or of an optimiser and schedule; other than the default have more."""
+    """Return the checked settings of a loss, or of an optimiser and schedule."""
     schema = schema_of(default, given)
     if schema is not default:
         own = [(key, Any, field(default=None)) for key in given if key not in {f.name for f in fields(schema)}]

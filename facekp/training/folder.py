@@ -18,12 +18,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from facekp.config import EXCLUDED, Config, complete, fold
+from facekp.config import EXCLUDED, Config, LossConfig, OptimConfig, fold
 from facekp.data.exclusions import excluded_digest
 from facekp.data.layout import check_source
 from facekp.errors import ConfigError, FacekpError, explain, one_line_errors
 from facekp.settings import Affects, settings_that
-from facekp.training.compose import read_config
+from facekp.training.compose import read_config, schema_of
 
 SUMMARY = "metrics.json"
 """File of a finished run: its scores, settings and cost."""
@@ -33,6 +33,8 @@ PRUNED = "pruned.txt"
 """File of a trial that a search has stopped."""
 COMPOSED = ".hydra"
 """Folder in a run folder with the settings that Hydra composed."""
+RENAMED = {"data.degrade": "data.corrupt", "data.left_out": EXCLUDED}
+"""Today's names of settings in older runs."""
 ANY_TIME = settings_that(Config, Affects.MACHINE, Affects.SPEED, Affects.PLACE)
 """Settings that a run may change when it continues in its own folder."""
 
@@ -96,15 +98,21 @@ def _clean_up(run: Path, error: FacekpError) -> None:
 def record_settings(config: Config, excluded: str | None) -> dict[str, Any]:
     """Return a run's record of its settings, nested, without its folder, which may be moved.
 
-    Args:
-        config: the settings.
-        excluded: digest of the images that `data.exclude` excludes.
+    `excluded` is the digest of the images that `data.exclude` excludes.
     """
     record = asdict(config)
     del record["output_dir"]
     group, name = EXCLUDED.split(".")
     record[group][name] = excluded
     return record
+
+
+def complete(settings: dict[str, Any]) -> dict[str, Any]:
+    """Fold a run's record of its settings, under today's names, with the defaults of those that it did not have yet."""
+    loss, optim = schema_of(LossConfig, settings.get("loss", {})), schema_of(OptimConfig, settings.get("optim", {}))
+    defaults = asdict(Config(model={"name": ""}, loss=loss(), optim=optim()))
+    renamed = {RENAMED.get(name, name): value for name, value in fold(settings).items()}
+    return fold(defaults) | {EXCLUDED: None} | renamed
 
 
 def keep_settings(config: Config) -> None:
@@ -118,11 +126,11 @@ def keep_settings(config: Config) -> None:
 def require_same(
     record: dict[str, Any], then: dict[str, Any], source: Path, *, free: Collection[str] = ANY_TIME
 ) -> None:
-    """Raise OtherSettingsError for the first setting in which `record` differs from what a run was trained with.
+    """Raise OtherSettingsError for the first setting, of those not `free`, that differs between two records.
 
     Args:
-        record: what is asked now, as `record_settings` gives it.
-        then: the run's record.
+        record: the record of the settings that are asked now.
+        then: the record of the run that would continue.
         source: where that was read, for the message.
         free: settings that may differ.
     """

@@ -23,12 +23,7 @@ TIMEOUT = 20  # seconds that W&B gets to answer
 
 
 def build_loggers(config: Config, resume: Resume | None) -> list[Logger]:
-    """Return the loggers of a run: its own log, which every run has, and W&B's.
-
-    Args:
-        config: the run's settings.
-        resume: where it continues, or None.
-    """
+    """Return the loggers of a run: its own log, which every run has, and W&B's."""
     past = (resume.folder, resume.step) if resume else ()
     log = RunLog(Path(config.output_dir), *past, keep_file=config.logger.name != "none")
     return [log, build_wandb(config, resume)] if config.logger.name == "wandb" else [log]

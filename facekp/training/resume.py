@@ -39,18 +39,17 @@ def find_resume(config: Config) -> Resume | None:
         CheckpointError: the file is no checkpoint.
     """
     own = Path(config.output_dir) / CHECKPOINTS / f"{LAST}.ckpt"
-    path = own
     if config.resume not in (None, "last"):
         path = expand(str(config.resume))
-    elif not own.is_file():
-        if config.resume is None or sweep_job() is not None:
-            return None
+    elif own.is_file():
+        path = own
+    elif config.resume is None or sweep_job() is not None:
+        return None
+    else:
         runs = own.parents[2]
-        beside = runs.glob(f"*/{CHECKPOINTS}/{LAST}.ckpt")
-        newest = max(beside, key=lambda file: file.stat().st_mtime, default=None)
-        if newest is None:
+        if not (beside := list(runs.glob(f"*/{CHECKPOINTS}/{LAST}.ckpt"))):
             raise ConfigError(f"resume is 'last', but no run in {runs} has a checkpoint: give its path, or leave it")
-        path = newest
+        path = max(beside, key=lambda file: file.stat().st_mtime)
     content = read_checkpoint(path)
     if "loops" not in content:
         raise CheckpointError(f"checkpoint '{path}': holds weights only, so training cannot continue from it")

@@ -1,0 +1,116 @@
+"""Checkpoints: plain data that says what prediction needs, and every file that is none."""
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from facekp.classes import ATTRIBUTES
+from facekp.errors import CheckpointError
+from facekp.weights.load import load_network
+
+
+@pytest.fixture
+def checkpoint(straight: Path) -> Path:
+    return straight / "checkpoints" / "last.ckpt"
+
+
+class Payload:
+    """Something that runs code where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def edited(**changes: Any) -> Callable[[Path, Path], None]:
+    """Return what writes a checkpoint whose description is changed."""
+
+    def write(source: Path, out: Path) -> None:
+        content = copy.deepcopy(torch.load(source, weights_only=True))
+        content["facekp"] |= changes
+        torch.save(content, out)
+
+    return write
+
+
+def laden(source: Path, out: Path) -> None:
+    content = torch.load(source, weights_only=True)
+    torch.save({**content, "extra": Payload(out.with_suffix(".ran"))}, out)
+
+
+def lacking_weights(source: Path, out: Path) -> None:
+    content = torch.load(source, weights_only=True)
+    torch.save({**content, "state_dict": {"net.stem.0.weight": torch.zeros(2)}}, out)
+
+
+BAD_FILES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
+    "missing": (lambda source, out: None, "no such file"),
+    "empty": (lambda source, out: out.touch(), "not a checkpoint, or truncated"),
+    "text": (lambda source, out: out.write_text("hello, I am no checkpoint\n" * 99), "checkpoint"),
+    "truncated": (lambda source, out: out.write_bytes(source.read_bytes()[:-1000]), "not a checkpoint, or truncated"),
+    # What torch's unpickler makes of these: struct.error, and IndexError.
+    "cut pickle": (lambda source, out: out.write_bytes(b"\x80\x02X\x05"), "not a checkpoint, or truncated"),
+    "hollow pickle": (lambda source, out: out.write_bytes(b"\x80\x02."), "not a checkpoint, or truncated"),
+    "laden": (laden, "holds something other than plain data and tensors"),
+    "plain pickle": (
+        lambda source, out: out.write_bytes(pickle.dumps(Payload(out.with_suffix(".ran")))),
+        "holds something other than plain data and tensors",
+    ),
+    "state dict": (lambda source, out: torch.save({"weight": torch.zeros(3)}, out), "facekp did not write it"),
+    "foreign": (
+        lambda source, out: torch.save({"state_dict": {}, "epoch": 3, "pytorch-lightning_version": "2.6.0"}, out),
+        "facekp did not write it",
+    ),
+    "later format": (edited(format=2), "its format is 2, this version reads 1"),
+    "other classes": (
+        edited(classes=["a", "b"]),
+        "its classes is ['a', 'b'], this version reads ['background'",
+    ),
+    "other normalisation": (edited(mean=[0.5, 0.5, 0.5]), "its mean is [0.5, 0.5, 0.5], this version reads [0.485"),
+    "unknown network": (edited(model={"name": "resnet50"}), "do not fit this version's networks"),
+    "import by name": (edited(model={"name": "resnet18", "_target_": "os.system"}), "do not fit this version's"),
+    "other network": (lacking_weights, "do not fit this version's networks"),
+}
+
+
+def test_it_is_plain_data_that_says_what_prediction_needs(checkpoint: Path) -> None:
+    content = torch.load(checkpoint, weights_only=True)
+    assert content["facekp"] == {
+        "format": 1,
+        "model": {"name": "resnet18", "pretrained": False},
+        "size": 64,
+        "loss": {"name": "ohem", "threshold": 0.7, "min_kept": 0.0625},
+        "classes": list(ATTRIBUTES),
+        "mean": [0.485, 0.456, 0.406],
+        "std": [0.229, 0.224, 0.225],
+    }
+
+
+def test_a_pretrained_network_is_rebuilt_without_fetching(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited(model={"name": "resnet18", "pretrained": "imagenet"})(checkpoint, tmp_path / "a.ckpt")
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: pytest.fail("fetched"))
+    load_network(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("kind", BAD_FILES)
+def test_bad_files_are_refused_in_one_line(checkpoint: Path, tmp_path: Path, kind: str) -> None:
+    write, message = BAD_FILES[kind]
+    path = tmp_path / "bad.ckpt"
+    write(checkpoint, path)
+    with pytest.raises(CheckpointError) as caught:
+        load_network(path)
+    text = str(caught.value)
+    assert f"checkpoint '{path}': " in text
+    assert message in text
+    assert "\n" not in text
+    assert len(text) < len(str(path)) + 300
+    assert not path.with_suffix(".ran").exists()

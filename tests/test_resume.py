@@ -1,0 +1,240 @@
+"""Continuing a run: bit for bit, with the same settings, from every place that is named."""
+
+import json
+import pickle
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from runs import STEPS, PowerCutError, before_step, logged, settings, train
+
+from facekp.config import CallbacksConfig
+from facekp.errors import CheckpointError, ConfigError
+from facekp.training import history, resume
+from facekp.training.callbacks import BestCheckpoint
+from facekp.training.folder import record_settings, require_same
+from facekp.training.history import RunLog, read_rows
+from facekp.training.resume import Resume, find_resume
+from facekp.training.summary import score_rows
+from facekp.weights.checkpoint import read_checkpoint
+
+
+@pytest.fixture
+def checkpoint(straight: Path) -> Path:
+    return straight / "checkpoints" / "last.ckpt"
+
+
+def last(run: Path) -> dict[str, Any]:
+    return read_checkpoint(run / "checkpoints" / "last.ckpt")
+
+
+@pytest.fixture(scope="module")
+def interrupted(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run that was cut after 6 steps; its last checkpoint is of step 4."""
+    folder = tmp_path_factory.mktemp("runs") / "interrupted"
+    with pytest.raises(PowerCutError):
+        train(settings(tiny_root, folder), before_step(6))
+    assert last(folder)["global_step"] == 4
+    return folder
+
+
+class TestBitForBit:
+    @pytest.mark.slow
+    def test_in_a_new_folder_and_in_the_same(
+        self, straight: Path, interrupted: Path, tiny_root: Path, tmp_path: Path
+    ) -> None:
+        source = interrupted / "checkpoints" / "last.ckpt"
+        before = read_rows(interrupted / "metrics.csv")
+        assert [row["step"] for row in before] == [1, 2, 3, 4, 5, 6]
+        new = train(replace(settings(tiny_root, tmp_path / "new"), resume=str(source)))
+        same = train(settings(tiny_root, interrupted))  # what is in a run folder is gone on with
+        want = last(straight)
+        for folder in (new, same):
+            assert logged(folder) == logged(straight)
+            got = last(folder)
+            assert got["global_step"] == want["global_step"] == STEPS
+            assert list(got["state_dict"]) == list(want["state_dict"])
+            for name, tensor in want["state_dict"].items():
+                assert torch.equal(got["state_dict"][name], tensor), name
+            for key, state in want["optimizer_states"][0]["state"].items():
+                speed = got["optimizer_states"][0]["state"][key]["momentum_buffer"]
+                assert torch.equal(speed, state["momentum_buffer"])
+            # The clock goes on where the checkpoint was written.
+            seconds = [row["seconds"] for row in read_rows(folder / "metrics.csv")]
+            assert seconds[:4] == [row["seconds"] for row in before[:4]]
+            assert seconds == sorted(seconds)
+            # The best checkpoint is that of the scores, not the one that was taken along.
+            best = json.loads((folder / "metrics.json").read_text())["val"]["best"]["step"]
+            assert read_checkpoint(folder / "checkpoints" / "best.ckpt")["global_step"] == best
+
+    @pytest.mark.slow
+    def test_with_averaged_weights_and_without_the_ones_that_it_began_with(
+        self, straight: Path, tiny_root: Path, tmp_path: Path
+    ) -> None:
+        begin = Path(shutil.copyfile(straight / "checkpoints" / "last.ckpt", tmp_path / "begin.ckpt"))
+        change = {"init": str(begin), "optim.ema": 0.75}
+        steps = {"max_steps": 4, "val_every": 2}
+        whole, cut = (settings(tiny_root, tmp_path / name, change, **steps) for name in ("whole", "cut"))
+        train(whole)
+        with pytest.raises(PowerCutError):
+            train(cut, before_step(3))
+        begin.unlink()
+        train(cut)
+        got, want = last(tmp_path / "cut"), last(tmp_path / "whole")
+        for part in ("state_dict", "current_model_state"):
+            assert all(torch.equal(got[part][name], tensor) for name, tensor in want[part].items()), part
+        assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
+
+    def test_the_best_checkpoint_so_far_is_taken_along(self, straight: Path, tmp_path: Path) -> None:
+        best = straight / "checkpoints" / "best.ckpt"
+        states = read_checkpoint(best)["callbacks"]
+        (state,) = [state for key, state in states.items() if key.startswith("BestCheckpoint")]
+        # The folder that the state names may have been moved away since.
+        state |= {"best_model_path": "/gone/best.ckpt", "dirpath": "/gone"}
+        callback = BestCheckpoint(tmp_path / "new", "val/miou", "max", Resume(best.with_name("last.ckpt"), 4))
+        callback.load_state_dict(state)
+        assert float(callback.best_model_score) == float(state["best_model_score"]) > 0
+        assert callback.best_model_path == str(tmp_path / "new" / "best.ckpt")
+        assert (tmp_path / "new" / "best.ckpt").read_bytes() == best.read_bytes()
+        # Lightning restores callbacks again before it tests, when a better one may be there.
+        (tmp_path / "new" / "best.ckpt").write_bytes(b"better")
+        callback.load_state_dict(state)
+        assert (tmp_path / "new" / "best.ckpt").read_bytes() == b"better"
+
+
+class TestRows:
+    def test_those_after_the_checkpoint_are_dropped(self, straight: Path, tmp_path: Path) -> None:
+        # The run went on to step 8, but is resumed from 4: what it did later is not this run's.
+        log = RunLog(tmp_path, straight, 4)
+        assert sorted(log.rows) == [1, 2, 3, 4]
+        assert [step for step, row in log.rows.items() if "val/loss" in row] == [4]
+
+    def test_a_run_that_kept_none_says_that_its_summary_begins_late(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (tmp_path / "new").mkdir()
+        log = RunLog(tmp_path / "new", tmp_path / "old", 4)
+        assert not log.rows
+        expected = f"'{tmp_path}/old' kept no metrics.csv: scores begin at step 4, times are unknown\n"
+        assert capsys.readouterr().out == expected
+        log.log_metrics({name: 0.5 for name in ("val/loss", "val/miou", "val/mean_f1", "val/pixel_accuracy")})
+        log.save()
+        # Nor where it is stopped and goes on once more.
+        again = RunLog(tmp_path / "new", tmp_path / "new", 4)
+        again.log_metrics({"train/loss": 2.0})
+        scores = score_rows(list(again.rows.values()), CallbacksConfig())
+        assert (scores["seconds"], scores["val"]["curve"][0]["seconds"]) == (None, None)
+
+    def test_scoring_the_test_split_is_no_time_of_the_runs(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log = RunLog(tmp_path)
+        began = log._began
+        for seconds, name in ((7.0, "train/loss"), (10.0, "val/loss"), (50.0, "test/loss")):
+            monkeypatch.setattr(history.time, "monotonic", lambda now=began + seconds: now)
+            log.log_metrics({name: 1.0})
+        assert log.rows == {0: {"step": 0, "seconds": 10.0, "train/loss": 1.0, "val/loss": 1.0, "test/loss": 1.0}}
+
+
+class TestSettings:
+    def test_what_an_old_record_lacks_had_its_default(self, tiny_root: Path, tmp_path: Path) -> None:
+        then = record_settings(settings(tiny_root, tmp_path), None)
+        del then["optim"]["ema"], then["init"]
+        require_same(record_settings(settings(tiny_root, tmp_path), None), then, tmp_path)
+        for name, value in (("optim.ema", 0.9), ("init", "shipped")):
+            now = record_settings(settings(tiny_root, tmp_path, {name: value}), None)
+            with pytest.raises(ConfigError, match=rf"{name} is {value!r}, but '.*' was trained with None"):
+                require_same(now, then, tmp_path)
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"model.name": "bisenet"}, "model.name is 'bisenet', but .* was trained with 'resnet18'"),
+            ({"data.root": "elsewhere"}, "data.root is 'elsewhere', but .* was trained with "),
+            ({"data.size": 96}, "data.size is 96, but .* was trained with 64"),
+            ({"optim.lr": 0.1}, "optim.lr is 0.1, but .* was trained with 0.01"),
+            ({"seed": 1}, "seed is 1, but .* was trained with 0"),
+            ({"trainer.max_steps": 9}, "trainer.max_steps is 9, but .* was trained with 8"),
+            ({"trainer.gradient_clip": 1.0}, "trainer.gradient_clip is 1.0, but .* was trained with None"),
+            ({"trainer.precision": "bf16-mixed"}, "trainer.precision is 'bf16-mixed', but .* with '32-true'"),
+        ],
+    )
+    def test_others_are_refused_in_a_runs_folder(
+        self, checkpoint: Path, tiny_root: Path, change: dict[str, Any], message: str
+    ) -> None:
+        config = settings(tiny_root, checkpoint.parents[1], change)
+        with pytest.raises(ConfigError, match=message) as caught:
+            find_resume(config)
+        assert f"'{checkpoint}'" in str(caught.value)
+        with pytest.raises(ConfigError, match=message) as caught:  # the folder's run has finished
+            train(config)
+        assert f"'{checkpoint.parents[1] / 'metrics.json'}'" in str(caught.value)
+        sent = pickle.loads(pickle.dumps(caught.value))  # as a job in another process does
+        assert (str(sent), sent.source) == (str(caught.value), checkpoint.parents[1] / "metrics.json")
+
+    @pytest.mark.parametrize(
+        "change", [{"data.root": "elsewhere"}, {"trainer.precision": "bf16-mixed"}, {"trainer.val_every": 2}]
+    )
+    def test_a_checkpoint_may_go_on_with_moved_data_and_on_another_machine(
+        self, checkpoint: Path, tiny_root: Path, tmp_path: Path, change: dict[str, Any]
+    ) -> None:
+        found = find_resume(settings(tiny_root, tmp_path, {**change, "resume": str(checkpoint)}))
+        assert found == Resume(checkpoint, STEPS)
+
+    def test_others_are_refused_by_every_way_to_the_checkpoint(
+        self, checkpoint: Path, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # The weights of what would be the best so far by another score were not kept.
+        change = {"callbacks.monitor": "val/loss", "resume": str(checkpoint)}
+        with pytest.raises(ConfigError, match=r"callbacks\.monitor is 'val/loss', but .* was trained with 'val/miou'"):
+            find_resume(settings(tiny_root, tmp_path, change))
+        monkeypatch.chdir(checkpoint.parents[1])
+        change = {"trainer.val_every": 2, "resume": "checkpoints/last.ckpt"}
+        with pytest.raises(ConfigError, match=r"trainer\.val_every is 2, but .* was trained with 4"):
+            find_resume(settings(tiny_root, checkpoint.parents[1], change))
+
+    def test_where_and_how_a_run_runs_may_change(self, checkpoint: Path, tiny_root: Path) -> None:
+        change = {"data.workers": 3, "trainer.devices": 2, "logger.name": "none", "resume": "last"}
+        assert find_resume(settings(tiny_root, checkpoint.parents[1], change)).checkpoint == checkpoint
+
+
+class TestSource:
+    def test_a_finished_run_is_not_trained_again(
+        self, straight: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        before = {path: path.stat().st_mtime_ns for path in straight.rglob("*")}
+        train(settings(tiny_root, straight))
+        score = json.loads((straight / "metrics.json").read_text())["val"]["best"]["miou"]
+        assert capsys.readouterr().out == f"finished before, val/miou {score:.3f}: {straight}\n"
+        assert {path: path.stat().st_mtime_ns for path in straight.rglob("*")} == before
+
+    def test_a_metrics_json_of_something_else_is_refused(self, tiny_root: Path, tmp_path: Path) -> None:
+        (tmp_path / "metrics.json").write_text('{"loss": 1.0}')
+        with pytest.raises(ConfigError, match=r"metrics\.json' is no summary of a run"):
+            train(settings(tiny_root, tmp_path))
+
+    def test_last_takes_the_newest_run_beside_unless_those_are_other_jobs(
+        self, checkpoint: Path, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert find_resume(settings(tiny_root, tmp_path)) is None
+        config = settings(tiny_root, checkpoint.parents[2] / "another", {"resume": "last"})
+        assert find_resume(config) == Resume(checkpoint, STEPS)
+        with pytest.raises(ConfigError, match=r"resume is 'last', but no run in"):
+            find_resume(settings(tiny_root, tmp_path / "runs" / "x", {"resume": "last"}))
+        monkeypatch.setattr(resume, "sweep_job", lambda: "a job of a sweep")
+        assert find_resume(config) is None
+
+    @pytest.mark.parametrize(
+        ("part", "message"), [("settings", "has no record of its settings"), ("loops", "holds weights only")]
+    )
+    def test_what_cannot_be_continued_is_refused(
+        self, checkpoint: Path, tiny_root: Path, tmp_path: Path, part: str, message: str
+    ) -> None:
+        content = torch.load(checkpoint, weights_only=True)
+        del content[part]
+        torch.save(content, tmp_path / "old.ckpt")
+        with pytest.raises(CheckpointError, match=rf"old\.ckpt': {message}"):
+            find_resume(settings(tiny_root, tmp_path, {"resume": str(tmp_path / "old.ckpt")}))
