@@ -35,6 +35,10 @@ STYLE: dict[Any, Any] = {
 }
 
 
+Look = tuple[str, str, str, str]
+"""How a row is drawn in every plot: colour, line, marker and hatch."""
+
+
 class Plot(NamedTuple):
     """A picture, its name in the names of files, and what it shows."""
 
@@ -50,15 +54,6 @@ class Plot(NamedTuple):
         return f'{start}{end}<rect width="100%" height="100%" fill="white"/>{rest.replace("currentColor", "black")}'
 
 
-class Look(NamedTuple):
-    """How a row is drawn in every plot."""
-
-    colour: str
-    line: str
-    marker: str
-    hatch: str
-
-
 def draw_plots(runs: Sequence[Run], table: pd.DataFrame) -> list[Plot]:
     """Return the curves over steps and over wall time, and every class's F1.
 
@@ -67,28 +62,28 @@ def draw_plots(runs: Sequence[Run], table: pd.DataFrame) -> list[Plot]:
         table: what `tabulate_runs` made of them; its first `MAX_ROWS` rows with a validation are drawn.
     """
     drawn = table[[len(runs[i].curve) > 0 for i in table.index]]
-    rows = {label: group for label, group in list(drawn.groupby("row", sort=False))[:MAX_ROWS]}
-    looks = {label: Look(COLOURS[i % len(COLOURS)], *STROKES[i // len(COLOURS)]) for i, label in enumerate(rows)}
-    curves = [
-        runs[i].curve.assign(row=label, run=i, seconds=runs[i].curve["seconds"] if runs[i].timed else math.nan)
-        for label, group in rows.items()
-        for i in group.index
-    ]
-    if not curves:
+    looks = {
+        row: (COLOURS[i % len(COLOURS)], *STROKES[i // len(COLOURS)])
+        for i, row in enumerate(drawn["row"].unique()[:MAX_ROWS])
+    }
+    drawn = drawn[drawn["row"].isin(looks)]
+    if drawn.empty:
         return []
+    curves = [
+        runs[i].curve.assign(run=i, seconds=runs[i].curve["seconds"] if runs[i].timed else math.nan)
+        for i in drawn.index
+    ]
     of = table.groupby("row")["counted"].agg(runs="size", counted_runs="sum")
-    points = pd.concat(curves).join(table[["counted", "finished"]], on="run").join(of, on="row")
+    points = pd.concat(curves).join(drawn[["row", "counted", "finished"]], on="run").join(of, on="row")
     longest = points["seconds"].max()
     unit, scale = ("hours", 3600) if longest > 7200 else ("minutes", 60) if longest > 120 else ("seconds", 1)
     points["time"] = points["seconds"] / scale
-    plots = []
+    timed = points[points["time"].notna()]
     with mpl.rc_context(STYLE):
-        plots.append(_plot("steps", "Curves over steps", _curves(points, looks, "step", "steps")))
-        if points["time"].notna().any():
-            timed = points[points["time"].notna()]
+        plots = [_plot("steps", "Curves over steps", _curves(points, looks, "step", "steps"))]
+        if len(timed):
             plots.append(_plot("time", "Curves over wall time", _curves(timed, looks, "time", unit)))
-        plots.append(_plot("classes", "F1 by class, best checkpoint", _bars(drawn, looks)))
-    return plots
+        return [*plots, _plot("classes", "F1 by class, best checkpoint", _bars(drawn, looks))]
 
 
 def _curves(points: pd.DataFrame, looks: dict[str, Look], axis: str, unit: str) -> Figure:
@@ -96,8 +91,8 @@ def _curves(points: pd.DataFrame, looks: dict[str, Look], axis: str, unit: str) 
     panels = figure.subplots(2, 2, sharex=True)
     for panel, (name, title) in zip(panels.flat, CURVES.items(), strict=True):
         known = points.dropna(subset=[name]) if name in points else points[0:0]
-        for label, row in known.groupby("row", sort=False):
-            _draw_row(panel, row, label, looks[label], axis, name)
+        for row, own in known.groupby("row", sort=False):
+            _draw_row(panel, own, row, looks[row], axis, name)
         if known.empty:
             panel.text(0.5, 0.5, "not known", transform=panel.transAxes, ha="center")
             panel.set_yticks([])
@@ -114,36 +109,35 @@ def _curves(points: pd.DataFrame, looks: dict[str, Look], axis: str, unit: str) 
     return figure
 
 
-def _draw_row(panel: Axes, row: pd.DataFrame, label: str, look: Look, axis: str, name: str) -> None:
+def _draw_row(panel: Axes, points: pd.DataFrame, label: str, look: Look, axis: str, name: str) -> None:
     """Draw the mean of a row's runs, each of several as a thin line, and a cross where an unfinished one ends."""
-    for _, run in row.groupby("run", sort=False):
+    colour, line, marker, _ = look
+    for _, run in points.groupby("run", sort=False):
         if run["runs"].iloc[0] > 1:
-            panel.plot(run[axis], run[name], color=look.colour, linewidth=0.8, alpha=0.6)
+            panel.plot(run[axis], run[name], color=colour, linewidth=0.8, alpha=0.6)
         if not run["finished"].iloc[0]:
-            panel.plot(
-                run[axis].iloc[-1:], run[name].iloc[-1:], "x", color=look.colour, markersize=9, markeredgewidth=2
-            )
+            end = run.iloc[-1:]
+            panel.plot(end[axis], end[name], "x", color=colour, markersize=9, markeredgewidth=2)
     # Only steps at which all were validated: one that has not finished, or was resumed, may lack some.
-    counted = row[row["counted"]]
-    at_step = counted.groupby("step")
-    mean = at_step[[axis, name]].mean() if axis != "step" else at_step[[name]].mean().reset_index()
-    mean = mean[(at_step["run"].nunique() == at_step["counted_runs"].first()).to_numpy()]
-    panel.plot(mean[axis], mean[name], look.line, color=look.colour, marker=look.marker, markersize=3.5, label=label)
+    at_step = points[points["counted"]].groupby("step", as_index=False)
+    mean = at_step.agg(x=(axis, "mean"), y=(name, "mean"), own=("run", "nunique"), of=("counted_runs", "first"))
+    mean = mean[mean["own"] == mean["of"]]
+    panel.plot(mean["x"], mean["y"], line, color=colour, marker=marker, markersize=3.5, label=label)
 
 
 def _bars(table: pd.DataFrame, looks: dict[str, Look]) -> Figure:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panel = figure.subplots()
     width = 0.84 / len(looks)
-    f1 = {name: spreads(table, f"best.f1.{name}") for name in CLASSES}
-    for place, (label, look) in enumerate(looks.items()):
-        found = pd.DataFrame({name: f1[name].loc[label] for name in CLASSES}).T
+    f1 = pd.concat({name: spreads(table, f"best.f1.{name}") for name in CLASSES})
+    for place, (row, (colour, _, _, hatch)) in enumerate(looks.items()):
+        own = f1.xs(row, level=1)
         x = [c + (place - (len(looks) - 1) / 2) * width for c in range(len(CLASSES))]
-        bars = panel.bar(x, found["mean"], width * 0.92, color=look.colour, label=label)  # an absent class has no bar
-        for bar in bars:
-            bar.set(hatch=look.hatch, edgecolor=INK if look.hatch else look.colour, linewidth=0)
-        if found["count"].max() > 1:
-            panel.errorbar(x, found["mean"], found["std"], fmt="none", ecolor=INK, elinewidth=1)
+        edge = INK if hatch else colour
+        # An absent class has no bar.
+        panel.bar(x, own["mean"], width * 0.92, color=colour, label=row, hatch=hatch, edgecolor=edge, linewidth=0)
+        if own["count"].max() > 1:
+            panel.errorbar(x, own["mean"], own["std"], fmt="none", ecolor=INK, elinewidth=1)
     panel.set_xticks(range(len(CLASSES)), labels=list(CLASSES), rotation=40, ha="right")
     panel.set(ylabel="F1", ylim=(0, 1), xlim=(-0.6, len(CLASSES) - 0.4), axisbelow=True)
     panel.grid(axis="y", alpha=0.15, color=INK)

@@ -1,7 +1,7 @@
 """Runs read from disk, finished or not."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -52,7 +52,7 @@ class Run:
     @property
     def timed(self) -> bool:
         """Whether the wall time of every validation is known."""
-        return len(self.curve) > 0 and "seconds" in self.curve and bool(self.curve["seconds"].notna().all())
+        return "seconds" in self.curve and bool(self.curve["seconds"].notna().all())
 
     @property
     def status_text(self) -> str:
@@ -91,20 +91,18 @@ def read_runs(paths: Sequence[Path]) -> list[Run]:
     Raises:
         DataError: a file that is not a run's summary, or no run in any of the paths.
     """
-    runs = {run.path.resolve(): run for path in paths for run in _read(path)}
+    runs: dict[Path, Run] = {}
+    for path in paths:
+        if path.is_file():
+            found = [_read_summary(path, path.absolute().parent.name if path.name == SUMMARY else path.stem)]
+        else:
+            single = (path / SUMMARY).is_file() or (path / COMPOSED).is_dir()
+            found = [_read_folder(folder) for folder in (not single and job_folders(path)) or [path]]
+        runs |= {run.path.resolve(): run for run in found}
     if all(run.status == "missing" for run in runs.values()):
         places = ", ".join(f"'{path}'" for path in paths)
         raise DataError(f"no run in {places}: give run folders, a sweep's folder, or metrics.json files")
     return list(runs.values())
-
-
-def _read(path: Path) -> Iterator[Run]:
-    if path.is_file():
-        yield _read_summary(path, path.absolute().parent.name if path.name == SUMMARY else path.stem)
-    elif (path / SUMMARY).is_file() or (path / COMPOSED).is_dir():
-        yield _read_folder(path)
-    else:
-        yield from map(_read_folder, job_folders(path) or [path])
 
 
 def _read_folder(folder: Path) -> Run:
@@ -150,11 +148,10 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 def _from_summary(content: dict[str, Any]) -> Run:
     """Turn a summary, or as much of one as there is, into a nameless run."""
     val = content["val"]
-    curve = pd.DataFrame(val.get("curve", [])).astype(float)
-    best = val.get("best", {})
-    before_best = curve.loc[curve["step"] == best["step"]].get("train_loss") if best else None
+    curve, best = pd.DataFrame(val.get("curve", [])).astype(float), val.get("best", {})
+    at_best = curve[curve["step"] == best["step"]] if best else curve[0:0]
     figures = {
-        "best": {**best, "train_loss": None if before_best is None or before_best.empty else before_best.iloc[0]},
+        "best": {**best, "train_loss": next(iter(at_best.get("train_loss", ())), None)},
         "last": {**val.get("last", {}), "train_loss": content["train"]["loss"]},
         "top": {name: curve[name].agg(which) for name, which in TOP.items() if name in curve},
         "test": content.get("test", {}),
@@ -170,5 +167,5 @@ def _from_summary(content: dict[str, Any]) -> Run:
         steps=content["steps"],
         figures=fold(figures),
         curve=curve,
-        about={"machine": content.get("machine"), "precision": content.get("precision"), **versions},
+        about={name: content.get(name) for name in ("machine", "precision")} | versions,
     )

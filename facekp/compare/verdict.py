@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import pandas as pd
 from scipy.stats import t
@@ -24,7 +25,7 @@ CONDITIONS = {
     **{s.key: s.confounds for s in sorted(walk(Config), key=lambda s: s.affects is Affects.SPEED) if s.confounds},
 }
 """What should be the same in all runs, and what cannot be compared where it is not."""
-show = show_figure("miou")
+show = partial(show_figure, figure="miou")
 
 
 def default_target(runs: Sequence[Run]) -> float | None:
@@ -52,7 +53,7 @@ def judge(table: pd.DataFrame, seconds: float | None = None) -> list[str]:
     if scores.empty:
         return ["No run has finished, so none is ranked."]
     if len(scores) == 1:
-        only, best = scores.index[0], show_spread(scores.iloc[0], show)
+        only, best = scores.index[0], show_spread(scores.iloc[0], "miou")
         return [f"Only {only} has finished, with mIoU {best}: there is nothing to rank it against."]
     said = [f"Best mIoU: {_lead(scores)}.", f"{_chance(scores)}."]
     early = _ranked(finished, "equal.miou")
@@ -95,7 +96,7 @@ def _lead(scores: pd.DataFrame) -> str:
     if len(ties) > 1:
         return f"a tie at {show(best['mean'])}, {_names(list(ties))}"
     lead = show(best["mean"] - second["mean"])
-    return f"{best.name} with {show_spread(best, show)}, {lead} above {second.name} ({show_spread(second, show)})"
+    return f"{best.name} with {show_spread(best, 'miou')}, {lead} above {second.name} ({show_spread(second, 'miou')})"
 
 
 def _chance(scores: pd.DataFrame) -> str:
