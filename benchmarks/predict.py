@@ -22,8 +22,7 @@ from benchmarks.loss import draw_labels
 from facekp.classes import NUM_CLASSES
 from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError
-from facekp.export.onnx import export_onnx
-from facekp.export.quantise import quantise
+from facekp.export.onnx import export_onnx, quantise
 from facekp.images import UInt8Array
 from facekp.keypoints.score_grid import Scores, argmax_at, sum_on_grid
 from facekp.keypoints.settings import METHODS, KeypointConfig

@@ -12,9 +12,8 @@ from facekp import FaceParser
 from facekp.data.layout import read_index
 from facekp.data.normalisation import normalise
 from facekp.errors import CheckpointError, ConfigError
-from facekp.export.onnx import calibration_images, export_onnx
-from facekp.export.quantise import quantise
-from facekp.export.settings import ExportSettings
+from facekp.export.__main__ import ExportSettings
+from facekp.export.onnx import calibration_images, export_onnx, quantise
 from facekp.images import read_image, resize
 from facekp.models import build_model, fuse
 from facekp.parsing.backends import ABOUT, TorchBackend, describe_export, open_backend

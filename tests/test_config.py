@@ -24,7 +24,7 @@ from facekp.config import (
 )
 from facekp.errors import ConfigError, one_line_errors
 from facekp.evaluate import EvaluateConfig
-from facekp.export.settings import ExportSettings
+from facekp.export.__main__ import ExportSettings
 from facekp.files import expand
 from facekp.models import model_names
 from facekp.settings import walk

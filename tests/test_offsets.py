@@ -13,7 +13,7 @@ from facekp.classes import ATTRIBUTES
 from facekp.errors import ConfigError
 from facekp.export import release
 from facekp.export.class_offsets import add_offsets, fit_offsets, sample_scores
-from facekp.export.settings import ReleaseSettings
+from facekp.export.release import ReleaseSettings
 from facekp.models import Heads, build_model, fuse, model_names
 from facekp.weights.load import load_network
 

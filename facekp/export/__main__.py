@@ -1,21 +1,63 @@
 """Export a network to ONNX, in float32 or int8: `python -m facekp.export [ckpt=...] format=onnx`."""
 
+import os
+import shutil
 import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from facekp.cli import parse_cli
+from facekp.config import FacesConfig
 from facekp.errors import one_line_errors
-from facekp.export.settings import ExportSettings
-from facekp.weights.paths import TERMS
+from facekp.files import expand, make_folder, replacing
+from facekp.parsing.choices import ONNX_SUFFIX, is_onnx
+from facekp.settings import Affects, Settings, at_least, check_that, one_of, setting
+from facekp.weights.paths import SHIPPED, TERMS, WEIGHTS, locate_checkpoint
+
+
+@dataclass
+class ExportSettings(Settings):
+    """Which checkpoint to export, and how."""
+
+    ckpt: str = setting(SHIPPED, "RUN/checkpoints/best.ckpt, or shipped: facekp's own weights", path=True)
+    format: str = setting("onnx", "onnx, which onnxruntime and OpenVINO read", one_of("onnx"))
+    precision: str = setting("float32", "float32, or int8 calibrated on training images", one_of("float32", "int8"))
+    out: str | None = setting(
+        None,
+        "file to write; null: beside the checkpoint, for shipped weights in this folder",
+        check_that(is_onnx, f"a path that ends in {ONNX_SUFFIX}", why="prediction recognises the file by it"),
+        affects=Affects.PLACE,
+        path=True,
+    )
+    images: int = setting(128, "number of training images to calibrate int8 on", at_least(1))
+    data: FacesConfig = field(default_factory=lambda: FacesConfig(root=os.environ.get("FACEKP_DATA")))
 
 
 def main(argv: list[str]) -> None:
     """Export the network that `argv` names."""
-    program, about = "python -m facekp.export", f"{__doc__}\n\n{TERMS}"
-    settings = parse_cli(ExportSettings, argv, program=program, about=about)
+    about = f"{__doc__}\n\n{TERMS}"
+    settings = parse_cli(ExportSettings, argv, program="python -m facekp.export", about=about)
+    from facekp.export.onnx import calibration_images, export_onnx, quantise  # torch takes seconds to import
+    from facekp.weights.load import load_network
 
-    from facekp.export.onnx import export_checkpoint  # torch takes seconds to import
-
-    out, size = export_checkpoint(settings)
+    ckpt = locate_checkpoint(settings.ckpt)
+    net, described = load_network(ckpt)
+    size, quantised = int(described["size"]), settings.precision != "float32"
+    beside = Path(ckpt.name) if ckpt == WEIGHTS else ckpt  # never into the package
+    suffix = f".{settings.precision}{ONNX_SUFFIX}" if quantised else ONNX_SUFFIX
+    out = expand(settings.out) if settings.out else beside.with_suffix(suffix)
+    make_folder(out.parent)
+    # Read first, so that a missing data set is reported before any work.
+    images = calibration_images(settings.data.at_size(size), settings.images) if quantised else []
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / "float32.onnx"
+        export_onnx(net, size, made, described.get("terms", ""))
+        if quantised:
+            float32, made = made, Path(folder) / "int8.onnx"
+            quantise(float32, made, images)
+        with replacing(out) as part:
+            shutil.copyfile(made, part)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB, {settings.precision}, for images of {size} pixels")
 
 

@@ -1,7 +1,5 @@
 """One constant for each class's score, fitted so that the mean F1 of the prediction is highest."""
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
@@ -82,30 +80,24 @@ def _count_up(first: Tensor, groups: Tensor, steps: int, width: int) -> Tensor:
 @torch.inference_mode()
 def sample_scores(net: Network, loader: DataLoader[Pixels], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the scores (P, C) float32 and labels (P,) int64 of every fourth pixel of every fourth row."""
-    pieces = list(_sample(net, loader, device))
-    return torch.cat([scores for scores, _ in pieces]), torch.cat([labels for _, labels in pieces])
-
-
-def _sample(net: Network, loader: DataLoader[Pixels], device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    scores, labels = [], []
     for pixels in tqdm(loader, unit="batch", desc="fitting offsets"):
         batch = to_batch({"image": pixels["image"].to(device), "label": pixels["label"].to(device)})
-        labels = batch["label"][:, EVERY // 2 :: EVERY, EVERY // 2 :: EVERY]
-        whole = fuse(net(batch["image"], auxiliary=False).predict, (batch["label"].shape[1], batch["label"].shape[2]))
-        scores = whole[:, :, EVERY // 2 :: EVERY, EVERY // 2 :: EVERY].permute(0, 2, 3, 1)
-        valid = labels != IGNORE_INDEX
-        yield scores[valid].float().cpu(), labels[valid].cpu()
+        label = batch["label"]
+        whole = fuse(net(batch["image"], auxiliary=False).predict, (label.shape[1], label.shape[2]))
+        label = label[:, EVERY // 2 :: EVERY, EVERY // 2 :: EVERY]
+        valid = label != IGNORE_INDEX
+        labels.append(label[valid].cpu())
+        scores.append(whole[:, :, EVERY // 2 :: EVERY, EVERY // 2 :: EVERY].permute(0, 2, 3, 1)[valid].float().cpu())
+    return torch.cat(scores), torch.cat(labels)
 
 
 def add_offsets(net: Network, offsets: Tensor) -> None:
     """Add constants to the scores of a network, in the bias of its first head's last convolution."""
-    with torch.no_grad():
-        _last_bias(net).add_(offsets)
-
-
-def _last_bias(net: Network) -> Tensor:
     part = net.get_submodule(net.head_parts[-1])
     head = part[0] if isinstance(part, nn.ModuleList) else part
-    last = [layer for layer in head.modules() if isinstance(layer, nn.Conv2d)][-1]
-    if last.bias is None:
+    bias = [layer for layer in head.modules() if isinstance(layer, nn.Conv2d)][-1].bias
+    if bias is None:
         raise TypeError(f"{type(net).__name__}: its first head's last convolution has no bias")
-    return last.bias
+    with torch.no_grad():
+        bias.add_(offsets)

@@ -3,25 +3,99 @@
 The written weights are read again and scored on the validation split; NAME.json holds those scores.
 """
 
+import os
 import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
+from omegaconf import MISSING
+
+from facekp.classes import ATTRIBUTES
 from facekp.cli import parse_cli
+from facekp.config import Config, ScoringConfig, fold
+from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors
-from facekp.export.settings import ReleaseSettings
-from facekp.files import expand
+from facekp.files import expand, make_folder
+from facekp.settings import Affects, Settings, at_least, check_that, multiple_of, one_of, setting, walk
+from facekp.weights.paths import SAFETENSORS, is_safetensors
+
+SAFE_PATH = check_that(is_safetensors, f"a path that ends in {SAFETENSORS}", why="prediction recognises the file by it")
+
+
+@dataclass
+class ReleaseSettings(Settings):
+    """Which checkpoint to release, and how to score it."""
+
+    ckpt: str = setting(MISSING, "RUN/checkpoints/best.ckpt", path=True)
+    out: str = setting(
+        MISSING, "NAME.safetensors; NAME.json is written beside it", SAFE_PATH, affects=Affects.PLACE, path=True
+    )
+    size: int | None = setting(None, "side of photos, pixels; null: as trained", multiple_of(32))
+    terms: str | None = setting(None, "terms of use of the weights")
+    data: ScoringConfig = field(default_factory=lambda: ScoringConfig(root=os.environ.get("FACEKP_DATA")))
+    split: str = setting("val", "split to score on: train, val or test", one_of(*SPLITS))
+    offsets: int = setting(0, "training images to fit a constant for each class's score on", at_least(0))
+    device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", affects=Affects.MACHINE)
 
 
 def main(argv: list[str]) -> None:
     """Release the checkpoint that `argv` names, and print its size and scores."""
     program, about = "python -m facekp.export.release", (__doc__ or "").strip()
     settings = parse_cli(ReleaseSettings, argv, program=program, about=about)
-
-    from facekp.export.scored_weights import write_scored_weights  # torch takes seconds to import
-
     scores = write_scored_weights(settings)["scores"]
     megabytes = expand(settings.out).stat().st_size / 1e6
     print(f"{settings.out}: {megabytes:.1f} MB, for images of {scores['size']} pixels")
     print(f"{settings.split}: mIoU {scores['miou']:.4f}, mean F1 {scores['mean_f1']:.4f}")
+
+
+def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
+    """Write the weights of a checkpoint of training, and their description, which is returned.
+
+    Raises:
+        CheckpointError: `ckpt` is not a checkpoint of training.
+        DataError: the data set cannot be used, or `out` cannot be written.
+    """
+    import torch  # these take seconds to import
+
+    from facekp.data.datamodule import FaceDataModule
+    from facekp.export.class_offsets import add_offsets, fit_offsets, sample_scores
+    from facekp.hardware import keep_freed_memory, resolve_device
+    from facekp.training.folder import ANY_TIME
+    from facekp.training.resume import SETTINGS
+    from facekp.training.scoring import network_scorer
+    from facekp.weights.checkpoint import describe, read_checkpoint, write_weights
+    from facekp.weights.load import load_network
+
+    keep_freed_memory()
+    out = expand(settings.out)
+    make_folder(out.parent)  # before the minutes of scoring
+    content = read_checkpoint(expand(settings.ckpt))
+    device = resolve_device(settings.device)
+    net, about = load_network(settings.ckpt)
+    about = describe(about["model"], settings.size or int(about["size"]), about.get("loss"))
+    data = FaceDataModule(settings.data.at_size(about["size"]), seed=0, total_steps=0)
+    images = len(data.split(settings.split))
+    if settings.terms:
+        about["terms"] = settings.terms
+    elsewhere = ANY_TIME | {found.key for found in walk(Config) if found.path}  # mean nothing on another machine
+    trained = {name: value for name, value in fold(content.get(SETTINGS, {})).items() if name not in elsewhere}
+    about["trained"] = {"steps": int(content["global_step"]), "settings": trained}
+    if settings.offsets:
+        net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        offsets = fit_offsets(*sample_scores(net, data.evaluation_loader("train", settings.offsets), device))
+        add_offsets(net, offsets.to(device))
+        values = {name: round(float(value), 2) for name, value in zip(ATTRIBUTES, offsets, strict=True)}
+        about["offsets"] = {"images": min(settings.offsets, len(data.split("train"))), "values": values}
+    with TemporaryDirectory() as folder:  # earlier files stay until everything is computed
+        path = Path(folder) / f"stored{SAFETENSORS}"
+        write_weights(net, about, path)
+        stored = network_scorer(load_network(path)[0], about, device)
+    scores = stored(data.evaluation_loader(settings.split))
+    about["scores"] = {"split": settings.split, "images": images, "size": about["size"], **scores}
+    write_weights(net, about, out)
+    return about
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The base classes of export formats, and the photo that they are given."""
+"""The base classes of export formats, the photo that they are given, and polygons."""
 
 import os
 from abc import ABC, abstractmethod
@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Final
 
+import cv2
+import numpy as np
+
 from facekp.images import UInt8Array
+from facekp.keypoints.curves import Points
 from facekp.parsing.face import Face
 from facekp.registry import Registry
+
+TOLERANCE: Final = 0.25
+"""Largest distance, in pixels, of an outline from its polygon."""
+CORNER: Final = np.float32(0.5)
+"""Offset from coordinates whose origin is a pixel's centre to those whose origin is its corner."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,3 +93,15 @@ def describe_formats() -> str:
 def as_text(path: str | Path) -> str:
     """Return a path as text; bytes that are not valid UTF-8 are replaced."""
     return os.fsencode(path).decode("utf-8", "replace")
+
+
+def polygon(points: Points) -> Points:
+    """Simplify a closed outline (m, 2) to within `TOLERANCE` pixels, and move its origin to the pixel's corner.
+
+    Example:
+        >>> square = np.array([[0, 0], [4, 0], [9, 0], [9, 9], [0, 9]], np.float32)
+        >>> polygon(square).tolist()
+        [[0.5, 0.5], [9.5, 0.5], [9.5, 9.5], [0.5, 9.5]]
+    """
+    fewer = cv2.approxPolyDP(points, TOLERANCE, True)[:, 0]
+    return np.asarray(fewer if len(fewer) > 2 else points, np.float32) + CORNER

@@ -17,8 +17,7 @@ import numpy.typing as npt
 import orjson
 
 from facekp.classes import ATTRIBUTES
-from facekp.formats.base import FORMATS, Photo, RunFormat, as_text
-from facekp.formats.polygons import polygon
+from facekp.formats.base import FORMATS, Photo, RunFormat, as_text, polygon
 from facekp.keypoints.curves import rounded
 from facekp.parsing.attribute import Attribute
 from facekp.parsing.face import Face
@@ -46,58 +45,61 @@ class Coco(RunFormat):
 
     def join(self, pieces: Sequence[Path], out: BinaryIO) -> None:
         """Number images and annotations from 1 and write them one by one."""
-        out.write(b'{"info":{"description":"facekp"},"licenses":[],"images":[')
-        _write_list(out, ({"id": i, **_load(piece)["image"]} for i, piece in enumerate(pieces, 1)))
-        out.write(b'],"annotations":[')
         points = 0
 
         def annotations() -> Iterator[dict[str, Any]]:
             nonlocal points
             for image_id, piece in enumerate(pieces, 1):
-                for annotation in _load(piece)["annotations"]:
+                for annotation in orjson.loads(piece.read_bytes())["annotations"]:
                     points = max(points, annotation["num_keypoints"])
                     yield {"image_id": image_id, **annotation}
 
-        _write_list(out, ({"id": i, **annotation} for i, annotation in enumerate(annotations(), 1)))
-        out.write(b'],"categories":' + orjson.dumps(categories(points)) + b"}\n")
-
-
-def _load(piece: Path) -> Any:
-    return orjson.loads(piece.read_bytes())
+        out.write(b'{"info":{"description":"facekp"},"licenses":[],"images":[')
+        _write_list(out, (orjson.loads(piece.read_bytes())["image"] for piece in pieces))
+        out.write(b'],"annotations":[')
+        _write_list(out, annotations())
+        ring = [[i + 1, (i + 1) % points + 1] for i in range(points)]
+        categories = [
+            {
+                "id": i,
+                "name": name,
+                "supercategory": "face",
+                "keypoints": [f"{name}_{k}" for k in range(points)],
+                "skeleton": ring,
+            }
+            for i, name in enumerate(ATTRIBUTES)
+            if i
+        ]
+        out.write(b'],"categories":' + orjson.dumps(categories) + b"}\n")
 
 
 def _write_list(out: BinaryIO, items: Iterable[dict[str, Any]]) -> None:
-    for number, item in enumerate(items):
-        out.write((b",\n" if number else b"\n") + orjson.dumps(item))
+    """Write items with ids from 1, one at a time."""
+    for i, item in enumerate(items, 1):
+        out.write((b",\n" if i > 1 else b"\n") + orjson.dumps({"id": i, **item}))
 
 
 def _annotation(face: Face, attribute: Attribute) -> dict[str, Any]:
-    mask = outlined_pixels(face, attribute)
-    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
-    rings = [polygon(contour.points) for contour in attribute.contours if not contour.hole]
-    has_holes = len(rings) < len(attribute.contours)
-    keypoints = rounded(attribute.keypoints).tolist()
+    # The mask without the parts that are too small to have an outline.
+    outlined = np.zeros(face.mask.shape, np.uint8)
+    outer = [contour.points for contour in attribute.contours if not contour.hole]
+    for part in outer:
+        cv2.fillPoly(outlined, [part.round().astype(np.int32)], 1)
+        # Smoothing moves corners inwards by less than a pixel.
+        cv2.polylines(outlined, [part.round().astype(np.int32)], True, 1, thickness=3)
+    mask: npt.NDArray[np.bool_] = (face.mask == attribute.id) & (outlined > 0)
+    rings = [rounded(polygon(part)).ravel().tolist() for part in outer]
+    keypoints = rounded(attribute.keypoints)
     return {
         "category_id": attribute.id,
-        "segmentation": run_lengths(mask) if has_holes else [rounded(ring).ravel().tolist() for ring in rings],
+        "segmentation": rings if len(outer) == len(attribute.contours) else run_lengths(mask),
         "area": int(np.count_nonzero(mask)),
-        "bbox": [x, y, width, height],
+        "bbox": list(cv2.boundingRect(mask.view(np.uint8))),
         "iscrowd": 0,
         "score": round(attribute.confidence, 4),
         "num_keypoints": len(keypoints),
-        "keypoints": [value for point in keypoints for value in (*point, VISIBLE)],
+        "keypoints": [value for point in keypoints.tolist() for value in (*point, VISIBLE)],
     }
-
-
-def outlined_pixels(face: Face, attribute: Attribute) -> npt.NDArray[np.bool_]:
-    """Return an attribute's mask (H, W) bool without the parts that are too small to have an outline."""
-    outlined = np.zeros(face.mask.shape, np.uint8)
-    for part in (contour.points.round().astype(np.int32) for contour in attribute.contours if not contour.hole):
-        cv2.fillPoly(outlined, [part], 1)
-        # Smoothing moves corners inwards by less than a pixel.
-        cv2.polylines(outlined, [part], True, 1, thickness=3)
-    pixels: npt.NDArray[np.bool_] = (face.mask == attribute.id) & (outlined > 0)
-    return pixels
 
 
 def run_lengths(mask: npt.NDArray[np.bool_]) -> dict[str, list[int]]:
@@ -111,19 +113,3 @@ def run_lengths(mask: npt.NDArray[np.bool_]) -> dict[str, list[int]]:
     starts = np.flatnonzero(flat[1:] != flat[:-1]) + 1
     counts = np.diff(starts, prepend=0, append=flat.size).tolist()
     return {"size": list(mask.shape), "counts": [0, *counts] if flat[0] else counts}
-
-
-def categories(points: int) -> list[dict[str, Any]]:
-    """Return COCO's categories: official ids, each with `points` key points NAME_0, NAME_1, ... joined in a ring."""
-    ring = [[i + 1, (i + 1) % points + 1] for i in range(points)]
-    return [
-        {
-            "id": i,
-            "name": name,
-            "supercategory": "face",
-            "keypoints": [f"{name}_{k}" for k in range(points)],
-            "skeleton": ring,
-        }
-        for i, name in enumerate(ATTRIBUTES)
-        if i
-    ]

@@ -9,11 +9,13 @@ Reference: https://github.com/wkentaro/labelme, labelme/_label_file.py of 6.3.1.
 from collections.abc import Sequence
 from typing import Any, Final
 
+import cv2
+import numpy as np
 import orjson
 
-from facekp.formats.base import FORMATS, Format, Photo, as_text
-from facekp.formats.polygons import keyholed
-from facekp.keypoints.curves import rounded
+from facekp.formats.base import FORMATS, Format, Photo, as_text, polygon
+from facekp.keypoints.contour import Contour
+from facekp.keypoints.curves import Points, rounded
 from facekp.parsing.face import Face
 
 VERSION: Final = "5.0.0"
@@ -30,10 +32,24 @@ class LabelMe(Format):
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the JSON object."""
         height, width = photo.size
+        shapes = [
+            {
+                "label": attribute.name,
+                "points": rounded(ring).tolist(),
+                "group_id": number,
+                "description": "",
+                "shape_type": "polygon",
+                "flags": {},
+                "mask": None,
+            }
+            for number, face in enumerate(faces)
+            for attribute in face.attributes.values()
+            for ring in keyholed(attribute.contours)
+        ]
         content: dict[str, Any] = {
             "version": VERSION,
             "flags": {},
-            "shapes": [shape for number, face in enumerate(faces) for shape in _shapes(face, number)],
+            "shapes": shapes,
             "imagePath": as_text(photo.path_from((photo.stem.parent / self.file).parent)),
             "imageData": None,
             "imageHeight": height,
@@ -42,17 +58,16 @@ class LabelMe(Format):
         return orjson.dumps(content, option=orjson.OPT_INDENT_2)
 
 
-def _shapes(face: Face, number: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "label": attribute.name,
-            "points": rounded(ring).tolist(),
-            "group_id": number,
-            "description": "",
-            "shape_type": "polygon",
-            "flags": {},
-            "mask": None,
-        }
-        for attribute in face.attributes.values()
-        for ring in keyholed(attribute.contours)
-    ]
+def keyholed(contours: Sequence[Contour]) -> list[Points]:
+    """Return one polygon (m, 2) per part, with its holes cut out through slits of zero width.
+
+    Every fill rule leaves such holes empty. A slit joins the nearest vertices of a hole and of the part around it.
+    """
+    rings = [polygon(c.points) for c in contours if not c.hole]
+    for hole in (polygon(c.points) for c in contours if c.hole):
+        around = int(np.argmax([cv2.pointPolygonTest(ring, hole[0].tolist(), True) for ring in rings]))
+        ring = rings[around]
+        apart = np.square(ring[:, None] - hole[None]).sum(2)
+        i, j = np.unravel_index(apart.argmin(), apart.shape)
+        rings[around] = np.concatenate([ring[: i + 1], hole[j:], hole[: j + 1], ring[i:]])
+    return rings

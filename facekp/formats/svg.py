@@ -7,8 +7,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 from facekp.classes import PALETTE
-from facekp.formats.base import FORMATS, Format, Photo, as_text
-from facekp.formats.polygons import CORNER, polygon
+from facekp.formats.base import CORNER, FORMATS, Format, Photo, as_text, polygon
 from facekp.keypoints.curves import DECIMALS
 from facekp.parsing.attribute import Attribute
 from facekp.parsing.face import Face

@@ -1,6 +1,6 @@
 """Tracking the faces of a video, and smoothing their points over time."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from math import pi
@@ -37,8 +37,7 @@ class OneEuro:
 
     def __init__(self, config: OneEuroConfig) -> None:
         self.config = config
-        self._points: Vectors | None = None
-        self._speed: Vectors | None = None
+        self._points = self._speed = np.empty((0, 2))
         self._time = 0.0
 
     def __call__(self, points: Points, time: float, width: float) -> Points:
@@ -51,24 +50,20 @@ class OneEuro:
         """
         new = points.astype(np.float64)
         elapsed, self._time = time - self._time, time
-        if self._points is None or self._speed is None or _jumped(new, self._points, width):
+        old, speed = self._points, self._speed
+        if new.shape != old.shape or np.median(np.linalg.norm(new - old, axis=1)) > JUMP * width:
             self._points, self._speed = new, np.zeros_like(new)
             return points
-        speed = (new - self._points) / elapsed
-        self._speed += _alpha(SPEED_CUTOFF, elapsed) * (speed - self._speed)
+        self._speed = speed + _weight(SPEED_CUTOFF, elapsed) * ((new - old) / elapsed - speed)
         widths_per_second = np.linalg.norm(self._speed, axis=1, keepdims=True) / width
         cutoff = self.config.min_cutoff + self.config.beta * widths_per_second
-        self._points = self._points + _alpha(cutoff, elapsed) * (new - self._points)
+        self._points = old + _weight(cutoff, elapsed) * (new - old)
         return self._points.astype(np.float32)
 
 
-def _alpha(cutoff: float | Vectors, elapsed: float) -> float | Vectors:
+def _weight(cutoff: float | Vectors, elapsed: float) -> float | Vectors:
     """Return the weight of the new value in exponential smoothing with a cutoff in Hz."""
     return 1 / (1 + 1 / (2 * pi * cutoff * elapsed))
-
-
-def _jumped(new: Vectors, old: Vectors, width: float) -> bool:
-    return new.shape != old.shape or bool(np.median(np.linalg.norm(new - old, axis=1)) > JUMP * width)
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +140,10 @@ class FaceTracks:
     def _smooth(self, face: Face, track: _Track, time: float) -> TrackedFace:
         if self.config is None:
             return TrackedFace(track.number, face, face.landmarks)
-        points = face.keypoints | _points_of_parts(face.landmarks)
+        points = face.keypoints
+        for part in PARTS:
+            if face.landmarks[part[0]].xy is not None:
+                points[part[0]] = np.array([face.landmarks[name].xy for name in part], np.float32)
         track.filters = {name: track.filters.get(name) or OneEuro(self.config) for name in points}
         smooth = {name: track.filters[name](own, time, track.width) for name, own in points.items()}
         attributes = {name: replace(a, keypoints=smooth[name]) for name, a in face.attributes.items()}
@@ -156,12 +154,6 @@ class FaceTracks:
             for name, xy in zip(part, smooth[part[0]], strict=True)
         }
         return TrackedFace(track.number, replace(face, attributes=attributes), face.landmarks | moved)
-
-
-def _points_of_parts(landmarks: Mapping[str, Landmark]) -> dict[str, Points]:
-    """Return the points (n, 2) of every part in the picture, by the name of its first landmark."""
-    points = {part[0]: [landmarks[name].xy for name in part] for part in PARTS}
-    return {first: np.array(own, np.float32) for first, own in points.items() if own[0] is not None}
 
 
 def _extent(face: Face) -> tuple[Vectors, float]:

@@ -3,13 +3,13 @@
 Reference: https://pyav.basswood-io.com (bindings of ffmpeg's libraries).
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Final, Self
+from typing import Final
 
 import av
 import numpy as np
@@ -47,22 +47,8 @@ class Frame:
     error: str = ""
 
 
-class _Video(ABC):
-    """An open file, which `with` closes."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
-    @abstractmethod
-    def close(self) -> None:
-        """Close the file."""
-
-
-class VideoReader(_Video):
-    """Iterate over the frames of a video file in the order of display.
+class VideoReader(AbstractContextManager["VideoReader"]):
+    """Iterate over the frames of a video file in the order of display; `with` closes it.
 
     A frame of the file that cannot be decoded is a `Frame` without an image, at its own time. A truncated file ends
     early.
@@ -99,8 +85,7 @@ class VideoReader(_Video):
         self.sound = bool(self._container.streams.audio)
         self._error = ""
 
-    def close(self) -> None:
-        """Close the file."""
+    def __exit__(self, *error: object) -> None:
         self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
@@ -121,33 +106,26 @@ class VideoReader(_Video):
     def _shown(self) -> Iterator[tuple[int | None, av.VideoFrame | None]]:
         """Yield the timestamp and picture of each frame; None for the picture if its data give none."""
         due: list[int] = []  # a heap of the timestamps of packets whose picture has not come out yet
-        for packet in self._packets():
-            if packet.pts is not None and _is_shown(packet):
-                heappush(due, packet.pts)
-            for picture in self._decode(packet):
-                while due and picture.pts is not None and due[0] <= picture.pts:
-                    # Pictures come out in the order of display, so what was due earlier is lost.
-                    if (pts := heappop(due)) < picture.pts:
-                        yield pts, None
-                yield picture.pts, picture
-        while due:
-            yield heappop(due), None
-
-    def _packets(self) -> "Iterator[Packet[VideoStream]]":
         try:
             for packet in self._container.demux(self._stream):
                 # The last packet is empty: it flushes the decoder.
                 self.missing = max(0, self.missing - bool(packet.size))
-                yield packet
+                if packet.pts is not None and _is_shown(packet):
+                    heappush(due, packet.pts)
+                try:
+                    pictures = packet.decode()
+                except av.FFmpegError as error:
+                    pictures, self._error = [], error.strerror or str(error)
+                for picture in pictures:
+                    while due and picture.pts is not None and due[0] <= picture.pts:
+                        # Pictures come out in the order of display, so what was due earlier is lost.
+                        if (pts := heappop(due)) < picture.pts:
+                            yield pts, None
+                    yield picture.pts, picture
         except (av.FFmpegError, OSError) as error:
             self._error = error.strerror or str(error)  # the file ends here
-
-    def _decode(self, packet: "Packet[VideoStream]") -> list[av.VideoFrame]:
-        try:
-            return packet.decode()
-        except av.FFmpegError as error:
-            self._error = error.strerror or str(error)
-            return []
+        while due:
+            yield heappop(due), None
 
 
 def _is_shown(packet: "Packet[VideoStream]") -> bool:
@@ -158,8 +136,8 @@ def _is_shown(packet: "Packet[VideoStream]") -> bool:
     return not packet.is_discard
 
 
-class VideoWriter(_Video):
-    """Write an mp4 file with H.264 pictures, which browsers play.
+class VideoWriter(AbstractContextManager["VideoWriter"]):
+    """Write an mp4 file with H.264 pictures, which browsers play; `with` ends and closes it.
 
     Args:
         path: the file to write; any name.
@@ -188,7 +166,12 @@ class VideoWriter(_Video):
             time: seconds from the clip's start at which it is shown.
         """
         if self._stream is None:
-            self._stream = self._add_stream(image)
+            self._stream = self._container.add_stream(ENCODER, rate=self._rate, options=QUALITY)
+            self._stream.height, self._stream.width = (side + side % 2 for side in image.shape[:2])
+            self._stream.pix_fmt = "yuv420p"
+            context = self._stream.codec_context
+            context.time_base = CLOCK
+            context.colorspace = context.color_primaries = context.color_trc = BT709
         height, width = self._stream.height, self._stream.width
         if image.shape[:2] != (height, width):
             # Browsers play H.264 with colours at half resolution only, so sides are even.
@@ -201,19 +184,9 @@ class VideoWriter(_Video):
         picture.pts, picture.time_base = self._last, CLOCK
         self._container.mux(self._stream.encode(picture))
 
-    def close(self) -> None:
-        """Flush the encoder, write the index and close the file."""
+    def __exit__(self, *error: object) -> None:
         try:
             if self._stream is not None:
                 self._container.mux(self._stream.encode())
         finally:
             self._container.close()
-
-    def _add_stream(self, image: UInt8Array) -> VideoStream:
-        stream = self._container.add_stream(ENCODER, rate=self._rate, options=QUALITY)
-        stream.height, stream.width = (side + side % 2 for side in image.shape[:2])
-        stream.pix_fmt = "yuv420p"
-        context = stream.codec_context
-        context.time_base = CLOCK
-        context.colorspace = context.color_primaries = context.color_trc = BT709
-        return stream

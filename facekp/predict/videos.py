@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import orjson
@@ -29,7 +29,6 @@ EMPTY: Final = Scene(np.empty((0, 0, 3), np.uint8))
 MAX_REPORTED: Final = 10
 """Frames that cannot be decoded whose numbers are reported."""
 TIME_DECIMALS: Final = 6
-_Result = tuple[Frame, bytes, UInt8Array | None]
 
 
 def parse_videos(
@@ -88,12 +87,21 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align,
         if len(broken) == frames:
             reason = broken[0].error if broken else "it has none"
             raise DataError(f"video {job.path}: no frame can be decoded ({reason}); replace it, or convert it to mp4")
-    _report_problems(job, video, broken, frames, overlay=overlay)
+    remarks = []
+    if broken:
+        numbers = ", ".join([*(str(frame.number) for frame in broken[:MAX_REPORTED]), "..."][: len(broken)])
+        remarks.append(f"{len(broken)} of {frames} frames cannot be decoded ({broken[0].error}): {numbers}")
+    if video.missing:
+        remarks.append(f"the file ends {video.missing} frames early")
+    if video.sound and overlay:
+        remarks.append("the sound is not kept")
+    for remark in remarks:
+        print(f"{job.path}: {remark}", file=sys.stderr)
 
 
 def _results(
     parser: FaceParser, job: Job, video: Iterable[Frame], tracks: FaceTracks, align: Align, *, overlay: bool
-) -> Generator[_Result, None, None]:
+) -> Generator[tuple[Frame, bytes, UInt8Array | None], None, None]:
     """Yield each frame in order with its line, and its picture if it has one; a few frames are in memory at a time."""
 
     def look(frame: Frame) -> tuple[Frame, Scene]:
@@ -116,40 +124,20 @@ def _results(
             # A frame that cannot be decoded says nothing about faces: their tracks go on after it.
             yield frame, [] if frame.image is None else tracks(faces, frame.time)
 
-    def draw(followed: tuple[Frame, list[TrackedFace]]) -> _Result:
+    def draw(followed: tuple[Frame, list[TrackedFace]]) -> tuple[Frame, bytes, UInt8Array | None]:
         frame, faces = followed
-        wanted = frame.image if overlay else None
-        picture = None if wanted is None else draw_overlay(wanted, [tracked.face for tracked in faces])
-        return frame, _line(frame, faces), picture
+        content: dict[str, Any] = {"schema": SCHEMA, "frame": frame.number, "time": round(frame.time, TIME_DECIMALS)}
+        if frame.image is None:
+            content["error"] = frame.error
+        else:
+            content |= {"width": frame.image.shape[1], "height": frame.image.shape[0]}
+        content["faces"] = [face.to_dict() for face in faces]
+        picture = None
+        if overlay and frame.image is not None:
+            picture = draw_overlay(frame.image, [tracked.face for tracked in faces])
+        return frame, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE), picture
 
     streams = parser.stages.backend.streams
     with workers(streams) as pool:
         scenes = run_network(pool, streams, parser, prefetch(pool, look, video))
         yield from prefetch(pool, draw, track(prefetch(pool, trace, scenes)))
-
-
-def _line(frame: Frame, faces: Sequence[TrackedFace]) -> bytes:
-    height, width = (0, 0) if frame.image is None else frame.image.shape[:2]
-    content = {
-        "schema": SCHEMA,
-        "frame": frame.number,
-        "time": round(frame.time, TIME_DECIMALS),
-        **({"error": frame.error} if frame.error else {"width": width, "height": height}),
-        "faces": [face.to_dict() for face in faces],
-    }
-    return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
-
-
-def _report_problems(job: Job, video: VideoReader, broken: Sequence[Frame], frames: int, *, overlay: bool) -> None:
-    """Print on stderr what is missing from the results."""
-    remarks = []
-    if broken:
-        more = ", ..." if len(broken) > MAX_REPORTED else ""
-        numbers = ", ".join(str(frame.number) for frame in broken[:MAX_REPORTED])
-        remarks.append(f"{len(broken)} of {frames} frames cannot be decoded ({broken[0].error}): {numbers}{more}")
-    if video.missing:
-        remarks.append(f"the file ends {video.missing} frames early")
-    if video.sound and overlay:
-        remarks.append("the sound is not kept")
-    for remark in remarks:
-        print(f"{job.path}: {remark}", file=sys.stderr)
