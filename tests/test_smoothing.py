@@ -8,7 +8,6 @@ import pytest
 
 from facekp.classes import ATTRIBUTES
 from facekp.data.synthetic.write import draw_face
-from facekp.errors import ConfigError
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
 from facekp.predict.settings import OneEuroConfig
@@ -78,25 +77,17 @@ def test_the_filter_is_the_papers():
     assert np.abs(want - values).max() > 0.5  # the filter has something to do
 
 
-@pytest.mark.parametrize("fps", [24, 30, 60])
-def test_a_still_face_is_at_least_twice_as_calm(drawn, fps):
+def test_a_still_face_is_at_least_twice_as_calm(drawn):
     face, width = drawn
-    rng, times = np.random.default_rng(1), np.arange(4 * fps) / fps
+    rng, times = np.random.default_rng(1), np.arange(90) / 30
     frames = [moved(face, 0, (rng, NOISE * width)) for _ in times]
-    raw, smoothed = np.stack([points(f) for f in frames])[fps:], smooth(frames, times)[fps:]
-
-    def spread(of):
-        return np.sqrt(((of - points(face)) ** 2).mean())
-
-    def trembling(of):
-        return np.sqrt((np.diff(of, axis=0) ** 2).mean())
-
-    assert spread(raw) == pytest.approx(NOISE * width, rel=0.02)
-    assert spread(smoothed) < 0.5 * spread(raw)
-    assert trembling(smoothed) < 0.25 * trembling(raw)
+    raw, smoothed = (off[30:] - points(face) for off in (np.stack([points(f) for f in frames]), smooth(frames, times)))
+    assert np.std(raw) == pytest.approx(NOISE * width, rel=0.02)
+    assert np.std(smoothed) < 0.5 * np.std(raw)
+    assert np.std(np.diff(smoothed, axis=0)) < 0.25 * np.std(np.diff(raw, axis=0))  # it trembles less
 
 
-@pytest.mark.parametrize("fps", [10, 24, 30, 60, 120])
+@pytest.mark.parametrize("fps", [10, 60, 120])
 def test_a_face_that_walks_by_is_not_late(drawn, fps):
     # Still for a second, then off at once, for two seconds; with the noise of the still face.
     face, width = drawn
@@ -139,8 +130,7 @@ def test_a_cut_is_another_face(drawn, widths, track):
     face, width = drawn
     tracks = FaceTracks(OneEuroConfig())
     tracks([face], 0.0)
-    after = moved(face, (0, widths * width))
-    (seen,) = tracks([after], 1 / 30)
+    (seen,) = tracks([after := moved(face, (0, widths * width))], 1 / 30)
     assert seen.track == track
     assert np.array_equal(points(seen.face), points(after)) == bool(track)
 
@@ -193,13 +183,6 @@ def test_without_skin_the_box_is_the_face(drawn):
     assert tracks([replace(bare, box=(201.0, 0.0, 301.0, 100.0))], 0.2)[0].track == 1
 
 
-@pytest.mark.parametrize("settings", [{"min_cutoff": 0}, {"beta": -1}])
-def test_settings_are_checked(settings):
-    (name, value), *_ = settings.items()
-    with pytest.raises(ConfigError, match=rf"one_euro\.{name} is {value}"):
-        OneEuroConfig(**settings)
-
-
 def shaken(face, offset):
     """Return `face` with its outlines moved by (x, y) pixels, off which its landmarks are read."""
     attributes = {
@@ -214,16 +197,16 @@ def test_landmarks_are_smoothed_as_key_points_are(drawn):
     rng, times = np.random.default_rng(4), np.arange(90) / 30
     frames = [shaken(face, offset) for offset in rng.normal(0, NOISE * width, (90, 2))]
     tracks, alone = FaceTracks(OneEuroConfig()), OneEuro(OneEuroConfig())
-    lips = ("r_mouth_corner", "l_mouth_corner")
-    raw, got, want = [], [], []
-    for frame, time in zip(frames, times, strict=True):
-        raw.append(np.array([frame.landmarks[name].xy for name in lips]))
-        marks = tracks([frame], time)[0].landmarks
-        got.append(np.array([marks[name].xy for name in lips]))
-        want.append(alone(raw[-1], time, width))
+
+    def lips(landmarks):
+        return np.array([landmarks[name].xy for name in ("r_mouth_corner", "l_mouth_corner")])
+
+    raw = np.stack([lips(frame.landmarks) for frame in frames])
+    got = np.stack([lips(tracks([frame], time)[0].landmarks) for frame, time in zip(frames, times, strict=True)])
+    want = [alone(own, time, width) for own, time in zip(raw, times, strict=True)]
     np.testing.assert_allclose(got, want, atol=1e-3)
-    still = np.array([face.landmarks[name].xy for name in lips])
-    assert np.std(np.array(got)[30:] - still) < 0.5 * np.std(np.array(raw)[30:] - still)
+    still = lips(face.landmarks)
+    assert np.std(got[30:] - still) < 0.5 * np.std(raw[30:] - still)
 
 
 def test_landmarks_that_are_absent_stay_so_and_begin_anew(drawn):

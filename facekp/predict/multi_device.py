@@ -1,16 +1,13 @@
 """Parsing photos on several devices: one process per device, each with its own network and share of the photos."""
 
-import json
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from functools import partial
 from typing import cast
 
 import torch
-from torch.multiprocessing.spawn import ProcessExitedException, spawn
 
-from facekp.errors import ConfigError, FacekpError
+from facekp.data.prepare.workers import run_in_processes
+from facekp.errors import ConfigError
 from facekp.parsing.choices import Align, is_onnx
 from facekp.predict.pipeline import Job, open_parser, parse_files
 from facekp.predict.results import Results
@@ -57,28 +54,16 @@ def parse_on_devices(
     Raises:
         FacekpError: the error of a process, which ends the others.
     """
-    with TemporaryDirectory() as name:
-        folder, count = Path(name), len(devices)
-        try:
-            spawn(_parse_share, (settings, jobs, results, devices, folder), nprocs=count)  # type: ignore[no-untyped-call]
-        except ProcessExitedException as error:
-            reasons = [path.read_text("utf-8") for path in sorted(folder.glob("*.error"))]
-            raise FacekpError(reasons[0] if reasons else f"devices is {count}: {error}; take fewer") from error
-        shares = [json.loads((folder / f"{rank}.json").read_text("utf-8")) for rank in range(count)]
+    parse = partial(_parse_share, settings, jobs, results, devices)
+    shares = run_in_processes(parse, range(len(devices)), len(devices), chunk=1, setting="devices")
     return [failure for share in shares for failure in share]
 
 
 def _parse_share(
-    rank: int, settings: PredictSettings, jobs: Sequence[Job], results: Results, devices: Sequence[str], folder: Path
-) -> None:
-    """Parse the photos of one process, and leave its failures, or the error that ended it, in `folder`."""
+    settings: PredictSettings, jobs: Sequence[Job], results: Results, devices: Sequence[str], rank: int
+) -> list[str]:
+    """Parse every `len(devices)`-th photo, and return messages as `parse_files` does."""
     if devices[rank] == "cpu":
         torch.set_num_threads(max(1, torch.get_num_threads() // len(devices)))
-    try:
-        parser = open_parser(settings, devices[rank])
-        own = jobs[rank :: len(devices)]
-        failures = parse_files(parser, own, results, cast(Align, settings.align), progress=rank == 0)
-    except FacekpError as error:
-        (folder / f"{rank}.error").write_text(str(error), "utf-8")
-        sys.exit(2)
-    (folder / f"{rank}.json").write_text(json.dumps(failures), "utf-8")
+    parser = open_parser(settings, devices[rank])
+    return parse_files(parser, jobs[rank :: len(devices)], results, cast(Align, settings.align), progress=rank == 0)

@@ -32,15 +32,14 @@ def predict(files: Sequence[Path], settings: PredictSettings) -> list[str]:
     photos = [job for job in jobs if not is_video(job.path)]
     videos = [job for job in jobs if is_video(job.path)]
     devices = device_names(settings, min(settings.devices, len(photos)))  # each needs a photo of its own
-    parser = open_parser(settings, devices[0]) if len(devices) == 1 else None
-    if parser is None:
-        require_checkpoint(settings.ckpt)  # before anything is written
-    results = Results(out, settings.export)
-    failures: list[str] = []
-    if parser is None:
-        failures += parse_on_devices(settings, photos, results, devices)
+    if len(devices) == 1:
+        parser = open_parser(settings, devices[0])
+        results = Results(out, settings.export)
+        failures = parse_files(parser, photos, results, align)
     else:
-        failures += parse_files(parser, photos, results, align)
+        require_checkpoint(settings.ckpt)  # before anything is written
+        parser, results = None, Results(out, settings.export)
+        failures = parse_on_devices(settings, photos, results, devices)
     if photos:
         results.finish([job.stem for job in photos])
     if videos:

@@ -19,16 +19,23 @@ R = TypeVar("R")
 MIN_ITEMS_PER_WORKER = 50
 """A process takes about half a second to start, which fewer items do not repay."""
 CHUNK = 4
-"""Items sent to a process at a time."""
 
 
-def run_in_processes(function: Callable[[T], R], items: Sequence[T], workers: int | None = None) -> Iterator[R]:
+def run_in_processes(
+    function: Callable[[T], R],
+    items: Sequence[T],
+    workers: int | None = None,
+    *,
+    chunk: int = CHUNK,
+    setting: str = "workers",
+) -> Iterator[R]:
     """Yield `function` of each item, in order; a single worker is this process itself.
 
     Processes, not threads: a third of Pillow's and NumPy's time holds the interpreter lock, so threads would gain
     nothing beyond three cores.
 
-    `function` must be picklable. None workers are one per core, or fewer for few items.
+    `function` must be picklable. None workers are one per core, or fewer for few items. A process is sent `chunk` items at
+    a time. Messages call the user's setting of `workers` by the name `setting`.
 
     Raises:
         DataError: a process was killed. Errors of `function` are raised as they are and end the other processes.
@@ -41,10 +48,10 @@ def run_in_processes(function: Callable[[T], R], items: Sequence[T], workers: in
     # Its processes never import __main__, which may be train.py or a script without a guard.
     pool = loky.ProcessPoolExecutor(workers, initializer=_start_worker, initargs=(os.getpid(),))
     try:
-        yield from pool.map(function, items, chunksize=CHUNK)
+        yield from pool.map(function, items, chunksize=chunk)
     except BrokenProcessPool as error:
         raise DataError(
-            f"one of {workers} processes was killed (is memory short?): start again with fewer (workers=), "
+            f"one of {workers} processes was killed (is memory short?): start again with fewer ({setting}=), "
             "finished files are kept"
         ) from error
     finally:
