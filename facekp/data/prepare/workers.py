@@ -34,8 +34,8 @@ def run_in_processes(
     Processes, not threads: a third of Pillow's and NumPy's time holds the interpreter lock, so threads would gain
     nothing beyond three cores.
 
-    `function` must be picklable. None workers are one per core, or fewer for few items. A process is sent `chunk` items at
-    a time. Messages call the user's setting of `workers` by the name `setting`.
+    `function` must be picklable; a process is sent `chunk` items at a time. None workers are one per core, or fewer for
+    few items; `setting` is the user's name of `workers`, for messages.
 
     Raises:
         DataError: a process was killed. Errors of `function` are raised as they are and end the other processes.
