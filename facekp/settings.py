@@ -79,9 +79,9 @@ def one_of(*choices: Any) -> Check:
     return Check(lambda value: value in names, listed, f"choose one of {listed}")
 
 
-def each(check: Check, *, empty: bool = False, such_as: object = None) -> Check:
-    """Accept lists whose items all pass `check`; an empty one if `empty`."""
-    accepts = lambda values: (empty or len(values) > 0) and all(map(check.accepts, values))  # noqa: E731
+def each(check: Check, *, such_as: object = None) -> Check:
+    """Accept lists that are not empty and whose items all pass `check`."""
+    accepts = lambda values: len(values) > 0 and all(map(check.accepts, values))  # noqa: E731
     return check_that(accepts, f"a list, each {check.range}", such_as)
 
 

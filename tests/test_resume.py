@@ -15,7 +15,6 @@ from facekp.config import CallbacksConfig
 from facekp.errors import CheckpointError, ConfigError
 from facekp.training import history, resume
 from facekp.training.callbacks import BestCheckpoint
-from facekp.training.folder import record_settings, require_same
 from facekp.training.history import RunLog, read_rows
 from facekp.training.resume import Resume, find_resume
 from facekp.training.summary import score_rows
@@ -140,15 +139,6 @@ class TestRows:
 
 
 class TestSettings:
-    def test_what_an_old_record_lacks_had_its_default(self, tiny_root: Path, tmp_path: Path) -> None:
-        then = record_settings(settings(tiny_root, tmp_path), None)
-        del then["optim"]["ema"], then["init"]
-        require_same(record_settings(settings(tiny_root, tmp_path), None), then, tmp_path)
-        for name, value in (("optim.ema", 0.9), ("init", "shipped")):
-            now = record_settings(settings(tiny_root, tmp_path, {name: value}), None)
-            with pytest.raises(ConfigError, match=rf"{name} is {value!r}, but '.*' was trained with None"):
-                require_same(now, then, tmp_path)
-
     @pytest.mark.parametrize(
         ("change", "message"),
         [

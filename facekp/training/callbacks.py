@@ -20,7 +20,6 @@ from facekp.hardware import peak_memory, reset_peak_memory, return_freed_memory
 from facekp.models import fuse
 from facekp.training.folder import record_settings
 from facekp.training.metrics import PER_CLASS
-from facekp.training.module import FaceParsing
 from facekp.training.resume import SETTINGS, Resume
 from facekp.weights.paths import BEST, CHECKPOINTS, LAST
 
@@ -56,16 +55,14 @@ class AverageWeights(EMAWeightAveraging):
     """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Bring the average to the module's device."""
+        """Move the average to the module's device."""
         if self._average_model is not None:
             self._average_model.to(pl_module.device)
 
-    def on_load_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Take up both where a run goes on."""
+    def on_load_checkpoint(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Restore the average and the newest weights where a run goes on."""
         if trainer.state.fn == TrainerFn.FITTING:
-            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+            super().on_load_checkpoint(trainer, *args)
 
 
 class LastValidation(Callback):
@@ -83,9 +80,7 @@ class SettingsRecord(Callback):
     def __init__(self, config: Config) -> None:
         self.config = config
 
-    def on_save_checkpoint(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         """Add them, as plain data."""
         checkpoint[SETTINGS] = record_settings(self.config, trainer.datamodule.excluded_digest)  # type: ignore[attr-defined]
 
@@ -134,16 +129,10 @@ class MaskPictures(Callback):
 
     @rank_zero_only
     def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
+        self, trainer: pl.Trainer, pl_module: Any, outputs: Any, batch: Batch, batch_idx: int, *args: Any
     ) -> None:
         """Keep the pictures of the first batch."""
-        if batch_idx or not isinstance(pl_module, FaceParsing):
+        if batch_idx:
             return
         import wandb
 

@@ -137,13 +137,12 @@ def build_trainer(
     Raises:
         ConfigError: hardware or a precision that this machine does not have, or several processes in a sweep's one.
     """
-    t = config.trainer
+    t, callbacks = config.trainer, [*build_callbacks(config, resume), *more]
     gpu = torch.cuda.is_available() and t.accelerator != "cpu"
     if not gpu:  # Lightning would silently take something else
         half = t.precision == "16-mixed"
         require("trainer.precision", t.precision, not half, "without a GPU give bf16-mixed or 32-true")
         require("trainer.sync_batchnorm", t.sync_batchnorm, not t.sync_batchnorm, "without a GPU leave it null")
-    callbacks = [*build_callbacks(config, resume), *more]
     try:
         trainer = pl.Trainer(
             accelerator=resolve_accelerator(t.accelerator),
