@@ -8,7 +8,14 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
-from pytorch_lightning.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import (
+    Callback,
+    EarlyStopping,
+    EMAWeightAveraging,
+    LambdaCallback,
+    ModelCheckpoint,
+    TQDMProgressBar,
+)
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 
@@ -26,12 +33,18 @@ from facekp.weights.paths import BEST, CHECKPOINTS, LAST
 
 def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
     """Return the callbacks of a run; `resume` is where it continues, or None."""
-    folder = Path(config.output_dir) / CHECKPOINTS
-    c = config.callbacks
+    folder, c = Path(config.output_dir) / CHECKPOINTS, config.callbacks
+
+    def validate_after_the_last_step(trainer: pl.Trainer, *args: Any) -> None:  # which `val_every` need not divide
+        if trainer.global_step == trainer.max_steps - 1:
+            trainer.val_check_batch = trainer.max_steps
+
+    def keep_settings(trainer: pl.Trainer, module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[SETTINGS] = record_settings(config, trainer.datamodule.excluded_digest)  # type: ignore[attr-defined]
+
     callbacks: list[Callback] = [
         Cost(config.data.batch_size),
-        LastValidation(),
-        SettingsRecord(config),
+        LambdaCallback(on_train_batch_start=validate_after_the_last_step, on_save_checkpoint=keep_settings),
         # Two, because Lightning's `save_last` only follows when a new best is saved.
         BestCheckpoint(folder, c.monitor, c.mode, resume),
         ModelCheckpoint(folder, LAST, save_on_train_epoch_end=False, enable_version_counter=False),
@@ -63,26 +76,6 @@ class AverageWeights(EMAWeightAveraging):
         """Restore the average and the newest weights where a run goes on."""
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, *args)
-
-
-class LastValidation(Callback):
-    """Validate, and so save, after the last step too, where `val_every` does not divide the number of steps."""
-
-    def on_train_batch_start(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Put the next validation behind the last step."""
-        if trainer.global_step == trainer.max_steps - 1:
-            trainer.val_check_batch = trainer.max_steps
-
-
-class SettingsRecord(Callback):
-    """Keep the settings of the run in its checkpoints, so that it is only continued with the same."""
-
-    def __init__(self, config: Config) -> None:
-        self.config = config
-
-    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        """Add them, as plain data."""
-        checkpoint[SETTINGS] = record_settings(self.config, trainer.datamodule.excluded_digest)  # type: ignore[attr-defined]
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -33,9 +33,7 @@ class RunLog(Logger):
     The test split is scored when all steps are done, which is no time of the run's.
 
     Lightning's CSVLogger removes the file when a run is resumed; this one keeps the rows up to the resumed step. Every
-    process keeps the rows, and the first one writes them.
-
-    `trainer` has to be set once it is there; it knows the steps done.
+    process keeps the rows, and the first one writes them. Set `trainer` once it is built: it knows the steps done.
 
     Args:
         folder: the run folder.
