@@ -56,9 +56,9 @@ def assert_close(got, want, share):
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
+    """Return a network and its file, at 64 pixels."""
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
-    path = tmp_path_factory.mktemp("export") / "net.onnx"
-    net = trained_like("resnet18")
+    net, path = trained_like("resnet18"), tmp_path_factory.mktemp("export") / "net.onnx"
     export_onnx(net, 64, path)
     return net, path
 
@@ -72,15 +72,19 @@ def shipped(tmp_path_factory):
     return path
 
 
+def on_cpu(net, size=64, precision="float32"):
+    return TorchBackend(net, size, torch.device("cpu"), precision)
+
+
 # Those left come before their convolution (pre-activation), or after a linear layer.
 @pytest.mark.parametrize(
     ("name", "settings", "left"),
     [
         ("resnet18", {}, 0),
-        ("residual_attention", {}, 74),
+        pytest.param("residual_attention", {}, 74, marks=pytest.mark.slow),
         ("bisenet", {}, 0),
         ("fpn", {}, 0),
-        ("fpn", {"trunk": "tf_efficientnet_lite0", "finest": 4}, 0),
+        pytest.param("fpn", {"trunk": "tf_efficientnet_lite0", "finest": 4}, 0, marks=pytest.mark.slow),
     ],
 )
 def test_folding_batch_norm_changes_no_score(name, settings, left):
@@ -89,8 +93,7 @@ def test_folding_batch_norm_changes_no_score(name, settings, left):
     called = {node.target for node in folded.graph.nodes}
     layers = [layer for name, layer in folded.named_modules() if name in called]
     assert sum(isinstance(layer, torch.nn.BatchNorm2d) for layer in layers) == left
-    backend = TorchBackend(net, 64, torch.device("cpu"), "float32")
-    assert_close(backend(pictures()), plain(net, pictures()), 1e-4)
+    assert_close(on_cpu(net)(pictures()), plain(net, pictures()), 1e-4)
 
 
 class Shared(torch.nn.Module):
@@ -126,7 +129,7 @@ def test_real_faces_have_the_plain_networks_masks(backend, real_root, request):
     """Folded, exported, and never upsampled: the argmax of the plain network's sum, on the shipped weights."""
     net, _ = load_network("shipped")
     if backend == "torch":
-        runner = TorchBackend(net, 256, torch.device("cpu"), "float32")
+        runner = on_cpu(net, 256)
     else:
         runner = open_backend(request.getfixturevalue("shipped"), backend="onnx")
     parser = FaceParser(runner)
@@ -139,50 +142,40 @@ def test_real_faces_have_the_plain_networks_masks(backend, real_root, request):
         assert np.mean(parser(image)[0].mask == want) >= 0.999
 
 
+@pytest.mark.slow
 def test_networks_that_check_their_input_predict_too():
     pytest.importorskip("segmentation_models_pytorch", reason="the extra smp is not installed")
     net = build_model("smp").eval()
-    got = TorchBackend(net, 64, torch.device("cpu"), "float32")(pictures())
+    got = on_cpu(net)(pictures())
     assert_close(got, plain(net, pictures()), 1e-4)
-    (face,) = FaceParser(TorchBackend(net, 96, torch.device("cpu"), "float32"))(pictures()[0])
+    (face,) = FaceParser(on_cpu(net, 96))(pictures()[0])
     assert np.mean(face.mask == got[0][0].argmax(2)) > 0.999
 
 
-def test_the_network_given_to_torch_is_left_as_it_was():
+def test_bfloat16_is_near_and_leaves_the_network_as_it_was():
     net = trained_like("resnet18")
-    before = plain(net, pictures())
-    ScoreNet(net.train(), "bfloat16")
+    want = plain(net, pictures())
+    got = on_cpu(net.train(), precision="bfloat16")(pictures())
     assert net.training
-    net.eval()
-    for got, want in zip(plain(net, pictures()), before, strict=True):
-        np.testing.assert_array_equal(got, want)
-
-
-def test_bfloat16_is_near():
-    net = trained_like("resnet18")
-    got = TorchBackend(net, 64, torch.device("cpu"), "bfloat16")(pictures())
-    assert_close(got, plain(net, pictures()), 0.05)
-    assert all(not np.allclose(g, w, rtol=1e-4) for g, w in zip(got, plain(net, pictures()), strict=True))
+    assert_close(got, want, 0.05)
+    assert all(not np.allclose(g, w, rtol=1e-4) for g, w in zip(got, want, strict=True))
+    for after, before in zip(plain(net.eval(), pictures()), want, strict=True):
+        np.testing.assert_array_equal(after, before)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_an_exported_network_gives_torchs_scores_at_another_size_and_batch(exported, backend):
-    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+@pytest.mark.parametrize("backend", ["auto", "openvino"])
+def test_an_exported_network_gives_torchs_scores_and_mask_at_another_size_and_batch(exported, backend):
+    pytest.importorskip({"auto": "onnxruntime"}.get(backend, backend))
     net, path = exported
     runner = open_backend(path, backend=backend)
     assert runner.size == 64
     # OpenVINO computes in bfloat16 where the processor has it.
-    assert_close(runner(pictures()), plain(net, pictures()), 1e-4 if backend == "onnx" else 0.05)
-
-
-@pytest.mark.slow
-def test_a_parser_opens_the_exported_file_by_its_ending(exported):
-    net, path = exported
-    image = pictures()[0]
-    (face,) = FaceParser.from_checkpoint(path)(image)
-    (want,) = FaceParser(TorchBackend(net, 64, torch.device("cpu"), "float32"))(image)
-    assert np.mean(face.mask == want.mask) > 0.999
+    assert_close(runner(pictures()), plain(net, pictures()), 1e-4 if backend == "auto" else 0.05)
+    if backend == "auto":
+        image = pictures()[0]
+        (face,), (want,) = FaceParser.from_checkpoint(path)(image), FaceParser(on_cpu(net))(image)
+        assert np.mean(face.mask == want.mask) > 0.999
 
 
 @pytest.mark.slow

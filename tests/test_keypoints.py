@@ -3,12 +3,11 @@
 import cv2
 import numpy as np
 import pytest
-from helpers.shapes import distance_to_ellipse, ellipse
+from helpers.shapes import ellipse
 
 from facekp.errors import ConfigError
 from facekp.keypoints import outlines
 from facekp.keypoints.curves import anchored
-from facekp.keypoints.resample import resample
 from facekp.keypoints.settings import KeypointConfig
 
 
@@ -24,11 +23,6 @@ def clockwise(points):
     """Shoelace formula: positive where a curve runs clockwise with y downwards."""
     x, y = points[:, 0], points[:, 1]
     return np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) > 0
-
-
-def test_a_narrow_ellipse_is_outlined_within_a_pixel():
-    (outline,) = trace(ellipse((60, 80), (9, 40)))
-    assert distance_to_ellipse(resample(outline.points, 64), (60, 80), (9, 40)).max() < 1.0
 
 
 def test_large_and_small_attributes_lie_on_the_same_outline():
@@ -114,18 +108,6 @@ def test_rectangle_with_a_hole_gives_a_clockwise_outline_and_a_counter_clockwise
     # The anchor: straight above the centroid, which is the middle of either.
     np.testing.assert_allclose(outline.points[0], [49.5, 19.5], atol=0.1)
     np.testing.assert_allclose(hole.points[0], [49.5, 39.5], atol=0.1)
-
-
-def test_key_points_begin_at_the_top_and_run_to_the_right():
-    points = resample(trace(ellipse((80, 70), (40, 40)))[0].points, 4)
-    expected = [(80, 30), (120, 70), (80, 110), (40, 70)]
-    np.testing.assert_allclose(points, expected, atol=0.8)
-
-
-def test_resampling_is_even_along_the_curve():
-    square = np.array([[0, 0], [4, 0], [4, 4], [0, 4]], dtype=float)
-    expected = [[0, 0], [2, 0], [4, 0], [4, 2], [4, 4], [2, 4], [0, 4], [0, 2]]
-    np.testing.assert_allclose(resample(square, 8), expected)
 
 
 def test_anchor_is_interpolated_on_the_curve():

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor
 
 from facekp.classes import ATTRIBUTES
-from facekp.errors import ConfigError
 from facekp.export import release
 from facekp.export.class_offsets import add_offsets, fit_offsets, sample_scores
-from facekp.export.release import ReleaseSettings
 from facekp.models import Heads, build_model, fuse, model_names
 from facekp.weights.load import load_network
 
@@ -81,7 +79,10 @@ def test_samples_every_fourth_pixel_that_has_a_label() -> None:
     assert scores.shape == (3, 19)
 
 
-@pytest.mark.parametrize("name", model_names())
+SLOW = {"smp", "residual_attention"}
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in model_names()])
 def test_adds_to_the_sum_of_the_heads(name: str) -> None:
     if name == "smp":
         pytest.importorskip("segmentation_models_pytorch")
@@ -115,8 +116,3 @@ def test_a_release_with_them_is_not_worse_on_what_they_were_fitted_to(
         plain, shifted = (fuse(net(images).predict, (64, 64)) for net in nets)
     want = torch.tensor(list(offsets["values"].values()))
     torch.testing.assert_close((shifted - plain)[0, :, 0, 0], want, atol=6e-3, rtol=0)
-
-
-def test_refuses_a_negative_number() -> None:
-    with pytest.raises(ConfigError, match="offsets is -1: give at least 0"):
-        ReleaseSettings(ckpt="x.ckpt", out="x.safetensors", offsets=-1)

@@ -34,12 +34,7 @@ class _Chain(NamedTuple):
 
 
 def edge_loops(mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
-    """Yield the outlines of the parts and holes of every class, by Canny.
-
-    Args:
-        mask: (H, W) uint8, class ids.
-        classes: ids to trace.
-        min_area: parts (without their holes) and holes with fewer pixels are dropped.
+    """Yield the outlines of the parts and holes of every class of a mask (H, W) uint8; see `outlines.trace`.
 
     Reference: Canny 1986; the edges are those of OpenCV's `Canny` (Sobel, non-maximum suppression, hysteresis).
     """

@@ -66,17 +66,10 @@ def _kernel(sigma: float) -> npt.NDArray[np.float64]:
 
 
 def anchored(points: Curve) -> tuple[Curve, float]:
-    """Make a closed curve clockwise, and start it at its anchor.
+    """Return a closed curve (m + 1, 2) that runs clockwise from the anchor of `points` (m, 2), and its enclosed area.
 
     The anchor is the topmost crossing of the curve with the vertical through its centroid. It moves smoothly with the
     shape, whereas the topmost point of a flat brow jumps from end to end.
-
-    Args:
-        points: (m, 2) float, a closed curve.
-
-    Returns:
-        points: (m + 1, 2) float: the anchor, then the curve's own points in clockwise order.
-        area: enclosed area.
     """
     area = signed_area(points)
     if area < 0:
@@ -107,9 +100,7 @@ def signed_area(points: Curve) -> float:
 def overhang(box: tuple[int, int, int, int], size: tuple[int, ...]) -> tuple[int, int, int, int]:
     """Return by how many pixels a part is extended beyond the image's border: above, below, left and right.
 
-    Args:
-        box: the part's left, top, width and height.
-        size: (H, W) of the image.
+    `box` is the part's left, top, width and height, `size` the image's (H, W).
 
     Example:
         >>> overhang((0, 5, 10, 95), (100, 80))  # at the left border and the lower one
@@ -120,11 +111,7 @@ def overhang(box: tuple[int, int, int, int], size: tuple[int, ...]) -> tuple[int
 
 
 def on_border(points: Curve, size: tuple[int, int]) -> Flags:
-    """Return which pieces of a closed curve (m, 2) run along the border of an image of `size` (H, W).
-
-    Returns:
-        (m,) bool: for each point, whether the piece from it to the next one does.
-    """
+    """Return (m,) for each point of a closed curve whether the piece to the next one runs along the image's border."""
     # Distances from the left, top, right and bottom border. Both ends of a piece must lie on the same one.
     away = np.concatenate([points, np.array([[size[1] - 1, size[0] - 1]]) - points], axis=1) + 0.5
     near = away < ON_BORDER

@@ -30,14 +30,7 @@ BITS = 1 << np.arange(256, dtype=np.int32) % 32
 
 
 def level_loops(grid: Scores, mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
-    """Yield the outlines of the parts and holes of every class, from scores.
-
-    Args:
-        grid: (2h + 1, 2w + 1, C) float32, from `facekp.keypoints.score_grid.sum_on_grid`.
-        mask: (H, W) uint8, its argmax; the grid covers the mask from border to border.
-        classes: ids to trace.
-        min_area: parts (without their holes) and holes with fewer pixels are dropped.
-    """
+    """Yield the outlines of the parts and holes of every class from scores; see `outlines.trace` for the arguments."""
     ids, boxes = _boxes(mask, classes)
     cells = np.array(grid.shape[1::-1]) - 1
     per_cell = np.array(mask.shape[::-1]) / cells
@@ -104,10 +97,9 @@ def _interpolation(samples: int, finer: int) -> Scores:
 
 
 def _parts(margins: Sequence[npt.NDArray[np.generic]], beyond: float) -> Iterator[tuple[int, list[Curve]]]:
-    """Yield the zero levels of margins that are surrounded by the value `beyond`.
+    """Yield the zero levels of margins that are surrounded by the value `beyond`, one part at a time.
 
-    Yields:
-        The index of a margin, and the curves around one of its parts: the outer one, then those of its holes.
+    A part is the index of its margin, and the curves around it: the outer one, then those of its holes.
     """
     if not margins:
         return

@@ -60,14 +60,11 @@ def _refined(scores: Scores, axis: int, ends: int = 0) -> Scores:
 
 
 def argmax_at(grid: Scores, size: tuple[int, int]) -> UInt8Array:
-    """Return the argmax over classes at every pixel of an image.
+    """Return the argmax (H, W) uint8 over classes of scores upsampled bilinearly (`align_corners=False`).
 
     Args:
         grid: (2h + 1, 2w + 1, C) float32, from `sum_on_grid`.
         size: (H, W) in pixels.
-
-    Returns:
-        (H, W) uint8, the argmax of the bilinearly upsampled scores (`align_corners=False`).
     """
     winner = grid.argmax(2).astype(np.uint8)
     rows, columns = _Axis(winner.shape[0] - 1, size[0]), _Axis(winner.shape[1] - 1, size[1])
@@ -117,13 +114,10 @@ def _fill(
 
 
 def mean_confidence(grid: Scores) -> dict[int, float]:
-    """Return each class's mean probability over its own mask, at the resolution of the finest map.
+    """Return each class's mean probability over its own mask, at the resolution of the finest map of `sum_on_grid`.
 
     A class without a mask there can still win between two pixels of the enlarged scores; it gets its highest
     probability.
-
-    Args:
-        grid: (2h + 1, 2w + 1, C) float32, from `sum_on_grid`.
     """
     scores = grid[1::2, 1::2]  # the centres of the finest map's pixels
     probability = np.exp(scores - scores.max(2, keepdims=True))

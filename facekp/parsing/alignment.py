@@ -37,12 +37,8 @@ within a factor of two."""
 def fit_crop(points: Mapping[str, complex]) -> tuple[Crop, float]:
     """Return the crop in which the parts of a face lie nearest to their usual places (least squares).
 
-    Args:
-        points: points of the photo, by names of `PLACES`; at least two.
-
-    Returns:
-        crop: the aligned crop.
-        residual: root mean square distance of the parts from their places, as a share of the crop's side.
+    `points` are at least two points of the photo, by names of `PLACES`. The second value returned is the root mean
+    square distance of the parts from their places, as a share of the crop's side.
     """
     places = np.array([PLACES[name] for name in points])
     found = np.array(list(points.values()))

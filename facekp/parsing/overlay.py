@@ -97,13 +97,9 @@ def _draw_points(canvas: UInt8Array, points: Points, scale: float, colour: tuple
 
 
 def _legend(attributes: Sequence[Attribute], size: tuple[int, int], unit: float, *, beneath: bool) -> UInt8Array:
-    """Return a panel that names each colour and its confidence.
+    """Return a panel that names each colour and its confidence; of several attributes of one name, the last's.
 
-    Args:
-        attributes: those in the photo; of several with the same name, the last is listed.
-        size: (W, H) of the photo.
-        unit: a hundredth of the photo's side.
-        beneath: whether the panel goes below the photo, and is as wide; otherwise it is as high.
+    It is as wide as the photo of `size` (W, H) if it goes `beneath`, otherwise as high.
     """
     named = {attribute.id: attribute for attribute in attributes}
     line = max(MIN_ROW, 3.4 * unit)

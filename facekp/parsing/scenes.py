@@ -66,25 +66,27 @@ class Scene:
         """Return the crop of a view; of the whole photo, its central square."""
         return view.crop or Crop.central(self.size)
 
+    def aligned(self) -> list[tuple[View, Crop]]:
+        """Return the views in which the network saw a face, and the crops aligned to these faces."""
+        found = []
+        for view in self.views:
+            crop = self.crop_of(view)
+            mask = argmax_at(sum_on_grid(view.scores), (SEARCH_SIDE, SEARCH_SIDE))
+            mask[~within(crop, SEARCH_SIDE, self.size)] = 0  # mirrored there
+            if (face := refine(crop, mask)) is not None:
+                found.append((view, face))
+        return found
+
+    def aligned_crops(self) -> list[Crop]:
+        """Return the crops of the faces that the network saw, aligned; the largest first."""
+        return distinct(sorted((crop for _, crop in self.aligned()), key=lambda crop: -crop.side))
+
     def confirmed(self) -> "Scene":
         """Return the scene without the views in which, after aligning, the network no longer sees a face."""
         if not self.searched:
             return self
-        aligned = [(view, self._align(view)) for view in self.views]
-        kept = [v for v, crop in aligned if crop is not None and crop.distance_to(self.crop_of(v)) < MAX_MOVE]
+        kept = (view for view, crop in self.aligned() if crop.distance_to(self.crop_of(view)) < MAX_MOVE)
         return replace(self, views=tuple(kept))
-
-    def aligned_crops(self) -> list[Crop]:
-        """Return the crops of the faces that the network saw, aligned; the largest first."""
-        found = [crop for view in self.views if (crop := self._align(view)) is not None]
-        return distinct(sorted(found, key=lambda crop: -crop.side))
-
-    def _align(self, view: View) -> Crop | None:
-        """Return the aligned crop of the face that the network saw in a view; None if it saw none."""
-        crop = self.crop_of(view)
-        mask = argmax_at(sum_on_grid(view.scores), (SEARCH_SIDE, SEARCH_SIDE))
-        mask[~within(crop, SEARCH_SIDE, self.size)] = 0  # mirrored there
-        return refine(crop, mask)
 
 
 def in_batches(items: Iterable[T], size: int, shape: Callable[[T], tuple[int, ...]]) -> Iterator[list[T]]:
@@ -98,12 +100,8 @@ def suppress_neighbours(grid: Scores, crop: Crop, others: Sequence[Crop]) -> Sco
     """Return scores of a crop in which background wins wherever the face of another crop is nearer.
 
     Otherwise the largest left eye in a crop might be a neighbour's. Distances are measured from the middles of the
-    crops, relative to their sides: so a small face beside a large one takes only its surroundings from it.
-
-    Args:
-        grid: (n, n, 19) float32, from corner to corner of the crop, from `score_grid.sum_on_grid`.
-        crop: the crop of `grid`.
-        others: the crops of the other faces.
+    crops, relative to their sides: so a small face beside a large one takes only its surroundings from it. The grid
+    (n, n, 19) of `score_grid.sum_on_grid` reaches from corner to corner of its crop.
     """
     if not others:
         return grid

@@ -68,9 +68,7 @@ class FaceAxes:
 def find_axes(shape: tuple[int, ...], contours: Contours) -> FaceAxes:
     """Return the axes by both eyes; without both, by the parts in the picture; without enough of them, upright.
 
-    Args:
-        shape: (H, W) of the mask.
-        contours: see `Contours`.
+    `shape` is the mask's (H, W).
     """
     centres = {name: _centroid(contours[name][0].points) for name in USUAL if name in contours}
     if "r_eye" in centres and "l_eye" in centres:
@@ -104,13 +102,8 @@ def _centroid(points: Points) -> complex:
 def fit_similarity(source: ComplexArray, target: ComplexArray) -> tuple[complex, complex]:
     """Return the shift and the turn for which `shift + turn * source` is nearest to `target` (least squares).
 
-    Args:
-        source: (n,) points x + iy, n >= 2, not all the same.
-        target: (n,) points x + iy.
-
-    Returns:
-        shift: the image of 0.
-        turn: the image of 1, seen from there: rotation by its angle, scaling by its absolute value.
+    Both are (n,) points x + iy; at least two of `source` differ. The turn rotates by its angle and scales by its
+    absolute value.
 
     Example:
         >>> shift, turn = fit_similarity(np.array([0, 1, 1j]), np.array([5, 5 + 2j, 3]))

@@ -1,13 +1,10 @@
 """Calibration of landmarks: systematic differences between landmark detectors and the geometry of masks.
 
-For instance, hand-made masks often leave out an eye's inner corner (the caruncle), and detectors place the corners of
-the mouth slightly lower and vary less in the width of eyes. So each landmark is moved along the face's axes by
-
-    a + b w + c t
-
-in u and likewise in v, where w is the relative excess width of its part, and t the distance of the nose from the face's
-middle, a measure of the head's turn. A landmark and its mirror image share their six numbers; on the middle line, those
-that would break the symmetry are 0. `python -m benchmarks.landmarks fit=true` fits them to a detector's points.
+For instance, hand-made masks often leave out an eye's inner corner (the caruncle). So each landmark is moved along the
+face's axes by a + b w + c t in u and likewise in v, where w is the relative excess width of its part, and t the
+distance of the nose from the face's middle, a measure of the head's turn. A landmark and its mirror image share their
+six numbers; on the middle line, those that would break the symmetry are 0. `python -m benchmarks.landmarks fit=true`
+fits them to a detector's points.
 """
 
 import json

@@ -160,11 +160,8 @@ def jaw_line(skin: npt.NDArray[np.floating], slope: float) -> Array | None:
     """Return the 17 points of the jaw line, or None unless skin reaches below the eyes on both sides.
 
     They run from the eyes' height down to the chin and up again, evenly spaced on either side of the chin, along the
-    convex hull of the skin, which bridges gaps cut by strands of hair or a hand.
-
-    Args:
-        skin: (m, 2) outlines of the skin, face units.
-        slope: du/dv of the line from between the eyes to the chin.
+    convex hull of the skin's outlines (m, 2), which bridges gaps cut by strands of hair or a hand. `slope` is du/dv of
+    the line from between the eyes to the chin.
     """
     low = skin[skin[:, 1] > ABOVE_EYES]
     if len(low) < 3:
