@@ -10,58 +10,37 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-ATTRIBUTES: Final[tuple[str, ...]] = (
-    "background",
-    "skin",
-    "nose",
-    "eye_g",
-    "l_eye",
-    "r_eye",
-    "l_brow",
-    "r_brow",
-    "l_ear",
-    "r_ear",
-    "mouth",
-    "u_lip",
-    "l_lip",
-    "hair",
-    "hat",
-    "ear_r",
-    "neck_l",
-    "neck",
-    "cloth",
-)
-"""Class names; a name's place is its id."""
+COLOURS: Final[dict[str, tuple[int, int, int]]] = {
+    "background": (0, 0, 0),
+    "skin": (244, 190, 160),
+    "nose": (230, 80, 60),
+    "eye_g": (70, 200, 255),
+    "l_eye": (0, 130, 255),
+    "r_eye": (90, 60, 230),
+    "l_brow": (255, 200, 0),
+    "r_brow": (190, 140, 0),
+    "l_ear": (255, 120, 190),
+    "r_ear": (190, 60, 140),
+    "mouth": (120, 0, 30),
+    "u_lip": (220, 0, 70),
+    "l_lip": (255, 70, 120),
+    "hair": (230, 120, 20),
+    "hat": (0, 160, 120),
+    "ear_r": (255, 255, 0),
+    "neck_l": (180, 255, 60),
+    "neck": (150, 180, 160),
+    "cloth": (60, 90, 150),
+}
+"""Class names, whose place is the id, and their RGB colours in masks, overlays and dashboards."""
 
+ATTRIBUTES: Final = tuple(COLOURS)
+PALETTE: Final = tuple(COLOURS.values())
 NUM_CLASSES: Final = len(ATTRIBUTES)
 IGNORE_INDEX: Final = 255
 """Label of pixels that no loss and no metric counts."""
 
 MIRROR_PAIRS: Final[tuple[tuple[int, int], ...]] = ((4, 5), (6, 7), (8, 9))
 """Ids that trade places when an image is flipped: eyes, brows and ears."""
-
-PALETTE: Final[tuple[tuple[int, int, int], ...]] = (
-    (0, 0, 0),
-    (244, 190, 160),
-    (230, 80, 60),
-    (70, 200, 255),
-    (0, 130, 255),
-    (90, 60, 230),
-    (255, 200, 0),
-    (190, 140, 0),
-    (255, 120, 190),
-    (190, 60, 140),
-    (120, 0, 30),
-    (220, 0, 70),
-    (255, 70, 120),
-    (230, 120, 20),
-    (0, 160, 120),
-    (255, 255, 0),
-    (180, 255, 60),
-    (150, 180, 160),
-    (60, 90, 150),
-)
-"""RGB colour of each class in masks, overlays and dashboards."""
 
 
 def mirror_table() -> npt.NDArray[np.uint8]:

@@ -102,16 +102,10 @@ def training_transform(
     rotate: float = 0.0,
     corrupt: float = 0.0,
 ) -> Pipeline:
-    """Return the training pipeline: resize, `TrainingView`, then rotation and corruption where they are enabled.
+    """Return the training pipeline: resize to `size` pixels, `TrainingView`, then rotation and corruption if enabled.
 
-    Args:
-        size: side in pixels that images are resized to.
-        crop: as `scales`, `jitter` and `flip`, see `TrainingView`.
-        scales: see above.
-        jitter: see above.
-        flip: see above.
-        rotate: largest angle in degrees by which a crop is rotated, either way.
-        corrupt: share of the crops that are corrupted; see `corruption`.
+    `rotate` is the largest angle in degrees by which a crop is rotated, either way; `corrupt` is the share of the crops
+    that are corrupted (see `corruption`). The rest are the arguments of `TrainingView`.
 
     Returns:
         A pipeline from `image` (H, W, 3) uint8 RGB and `mask` (H, W) uint8 to `image` (crop, crop, 3) uint8 and `mask`
@@ -119,17 +113,9 @@ def training_transform(
     """
     steps = [_resize(size), TrainingView(crop, scales=scales, jitter=jitter, flip=flip)]
     if rotate:
-        steps.append(
-            A.Rotate(
-                limit=(-rotate, rotate),
-                interpolation=cv2.INTER_LINEAR,
-                mask_interpolation=cv2.INTER_NEAREST,
-                border_mode=cv2.BORDER_CONSTANT,
-                fill=0,
-                fill_mask=IGNORE_INDEX,
-                p=1,
-            )
-        )
+        how: dict[str, Any] = {"interpolation": cv2.INTER_LINEAR, "mask_interpolation": cv2.INTER_NEAREST}
+        outside: dict[str, Any] = {"border_mode": cv2.BORDER_CONSTANT, "fill": 0, "fill_mask": IGNORE_INDEX}
+        steps.append(A.Rotate(limit=(-rotate, rotate), **how, **outside, p=1))
     if corrupt:
         steps.append(corruption(corrupt))
     return Pipeline(steps)

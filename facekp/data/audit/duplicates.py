@@ -98,10 +98,5 @@ def _likeness(first: UInt8Array, second: UInt8Array) -> float:
 
 
 def _correlation(first: UInt8Array, second: UInt8Array) -> float:
-    inner = _detail(second)[SHIFT:-SHIFT, SHIFT:-SHIFT]
-    return float(cv2.matchTemplate(_detail(first), inner, cv2.TM_CCOEFF_NORMED).max())
-
-
-def _detail(thumb: UInt8Array) -> Grey:
-    grey = thumb.astype(np.float32)
-    return np.asarray(grey - cv2.GaussianBlur(grey, (0, 0), DETAIL), np.float32)
+    fine, other = (t - cv2.GaussianBlur(t, (0, 0), DETAIL) for t in (np.float32(first), np.float32(second)))
+    return float(cv2.matchTemplate(fine, other[SHIFT:-SHIFT, SHIFT:-SHIFT], cv2.TM_CCOEFF_NORMED).max())

@@ -26,15 +26,7 @@ QUALITY = 80
 
 
 def write_sheet(path: Path, root: Path, findings: Sequence[Finding], images: int, *, limit: int, workers: int) -> None:
-    """Write the contact sheet.
-
-    Args:
-        path: the HTML file.
-        root: the prepared data set.
-        findings: findings of the audit, sorted by kind.
-        images: number of images audited.
-        limit: maximum number of pictures of each kind; audit.csv has all findings.
-        workers: number of threads.
+    """Write the contact sheet of `findings`, sorted by kind, in a data set of `images`; show up to `limit` of a kind.
 
     Raises:
         DataError: the file cannot be written.

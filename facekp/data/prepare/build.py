@@ -4,9 +4,12 @@ Files appear one by one, each complete, and `index.csv` last: a folder with an i
 preparation continues where it stopped.
 """
 
+import hashlib
+import json
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,16 +29,17 @@ from facekp.data.layout import (
     OFFICIAL_MASKS,
     recognise,
 )
-from facekp.data.prepare.claim import find_pairs, lock_output
 from facekp.data.prepare.convert import Face, Prepared, convert, read_back
 from facekp.data.prepare.official import list_images, list_masks, read_mapping
 from facekp.data.prepare.summary import SKIPPED, SUMMARY, DataSummary, Kind, Problem, name_few, summarise
 from facekp.data.prepare.workers import run_in_processes
 from facekp.errors import DataError, require
-from facekp.files import ANOTHER, replacing, require_space, writing
+from facekp.files import ANOTHER, exclusive_lock, replacing, require_space, writing
 
 T = TypeVar("T")
 
+SOURCE = "source.json"
+"""Records what a prepared folder was made from."""
 BYTES_PER_PIXEL = 0.35
 """Disk space of an image and its label, with a margin: measured at 512 pixels 0.26 on real faces, 0.30 on drawn."""
 BYTES_PER_PAIR = 8192
@@ -44,14 +48,9 @@ BYTES_PER_PAIR = 8192
 
 @dataclass(frozen=True)
 class Preparation:
-    """The result of `prepare`.
+    """The result of `prepare`: the prepared folder, its number of images, and how many were written in which time.
 
-    Attributes:
-        out: the prepared folder.
-        summary: its contents; None if it was complete before and has no summary.json.
-        images: number of images.
-        written: number of images that were not there before.
-        seconds: duration.
+    `summary` is None if the folder was complete before and has no summary.json.
     """
 
     out: Path
@@ -115,6 +114,50 @@ def prepare(
             with replacing(out / INDEX) as part:
                 part.write_text(_index(images.keys() - skipped, splits), encoding="utf-8")
     return Preparation(out, summary, len(images) - len(skipped), written, time.perf_counter() - started)
+
+
+@contextmanager
+def lock_output(out: Path, raw: Path, size: int) -> Iterator[None]:
+    """Lock `out` and record that it holds `raw` at `size` pixels.
+
+    Raises:
+        DataError: it cannot be written, or holds images of another source, another size or another program.
+    """
+    # Not identified by its images: the same folder continues after a damaged one is replaced or removed.
+    digest = hashlib.sha256((raw / OFFICIAL_MAPPING).read_bytes())
+    source = {"raw": str(raw.resolve()), "size": size, "mapping": digest.hexdigest()}
+    _require_same(out, source)  # before a lock file is written
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with exclusive_lock(out):
+        _require_same(out, source)
+        with replacing(out / SOURCE) as part:
+            part.write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
+        yield
+
+
+def find_pairs(out: Path) -> set[int]:
+    """Return the ids whose image and label both exist."""
+    images, labels = ({path.stem for path in (out / name).glob("[0-9]*")} for name in (IMAGES, LABELS))
+    return {int(stem) for stem in images & labels if stem.isdecimal()}
+
+
+def _require_same(out: Path, source: dict[str, object]) -> None:
+    """Raise DataError if `out` holds images that were not made from `source`."""
+    path = out / SOURCE
+    if not (out / INDEX).exists() and not find_pairs(out):
+        return
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        before = f"'{found['raw']}' at {found['size']} pixels"
+    except FileNotFoundError:
+        raise DataError(f"folder '{out}': holds images that prepare did not write; {ANOTHER}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: cannot be read; remove folder '{out}', or {ANOTHER}") from error
+    if found != source:
+        now = f"'{source['raw']}' at {source['size']} pixels"
+        how = f"not from {now}" if before != now else "whose mapping has changed since"
+        raise DataError(f"folder '{out}': was prepared from {before}, {how}; remove it, or {ANOTHER}")
 
 
 def _index(ids: set[int], splits: dict[int, str]) -> str:
