@@ -164,9 +164,7 @@ class TestOpenEyes:
             pytest.param((4, 5), (4, 5), {"missing": ("no l_eye, no r_eye", 1.0)}, id="of two, both open"),
         ],
     )
-    def test_an_eye_without_label(
-        self, without: tuple[int, ...], bright: tuple[int, ...], found: dict[str, tuple[str, float]]
-    ) -> None:
+    def test_an_eye_without_label(self, without, bright, found) -> None:
         assert flaws(draw_label(without=without), self.photo(*bright)) == found
 
     def test_an_eye_labelled_as_something_else(self) -> None:
@@ -300,9 +298,7 @@ EXPECTED = [
 ]
 
 
-def test_the_table_says_what_is_wrong_with_each(
-    flawed_set: Path, tmp_path: Path, capsys: pytest.CaptureFixture
-) -> None:
+def test_the_table_says_what_is_wrong_with_each(flawed_set, tmp_path, capsys) -> None:
     main([f"root={flawed_set}", f"out={tmp_path / 'out'}", "workers=2"])
     with (tmp_path / "out" / "audit.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -389,9 +385,7 @@ def known(real_root: Path) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def found(
-    real_root: Path, known: dict[str, dict[str, str]], tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, set[tuple[str, str]]]:
+def found(real_root, known, tmp_path_factory) -> dict[str, set[tuple[str, str]]]:
     """Return what the audit finds in them: id and other id by kind."""
     root = tmp_path_factory.mktemp("flawed")
     for name in ("images", "labels"):
@@ -421,9 +415,7 @@ class TestRealFaces:
     def test_no_other_flaw_is_found_but_a_few_stray_pixels(self, found) -> None:
         assert {kind for kind in found if found[kind]} == {"reversed", "partly_reversed", "near_duplicate", "tiny"}
 
-    def test_an_eye_whose_label_is_taken_away_is_missed(
-        self, real_root: Path, known: dict[str, dict[str, str]]
-    ) -> None:
+    def test_an_eye_whose_label_is_taken_away_is_missed(self, real_root, known) -> None:
         names = [name for name, row in known.items() if row["flaw"] == "duplicate"]
         noticed = 0
         for name in names:

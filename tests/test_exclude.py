@@ -22,7 +22,7 @@ def table(path: Path, text: str) -> Path:
     return path
 
 
-def test_what_a_user_edits_counts(tmp_path: Path) -> None:
+def test_what_a_user_edits_counts(tmp_path) -> None:
     # Two columns will do, in any order; a spreadsheet adds a byte order mark and spaces.
     path = table(tmp_path / "mine.csv", "\ufeffexclude,id\nYES, 7\nno,8\n,9\n1,10\nFalse,11\n")
     assert read_exclusions(str(path)) == {"7", "10"}
@@ -52,7 +52,7 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         read_exclusions(str(tmp_path / "picture.csv"))
 
 
-def test_only_training_images_are_excluded(tiny_root: Path) -> None:
+def test_only_training_images_are_excluded(tiny_root) -> None:
     # 00000 to 00011 are training images, 00012 to 00014 validation, the rest test.
     samples = read_index(tiny_root, frozenset({"00001", "00004", "00012", "00016"}))
     assert [s.id for s in samples["train"]] == [f"{i:05d}" for i in (0, 2, 3, 5, 6, 7, 8, 9, 10, 11)]
@@ -102,9 +102,7 @@ def test_something_must_be_left(settings: DataConfig, tmp_path: Path) -> None:
         FaceDataModule(everything, seed=0, total_steps=1).setup("fit")
 
 
-def test_a_resumed_run_must_exclude_the_same(
-    settings: DataConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_resumed_run_must_exclude_the_same(settings, tmp_path, monkeypatch) -> None:
     config = Config(
         data=settings, model={"name": "resnet18"}, resume=str(tmp_path / "run" / "checkpoints" / "last.ckpt")
     )

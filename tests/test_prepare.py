@@ -103,9 +103,7 @@ def test_summary_counts_pixels_and_images(raw: Path, tmp_path: Path, capsys: pyt
     assert printed[-1] == "problems: none"
 
 
-def test_a_second_start_does_nothing(
-    raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_a_second_start_does_nothing(raw, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     prepare(raw, out, size=SIDE)
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.*g")}
@@ -220,23 +218,6 @@ def test_an_unusable_source_is_named_before_anything_is_written(how: str, messag
     assert not (tmp_path / "out" / "images").exists()
 
 
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [(f"{IMAGES}/0.jpg", "00000"), (f"{IMAGES}/3.jpg", "00003"), (f"{MASKS}/1/00003_skin.png", "00003")],
-)
-def test_a_truncated_file_is_named_and_once_it_is_whole_the_next_start_completes(
-    path: str, name: str, raw: Path, tmp_path: Path
-):
-    out, whole = tmp_path / "out", (raw / path).read_bytes()
-    (raw / path).write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(DataError, match=rf"'{raw}': 1 of its images cannot be prepared.*: {path}: cannot be read"):
-        prepare(raw, out, size=SIDE)
-    assert not (out / "index.csv").exists()
-    assert not any(name in left or left.endswith(".part") for left in contents(out))
-    (raw / path).write_bytes(whole)
-    assert prepare(raw, out, size=SIDE).summary.splits == {"train": 2, "val": 2, "test": 2}
-
-
 @pytest.mark.parametrize(("width", "height"), [(31, 64), (64, 31)])
 def test_an_image_that_is_too_small_is_named(width: int, height: int, raw: Path, tmp_path: Path):
     Image.new("RGB", (width, height)).save(raw / IMAGES / "2.jpg")
@@ -256,7 +237,7 @@ def test_a_bad_mapping_row_is_named_by_line(tmp_path: Path):
             read_mapping(path)
 
 
-def test_an_out_that_cannot_be_written_is_named(raw: Path, tmp_path: Path):
+def test_an_out_that_cannot_be_written_is_named(raw, tmp_path):
     # Also when run as root, who may write anywhere: below a file there is no folder.
     (tmp_path / "file").write_text("", encoding="utf-8")
     for out in (tmp_path / "file", tmp_path / "file" / "out"):
@@ -278,9 +259,7 @@ def test_settings_out_of_range_are_named(wrong: dict[str, int], raw: Path, tmp_p
         prepare(raw, tmp_path / "out", **wrong)
 
 
-def test_an_official_root_is_prepared_into_the_cache_once(
-    raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-):
+def test_an_official_root_is_prepared_into_the_cache_once(raw, tmp_path, capsys):
     config = DataConfig(root=str(raw), cache=str(tmp_path / "cache"))
     root = prepared_root(config)
     assert root.parent == tmp_path / "cache"
@@ -296,9 +275,7 @@ def test_an_official_root_is_prepared_into_the_cache_once(
     assert prepared_root(DataConfig(root=str(other), cache=config.cache)) != root
 
 
-def test_synthetic_faces_are_drawn_and_prepared_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+def test_synthetic_faces_are_drawn_and_prepared_once(tmp_path, monkeypatch, capsys):
     settings = {"synthetic_train": 2, "synthetic_val": 1, "synthetic_test": 1, "size": 64, "crop": 64}
     config = DataConfig(source="synthetic", cache=str(tmp_path), **settings)
     root = prepared_root(config)

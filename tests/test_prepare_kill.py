@@ -120,9 +120,7 @@ def stuck(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path, Path]]:
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("stopped", ["parent", "child", "terminal"])
-def test_stopped_processes_end_and_the_next_start_completes(
-    stopped: str, stuck: tuple[subprocess.Popen[str], Path, Path], tmp_path: Path
-):
+def test_stopped_processes_end_and_the_next_start_completes(stopped, stuck, tmp_path):
     run, raw, out = stuck
     mask = raw / MASKS / "0" / "00002_nose.png"
     children = [int(child) for child in Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()]

@@ -114,6 +114,7 @@ class TestBadImages:
             assert part in str(error.value)
         assert sorted(path.name for path in (out / "labels").iterdir()) == [f"{i:05d}.png" for i in (1, 3, 4, 5)]
         assert not (out / "index.csv").exists()
+        assert not any(name.endswith(".part") for name in contents(out))
         assert [kind for kind, _, _ in listed(out)] == ["image that cannot be used", "mask that cannot be read"]
 
     def test_they_can_be_skipped(self, bad: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -120,9 +120,7 @@ BALANCED = {"balance": "linear", "balance_below": 0.9}
 
 
 @pytest.fixture(scope="module", params=["evenly", "balanced"])
-def run(
-    request: pytest.FixtureRequest, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., list[Pixels]]:
+def run(request, tiny_root, tmp_path_factory) -> Callable[..., list[Pixels]]:
     cache = str(tmp_path_factory.mktemp("cache"))
     return partial(load, tiny_root, cache=cache, **(BALANCED if request.param == "balanced" else {}))
 
@@ -136,25 +134,21 @@ def whole(run: Callable[..., list[Pixels]]) -> list[Pixels]:
 
 class TestTensors:
     @pytest.mark.parametrize("workers", [1, 2])
-    def test_workers_do_not_change_them(
-        self, run: Callable[..., list[Pixels]], whole: list[Pixels], workers: int
-    ) -> None:
+    def test_workers_do_not_change_them(self, run, whole, workers) -> None:
         torch.manual_seed(123)  # what the global generators hold does not matter
         np.random.seed(7)
         random.seed(7)
         check_same(run(workers=workers), whole)
 
     @pytest.mark.parametrize("step", range(7))
-    def test_a_resumed_run_gets_the_rest(
-        self, run: Callable[..., list[Pixels]], whole: list[Pixels], step: int
-    ) -> None:
+    def test_a_resumed_run_gets_the_rest(self, run, whole, step) -> None:
         check_same(run(step=step), whole[step:])
 
     def test_all_at_once(self, run: Callable[..., list[Pixels]], whole: list[Pixels]) -> None:
         check_same(together([run(step=3, rank=rank, world=2, workers=2) for rank in (0, 1)]), whole[3:])
 
 
-def test_the_second_look_at_an_image_differs(tiny_root: Path) -> None:
+def test_the_second_look_at_an_image_differs(tiny_root) -> None:
     # Two passes over 12 images: every image comes twice, and never twice the same.
     images = torch.cat([batch["image"] for batch in load(tiny_root)])
     assert len({image.numpy().tobytes() for image in images}) == len(images) == 24
