@@ -1,8 +1,8 @@
-"""Measures facekp beside its peers: a table on the screen, and `results.json`."""
+"""facekp beside its peers, measured: a table on the screen, and `results.json`."""
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pkgutil import resolve_name
 from typing import Any
 
@@ -12,17 +12,16 @@ from tabulate import tabulate
 from benchmarks.harness import Bench, Row, describe, measure_rates, output, run, write
 from facekp.errors import require
 from facekp.hardware import resolve_device
-from facekp.settings import Settings as Checked
-from facekp.settings import at_least, one_of, setting
+from facekp.settings import Settings, at_least, one_of, setting
 
 GROUPS = {"loss": "loss:rows", "step": "step:rows", "predict": "predict:predict_rows", "folder": "predict:folder_rows",
           "keypoints": "predict:keypoint_rows", "loader": "loader:rows"}  # fmt: skip
-"""The functions that yield the rows; imported late, since every process that measures memory imports this module."""
+"""Functions that yield the rows; imported late, since every process that measures memory imports this module."""
 
 
 @dataclass
-class Settings(Checked):
-    """The settings of the command."""
+class Options(Settings):
+    """Groups and sizes."""
 
     only: str = setting(",".join(GROUPS), "the groups to measure, separated by commas")
     device: str = setting("auto", "auto, cpu or cuda", check=one_of("auto", "cpu", "cuda"))
@@ -40,15 +39,14 @@ class Settings(Checked):
             require("only", group, group in GROUPS, f"choose from {', '.join(GROUPS)}")
 
 
-def measure(settings: Settings) -> dict[str, Any]:
-    """Measure the chosen groups, write the file after every row, and return what was measured."""
+def main(settings: Options) -> None:
+    """Measure the chosen groups, write the file after every row, and print a table."""
     device = resolve_device(settings.device)
     torch.backends.cudnn.benchmark = True  # for ours and peers; sizes are fixed
     torch.manual_seed(0)
     path = output("out", settings.out, "benchmarks/results.json", device, settings.quick)
-    rates, s = measure_rates(device, quick=settings.quick), settings
-    bench = Bench(device, rates, s.repeats, s.quick, s.compile, s.root, s.cache)
-    rows = list[Row]()
+    same = {name: getattr(settings, name) for name in ("repeats", "quick", "compile", "root", "cache")}
+    bench, rows = Bench(device, measure_rates(device, quick=settings.quick), **same), list[Row]()
     for group in settings.only.split(","):
         for row in resolve_name(f"benchmarks.{GROUPS[group]}")(bench):
             print(f"measured {row.name}", file=sys.stderr)
@@ -56,11 +54,11 @@ def measure(settings: Settings) -> dict[str, Any]:
             if path:
                 write(path, describe(bench, rows))
     print(f"written: {path or 'no file'}", file=sys.stderr)
-    return describe(bench, rows)
+    print(table([asdict(row) for row in rows]))
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as a table: times, ratio and spread, memory, and the limit's share of our time."""
+    """Return the rows as a table."""
     headers = ["row", "unit", "ours", "peer", "ratio", "spread", "memory, MiB", "limit", "of it", "peer is", "note"]
     lines = []
     for row in rows:
@@ -73,10 +71,5 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     return str(tabulate(lines, headers, floatfmt=".3g", missingval="-", maxcolwidths=widths))
 
 
-def main(settings: Settings) -> None:
-    """Measure and print."""
-    print(table(measure(settings)["rows"]))
-
-
 if __name__ == "__main__":
-    run(Settings, main, __doc__)
+    run(Options, main, __doc__)

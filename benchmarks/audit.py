@@ -1,7 +1,7 @@
 """Share of known flaws that the audit finds: `python -m benchmarks.audit root=...`.
 
-The data set has a folder `flawed` whose `flaws.csv` lists what is wrong with each image there (id, flaw, duplicate_of).
-They are audited together with the data set's own images; what is flagged among these is to be checked by eye.
+The data set has a folder `flawed` whose `flaws.csv` lists the flaw of each image there (id, flaw, duplicate_of). They
+are audited together with the data set's own images; check by eye which of these are flagged.
 """
 
 import tempfile
@@ -25,8 +25,8 @@ KNOWN = {"reversed": "reversed", "partly_reversed": "partly_reversed", "duplicat
 
 
 @dataclass
-class Settings:
-    """What is audited, and where the results go."""
+class Options:
+    """What to audit, and where results go."""
 
     root: str = setting(MISSING, "prepared data set with a folder flawed/")
     out: str = setting("audit", "folder for audit.csv and audit.html")
@@ -46,7 +46,7 @@ def join(root: Path, flaws: pd.DataFrame, folder: Path) -> int:
 
 
 def report(flaws: pd.DataFrame, found: pd.DataFrame, others: int) -> str:
-    """Return the share of each known flaw that audit.csv, `found`, lists, and how many others are flagged, by kind."""
+    """Return tables of the share of each known flaw that audit.csv, `found`, lists, and of the others flagged."""
     known = []
     for flaw, kind in KNOWN.items():
         rows, own = flaws[flaws.flaw == flaw], found[found.kind == kind]
@@ -66,7 +66,7 @@ def report(flaws: pd.DataFrame, found: pd.DataFrame, others: int) -> str:
     return f"{tabulate(known, ['known flaw', 'found', 'of', 'share'])}\n\n{tabulate(flagged, headings)}"
 
 
-def main(settings: Settings) -> None:
+def main(settings: Options) -> None:
     """Audit both together, and print the shares."""
     root, out = expand(settings.root), expand(settings.out)
     path = root / "flawed" / "flaws.csv"
@@ -80,4 +80,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(Settings, main, __doc__)
+    run(Options, main, __doc__)

@@ -1,4 +1,4 @@
-"""Paired timing of ours against a peer, peak memory, the machine's rates, results files, and how commands start."""
+"""Paired timing of ours against a peer, peak memory, the machine's rates, and results files."""
 
 import json
 import statistics
@@ -22,6 +22,8 @@ from facekp import hardware
 from facekp.cli import parse_cli
 from facekp.errors import DataError, one_line_errors, require
 from facekp.files import expand, make_folder, replacing
+from facekp.models import build_model
+from facekp.models.cost import multiply_adds
 
 T = TypeVar("T")
 Call = Callable[[], object]
@@ -33,7 +35,7 @@ CIRCUMSTANCES = ("machine", "versions", "device", "threads", "quick")
 
 
 def run(schema: type[T], main: Callable[[T], None], about: str | None) -> None:
-    """Run a command with the settings that are given as `key=value` arguments; errors are one line."""
+    """Run a command with the settings given as `key=value` arguments."""
     with one_line_errors():
         hardware.keep_freed_memory()  # as train.py does
         spec = sys.modules["__main__"].__spec__
@@ -43,7 +45,7 @@ def run(schema: type[T], main: Callable[[T], None], about: str | None) -> None:
 
 @dataclass(frozen=True)
 class Rates:
-    """The highest rates measured: GFLOP/s of a 3 x 3 convolution by precision, and GB/s of a copy, read and written."""
+    """Highest measured rates: GFLOP/s of a 3 x 3 convolution by precision, and GB/s of a copy, read and written."""
 
     convolution: dict[str, float]
     copy: float
@@ -51,7 +53,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Bench:
-    """The conditions of a run, the same for every group; figures of `quick` runs mean nothing."""
+    """Conditions of a run, the same for every group; figures of `quick` runs mean nothing."""
 
     device: torch.device
     rates: Rates
@@ -70,7 +72,7 @@ class Bench:
     @property
     def size(self) -> int:
         """Side of a training crop, pixels."""
-        return 192 if self.quick else 448
+        return 160 if self.quick else 448
 
     @property
     def dtypes(self) -> tuple[DType, ...]:
@@ -82,9 +84,8 @@ class Bench:
 class Row:
     """One line of the table, and one object in `rows` of `results.json`.
 
-    `ours` and `peer` are medians in `unit`, `ratio` is the median of the pairs' ratios ours / peer (smaller is better),
-    `spread` their smallest and largest. `memory` is the extra peak of one call in MiB, keys `ours` and `peer`; `limit`
-    the least that ours could take at the machine's rates.
+    `ours` and `peer` are medians in `unit`, `ratio` is the median of the pairs' ratios ours / peer, `spread` the range.
+    `memory` is the extra peak of one call in MiB; `limit` the least that ours could take at the machine's rates.
     """
 
     name: str
@@ -103,13 +104,7 @@ class Row:
 
 
 def make_row(name: str, unit: str, runs: Iterable[Sequence[float]], **about: Any) -> Row:
-    """Return the row of our runs and, in pairs with them, the peer's if there is one; `about` is the rest of `Row`.
-
-    Example:
-        >>> row = make_row("demo/sum", "s", [[1.0, 3.0, 2.0], [4.0, 4.0, 4.0]], peer_name="slow")
-        >>> row.ours, row.ratio, row.spread
-        (2.0, 0.5, (0.25, 0.75))
-    """
+    """Return the row of our runs and, paired with them, the peer's if there is one; `about` is the rest of `Row`."""
     ours, *peers = runs
     for peer in peers:
         ratios = [a / b for a, b in zip(ours, peer, strict=True)]
@@ -123,8 +118,7 @@ def alternate(
 ) -> list[list[float]]:
     """Warm up all calls, then time them in turn, so that all meet the same disturbances.
 
-    Returns:
-        The seconds of every call times `scale`, in `repeats` rounds; None: those of `bench`.
+    Returns the seconds of every call times `scale`, in `repeats` rounds (None: as `bench` says).
     """
     for call in calls:
         call()
@@ -145,10 +139,8 @@ def timed(call: Call, device: torch.device) -> float:
 def peak_memory(prepare: Callable[[], Call], device: torch.device) -> float:
     """Return the extra peak memory of the call that `prepare` returns, MiB.
 
-    On a CPU it runs in a fresh process (so `prepare` is pickled): it would reuse, unseen, what earlier calls freed.
-
-    Raises:
-        concurrent.futures.process.BrokenProcessPool: the system killed the process, most likely for lack of memory.
+    On a CPU it runs in a fresh process (so `prepare` is pickled), since it would reuse what earlier calls freed. A
+    process killed for lack of memory raises BrokenProcessPool.
     """
     if device.type != "cuda":
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -194,24 +186,27 @@ def measure_rates(device: torch.device, *, quick: bool = False) -> Rates:
     return Rates(rates, 2 * source.nbytes / best(partial(target.copy_, source)) / 1e9)
 
 
+def least_seconds(network: str, size: int, rate: float) -> float:
+    """Return the seconds of a network's convolutions on an image of `size` pixels at a `rate` in GFLOP/s."""
+    with torch.device("meta"):
+        return 2 * multiply_adds(build_model(network), size) / rate / 1e9
+
+
 def stamp() -> dict[str, Any]:
-    """Return machine, versions and date, with which every results file begins."""
+    """Return machine, versions and date, the head of every results file."""
     date = datetime.now(UTC).date().isoformat()
     return {"machine": hardware.describe_machine(), "versions": hardware.list_versions(), "date": date}
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a results file; its folder is created."""
+    """Write a results file, creating its folder."""
     make_folder(path.parent)
     with replacing(path) as part:
         part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def output(setting: str, given: str | None, usual: str, device: torch.device, quick: bool) -> Path | None:
-    """Return the file of a setting: `usual`, with -cuda on a GPU, if none is given; quick runs replace none.
-
-    A file that cannot be written is an error here, before minutes are spent on its content.
-    """
+    """Return the file of a setting, checked: `usual`, -cuda on a GPU, if none is given, and none for quick runs."""
     if given is None and quick:
         return None
     path = expand(given or usual)
@@ -233,11 +228,7 @@ def describe(bench: Bench, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def write(path: Path, new: dict[str, Any]) -> None:
-    """Write results; rows that only the file has are kept, if they were measured under the same circumstances.
-
-    Raises:
-        DataError: the file holds something else, or cannot be written.
-    """
+    """Write results; rows that only the file has are kept, if they were measured under the same circumstances."""
     if path.exists():
         try:
             old = json.loads(path.read_text(encoding="utf-8"))

@@ -1,10 +1,8 @@
-"""Distances of the landmarks from two detectors' points, beside the distance between the detectors' own.
+"""Distances of the landmarks from two detectors' points: `python -m benchmarks.landmarks root=... [ckpt=...]`.
 
-`python -m benchmarks.landmarks root=... [ckpt=...]`: from the true masks of the validation split and, with a
-checkpoint, from the masks that it predicts. An error is a distance in percent of the distance between dlib's outer eye
-corners. The landmarks of every face come from a calibration that was fitted to dlib's points without it.
-
-`fit=true` fits the calibration that ships to all faces, and their visible landmarks, and rewrites it.
+From the true masks of the validation split and those that a checkpoint predicts, in percent of the distance between
+dlib's outer eye corners. The landmarks of a face come from a calibration that was fitted to dlib's points without it;
+`fit=true` fits the calibration that ships to the visible landmarks of all faces.
 """
 
 import json
@@ -53,7 +51,7 @@ SIDES = {"r_": (1,), "l_": (-1,)}
 
 
 @dataclass
-class Settings:
+class Options:
     """What is measured against what."""
 
     root: str = setting(MISSING, "CelebAMask-HQ, prepared or as downloaded")
@@ -65,7 +63,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Gap:
-    """From a landmark to the detector's (du, dv), mirrored to the face's right side; lengths are in frame units."""
+    """Offset (du, dv) from a landmark to the detector's, mirrored to the face's right side, in frame units."""
 
     part: str
     kind: str
@@ -98,35 +96,24 @@ def fit(gaps: Sequence[Gap]) -> tuple[dict[str, float], dict[str, Points]]:
     """Return the usual widths by part, and the coefficients (2, 3) with the least mean distance by kind."""
     table = pd.DataFrame({"part": gap.part, "kind": gap.kind, "width": gap.width, "gap": gap} for gap in gaps)
     usual = table.groupby("part", sort=False).width.median().round(DECIMALS).to_dict()
-    kinds = table.groupby("kind", sort=False).gap.apply(list)
-    return usual, {name: _fit_kind(own, usual[own[0].part]) for name, own in kinds.items()}
-
-
-def _fit_kind(gaps: Sequence[Gap], usual: float) -> Points:
-    """Return the (2, 3) coefficients of one kind: the least sum of distances, by reweighted least squares.
-
-    Reference: Weiszfeld's algorithm.
-    """
-    x = np.stack([features(gap.width / usual, gap.turn) for gap in gaps])
-    y = np.array([gap.gap for gap in gaps])
-    span = np.array([gap.span for gap in gaps])
-    weights, coefficients = 1 / span, np.zeros((3, 2))
-    for _ in range(ROUNDS):
-        root = np.sqrt(weights)[:, None]
-        coefficients = np.linalg.lstsq(x * root, y * root, rcond=None)[0]
-        weights = 1 / (span * np.maximum(np.hypot(*(y - x @ coefficients).T), 1e-4))
-    fitted: Points = coefficients.T.round(DECIMALS) + 0.0  # no -0.0
-    return fitted
+    moves: dict[str, Points] = {}
+    for name, own in table.groupby("kind", sort=False).gap.apply(list).items():
+        x = np.stack([features(gap.width / usual[gap.part], gap.turn) for gap in own])
+        y, span = np.array([gap.gap for gap in own]), np.array([gap.span for gap in own])
+        weights, coefficients = 1 / span, np.zeros((3, 2))
+        for _ in range(ROUNDS):  # Weiszfeld's algorithm: reweighted least squares give the least sum of distances
+            root = np.sqrt(weights)[:, None]
+            coefficients = np.linalg.lstsq(x * root, y * root, rcond=None)[0]
+            weights = 1 / (span * np.maximum(np.hypot(*(y - x @ coefficients).T), 1e-4))
+        moves[str(name)] = coefficients.T.round(DECIMALS) + 0.0  # no -0.0
+    return usual, moves
 
 
 def held_out(gaps: Sequence[Sequence[Gap]]) -> Iterator[Calibration]:
     """Yield for each face a calibration that was fitted without it and the others of its fold, every fifth face."""
-    fitted = []
-    for fold in range(FOLDS):
-        widths, moves = fit([gap for i, own in enumerate(gaps) if i % FOLDS != fold for gap in own])
-        fitted.append(Calibration(widths, mirrored(moves)))
-    for i in range(len(gaps)):
-        yield fitted[i % FOLDS]
+    folds = [fit([gap for i, own in enumerate(gaps) if i % FOLDS != fold for gap in own]) for fold in range(FOLDS)]
+    fitted = [Calibration(widths, mirrored(moves)) for widths, moves in folds]
+    yield from (fitted[i % FOLDS] for i in range(len(gaps)))
 
 
 def find_all(faces: Sequence[Face], calibrations: Sequence[Calibration]) -> tuple[Points, npt.NDArray[np.bool_]]:
@@ -160,31 +147,24 @@ def _at_512(points: npt.NDArray[np.floating], face: Face) -> Points:
 
 
 def measure(detected: Sequence[Detected], true: Sequence[Face], predicted: Sequence[Face]) -> dict[str, Points]:
-    """Return the errors (images, 68), percent, by the keys of `COLUMNS`; NaN where a point is absent."""
+    """Return the errors (images, 68), percent, by columns; NaN where a point is absent."""
     calibrations = list(held_out([find_gaps(face, one) for face, one in zip(true, detected, strict=True)]))
     dlib, mediapipe = np.array([one.dlib for one in detected]), np.array([one.mediapipe for one in detected])
     span = np.array([one.span for one in detected])[:, None]
-
-    def error(ours: Points, theirs: Points) -> Points:
-        percent: Points = 100 * np.linalg.norm(ours - theirs, axis=2) / span
-        return percent
-
     found, visible = find_all(true, calibrations)
-    plain = np.array([plain_extremes(face) for face in true])
-    errors = {"true": error(found, dlib), "true_visible": np.where(visible, error(found, dlib), np.nan)}
-    errors |= {"plain": error(plain, dlib), "true_mediapipe": error(found, mediapipe)}
-    errors |= {"plain_mediapipe": error(plain, mediapipe), "detectors": error(dlib, mediapipe)}
+    ours = {"true": found, "true_visible": np.where(visible[..., None], found, np.nan)}
+    ours["plain"] = np.array([plain_extremes(face) for face in true])
     if predicted:
-        points, _ = find_all(predicted, calibrations)
-        errors |= {"predicted": error(points, dlib), "predicted_mediapipe": error(points, mediapipe)}
-    return errors
+        ours["predicted"] = find_all(predicted, calibrations)[0]
+    pairs = {name: (points, dlib) for name, points in ours.items()} | {"detectors": (dlib, mediapipe)}
+    pairs |= {f"{name}_mediapipe": (points, mediapipe) for name, points in ours.items() if name != "true_visible"}
+    return {name: 100 * np.linalg.norm(a - b, axis=2) / span for name, (a, b) in pairs.items()}
 
 
 def summarise(errors: dict[str, Points]) -> Iterator[dict[str, Any]]:
-    """Yield a row for each of the 68 points, then the means over the corners and over all points.
+    """Yield a row for each of the 68 points, a mean over images whose true masks have it, and means over points.
 
-    A figure is a mean over the images in which the true masks have the point; those in which the predicted ones lack
-    it are counted as `missed`.
+    Images whose predicted masks lack the point are counted as `missed`.
     """
     there = np.isfinite(errors["true"])
     columns = {key: np.where(there, errors[key], np.nan) for key in COLUMNS if key in errors}
@@ -200,8 +180,9 @@ def summarise(errors: dict[str, Points]) -> Iterator[dict[str, Any]]:
         yield {"name": name} | rows.loc[:, rows.notna().all()].mean().round(3).to_dict()
 
 
-def write_calibration(faces: Sequence[Face], detected: Sequence[Detected]) -> None:
+def write_calibration(detected: Sequence[Detected]) -> None:
     """Fit on all faces, and write the package's file."""
+    faces = true_faces(detected)
     widths, moves = fit([gap for face, one in zip(faces, detected, strict=True) for gap in find_gaps(face, one)])
     rows = ",\n".join(f"    {json.dumps(name)}: {json.dumps(numbers.tolist())}" for name, numbers in moves.items())
     with replacing(CALIBRATION) as part:
@@ -209,15 +190,14 @@ def write_calibration(faces: Sequence[Face], detected: Sequence[Detected]) -> No
     print(f"written to {CALIBRATION}: {len(moves)} kinds of landmarks, fitted on {len(faces)} faces")
 
 
-def main(settings: Settings) -> None:
+def main(settings: Options) -> None:
     """Measure, print and write."""
     out, detected = expand(settings.out), read_detected(settings.root, settings.landmarks)
     if settings.fit:
-        return write_calibration(true_faces(detected), detected)
-    faces = list[Face]()
-    if settings.ckpt:
-        parser = FaceParser.from_checkpoint(settings.ckpt)
-        faces = [parser(one.sample.image)[0] for one in tqdm(detected, desc="predicting", unit="face")]
+        return write_calibration(detected)
+    parser = FaceParser.from_checkpoint(settings.ckpt) if settings.ckpt else None
+    seen = tqdm(detected, desc="predicting", unit="face")
+    faces = [parser(one.sample.image)[0] for one in seen] if parser else []
     rows = list(summarise(measure(detected, true_faces(detected), faces)))
     print(tabulate(rows, headers="keys", floatfmt=".2f"))
     about = {"ckpt": settings.ckpt, "images": len(detected), "folds": FOLDS, "goal": {"points": CORNERS, "true": GOAL}}
@@ -227,4 +207,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(Settings, main, __doc__)
+    run(Options, main, __doc__)

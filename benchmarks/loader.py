@@ -2,9 +2,9 @@
 
 import random
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -36,19 +36,12 @@ Pair = tuple[Image.Image, Image.Image]
 
 
 class NaiveDataset(Dataset[Batch]):
-    """Each step as public face parsing trainers write it.
-
-    Reference: face_dataset.py and transform.py of github.com/zllrunning/face-parsing.PyTorch.
-    """
+    """Each step as in face_dataset.py and transform.py of github.com/zllrunning/face-parsing.PyTorch."""
 
     def __init__(self, samples: Sequence[Sample], config: DataConfig) -> None:
         self.samples, self.config, self.rng = samples, config, random.Random(0)
         self.jitter = transforms.ColorJitter(config.jitter, config.jitter, config.jitter)
         self.to_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self.samples)
 
     def __getitem__(self, draw: Draw) -> Batch:
         """Return one augmented crop and its label."""
@@ -93,29 +86,18 @@ class MirrorFace(A.HorizontalFlip):  # type: ignore[misc]  # albumentations has 
         return mirrored
 
 
-class ChooseScale(A.RandomScale):  # type: ignore[misc]  # as above
-    """Scale by one of a few equally likely factors."""
-
-    def __init__(self, factors: Sequence[float]) -> None:
-        super().__init__(p=1, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST_EXACT)
-        self.factors = tuple(factors)
-
-    def get_params(self) -> dict[str, Any]:
-        """Draw the factor."""
-        return {"scale": self.py_random.choice(self.factors)}
-
-
 def plain_transform(c: DataConfig) -> A.Compose:
     """Return the training pipeline with one albumentations transform for each step of the definition."""
+    how = {"interpolation": cv2.INTER_LINEAR, "mask_interpolation": cv2.INTER_NEAREST_EXACT}
+    padding = {"pad_if_needed": True, "border_mode": cv2.BORDER_CONSTANT, "fill": 0, "fill_mask": IGNORE_INDEX}
+    scales = [A.RandomScale((scale - 1, scale - 1), p=1, **how) for scale in c.scales]
     return Pipeline(
         [
-            A.Resize(c.size, c.size, interpolation=cv2.INTER_LINEAR, mask_interpolation=cv2.INTER_NEAREST_EXACT),
+            A.Resize(c.size, c.size, **how),
             A.ColorJitter(c.jitter, c.jitter, c.jitter, hue=0, p=1 if c.jitter else 0),
             MirrorFace(p=c.flip),
-            ChooseScale(c.scales),
-            A.RandomCrop(
-                c.crop, c.crop, pad_if_needed=True, border_mode=cv2.BORDER_CONSTANT, fill=0, fill_mask=IGNORE_INDEX
-            ),
+            A.OneOf(scales, p=1),
+            A.RandomCrop(c.crop, c.crop, **padding),
         ]
     )
 
@@ -137,12 +119,19 @@ class PlainDataset(NaiveDataset):
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield the time of an image on one core, with workers, and of each stage."""
-    c = replace(data_config(bench), batch_size=bench.batch)
+    """Yield the time of an image on one core, with workers, and of each stage, on `bench.root` or drawn faces."""
+    size, crop, faces = (128, 96, 8) if bench.quick else (512, 448, FACES)
+    c = DataConfig(root=bench.root, batch_size=bench.batch, size=size, crop=crop)
+    if bench.root is None:
+        c = replace(c, source="synthetic", cache=bench.cache, synthetic_train=faces, synthetic_val=1, synthetic_test=1)
     samples = read_index(prepared_root(c))["train"][:FACES]
-    with _one_core():
-        yield from _loaders(samples, c, bench)
-        yield from _stages(samples[: FACES // 2], c, bench)
+    threads, opencv_threads = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)  # as in a loader's worker
+    cv2.setNumThreads(0)
+    yield from _loaders(samples, c, bench)
+    yield from _stages(samples[: FACES // 2], c, bench)
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(opencv_threads)
 
 
 def _loaders(samples: list[Sample], c: DataConfig, bench: Bench) -> Iterator[Row]:
@@ -156,7 +145,7 @@ def _loaders(samples: list[Sample], c: DataConfig, bench: Bench) -> Iterator[Row
         loader: DataLoader[Any] = DataLoader(
             dataset, c.batch_size, sampler=stream, num_workers=workers, persistent_workers=workers > 0
         )
-        return lambda: deque(map(after, loader), maxlen=1)
+        return partial(run_all, after, loader)
 
     calls = [load(ours, to_batch), load(ours), load(decoded, to_batch), load(naive), load(PlainDataset(samples, c))]
     floats, as_bytes, in_ram, theirs, plain = alternate(calls, bench, scale=1000 / length)
@@ -175,70 +164,46 @@ def _stages(samples: list[Sample], c: DataConfig, bench: Bench) -> Iterator[Row]
     """Yield each stage, on what the stage before it made."""
     naive, numbers = NaiveDataset(samples, c), range(len(samples))
     view = TrainingView(c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip)
-    pictures, pairs = [naive.decode(i) for i in numbers], [read_sample(sample) for sample in samples]
+    pictures = [naive.decode(i) for i in numbers]
     placed = [naive.place(*pair) for pair in pictures]
     finished = [naive.finish(*pair) for pair in placed]
-    drawn = []
-    for image, _ in pairs:
+    drawn, kept = [], []
+    for image, label in map(read_sample, samples):
         params = {**view.get_params(), "shape": image.shape}
-        drawn.append(params | view.get_params_dependent_on_data(params, {}))
-    drawn_pairs = list(zip(pairs, drawn, strict=True))
-    kept = []
-    for (image, _), params in drawn_pairs:
+        params |= view.get_params_dependent_on_data(params, {})
         down, across = params["spans"]
-        part = image[down.start : down.stop, across.start : across.stop]
-        kept.append((part, params["steps"], image))
+        drawn.append((image, label, params))
+        kept.append((image[down.start : down.stop, across.start : across.stop], params["steps"], image))
 
-    def crop(pair: Any, params: dict[str, Any]) -> Any:
-        image, label = view.apply(pair[0], **params), view.apply_to_mask(pair[1], **params)
+    def crop(image: Any, label: Any, params: dict[str, Any]) -> Any:
+        image, label = view.apply(image, **params), view.apply_to_mask(label, **params)
         return {"image": torch.from_numpy(image), "label": torch.from_numpy(label)}
 
     def collate(items: Sequence[Any]) -> list[Any]:
         return [default_collate(list(items[i : i + c.batch_size])) for i in range(0, len(items), c.batch_size)]
 
-    crops = [crop(*one) for one in drawn_pairs]
+    crops = [crop(*one) for one in drawn]
+    plain = [(image, label, {**params, "steps": []}) for image, label, params in drawn]
     batches = collate(crops)
-    stages: dict[str, tuple[Call, Call]] = {
-        "decode": (lambda: [read_sample(sample) for sample in samples], lambda: [naive.decode(i) for i in numbers]),
-        "jitter": (lambda: [jitter(*one) for one in kept], lambda: [naive.jitter(image) for image, _ in pictures]),
-        "mirror_scale_crop": (
-            lambda: [crop(pair, {**params, "steps": []}) for pair, params in drawn_pairs],
-            lambda: [naive.place(*pair) for pair in pictures],
-        ),
-        "collate": (lambda: collate(crops), lambda: collate(finished)),
-        "normalise": (
-            lambda: deque(map(to_batch, batches), maxlen=1),
-            lambda: [naive.finish(*pair) for pair in placed],
-        ),
+    stages: dict[str, tuple[Callable[..., Any], Sequence[Any], Callable[..., Any], Sequence[Any]]] = {
+        "decode": (lambda i: read_sample(samples[i]), numbers, naive.decode, numbers),
+        "jitter": (lambda one: jitter(*one), kept, lambda pair: naive.jitter(pair[0]), pictures),
+        "mirror_scale_crop": (lambda one: crop(*one), plain, lambda pair: naive.place(*pair), pictures),
+        "collate": (collate, [crops], collate, [finished]),
+        "normalise": (to_batch, batches, lambda pair: naive.finish(*pair), placed),
     }
-    for name, calls in stages.items():
+    for name, (our, ours, their, theirs) in stages.items():
+        calls = [partial(run_all, our, ours), partial(run_all, their, theirs)]
         runs = alternate(calls, bench, scale=1000 / len(samples))
         yield _row(f"loader_stage/{name}", runs, f"{len(samples)} images")
+
+
+def run_all(function: Callable[[Any], object], items: Iterable[Any]) -> None:
+    """Call a function on every item, and drop what it returns."""
+    deque(map(function, items), maxlen=0)
 
 
 def _row(name: str, runs: list[list[float]], note: str, peer: str = NAIVE) -> Row:
     ours, theirs = runs
     speeds = f"{1000 / median(ours):.0f} images/s, theirs {1000 / median(theirs):.0f}"
     return make_row(name, "ms/image", runs, peer_name=peer, note=f"{speeds}; {note}")
-
-
-@contextmanager
-def _one_core() -> Iterator[None]:
-    """Keep torch and OpenCV to one thread, as in a loader's worker."""
-    threads, opencv_threads = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        cv2.setNumThreads(opencv_threads)
-
-
-def data_config(bench: Bench) -> DataConfig:
-    """Return the settings of training, over `bench.root` or drawn faces."""
-    if bench.root is not None:
-        return DataConfig(root=bench.root)
-    size, crop, faces = (128, 96, 8) if bench.quick else (512, 448, FACES)
-    c = DataConfig(source="synthetic", cache=bench.cache, size=size, crop=crop, synthetic_train=faces)
-    return replace(c, synthetic_val=1, synthetic_test=1)

@@ -14,29 +14,25 @@ from facekp.classes import ATTRIBUTES, IGNORE_INDEX, NUM_CLASSES
 from facekp.data.synthetic.write import draw_face
 from facekp.losses import OhemCrossEntropy
 
+STRIDE, CUT = 8, -math.log(0.7)  # stride of the scores, and the loss above which a pixel is hard
+
 
 class SortOhem(nn.Module):
-    """OHEM cross entropy that upsamples everything and sorts every pixel's loss.
-
-    Arguments, shapes and value are those of `facekp.losses.OhemCrossEntropy`.
+    """OHEM cross entropy that upsamples everything and sorts every pixel's loss; shapes and value are those of ours.
 
     Reference: `OhemCELoss` in github.com/CoinCheung/BiSeNet's first loss.py, which many have copied.
     """
 
-    def __init__(self, threshold: float = 0.7, min_kept: float = 1 / 16, ignore_index: int = IGNORE_INDEX) -> None:
-        super().__init__()
-        self.cut, self.min_kept, self.ignore_index = -math.log(threshold), min_kept, ignore_index
-
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of `scores` (N, C, h, w) against `labels` (N, H, W)."""
         up = F.interpolate(scores, size=labels.shape[-2:], mode="bilinear", align_corners=False)
-        losses = F.cross_entropy(up, labels, reduction="none", ignore_index=self.ignore_index).flatten()
-        return self.select(losses, max(1, int((labels != self.ignore_index).sum().item() * self.min_kept)))
+        losses = F.cross_entropy(up, labels, reduction="none", ignore_index=IGNORE_INDEX).flatten()
+        return self.select(losses, max(1, int((labels != IGNORE_INDEX).sum().item() / 16)))
 
     def select(self, losses: Tensor, n_min: int) -> Tensor:
         """Return the mean of the hard pixels' losses (n,), at least the `n_min` largest."""
         losses = losses.sort(descending=True).values
-        return losses[losses > self.cut].mean() if losses[n_min] > self.cut else losses[:n_min].mean()
+        return losses[losses > CUT].mean() if losses[n_min] > CUT else losses[:n_min].mean()
 
 
 class TopkOhem(SortOhem):
@@ -47,7 +43,7 @@ class TopkOhem(SortOhem):
 
     def select(self, losses: Tensor, n_min: int) -> Tensor:
         """Return the mean of the hard pixels' losses (n,), at least the `n_min` largest."""
-        hard = losses[losses > self.cut]
+        hard = losses[losses > CUT]
         return hard.mean() if len(hard) >= n_min else losses.topk(n_min).values.mean()
 
 
@@ -55,7 +51,6 @@ CRITERIA: dict[str, Callable[[], nn.Module]] = {"ours": OhemCrossEntropy, "sort"
 SHARES = {"hard100": 1.0, "hard30": 0.3, "hard10": 0.1, "floor": 0.05}
 """Share of hard pixels of each case; at the floor it is below 1/16, so the largest sixteenth is kept."""
 MEMORY_REPEATS = 3  # each starts two processes, and the figures hardly differ
-STRIDE, THRESHOLD = 8, 0.7  # stride of the scores, and the probability of its class below which a pixel is hard
 
 
 def rows(bench: Bench) -> Iterator[Row]:
@@ -106,26 +101,22 @@ def make_scores(labels: Tensor, margin: float) -> Tensor:
     At margin 0 they are noise alone; at 64 only the classes' edges are wrong. The same for the same arguments.
     """
     # Image by image: all at once would take half a gigabyte.
-    shares = [F.avg_pool2d(F.one_hot(label, NUM_CLASSES).movedim(-1, 0).float(), STRIDE) for label in labels]
-    likely = torch.stack(shares)
+    one_hot = (F.one_hot(label, NUM_CLASSES).movedim(-1, 0).float() for label in labels)
+    likely = torch.stack([F.avg_pool2d(one, STRIDE) for one in one_hot])
     return margin * likely + torch.randn(likely.shape, generator=torch.Generator().manual_seed(0))
 
 
 def hard_share(scores: Tensor, labels: Tensor) -> float:
-    """Return the share of pixels whose upsampled scores give their class less than the threshold."""
+    """Return the share of hard pixels."""
     hard = 0
     for score, label in zip(scores, labels, strict=True):
         up = F.interpolate(score[None], size=label.shape, mode="bilinear", align_corners=False)
-        hard += int((F.cross_entropy(up, label[None], reduction="none") > -math.log(THRESHOLD)).sum())
+        hard += int((F.cross_entropy(up, label[None], reduction="none") > CUT).sum())
     return hard / labels.numel()
 
 
 def find_margin(labels: Tensor, share: float, tolerance: float = 0.002) -> float:
-    """Return the margin of `make_scores` at which `share` of the pixels are hard, by bisection.
-
-    Raises:
-        ValueError: no margin gives that share.
-    """
+    """Return the margin of `make_scores` at which `share` of the pixels are hard, by bisection."""
     low, high = 0.0, 64.0  # the share falls from about 1 to that of the edges
     margin = low
     for _ in range(40):

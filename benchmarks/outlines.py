@@ -1,9 +1,8 @@
 """Distances of both methods' outlines from the true masks': `python -m benchmarks.outlines ckpt=... data.root=...`.
 
 Without `ckpt`, the scores are the true masks averaged over squares of 8 pixels: those of a network without errors.
-
-Distances are from places on a found outline, a quarter of a pixel apart, to the nearest of the true one, and back; an
-outline is left out where the image's border cuts it. The true outline runs midway between pixels inside and outside.
+Distances are from places on a found outline, a quarter of a pixel apart, to the nearest of the true one, and back; the
+image's border is left out. The true outline runs midway between pixels inside and outside.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +31,7 @@ from facekp.keypoints.outlines import trace
 from facekp.keypoints.score_grid import Scores, argmax_at, sum_on_grid
 from facekp.keypoints.settings import METHODS
 from facekp.parsing.parser import FaceParser
-from facekp.settings import Settings as Checked
-from facekp.settings import at_least, setting
+from facekp.settings import Settings, at_least, setting
 
 STRIDE, SPACING = 8, 0.25  # pixels: side of the squares, and largest distance between places on an outline
 Places = npt.NDArray[np.float64]
@@ -41,7 +39,7 @@ GridOf = Callable[[Sample, UInt8Array], Scores]
 
 
 @dataclass
-class Settings(Checked):
+class Options(Settings):
     """Which scores, on which faces."""
 
     ckpt: str | None = setting(None, "checkpoint or ONNX file; null: the true masks, averaged")
@@ -84,7 +82,7 @@ def spread(start: npt.NDArray[np.floating], end: npt.NDArray[np.floating]) -> Pl
 
 
 def compare(samples: Sequence[Sample], grid_of: GridOf) -> Iterator[dict[str, Any]]:
-    """Yield `attribute` and each method's mean and 95th percentile, of every attribute in a true and a found mask."""
+    """Yield each method's mean and 95th percentile for every attribute in a true and a found mask."""
     for sample in tqdm(samples, unit="face"):
         label = read_label(sample.label)
         grid = grid_of(sample, label)
@@ -111,38 +109,24 @@ def summarise(rows: Iterator[dict[str, Any]]) -> pd.DataFrame:
     return means.reindex([name for name in ATTRIBUTES if name in means.index])
 
 
-def describe(settings: Settings, means: pd.DataFrame) -> dict[str, Any]:
-    """Return the content of the JSON file."""
-    scores = Path(settings.ckpt).name if settings.ckpt else f"true masks, averaged over squares of {STRIDE}"
-    columns = {method: [f"{method} mean", f"{method} 95 %"] for method in METHODS}
-    attributes = {
-        name: {"images": int(row["images"])}
-        | {method: row[columns[method]].tolist() for method in METHODS}
-        | {"contour_nearer": row["contour nearer"]}
-        for name, row in means.iterrows()
-    }
-    return {
-        **stamp(),
-        "scores": scores,
-        "split": "val",
-        "unit": "pixels of the labels: mean and 95th percentile",
-        "attributes": attributes,
-        "mean": {method: means[columns[method]].mean().round(4).tolist() for method in METHODS},
-    }
-
-
-def main(settings: Settings) -> None:
+def main(settings: Options) -> None:
     """Print the figures, and write them."""
-    samples = read_samples(settings.data, "val", settings.images)
-    ckpt = settings.ckpt
+    samples, ckpt = read_samples(settings.data, "val", settings.images), settings.ckpt
     grid_of = partial(network_grid, FaceParser.from_checkpoint(ckpt)) if ckpt else true_grid
     means = summarise(compare(samples, grid_of))
-    results = describe(settings, means)
     print(tabulate(means, headers="keys", floatfmt=".2f"))
-    print(f"mean and 95th percentile over attributes: {results['mean']}")
+    columns = {method: [f"{method} mean", f"{method} 95 %"] for method in METHODS}
+    whole = {method: means[columns[method]].mean().round(4).tolist() for method in METHODS}
+    print(f"mean and 95th percentile over attributes: {whole}")
     if settings.out:
-        write_json(expand(settings.out), results)
+        scores = Path(ckpt).name if ckpt else f"true masks, averaged over squares of {STRIDE}"
+        about = {"scores": scores, "split": "val", "unit": "pixels of the labels: mean and 95th percentile"}
+        attributes: dict[Any, Any] = {}
+        for name, row in means.iterrows():
+            own = {method: row[columns[method]].tolist() for method in METHODS}
+            attributes[name] = {"images": int(row["images"]), **own, "contour_nearer": row["contour nearer"]}
+        write_json(expand(settings.out), stamp() | about | {"attributes": attributes, "mean": whole})
 
 
 if __name__ == "__main__":
-    run(Settings, main, __doc__)
+    run(Options, main, __doc__)

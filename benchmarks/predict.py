@@ -1,7 +1,6 @@
 """`predict/*`: from a photo in memory to its mask and key points, in every backend, beside BiSeNet in the same.
 
-`folder/*`: a folder of photos, read, parsed and written, beside the bare network on as many images. `keypoints/*`:
-outlines and key points of every attribute of a mask, and the mask from the network's scores.
+`folder/*`: photos read, parsed and written, beside the bare network. `keypoints/*`: outlines and key points of a mask.
 """
 
 import sys
@@ -17,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from benchmarks.harness import Bench, Call, Row, alternate, make_row, peak_memory
+from benchmarks.harness import Bench, Call, Row, alternate, least_seconds, make_row, peak_memory
 from benchmarks.loss import draw_labels
 from facekp.classes import NUM_CLASSES
 from facekp.data.synthetic.write import draw_face
@@ -27,7 +26,6 @@ from facekp.images import UInt8Array
 from facekp.keypoints.score_grid import Scores, argmax_at, sum_on_grid
 from facekp.keypoints.settings import METHODS, KeypointConfig
 from facekp.models import build_model, fuse
-from facekp.models.cost import multiply_adds
 from facekp.parsing.backends import Backend, TorchBackend, open_backend
 from facekp.parsing.face import face_from_mask
 from facekp.parsing.parser import FaceParser
@@ -36,7 +34,6 @@ from facekp.predict.results import Results
 
 PHOTOS, PHOTO_SIZE = 24, 512
 CALIBRATION = 8  # drawn faces that int8 is calibrated on; they affect scores, not time
-Opener = Callable[[str], Backend]
 
 
 class Drawn:
@@ -66,19 +63,20 @@ def drawn_scores(size: int) -> list[Scores]:
 
 def predict_rows(bench: Bench) -> Iterator[Row]:
     """Yield the network and photo to mask of every backend, then the fastest backend's mask and its key points."""
-    photos = np.stack([draw_face(seed, bench.size).image for seed in range(CALIBRATION)])
+    photo = draw_face(0, bench.size).image
     masks: dict[str, tuple[Row, Backend]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, opener in _openers(bench, Path(folder), photos).items():
+        for name in backend_names(bench):
+            opener = partial(open_network, bench, Path(folder), name)
             try:
                 ours, peer = opener("resnet18"), opener("bisenet")
             except ConfigError as error:
                 print(f"predict/{name}: left out, {error}", file=sys.stderr)
                 continue
             about = {"peer_name": f"BiSeNet-ResNet18, {name}", "limit": _limit(bench, name)}
-            runs = alternate([partial(ours, photos[:1]), partial(peer, photos[:1])], bench, scale=1000)
+            runs = alternate([partial(ours, photo[None]), partial(peer, photo[None])], bench, scale=1000)
             yield make_row(f"predict/{name}/network", "ms", runs, **about)
-            prepare = [partial(prepare_mask, opener, network, bench.size) for network in ("resnet18", "bisenet")]
+            prepare = [partial(prepare_mask, opener, network, photo) for network in ("resnet18", "bisenet")]
             runs = alternate([one() for one in prepare], bench, scale=1000)
             memory = dict(zip(("ours", "peer"), (peak_memory(one, bench.device) for one in prepare), strict=True))
             masks[name] = make_row(f"predict/{name}/mask", "ms", runs, memory=memory, **about), ours
@@ -86,58 +84,45 @@ def predict_rows(bench: Bench) -> Iterator[Row]:
         fastest = min(masks, key=lambda name: masks[name][0].ours)
         row, backend = masks[fastest]
         yield replace(row, name="predict/bisenet", note=f"photo to mask, {fastest}, the fastest")
-        parser = FaceParser(Drawn(backend))
-        (ours_ms,) = alternate([partial(parser, photos[0])], bench, scale=1000)
+        (ours_ms,) = alternate([partial(FaceParser(Drawn(backend)), photo)], bench, scale=1000)
         note = f"photo to mask and key points, {fastest}; {1000 / np.median(ours_ms):.1f} images/s"
         yield make_row("predict/fps", "ms", [ours_ms], note=note)
 
 
-def prepare_mask(opener: Opener, network: str, size: int) -> Call:
-    """Return a call that computes the mask of a drawn photo of `size` pixels, with our network or the peer's."""
-    make = our_mask if network == "resnet18" else peer_mask
-    return partial(make, Drawn(opener(network)), draw_face(0, size).image)
+def backend_names(bench: Bench) -> list[str]:
+    """Return the backends and precisions of this machine."""
+    if bench.device.type != "cpu":
+        return ["torch-float32", "torch-float16"]
+    return [f"torch-{one}" for one in bench.dtypes] + ["onnx-float32", "onnx-int8", "openvino-float32", "openvino-int8"]
 
 
-def our_mask(backend: Backend, photo: UInt8Array) -> UInt8Array:
-    """Return the mask (H, W) of a photo (H, W, 3) uint8 RGB of the network's size, as `FaceParser` computes it."""
-    return argmax_at(sum_on_grid([scores[0] for scores in backend(photo[None])]), photo.shape[:2])
+def prepare_mask(opener: Callable[[str], Backend], network: str, photo: UInt8Array) -> Call:
+    """Return a call that computes the mask (H, W) of a photo of the network's size, ours or the peer's."""
+    backend = Drawn(opener(network))
+
+    def ours() -> UInt8Array:
+        return argmax_at(sum_on_grid([scores[0] for scores in backend(photo[None])]), photo.shape[:2])
+
+    def peer() -> UInt8Array:  # one score map, OpenCV's resize and NumPy's argmax, the fastest that libraries offer
+        upsampled = cv2.resize(backend(photo[None])[0][0], photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+        return np.asarray(np.asarray(upsampled).argmax(2), np.uint8)
+
+    return ours if network == "resnet18" else peer
 
 
-def peer_mask(backend: Backend, photo: UInt8Array) -> UInt8Array:
-    """Return the same from one score map by OpenCV's resize and NumPy's argmax, the fastest that libraries offer."""
-    upsampled = cv2.resize(backend(photo[None])[0][0], photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
-    mask: UInt8Array = np.asarray(upsampled).argmax(2).astype(np.uint8)
-    return mask
-
-
-def _openers(bench: Bench, folder: Path, photos: UInt8Array) -> dict[str, Opener]:
-    """Return what opens a network in each backend and precision of this machine, by name."""
-    cpu = bench.device.type == "cpu"
-    openers: dict[str, Opener] = {}
-    for precision in bench.dtypes if cpu else ("float32", "float16"):
-        openers[f"torch-{precision}"] = partial(_open_torch, bench, precision)
-    for backend in ("onnx", "openvino") if cpu else ():
-        openers[f"{backend}-float32"] = partial(_open_onnx, bench, folder, backend)
-        openers[f"{backend}-int8"] = partial(_open_onnx, bench, folder, backend, calibration=photos)
-    return openers
-
-
-def _open_torch(bench: Bench, precision: str, network: str) -> Backend:
-    return TorchBackend(build_model(network), bench.size, bench.device, precision)  # type: ignore[arg-type]
-
-
-def _open_onnx(
-    bench: Bench, folder: Path, backend: str, network: str, calibration: UInt8Array | None = None
-) -> Backend:
-    path, quantised = folder / f"{network}.onnx", folder / f"{network}.int8.onnx"
-    if not path.exists():
+def open_network(bench: Bench, folder: Path, name: str, network: str) -> Backend:
+    """Open a network in a backend and a precision, such as "onnx-int8"; its files are kept in `folder`."""
+    backend, precision = name.split("-")
+    if backend == "torch":
+        return TorchBackend(build_model(network), bench.size, bench.device, precision)  # type: ignore[arg-type]
+    plain, path = folder / f"{network}.float32.onnx", folder / f"{network}.{precision}.onnx"
+    if not plain.exists():
         torch.manual_seed(0)
-        export_onnx(build_model(network), bench.size, path)
-    if calibration is None:
-        return open_backend(path, backend=backend)
-    if not quantised.exists():
-        quantise(path, quantised, calibration)
-    return open_backend(quantised, backend=backend)
+        export_onnx(build_model(network), bench.size, plain)
+    if not path.exists():
+        photos = np.stack([draw_face(seed, bench.size).image for seed in range(CALIBRATION)])
+        quantise(plain, path, photos)
+    return open_backend(path, backend=backend)
 
 
 def _limit(bench: Bench, name: str) -> dict[str, float]:
@@ -147,9 +132,7 @@ def _limit(bench: Bench, name: str) -> dict[str, float]:
         dtype = "bfloat16"  # OpenVINO computes in it wherever the processor does
     if dtype not in bench.rates.convolution:
         return {}
-    with torch.device("meta"):
-        flops = 2 * multiply_adds(build_model("resnet18"), bench.size)
-    return {"convolution": flops / bench.rates.convolution[dtype] / 1e6}
+    return {"convolution": 1000 * least_seconds("resnet18", bench.size, bench.rates.convolution[dtype])}
 
 
 def folder_rows(bench: Bench) -> Iterator[Row]:

@@ -1,7 +1,4 @@
-"""Speed of preparation in processes and in threads, on faces stored as CelebAMask-HQ is.
-
-`python -m benchmarks.preparation`.
-"""
+"""Speed of preparing faces in processes and in threads: `python -m benchmarks.preparation`."""
 
 import os
 import tempfile
@@ -23,16 +20,15 @@ from facekp.data.prepare.workers import run_in_processes
 from facekp.data.synthetic.write import write_synthetic
 from facekp.files import expand, replacing, require_space
 from facekp.images import read_image
-from facekp.settings import Settings as Checked
-from facekp.settings import at_least, setting
+from facekp.settings import Settings, at_least, setting
 
 SIZE, WHOLE = 512, 30_000
 BYTES_EACH = 300_000  # disk space of a drawn face in both forms and prepared
 
 
 @dataclass
-class Settings(Checked):
-    """The settings of the command."""
+class Options(Settings):
+    """How many faces, and where."""
 
     faces: int = setting(2000, "faces to draw and prepare", check=at_least(1))
     workers: int | None = setting(None, "processes and threads; null: one a core", check=at_least(1))
@@ -57,11 +53,10 @@ def store_as_downloaded(drawn: Path, out: Path, index: int) -> None:
 
 def run_in_threads(function: Callable[[Face], Prepared], faces: Sequence[Face], workers: int) -> Iterator[Prepared]:
     """Prepare in threads of this process."""
-    threads = cv2.getNumThreads()
     cv2.setNumThreads(0)
     with ThreadPoolExecutor(workers) as pool:
         yield from pool.map(function, faces)
-    cv2.setNumThreads(threads)
+    cv2.setNumThreads(-1)
 
 
 def measure(faces: Sequence[Face], run_all: Callable[..., Iterator[Prepared]], workers: int) -> str:
@@ -80,7 +75,7 @@ def measure(faces: Sequence[Face], run_all: Callable[..., Iterator[Prepared]], w
     )
 
 
-def main(settings: Settings) -> None:
+def main(settings: Options) -> None:
     """Draw, store, and measure."""
     folder, workers = expand(settings.folder), settings.workers or os.cpu_count() or 1
     drawn, stored = folder / f"drawn-{settings.faces}", folder / f"stored-{settings.faces}"
@@ -97,4 +92,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(Settings, main, __doc__)
+    run(Options, main, __doc__)

@@ -1,4 +1,4 @@
-"""Labelled faces that the commands here share, two landmark detectors' points on them, and labels as a backend."""
+"""Labelled faces, two landmark detectors' points on them, and labels as a backend."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,11 +34,7 @@ STRIDE = 4
 
 
 def read_samples(data: DataConfig, split: str, images: int | None = None) -> list[Sample]:
-    """Return the first `images` samples of a split, or all.
-
-    Raises:
-        DataError: there are none.
-    """
+    """Return the first `images` samples of a split, or all; none is a DataError."""
     check_source(data)
     samples = read_index(prepared_root(data))[split][:images]
     if not samples:
@@ -64,9 +60,6 @@ def read_detected(root: str, folder: str | None) -> list[Detected]:
     """Return the images of the validation split that dlib's file lists, in the split's order.
 
     `folder`, by default `landmarks` beside `root`, holds both files: a row `id,x0,y0,x1,...` for each face.
-
-    Raises:
-        DataError: a file that is missing or malformed, or lists none of the images.
     """
     path = expand(folder) if folder else expand(root).resolve().parent / "landmarks"
     dlib, mediapipe = _read_points(path / DLIB, 68), _read_points(path / MEDIAPIPE, 478)
@@ -120,16 +113,14 @@ class LabelStages(Stages):
 
     def resized(self, image: UInt8Array) -> UInt8Array:
         """Return the whole label, of a square photo, as pixels."""
-        side = self.backend.size
-        label = cv2.resize(self.label, (side, side), interpolation=cv2.INTER_NEAREST_EXACT)
-        return np.repeat(np.asarray(label, np.uint8)[..., None], 3, axis=2)
+        label = cv2.resize(self.label, (self.backend.size,) * 2, interpolation=cv2.INTER_NEAREST_EXACT)
+        return cv2.merge([label] * 3)
 
     def cut(self, image: UInt8Array, crop: Crop) -> UInt8Array:
         """Return the label's crop as pixels."""
-        flags, side = cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, self.backend.size
-        beyond = cv2.BORDER_REFLECT_101
-        label = cv2.warpAffine(self.label, crop.matrix(side), (side, side), flags=flags, borderMode=beyond)
-        return np.repeat(np.asarray(label, np.uint8)[..., None], 3, axis=2)
+        how = {"flags": cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REFLECT_101}
+        side = self.backend.size
+        return cv2.merge([cv2.warpAffine(self.label, crop.matrix(side), (side, side), **how)] * 3)
 
 
 class LabelParser(FaceParser):

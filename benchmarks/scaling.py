@@ -18,13 +18,11 @@ from benchmarks.predict import Drawn, drawn_scores
 from benchmarks.step import Way, prepare
 from facekp.hardware import resolve_device
 from facekp.models import build_model
-from facekp.models.cost import multiply_adds
-from facekp.parsing.backends import Backend, TorchBackend
+from facekp.parsing.backends import TorchBackend
 from facekp.parsing.face_crop import Crop
 from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene, View
-from facekp.settings import Settings as Checked
-from facekp.settings import one_of, setting
+from facekp.settings import Settings, one_of, setting
 
 AXES = {
     "batch": "images in a batch, at {size} pixels",
@@ -39,7 +37,7 @@ FORWARD_PASSES = {"training step": 3, "prediction": 1}
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A load of a sweep, and what was measured; one that was left out says why in `skipped`.
+    """A load of a sweep, and what was measured, or why it was `skipped`.
 
     A call takes `batch` images of `size` pixels or finds `faces` in a photo of `photo` pixels. `memory` is its extra
     peak in MiB, `seconds` the median of three runs, `limit` the least at the machine's rate of convolutions.
@@ -74,35 +72,24 @@ def sweeps(*, quick: bool = False) -> Iterator[list[Point]]:
     yield [replace(point, faces=faces) for faces in ((1, 2) if quick else (1, 2, 4, 8, 16))]
 
 
-def prepare_crowd(backend: Backend, faces: int, side: int) -> Call:
-    """Return a call that finds and parses up to 16 faces in a photo of `side` x `side` pixels, but for the detector.
-
-    The call raises RuntimeError where it finds more or fewer faces, since it then measures something else.
-    """
-    photo = np.random.default_rng(0).integers(0, 256, (side, side, 3), dtype=np.uint8)
-    cell = side / 4  # places are row by row on a grid of 4 x 4
-    crops = [Crop(complex(number % 4, number // 4) * cell, cell) for number in range(faces)]
-    whole = FaceParser(backend).stages.resized(photo)  # the photo as the network sees it, which is no face
-    parser = FaceParser(Drawn(backend, whole), detector=lambda _: crops)
-
-    def call() -> object:
-        found = parser(photo, align="auto")
-        if len(found) != faces:
-            raise RuntimeError(f"{len(found)} faces came out of a photo of {faces}")
-        return found
-
-    return call
-
-
 def prepare_point(point: Point, dtype: DType, device: torch.device) -> Call:
-    """Return a call that takes a training step, or predicts a batch or a photo of several faces."""
+    """Return a call that takes a training step, or predicts a batch or a photo of up to 16 faces that are found."""
     if point.task == "training step":
         return prepare(Way("resnet18", dtype), point.batch, point.size, device)
-    backend, size = TorchBackend(build_model("resnet18"), point.size, device, dtype), (point.size, point.size)
+    backend, rng = TorchBackend(build_model("resnet18"), point.size, device, dtype), np.random.default_rng(0)
     if point.faces:
-        return prepare_crowd(backend, point.faces, point.photo)
-    parser = FaceParser(backend)
-    photos = np.random.default_rng(0).integers(0, 256, (point.batch, *size, 3), dtype=np.uint8)
+        photo = rng.integers(0, 256, (point.photo, point.photo, 3), dtype=np.uint8)
+        cell = point.photo / 4  # places are row by row on a grid of 4 x 4
+        crops = [Crop(complex(number % 4, number // 4) * cell, cell) for number in range(point.faces)]
+        whole = FaceParser(backend).stages.resized(photo)  # the photo as the network sees it, which is no face
+        crowd = FaceParser(Drawn(backend, whole), detector=lambda _: crops)
+
+        def find() -> None:
+            if len(crowd(photo, align="auto")) != point.faces:
+                raise RuntimeError(f"some of {point.faces} faces in a photo are lost: this measures something else")
+
+        return find
+    parser, photos = FaceParser(backend), rng.integers(0, 256, (point.batch, point.size, point.size, 3), dtype=np.uint8)
     # A drawn face's scores in place of the network's own, as in Drawn.
     scene = Scene(photos[0], (View(None, photos[0], tuple(drawn_scores(point.size))),))
     return lambda: (backend(photos), [parser.stages.trace(scene) for _ in photos])
@@ -122,14 +109,13 @@ def measure(sweep: list[Point], bench: Bench) -> Iterator[Point]:
             yield replace(point, skipped=skipped)
             continue
         (runs,) = harness.alternate([prepared()], bench, repeats=3)
-        with torch.device("meta"):
-            flops = 2 * multiply_adds(build_model("resnet18"), point.size) * point.views * FORWARD_PASSES[point.task]
-        limit = flops / bench.rates.convolution[dtype] / 1e9
+        passes = point.views * FORWARD_PASSES[point.task]
+        limit = passes * harness.least_seconds("resnet18", point.size, bench.rates.convolution[dtype])
         yield replace(point, seconds=statistics.median(runs), memory=memory, limit=limit)
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    """Draw the content of `scaling.json`: time and memory over batch, size and faces, with logarithmic axes."""
+    """Draw the content of `scaling.json`: time and memory over batch, size and faces."""
     import pandas as pd  # here, since every process that measures memory imports this module
     from matplotlib.figure import Figure
 
@@ -145,12 +131,11 @@ def draw(results: dict[str, Any], path: Path) -> None:
                 if key == "seconds":
                     panel.plot(line.limit, "--", color=COLOURS[task], label=f"{task}, limit of the convolutions")
             panel.set(xscale="log", yscale="log", xlabel=AXES[axis].format(**swept.iloc[0]))
+            panel.set(ylabel={"seconds": "seconds per call", "memory": "extra peak memory, MiB"}[key])
             panel.set_xticks(ticks, labels=map(str, ticks))
             panel.set_xticks([], minor=True)
             panel.yaxis.set_major_formatter("{x:g}")
             panel.grid(alpha=0.3)
-    panels[0, 0].set_ylabel("seconds a call")
-    panels[1, 0].set_ylabel("extra peak memory, MiB")
     lines, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="outside lower center", ncols=2)
     figure.suptitle(f"resnet18 in {results['dtype']}, threads: {results['threads']}\n{results['machine']}", fontsize=10)
@@ -158,8 +143,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
 
 
 @dataclass
-class Settings(Checked):
-    """The settings of the command."""
+class Options(Settings):
+    """Where to measure and write."""
 
     device: str = setting("auto", "auto, cpu or cuda", check=one_of("auto", "cpu", "cuda"))
     out: str | None = setting(None, "file; null: benchmarks/scaling.json, -cuda on a GPU, none if quick")
@@ -167,7 +152,7 @@ class Settings(Checked):
     quick: bool = setting(False, "small sizes, to check that everything runs")
 
 
-def main(settings: Settings) -> None:
+def main(settings: Options) -> None:
     """Measure, write and draw."""
     device = resolve_device(settings.device)
     out = harness.output("out", settings.out, "benchmarks/scaling.json", device, settings.quick)
@@ -187,4 +172,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    harness.run(Settings, main, __doc__)
+    harness.run(Options, main, __doc__)

@@ -23,8 +23,7 @@ from facekp.parsing.face import Face
 from facekp.parsing.parser import FaceParser
 from facekp.predict.settings import OneEuroConfig
 from facekp.predict.tracking import FaceTracks
-from facekp.settings import Settings as Checked
-from facekp.settings import above, at_least, check_that, each, setting
+from facekp.settings import Settings, above, at_least, check_that, each, setting
 from facekp.weights.paths import CKPT_HELP, SHIPPED
 
 Vectors = npt.NDArray[np.float64]
@@ -35,7 +34,7 @@ LONG_ENOUGH = check_that(lambda frames: frames > SETTLED * 30 + 1, "more than a 
 
 
 @dataclass
-class Settings(Checked):
+class Options(Settings):
     """How the face moves, and how it is smoothed."""
 
     rates: list[int] = setting([10, 24, 30, 60, 120], "frames a second", check=each(at_least(1), such_as="[24,60]"))
@@ -48,18 +47,18 @@ class Settings(Checked):
     frames: int = setting(90, "frames of the photo, at 30 a second", check=LONG_ENOUGH)
 
 
-def measure(face: Face, rate: int, settings: Settings) -> tuple[float, float, float, float]:
-    """Smooth a face at `rate` frames a second: still for 4 seconds, then moving for 3.
+def measure(face: Face, rate: int, settings: Options) -> tuple[float, float, float, float]:
+    """Smooth a face at `rate` frames a second, still for 4 seconds, then moving for 3.
 
-    Returns the shares of its noise and of its movement from frame to frame that are left while it is still; the
-    greatest lag of the moving face, and its lag in steady motion, in frames.
+    Returns what is left of its noise and of its movement from frame to frame while it is still, and the lag of the
+    moving face in frames: the greatest, and in steady motion.
     """
     rng = np.random.default_rng(settings.seed)
     width = float(np.ptp(face.keypoints["skin"][:, 0]))
     times = np.arange(7 * rate) / rate
     still = times < 4
     points = np.concatenate(list(face.keypoints.values())).astype(np.float64)
-    true = np.stack([points + np.array([x, 0.0]) for x in WALKING * width * np.maximum(times - 4, 0)])
+    true = points + np.multiply.outer(WALKING * width * np.maximum(times - 4, 0), (1.0, 0.0))[:, None]
     noisy = true + rng.normal(0, settings.noise * width, true.shape)
     tracks, smoothed = FaceTracks(settings.one_euro), []
     for frame, time in zip(noisy, times, strict=True):
@@ -69,23 +68,20 @@ def measure(face: Face, rate: int, settings: Settings) -> tuple[float, float, fl
         smoothed.append(np.concatenate(list(tracks([moved], time)[0].face.keypoints.values())).astype(np.float64))
     smooth = np.stack(smoothed)
     calm = still & (times >= SETTLED)
+    noise = _rms((smooth - true)[calm]) / _rms((noisy - true)[calm])
+    movement = _rms(np.diff(smooth[calm], axis=0)) / _rms(np.diff(noisy[calm], axis=0))
     behind = (true - smooth)[~still, :, 0].mean(1) / (WALKING * width / rate)
-    return (
-        _rms((smooth - true)[calm]) / _rms((noisy - true)[calm]),
-        _rms(np.diff(smooth[calm], axis=0)) / _rms(np.diff(noisy[calm], axis=0)),
-        float(np.abs(behind).max()),
-        float(behind[times[~still] - 4 >= SETTLED].mean()),
-    )
+    return noise, movement, float(np.abs(behind).max()), float(behind[times[~still] - 4 >= SETTLED].mean())
 
 
 def _rms(values: Vectors) -> float:
     return float(np.sqrt((values**2).mean()))
 
 
-def tremble(parser: FaceParser, photo: UInt8Array, settings: Settings) -> dict[str, tuple[float, float]]:
+def tremble(parser: FaceParser, photo: UInt8Array, settings: Options) -> dict[str, tuple[float, float]]:
     """Return how far points of a still photo with noise move from frame to frame, as found and as smoothed.
 
-    In face widths, root mean square after the first second, by attribute, of those in each frame; and of "landmarks".
+    In face widths, root mean square after the first second, by attribute that is in each frame, and of "landmarks".
     """
     rng, tracks = np.random.default_rng(settings.seed), FaceTracks(settings.one_euro)
     seen: list[tuple[dict[str, Vectors], ...]] = []
@@ -112,7 +108,7 @@ def _groups(face: Face, landmarks: Mapping[str, Landmark]) -> dict[str, Vectors]
     return points | ({"landmarks": np.array(there, np.float64)} if there else {})
 
 
-def main(settings: Settings) -> None:
+def main(settings: Options) -> None:
     """Print tables in Markdown."""
     face = face_of_label(draw_labels(4, 256)[3].numpy().astype(np.uint8))
     rows: list[tuple[float | str, ...]] = [(rate, *measure(face, rate, settings)) for rate in settings.rates]
@@ -127,4 +123,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(Settings, main, __doc__)
+    run(Options, main, __doc__)

@@ -1,7 +1,7 @@
 """`step/*`: a whole training step, from images in memory to updated weights, of ours and of other networks."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,18 +9,16 @@ from itertools import product
 
 import torch
 from torch import nn
-from torch.optim import SGD
+from torch.optim import SGD, Optimizer
 
-from benchmarks.harness import Bench, Call, DType, Row, alternate, make_row, peak_memory
+from benchmarks.harness import Bench, Call, DType, Row, alternate, least_seconds, make_row, peak_memory
 from benchmarks.loss import SortOhem
 from facekp.classes import IGNORE_INDEX, NUM_CLASSES
 from facekp.errors import ConfigError
 from facekp.losses import OhemCrossEntropy
 from facekp.models import build_model
-from facekp.models.cost import multiply_adds
 from facekp.training.optim.build import build_optimizer
 
-LR, MOMENTUM, WEIGHT_DECAY = 1e-2, 0.9, 5e-4
 NETWORKS: dict[str, tuple[str, str, nn.Module]] = {
     "resnet18": ("ours", "resnet18", OhemCrossEntropy()),
     "bisenet": ("BiSeNet-ResNet18 with sort-based OHEM", "bisenet", SortOhem()),
@@ -31,7 +29,7 @@ NETWORKS: dict[str, tuple[str, str, nn.Module]] = {
 
 @dataclass(frozen=True)
 class Way:
-    """One way to run a network's step; the fastest counts."""
+    """A way to run a network's step; the fastest counts."""
 
     network: str
     dtype: DType = "float32"
@@ -45,53 +43,52 @@ class Way:
 
 def rows(bench: Bench) -> Iterator[Row]:
     """Yield `step/bisenet` and `step/smp_unet`, and `step/compile` where it is asked for."""
+
+    def prepared(way: Way) -> Callable[[], Call]:
+        return partial(prepare, way, bench.batch, bench.size, bench.device)
+
     way = fastest("resnet18", bench)
-    ours, memory = prepare(way, bench.batch, bench.size, bench.device), _memory(way, bench)
-    with torch.device("meta"):
-        flops = 2 * multiply_adds(build_model("resnet18"), bench.size) * bench.batch
-    limit = {"convolution": 3 * flops / bench.rates.convolution[way.dtype] / 1e9}  # a backward pass is two forward ones
+    # MiB that a first step takes beyond network and images; gradients and momentum count.
+    ours, memory = prepared(way)(), peak_memory(prepared(way), bench.device)
+    passes = 3 * bench.batch  # a backward pass costs two forward ones
+    limit = {"convolution": passes * least_seconds("resnet18", bench.size, bench.rates.convolution[way.dtype])}
     for name in ("bisenet", "smp_unet"):
         try:
             other = fastest(name, bench)
         except ConfigError as error:
             print(f"step/{name}: left out, {error}", file=sys.stderr)
             continue
-        runs = alternate([ours, prepare(other, bench.batch, bench.size, bench.device)], bench)
-        about = {"peer_name": NETWORKS[name][0], "memory": {"ours": memory, "peer": _memory(other, bench)}}
+        runs = alternate([ours, prepared(other)()], bench)
+        both = {"ours": memory, "peer": peak_memory(prepared(other), bench.device)}
         note = f"{way}; {other}; {bench.batch} x {bench.size} x {bench.size}, channels last"
-        yield make_row(f"step/{name}", "s", runs, **about, limit=limit, note=note)
+        yield make_row(f"step/{name}", "s", runs, peer_name=NETWORKS[name][0], memory=both, limit=limit, note=note)
     if bench.compile:
-        compiled = prepare(replace(way, compiled=True), bench.batch, bench.size, bench.device)
-        runs = alternate([compiled, ours], bench)
+        runs = alternate([prepared(replace(way, compiled=True))(), ours], bench)
         yield make_row("step/compile", "s", runs, peer_name="ours, not compiled", limit=limit, note=str(way))
 
 
 def fastest(network: str, bench: Bench) -> Way:
     """Return the fastest way to run a network's step, after two runs of each."""
-    ways = [Way(network, *choice) for choice in product(bench.dtypes, ("fused", "foreach"))]
-    ways = [way for way in ways if network != "resnet18" or way.optimiser == "fused"]  # facekp builds fused SGD
+    optimisers = ("fused",) if network == "resnet18" else ("fused", "foreach")  # facekp's SGD is fused
+    ways = [Way(network, *choice) for choice in product(bench.dtypes, optimisers)]
 
     def seconds(way: Way) -> float:
         (runs,) = alternate([prepare(way, bench.batch, bench.size, bench.device)], bench, repeats=2)
         return min(runs)
 
-    return min(ways, key=seconds)
+    return ways[0] if len(ways) == 1 else min(ways, key=seconds)
 
 
 def prepare(way: Way, batch: int, size: int, device: torch.device) -> Call:
-    """Return a call that takes one training step on random images and labels.
-
-    Raises:
-        ConfigError: a network that is not installed.
-    """
+    """Return a call that takes one training step on random images and labels."""
     _, model, criterion = NETWORKS[way.network]
     net = build_model(model)
     net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # not in torch's stub
-    fused = way.optimiser == "fused"
+    optimiser: Optimizer
     if way.network == "resnet18":
         optimiser, _ = build_optimizer(net, {"head_lr_mult": 1.0, "warmup_steps": 0}, total_steps=1)
     else:
-        optimiser = SGD(net.parameters(), LR, MOMENTUM, weight_decay=WEIGHT_DECAY, fused=fused, foreach=not fused)
+        optimiser = SGD(net.parameters(), 1e-2, 0.9, weight_decay=5e-4, **{way.optimiser: True})
     if way.compiled:
         net.compile()
     images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
@@ -106,8 +103,3 @@ def prepare(way: Way, batch: int, size: int, device: torch.device) -> Call:
         return loss
 
     return call
-
-
-def _memory(way: Way, bench: Bench) -> float:
-    """Return the MiB that a first step takes beyond network and images; gradients and momentum count."""
-    return peak_memory(partial(prepare, way, bench.batch, bench.size, bench.device), bench.device)

@@ -436,9 +436,9 @@ def test_yunets_points_are_read_in_their_order(tmp_path, monkeypatch):
 def test_real_faces_in_pictures_are_parsed_nearly_as_if_they_were_framed(real_root):
     samples = read_index(real_root)["val"][:3]
     row = measure(LabelParser(), samples, Case(scale=0.5, angle=30), seed=0)
-    assert row.found == 1
-    assert row.ratio >= 0.9
-    assert row.miou <= row.known <= 1  # what the true frame loses, the found one does too
+    assert row["found"] == 1
+    assert row["ratio"] >= 0.9
+    assert row["miou"] <= row["known"] <= 1  # what the true frame loses, the found one does too
 
 
 @pytest.mark.slow

@@ -20,8 +20,7 @@ from benchmarks import audit, harness, landmarks, loader, loss, predict, scaling
 from benchmarks.__main__ import GROUPS
 from benchmarks.card.__main__ import claim_folder
 from benchmarks.card.groups import measure, select_members
-from benchmarks.card.scores import contrast, report_worst
-from benchmarks.card.tables import tables
+from benchmarks.card.scores import contrast, report_worst, tables
 from benchmarks.harness import Bench, Rates, alternate, describe, make_row
 from benchmarks.samples import DLIB, MEDIAPIPE
 from facekp.classes import ATTRIBUTES
@@ -36,9 +35,6 @@ from facekp.losses import OhemCrossEntropy
 CPU, MIB = torch.device("cpu"), 1 << 20
 BENCH = Bench(CPU, Rates({"float32": 50.0}, 10.0), repeats=5, quick=True)
 SKIN = 1
-
-
-# Timing, memory, results
 
 
 def test_ratios_are_those_of_the_pairs() -> None:
@@ -78,20 +74,19 @@ def test_memory_is_that_of_the_call() -> None:
 
 def test_rows_are_kept_if_measured_under_the_same_circumstances(tmp_path: Path) -> None:
     path = tmp_path / "new" / "results.json"
-    rows = {name: make_row(name, "s", [[value]]) for name, value in (("a/x", 1.0), ("a/y", 2.0))}
-    harness.write(path, describe(BENCH, list(rows.values())))
-    harness.write(path, describe(BENCH, [make_row("a/y", "s", [[3.0]])]))
-    assert {row["name"]: row["ours"] for row in json.loads(path.read_text())["rows"]} == {"a/x": 1.0, "a/y": 3.0}
-    harness.write(path, describe(replace(BENCH, threads=99), [rows["a/x"]]))
-    assert [row["name"] for row in json.loads(path.read_text())["rows"]] == ["a/x"]
+
+    def written(bench: Bench, **values: float) -> dict[str, float]:
+        harness.write(path, describe(bench, [make_row(name, "s", [[value]]) for name, value in values.items()]))
+        return {row["name"]: row["ours"] for row in json.loads(path.read_text())["rows"]}
+
+    assert written(BENCH, x=1.0, y=2.0) == {"x": 1.0, "y": 2.0}
+    assert written(BENCH, y=3.0) == {"x": 1.0, "y": 3.0}
+    assert written(replace(BENCH, threads=99), x=1.0) == {"x": 1.0}
     path.write_text('{"mine": 1}')
     with pytest.raises(DataError, match=r"results\.json': holds no benchmark results .*out="):
-        harness.write(path, describe(BENCH, []))
+        written(BENCH)
     with pytest.raises(ConfigError, match="that is a folder"):
         harness.output("out", str(tmp_path), "", CPU, False)
-
-
-# Ours and its peers compute the same
 
 
 @pytest.mark.parametrize("peer", [loss.SortOhem, loss.TopkOhem])
@@ -119,17 +114,14 @@ def test_a_step_trains() -> None:
     assert losses[-1] < 0.9 * losses[0]
 
 
-# The model card
-
-
 def test_groups_by_hand() -> None:
     label, photo = np.zeros((20, 20), np.uint8), np.full((20, 20, 3), 50, np.uint8)
     photo[:, 12:] = 150
-    boxes = {"hair": (0, 5, 19, 6), "skin": (10, 10, 13, 13), "r_eye": (4, 8, 4, 8), "l_eye": (14, 8, 14, 8),
-             "nose": (11, 14, 12, 14), "r_brow": (2, 2, 2, 2), "l_brow": (12, 2, 12, 2),
-             "u_lip": (2, 15, 12, 15)}  # fmt: skip
-    for name, (left, top, right, bottom) in boxes.items():
-        label[top : bottom + 1, left : right + 1] = ATTRIBUTES.index(name)
+    for name, box in {
+        "hair": np.s_[5:7], "skin": np.s_[10:14, 10:14], "r_eye": np.s_[8, 4], "l_eye": np.s_[8, 14],
+        "nose": np.s_[14, 11:13], "r_brow": np.s_[2, 2], "l_brow": np.s_[2, 12], "u_lip": np.s_[15, 2:13],
+    }.items():  # fmt: skip
+        label[box] = ATTRIBUTES.index(name)
     numbers = measure(photo, label)
     assert numbers["turned_left"] == pytest.approx((11.5 - 9) / 10)
     # Skin and nose: 9 pixels on either side of column 11.5, which are those of 50 and of 150.
@@ -184,16 +176,12 @@ def test_the_model_card_has_the_tables_of_its_file() -> None:
         assert table in page
 
 
-# Commands
-
-
 def take_a_call(prepare, device) -> float:
     """Replace `peak_memory`, which starts a process for each call."""
     prepare()()
     return 7.0
 
 
-OPENERS = predict._openers
 ROWS = {"loss": "hard100 hard30 hard10 floor hard30_topk", "step": "bisenet smp_unet", "predict": "bisenet fps",
         "folder": "files overlays", "keypoints": "ms canny argmax", "loader": "naive bytes decoded"}  # fmt: skip
 
@@ -203,19 +191,19 @@ ROWS = {"loss": "hard100 hard30 hard10 floor hard30_topk", "step": "bisenet smp_
 def test_rows(group: str, tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (loss, step, predict):
         monkeypatch.setattr(module, "peak_memory", take_a_call)
-    monkeypatch.setattr(predict, "_openers", lambda *about: dict(list(OPENERS(*about).items())[:2]))
+    monkeypatch.setattr(predict, "backend_names", lambda bench: ["torch-float32", "onnx-float32"])
     bench = replace(BENCH, repeats=1, root=str(tiny_root))
     rows = {row.name: row for row in resolve_name(f"benchmarks.{GROUPS[group]}")(bench)}
     assert {f"{group}/{case}" for case in ROWS[group].split()} <= rows.keys()
     assert all(row.ratio == row.ours / row.peer for row in rows.values() if row.peer)
     if group == "step":  # 8.01 G multiply-adds at 448 pixels, two images, three passes, 50 GFLOP/s
-        limit = 2 * 3 * 2 * 8.01 / 50 * (192 / 448) ** 2
+        limit = 2 * 3 * 2 * 8.01 / 50 * (bench.size / 448) ** 2
         assert rows["step/bisenet"].limit["convolution"] == pytest.approx(limit, rel=0.01)
 
 
 def command(name: str, **settings: object) -> None:
     module = import_module(f"benchmarks.{name}")
-    module.main(module.Settings(**settings))
+    module.main(module.Options(**settings))
 
 
 @pytest.mark.slow

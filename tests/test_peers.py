@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.networks import Constant, on_meta, parameters
+from helpers.networks import TRUNK_COST, TRUNK_PARAMETERS, Constant, on_meta, parameters
 from runs import settings
 from torch import nn
 
@@ -19,81 +19,70 @@ from facekp.training.run import build_data, build_module, build_trainer
 from facekp.weights.load import load_network
 
 PACKAGE = "segmentation_models_pytorch"
-BISENET = {"name": "bisenet", "pretrained": False}
-SMP = {"name": "smp", "arch": "Unet", "encoder": "resnet18", "pretrained": False}
 
 
-class TestBiSeNet:
-    def test_cost(self) -> None:
-        # (kernel's weights, output pixels at 448) of every convolution beside the trunk, in the paper's order.
-        spatial = [(3 * 64 * 49, 224**2), (64 * 64 * 9, 112**2), (64 * 64 * 9, 56**2), (64 * 128, 56**2)]
-        refine = [(256 * 128 * 9, 28**2), (128 * 128, 1), (512 * 128 * 9, 14**2), (128 * 128, 1)]
-        rest = [(512 * 128, 1), (128 * 128 * 9, 28**2), (128 * 128 * 9, 56**2)]
-        fusion = [(256 * 256, 56**2), (256 * 64, 1), (64 * 256, 1)]
-        head = [(256 * 256 * 9, 56**2), (256 * 19, 56**2)]
-        auxiliary = 2 * (128 * 64 * 9 + 64 * 19)
-        used = [*spatial, *refine, *rest, *fusion, *head]
-        # ResNet18 at 224 takes 1,814,073,344, of which 512,000 in the classifier; 448 has four times the pixels.
-        trunk_cost = 4 * (1_814_073_344 - 512_000)
-        assert multiply_adds(on_meta("bisenet")) == trunk_cost + sum(weights * pixels for weights, pixels in used)
-        # Batch-norms: spatial 64, 64, 64, 128; refinement 2 * 128 twice; tail and two 3x3: 128 each; fusion and main
-        # head 256 each; auxiliary heads 64 each. Two numbers a channel. The three heads' scores alone have a
-        # bias.
-        norms = 2 * (3 * 64 + 128 + 4 * 128 + 3 * 128 + 256 + 256 + 2 * 64)
-        want = 11_689_512 - 513_000 + sum(weights for weights, _ in used) + auxiliary + norms + 3 * 19
-        assert parameters(on_meta("bisenet")) == want == 13_392_441
-        # The public variant takes stage 2 of the trunk for the spatial path; it is published with 13.3 M.
-        assert want - sum(weights for weights, _ in spatial) - 2 * (3 * 64 + 128) == 13_300_473
+def test_cost_of_bisenet() -> None:
+    # (kernel's weights, output pixels at 448) of every convolution beside the trunk, in the paper's order.
+    spatial = [(3 * 64 * 49, 224**2), (64 * 64 * 9, 112**2), (64 * 64 * 9, 56**2), (64 * 128, 56**2)]
+    refine = [(256 * 128 * 9, 28**2), (128 * 128, 1), (512 * 128 * 9, 14**2), (128 * 128, 1)]
+    rest = [(512 * 128, 1), (128 * 128 * 9, 28**2), (128 * 128 * 9, 56**2)]
+    fusion = [(256 * 256, 56**2), (256 * 64, 1), (64 * 256, 1)]
+    used = [*spatial, *refine, *rest, *fusion, (256 * 256 * 9, 56**2), (256 * 19, 56**2)]
+    auxiliary = 2 * (128 * 64 * 9 + 64 * 19)
+    assert multiply_adds(on_meta("bisenet")) == TRUNK_COST + sum(weights * pixels for weights, pixels in used)
+    # Batch-norms: spatial 64, 64, 64, 128; refinement 2 * 128 twice; tail and two 3x3: 128 each; fusion and main head
+    # 256 each; auxiliary heads 64 each. Two numbers a channel. The three heads' scores alone have a bias.
+    norms = 2 * (3 * 64 + 128 + 4 * 128 + 3 * 128 + 256 + 256 + 2 * 64)
+    want = TRUNK_PARAMETERS + sum(weights for weights, _ in used) + auxiliary + norms + 3 * 19
+    assert parameters(on_meta("bisenet")) == want == 13_392_441
+    # The public variant takes stage 2 of the trunk for the spatial path; it is published with 13.3 M.
+    assert want - sum(weights for weights, _ in spatial) - 2 * (3 * 64 + 128) == 13_300_473
 
-    def test_context_adds_up_from_coarse_to_fine(self) -> None:
-        context = build_model("bisenet").eval().context
-        columns = torch.arange(3.0).view(1, 1, 1, 3)
-        context.tail = Constant(lambda x: x[:, :128] * 0 + 10)
-        context.refine32 = Constant(lambda x: x[:, :128] * 0 + columns)
-        context.refine16 = Constant(lambda x: x[:, :128] * 0 + 100)
-        context.smooth32 = Constant(lambda x: x * 2)
-        context.smooth16 = Constant(lambda x: x + 1000)
-        with torch.inference_mode():
-            fine, coarse = context(torch.randn(1, 3, 64, 96))
-        # Stride 32: 0 1 2, and 10 of the mean. Doubled in size, then by `smooth32`; 100 on top, doubled in size, 1000.
-        assert torch.equal(coarse, torch.tensor([20.0, 20, 22, 22, 24, 24]).expand(1, 128, 4, 6))
-        assert torch.equal(fine, torch.tensor([1120.0, 1122, 1124]).repeat_interleave(4).expand(1, 128, 8, 12))
 
-    def test_each_head_has_its_own_features(self) -> None:
-        net = on_meta("bisenet").to_empty(device="cpu").train()
-        net.context = Constant(lambda x: (x[:, :1] + 1, x[:, :1] + 2))
-        net.spatial = Constant(lambda x: x[:, :1] + 10)
-        net.fusion.forward = lambda detail, context: 100 * detail + context
-        net.heads = nn.ModuleList(Constant(lambda x, i=i: x + i * 10_000) for i in range(3))
-        scores = net(torch.zeros(1, 3, 32, 32)).maps
-        assert [s.unique().item() for s in scores] == [1001, 10_001, 20_002]
+def test_bisenets_context_adds_up_from_coarse_to_fine() -> None:
+    context = build_model("bisenet").eval().context
+    columns = torch.arange(3.0).view(1, 1, 1, 3)
+    context.tail = Constant(lambda x: x[:, :128] * 0 + 10)
+    context.refine32 = Constant(lambda x: x[:, :128] * 0 + columns)
+    context.refine16 = Constant(lambda x: x[:, :128] * 0 + 100)
+    context.smooth32, context.smooth16 = Constant(lambda x: x * 2), Constant(lambda x: x + 1000)
+    with torch.inference_mode():
+        fine, coarse = context(torch.randn(1, 3, 64, 96))
+    # Stride 32: 0 1 2, and 10 of the mean. Doubled in size, then by `smooth32`; 100 on top, doubled in size, 1000.
+    assert torch.equal(coarse, torch.tensor([20.0, 20, 22, 22, 24, 24]).expand(1, 128, 4, 6))
+    assert torch.equal(fine, torch.tensor([1120.0, 1122, 1124]).repeat_interleave(4).expand(1, 128, 8, 12))
+
+
+def test_each_head_of_bisenet_has_its_own_features() -> None:
+    net = on_meta("bisenet").to_empty(device="cpu").train()
+    net.context = Constant(lambda x: (x[:, :1] + 1, x[:, :1] + 2))
+    net.spatial = Constant(lambda x: x[:, :1] + 10)
+    net.fusion.forward = lambda detail, context: 100 * detail + context
+    net.heads = nn.ModuleList(Constant(lambda x, i=i: x + i * 10_000) for i in range(3))
+    assert [s.unique().item() for s in net(torch.zeros(1, 3, 32, 32)).maps] == [1001, 10_001, 20_002]
 
 
 def test_smps_default_is_a_unet_on_resnet18() -> None:
     # Trunk; per decoder block two 3x3 convolutions and batch-norms, on what is upsampled and the skip; the head.
     widths, skips, up = [256, 128, 64, 32, 16], [256, 128, 64, 64, 0], [512, 256, 128, 64, 32]
     decoder = sum(9 * (a + s) * w + 9 * w * w + 4 * w for a, s, w in zip(up, skips, widths, strict=True))
-    assert parameters(on_meta("smp")) == 11_689_512 - 513_000 + decoder + 9 * 16 * 19 + 19
+    assert parameters(on_meta("smp")) == TRUNK_PARAMETERS + decoder + 9 * 16 * 19 + 19
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "names", "trunk"),
     [
-        (BISENET, ["main", "aux16", "aux32"], ("context.", "spatial.")),
-        (SMP, ["main"], ("model.encoder.",)),
+        ({"name": "bisenet", "pretrained": False}, ["main", "aux16", "aux32"], ("context.", "spatial.")),
+        ({"name": "smp", "arch": "Unet", "encoder": "resnet18", "pretrained": False}, ["main"], ("model.encoder.",)),
     ],
+    ids=["bisenet", "smp"],
 )
 def test_train_log_and_reload(
-    model: dict[str, Any],
-    names: list[str],
-    trunk: tuple[str, ...],
-    tiny_root: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    if model is SMP:
-        pytest.importorskip(PACKAGE)
+    model: dict[str, Any], names: list[str], trunk: tuple[str, ...],
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    on_meta(model["name"])  # or skip
     config = settings(tiny_root, tmp_path, max_steps=2, val_every=2)  # its head_lr_mult is 2
     config.model = model
     module, log = build_module(config), RunLog(tmp_path)
@@ -115,7 +104,7 @@ def test_train_log_and_reload(
     with torch.inference_mode():
         (got,), (want,) = net.double()(images).predict, module.eval().double()(images).predict
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
-    if model is SMP:
+    if model["name"] == "smp":
         monkeypatch.setitem(sys.modules, PACKAGE, None)
         with pytest.raises(CheckpointError, match=r"last\.ckpt.*pip install -e '\.\[smp\]'"):
             load_network(tmp_path / "checkpoints" / "last.ckpt")

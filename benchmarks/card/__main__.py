@@ -1,10 +1,8 @@
 """Every figure of the model card, in Markdown: `python -m benchmarks.card data.root=... [ckpt=...] [pictures=DIR]`.
 
-The scores of all images and of every class at each of `sizes`; then, at the last of them, those of groups of faces
-(glasses, hats, dark photos, ...) beside those of all others, and the images that the network does worst on.
-
-`pictures=DIR` draws the worst: photo, ground truth and prediction. They are CelebAMask-HQ's faces, which may not be
-published, committed or passed on; the JSON file holds figures and ids, no pictures.
+The scores of all images and of every class at each of `sizes`; at the last, those of groups of faces (glasses, hats,
+dark photos, ...) beside those of all others, and the images that the network does worst on. `pictures=DIR` draws these:
+photo, ground truth and prediction. They are CelebAMask-HQ's, which may not be published, committed or passed on.
 """
 
 import hashlib
@@ -18,14 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from torchmetrics.functional.classification import multiclass_confusion_matrix
 from tqdm import tqdm
 
 from benchmarks.card.groups import measure_all, select_members
-from benchmarks.card.scores import compare_groups, report_worst, score
-from benchmarks.card.tables import tables
+from benchmarks.card.scores import compare_groups, count, report_worst, score, tables
 from benchmarks.harness import run, stamp, write_json
-from facekp.classes import IGNORE_INDEX, NUM_CLASSES
 from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.layout import SPLITS
@@ -35,29 +30,24 @@ from facekp.files import expand, make_folder
 from facekp.images import UInt8Array
 from facekp.models import fuse
 from facekp.parsing.overlay import blend_mask
-from facekp.settings import Settings as Checked
-from facekp.settings import at_least, each, multiple_of, one_of, setting
+from facekp.settings import Settings, at_least, each, multiple_of, one_of, setting
 from facekp.training.scoring import Scorer
 from facekp.weights.paths import CKPT_HELP, SHIPPED, TERMS, locate_checkpoint
 
 
 @dataclass
-class Settings(Checked):
+class Options(Settings):
     """Which network, on which faces."""
 
     ckpt: str = setting(SHIPPED, CKPT_HELP)
     data: DataConfig = field(default_factory=lambda: DataConfig(root=os.environ.get("FACEKP_DATA")))
     split: str = setting("val", "train, val or test", check=one_of(*SPLITS))
     images: int | None = setting(None, "only the first so many; null: all", check=at_least(1))
-    sizes: list[int] = setting(
-        [448, 512], "sides in pixels; groups and the worst: at the last", check=each(multiple_of(32))
-    )
+    sizes: list[int] = setting([448, 512], "sides, pixels; groups and worst: at the last", check=each(multiple_of(32)))
     worst: int = setting(40, "number of worst images that are listed and drawn", check=at_least(1))
-    pictures: str | None = setting(
-        None, "folder for pictures of the worst: licensed faces, never publish or commit them"
-    )
+    pictures: str | None = setting(None, "folder for pictures of the worst: licensed faces, never publish them")
     out: str | None = setting(
-        None, "JSON file; null: benchmarks/card.json for the shipped weights on all real images of val, else none"
+        None, "JSON file; null: card.json for shipped weights on all real images of val, else none"
     )
 
     def __post_init__(self) -> None:
@@ -80,13 +70,7 @@ def parse(scorer: Scorer, data: FaceDataModule, split: str) -> Iterator[tuple[UI
         yield from zip(pixels["image"].numpy(), pixels["label"].numpy(), masks.numpy(), strict=True)
 
 
-def count(label: UInt8Array, mask: UInt8Array) -> Any:
-    """Return the confusion matrix (19, 19) int64 of an image."""
-    ids, truth = torch.from_numpy(mask).long(), torch.from_numpy(label).long()
-    return multiclass_confusion_matrix(ids, truth, NUM_CLASSES, ignore_index=IGNORE_INDEX, validate_args=False).numpy()
-
-
-def measure(settings: Settings, scorer: Scorer) -> dict[str, Any]:
+def measure(settings: Options, scorer: Scorer) -> dict[str, Any]:
     """Return all figures, and write pictures of the worst images where `pictures` is set."""
     scores, split = {}, settings.split
     for size in settings.sizes:
@@ -98,20 +82,15 @@ def measure(settings: Settings, scorer: Scorer) -> dict[str, Any]:
     worst = report_worst(ids, confusions, members, settings.worst)
     if settings.pictures:
         data.samples[split] = [samples[ids.index(image["id"])] for image in worst["images"]]
-        for rank, (photo, *masks) in enumerate(parse(scorer, data, split), 1):
+        for rank, (photo, *masks) in enumerate(parse(scorer, data, split)):
             strip = np.concatenate([photo, *(blend_mask(photo, mask) for mask in masks)], axis=1)
-            Image.fromarray(strip).save(
-                expand(settings.pictures) / f"{rank:02d}-{data.samples[split][rank - 1].id}.png"
-            )
+            name = f"{rank + 1:02d}-{data.samples[split][rank].id}.png"
+            Image.fromarray(strip).save(expand(settings.pictures) / name)
     return {"images": len(ids), "scores": scores, **compare_groups(confusions, members), "worst": worst}
 
 
 def claim_folder(folder: Path) -> None:
-    """Prepare a folder for pictures: hidden from git, and without those of an earlier call.
-
-    Raises:
-        ConfigError: it holds anything else.
-    """
+    """Prepare a folder for pictures: hidden from git, without those of an earlier call, and with no other files."""
     make_folder(folder)
     ignored = folder / ".gitignore"
     free = not any(folder.iterdir()) or (ignored.is_file() and ignored.read_text() == "*\n")
@@ -121,7 +100,7 @@ def claim_folder(folder: Path) -> None:
         picture.unlink()
 
 
-def main(settings: Settings) -> None:
+def main(settings: Options) -> None:
     """Measure, print and write."""
     ckpt, out = locate_checkpoint(settings.ckpt), settings.path()
     scorer = load_scorer(str(ckpt), "auto", "auto")
@@ -138,4 +117,4 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    run(Settings, main, f"{__doc__}\n{TERMS}")
+    run(Options, main, f"{__doc__}\n{TERMS}")

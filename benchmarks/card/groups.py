@@ -64,17 +64,14 @@ GROUPS: dict[str, tuple[str, Callable[[Floats], Members]]] = {
 }
 """What makes a face a member, and the rule that selects members by the numbers of `measure`.
 
-A dark face is one of dark skin, in little light, or both: a photo does not tell them apart. `dark_photo` and
-`uneven_light` are about light and background more than about skin."""
+A dark face is one of dark skin, in little light, or both: a photo does not tell them apart."""
 
 
 def measure(photo: UInt8Array, label: UInt8Array) -> dict[str, float]:
     """Return the numbers that decide the groups of a photo (H, W, 3) uint8 RGB and its label; nan if not measurable.
 
-    `hair_over_face`: hair's share of the hull; a brow that hair hides altogether is not in the label, and the hull is
-    smaller for it. `turned_left`: distance of the nose's centre from the middle between the eyes, along their line, in
-    distances between the eyes. `uneven_light`: difference in mean luma between the halves of skin and nose beside the
-    nose's centre, over the mean of both.
+    `turned_left` is the distance of the nose's centre from the middle between the eyes, along their line, over that of
+    the eyes; `uneven_light` the difference in mean luma between the halves of skin and nose, over the mean of both.
     """
     has = dict(zip(ATTRIBUTES, np.bincount(label.ravel(), minlength=256) > 0, strict=False))
     luma = np.asarray(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))  # 0.299 R + 0.587 G + 0.114 B, as in Rec. 601
@@ -84,12 +81,15 @@ def measure(photo: UInt8Array, label: UInt8Array) -> dict[str, float]:
     halves = [luma[skin & side] for side in (columns < nose[0], columns > nose[0])]
     first, second = (half.mean() if all(map(len, halves)) else nan for half in halves)
     face_luma = luma[skin].mean() if skin.any() else nan
+    inner, hull = cv2.findNonZero(_where(label, *INNER).astype(np.uint8)), np.zeros_like(label)
+    if inner is not None:
+        cv2.fillConvexPoly(hull, cv2.convexHull(inner), 1)
     return {
         "glasses": has["eye_g"],
         "hat": has["hat"],
         "earring": has["ear_r"],
         "necklace": has["neck_l"],
-        "hair_over_face": _hair_over_face(label),
+        "hair_over_face": nan if inner is None else _where(label, "hair")[hull > 0].mean(),
         "hidden_brow": not (has["l_brow"] and has["r_brow"]),
         # Glasses may be labelled over the eyes.
         "hidden_eye": nan if has["eye_g"] else not (has["l_eye"] and has["r_eye"]),
@@ -114,14 +114,6 @@ def _centre(label: UInt8Array, name: str) -> Floats:
     return places.mean(axis=0) if len(places) else np.full(2, nan)
 
 
-def _hair_over_face(label: UInt8Array) -> float:
-    inner = cv2.findNonZero(_where(label, *INNER).astype(np.uint8))
-    if inner is None:
-        return nan
-    hull = cv2.fillConvexPoly(np.zeros_like(label), cv2.convexHull(inner), 1)
-    return float(_where(label, "hair")[np.asarray(hull) > 0].mean())
-
-
 def select_members(values: pd.DataFrame) -> pd.DataFrame:
     """Return 1 for members and 0 for others, by the numbers of all faces (images x groups); nan stays nan."""
     members = values.copy()
@@ -132,10 +124,6 @@ def select_members(values: pd.DataFrame) -> pd.DataFrame:
 
 
 def measure_all(samples: Sequence[Sample]) -> pd.DataFrame:
-    """Return the numbers of all faces (images x groups), at the size of their labels.
-
-    Raises:
-        DataError: a file that cannot be read, or an image and a label of different shapes.
-    """
+    """Return the numbers of all faces (images x groups), at the size of their labels."""
     rows = [measure(*read_sample(sample)) for sample in tqdm(samples, unit="face", desc="measuring")]
     return pd.DataFrame(rows, columns=list(GROUPS), dtype=float)

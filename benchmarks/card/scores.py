@@ -1,4 +1,4 @@
-"""Scores from the confusion matrices of images: of all, of groups beside their complements, and of the worst."""
+"""Scores from the confusion matrices of images, of all, of groups and of the worst, and the model card's tables."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,9 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
+from tabulate import tabulate
 
 from benchmarks.card.groups import GROUPS, Floats
-from facekp.classes import ATTRIBUTES
+from facekp.classes import ATTRIBUTES, IGNORE_INDEX, NUM_CLASSES
+from facekp.images import UInt8Array
 from facekp.training.metrics import nest_scores, scores_from_confusion
 
 Counts = npt.NDArray[np.int64]  # confusion matrices (..., 19, 19), rows truth, columns prediction
@@ -19,6 +21,13 @@ MIN_IMAGES, MIN_WITH_CLASS = 10, 5
 INTERVAL, RESAMPLES = (2.5, 97.5), 2000  # percentiles and size of the bootstrap
 MISSED = 0.5  # F1 below which a class of the truth counts as missed
 ERRORS = ("missed", "false_positive")
+TOTALS = {"mean_f1": "mean F1", "miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
+
+
+def count(label: UInt8Array, mask: UInt8Array) -> Counts:
+    """Return the confusion matrix (19, 19) of the pixels of an image that have a label."""
+    pairs = np.int64(NUM_CLASSES) * label[label != IGNORE_INDEX] + mask[label != IGNORE_INDEX]
+    return np.bincount(pairs, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
 
 
 def score(confusions: Counts) -> dict[str, Any]:
@@ -61,9 +70,9 @@ def contrast(confusions: Counts, members: npt.ArrayLike, resamples: int = RESAMP
     cannot score on them, and one pixel wrongly predicted as glasses would cost its side a whole class.
 
     Returns:
-        `images` and `others`: their numbers; `f1`: every class's on both sides; `classes`: those that count; `mean_f1`
-        and `miou` over these: both sides', their `difference`, and `low` and `high`, between which 95 % of the
-        differences lie when the images are drawn again; None where a side has fewer than `MIN_IMAGES` images.
+        The numbers of `images` and `others`; every class's `f1` on both sides; the `classes` that count; over these,
+        `mean_f1` and `miou` of both sides, their `difference`, and `low` and `high` of its 95 % interval by bootstrap;
+        None where a side has fewer than `MIN_IMAGES` images.
     """
     sides = [confusions[np.equal(members, side)] for side in (1, 0)]
     row: dict[str, Any] = {"images": len(sides[0]), "others": len(sides[1])}
@@ -107,12 +116,10 @@ def find_errors(confusion: Counts) -> dict[str, dict[str, float]]:
     return {"missed": {ATTRIBUTES[i]: value for value, i in missed}, "false_positive": imagined}
 
 
-def report_worst(ids: Sequence[str], confusions: Counts, members: pd.DataFrame, count: int) -> dict[str, Any]:
-    """List the `count` images with the lowest mean F1 over the classes in their truth or prediction, and their errors.
+def report_worst(ids: Sequence[str], confusions: Counts, members: pd.DataFrame, worst: int) -> dict[str, Any]:
+    """List the `worst` images, by mean F1 over the classes in their truth or prediction, and their errors.
 
-    Returns:
-        `all`: mean, median and 5th percentile of all images' scores; `missed` and `false_positive`: by class, in how
-        many of the worst, most frequent first; `images`: `id`, `score`, `missed`, `false_positive`, `groups` of each.
+    `all` is the spread of all images' scores; `missed` and `false_positive` count the worst images by class.
     """
     scores = np.nan_to_num(mean_score(class_scores(confusions)[0]), nan=1.0)
     spread = {"mean": scores.mean(), "median": np.median(scores), "percentile_5": np.percentile(scores, 5)}
@@ -120,7 +127,52 @@ def report_worst(ids: Sequence[str], confusions: Counts, members: pd.DataFrame, 
         {"id": ids[i], "score": round(float(scores[i]), 4)}
         | find_errors(confusions[i])
         | {"groups": [name for name in members if members[name].iloc[i] == 1]}
-        for i in np.argsort(scores, kind="stable")[:count]
+        for i in np.argsort(scores, kind="stable")[:worst]
     ]
     frequent = {kind: dict(Counter(name for one in images for name in one[kind]).most_common()) for kind in ERRORS}
     return {"all": {name: round(float(value), 4) for name, value in spread.items()}, **frequent, "images": images}
+
+
+def tables(card: dict[str, Any]) -> list[str]:
+    """Return the tables of card.json."""
+    scores, worst = card["scores"], card["worst"]
+    kinds = {f"{title}, {size}": row[title.lower()] for size, row in scores.items() for title in ("IoU", "F1")}
+    spread, images = worst["all"], worst["images"]
+    ends = f"{_figure(images[0]['score'])} to {_figure(images[-1]['score'])}"
+    # Ties stay in the order of the classes.
+    wrong = [name for name in ATTRIBUTES if any(name in worst[kind] for kind in ERRORS)]
+    wrong.sort(key=lambda name: -worst["missed"].get(name, 0))
+    headings = ["group", "who is in it", "images", "others", "mean F1", "others'", "difference", "95 %", "of the worst"]
+    return [
+        _table(
+            ["", *(f"{size} pixels" for size in scores)],
+            [[title, *(_figure(scores[size][name]) for size in scores)] for name, title in TOTALS.items()],
+        ),
+        _table(["class", *kinds], [[name, *(_figure(kind[name]) for kind in kinds.values())] for name in ATTRIBUTES]),
+        _table(
+            ["an image's own mean F1", "mean", "median", "5th percentile", f"the {len(images)} worst"],
+            [["", *(_figure(spread[name]) for name in ("mean", "median", "percentile_5")), ends]],
+        ),
+        _table(headings, [_group_cells(name, row, images) for name, row in card["groups"].items()]),
+        _table(
+            [f"class, in how many of the {len(images)} worst", "missed", "false positive"],
+            [[name, *(worst[kind].get(name, 0) for kind in ERRORS)] for name in wrong],
+        ),
+    ]
+
+
+def _group_cells(name: str, row: dict[str, Any], worst: Sequence[dict[str, Any]]) -> list[str]:
+    compared = ["-"] * 4
+    if f1 := row["mean_f1"]:
+        difference, low, high = (f"{f1[key]:+.3f}" for key in ("difference", "low", "high"))
+        compared = [_figure(f1["group"]), _figure(f1["others"]), difference, f"{low} to {high}"]
+    among = sum(name in image["groups"] for image in worst)
+    return [f"`{name}`", row["about"], row["images"], row["others"], *compared, str(among)]
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    return str(tabulate(rows, header, tablefmt="github", disable_numparse=True))

@@ -9,6 +9,11 @@ from torch import Tensor, nn
 
 from facekp.models import Network, build_model
 
+TRUNK_COST = 4 * (1_814_073_344 - 512_000)
+"""Multiply-adds of ResNet18's convolutions at 448: four times those at 224, less the classifier's."""
+TRUNK_PARAMETERS = 11_689_512 - 513_000
+"""torchvision's ResNet18 without the classifier."""
+
 
 def parameters(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
