@@ -192,6 +192,8 @@ def test_rows(group: str, tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for module in (loss, step, predict):
         monkeypatch.setattr(module, "peak_memory", take_a_call)
     monkeypatch.setattr(predict, "backend_names", lambda bench: ["torch-float32", "onnx-float32"])
+    if group in ("step", "predict"):
+        monkeypatch.setattr(Bench, "size", 96)
     bench = replace(BENCH, repeats=1, root=str(tiny_root))
     rows = {row.name: row for row in resolve_name(f"benchmarks.{GROUPS[group]}")(bench)}
     assert {f"{group}/{case}" for case in ROWS[group].split()} <= rows.keys()

@@ -42,14 +42,14 @@ def batch(kind: str) -> tuple[Tensor, Tensor]:
         scores, labels = random_case(4, 24, 16, 24, 16)
     if kind == "blank":  # the second process has no valid pixel
         labels[2:] = 255
-    right = one_hot(labels.where(labels != 255, 0), 19).movedim(-1, 1)  # of each pixel's own class
+    right = one_hot(labels.where(labels != 255, 0), 19).movedim(-1, 1).double()  # of each pixel's own class
     if kind == "hard":  # all of the first process's pixels are hard, few of the second's
         scores[2:] += 9 * right[2:]
     elif kind == "floor":  # so few are hard that the largest sixteenth counts, and most of it lies in one process
         scores += 14 * right
         scores[0] -= 3 * right[0]
     elif kind == "ties":  # every pixel loses the same
-        scores, labels = 6.0 * right, labels.where(labels != 255, 0)
+        scores, labels = 6 * right, labels.where(labels != 255, 0)
     return scores, labels
 
 
