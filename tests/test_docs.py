@@ -54,7 +54,7 @@ def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     package = importlib.util.find_spec(name).submodule_search_locations is not None
     command = import_module(f"{name}.__main__" if package else name)
     if name.startswith("benchmarks"):
-        parse_cli(command.Settings, settings, program="", about="")
+        parse_cli(command.Options, settings, program="", about="")
         return
 
     def parse(*args: Any, **kwargs: Any) -> None:
