@@ -201,16 +201,17 @@ class TestVerdict:
         assert "standard deviation of mIoU is 0.0141, pooled over 4 runs: a lead of less than 0.061 may" in text
         assert f"this one is {said}" in text
 
-    def test_one_seed_each_says_that_chance_is_not_known(self, tmp_path):
-        self.seeds(tmp_path, "a", (0.60,))
-        self.seeds(tmp_path, "b", (0.50,))
-        assert "One seed each: how much of a difference is chance was not measured." in compare([tmp_path], tmp_path)
-
-    def test_a_tie_names_all_of_it(self, tmp_path):
-        self.seeds(tmp_path, "a", (0.6001,))
-        self.seeds(tmp_path, "b", (0.6004,))
-        self.seeds(tmp_path, "c", (0.4,))
-        assert "Best mIoU: a tie at 0.600, b, a.\n" in compare([tmp_path], tmp_path)
+    @pytest.mark.parametrize(
+        ("scores", "said"),
+        [
+            ((0.60, 0.50), "One seed each: how much of a difference is chance was not measured."),
+            ((0.6001, 0.6004, 0.4), "Best mIoU: a tie at 0.600, b, a.\n"),
+        ],
+    )
+    def test_one_seed_each_says_that_chance_is_not_known_and_a_tie_names_all_of_it(self, scores, said, tmp_path):
+        for name, score in zip("abc", scores, strict=False):
+            self.seeds(tmp_path, name, (score,))
+        assert said in compare([tmp_path], tmp_path)
 
     def test_what_cannot_be_compared_is_said(self, tmp_path):
         self.seeds(tmp_path, "a", (0.6,), machine="one", trainer__max_steps=100, data__decoded="ram")
