@@ -13,7 +13,7 @@ from PIL import Image
 
 from facekp.errors import one_line_errors
 from facekp.parsing.parser import FaceParser
-from facekp.predict import multi_device
+from facekp.predict import run as predicting
 from facekp.predict.__main__ import main
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
@@ -159,7 +159,7 @@ class TestDevices:
             assert (list(ranks), chunk, setting) == (list(range(workers)), 1, "devices")
             return map(parse, ranks)
 
-        monkeypatch.setattr(multi_device, "run_in_processes", run_in_turn)
+        monkeypatch.setattr(predicting, "run_in_processes", run_in_turn)
         monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
         return opened

@@ -49,12 +49,12 @@ def tabulate_runs(runs: Sequence[Run], target: float | None, seconds: float | No
     ]  # fmt: skip
     table = pd.concat([pd.DataFrame(known), pd.DataFrame(figures).astype(float)], axis=1)
     # A run whose settings are unknown is like no other, and a repeated seed is not another sample.
-    table["group"] = [_identity(run) for run in runs]
+    kept = [{name: v for name, v in r.settings.items() if name != "seed" and name not in ASIDE} for r in runs]
+    table["group"] = [json.dumps(own or str(run.path), sort_keys=True) for own, run in zip(kept, runs, strict=True)]
     table["group"] += table.groupby(["group", "seed"], dropna=False).cumcount().astype(str)
-    firsts = table.drop_duplicates("group").index
-    table["row"] = table["group"].map(
-        dict(zip(table["group"][firsts], _labels([runs[i] for i in firsts]), strict=True))
-    )
+    firsts = table["group"].drop_duplicates()
+    labels = _labels([runs[i] for i in firsts.index])
+    table["row"] = table["group"].map(dict(zip(firsts, labels, strict=True)))
     table["finished"] = table["status"] == "finished"
     table["counted"] = table["finished"] | ~table.groupby("row")["finished"].transform("any")
     if "best.miou" not in table:
@@ -63,11 +63,6 @@ def tabulate_runs(runs: Sequence[Run], target: float | None, seconds: float | No
     table["rank"] = score.rank(method="dense", ascending=False)
     table["order"] = table.groupby("row", sort=False).ngroup()
     return table.sort_values(["rank", "order", "seed"], kind="stable").drop(columns=["group", "order"])
-
-
-def _identity(run: Run) -> str:
-    kept = {name: v for name, v in run.settings.items() if name != "seed" and name not in ASIDE}
-    return json.dumps(kept or str(run.path), sort_keys=True)
 
 
 def show_value(value: Any) -> str:
@@ -88,14 +83,11 @@ def _labels(firsts: Sequence[Run]) -> list[str]:
     if len(firsts) == 1 or {*NETWORK} & {*differing(firsts)}:
         apart = [*NETWORK, *apart]
     last = Counter(name.rpartition(".")[2] for name in apart)
+    short = {name: own if last[own := name.rpartition(".")[2]] == 1 else name for name in apart}
     labels = []
     for run in firsts:
-        parts = [
-            show_value(run.settings[name]) if name in NETWORK
-            else f"{name if last[short := name.rpartition('.')[2]] > 1 else short}={show_value(run.settings[name])}"
-            for name in apart if name in run.settings
-        ]  # fmt: skip
-        label = " ".join(parts)
+        shown = {name: show_value(run.settings[name]) for name in apart if name in run.settings}
+        label = " ".join(v if name in NETWORK else f"{short[name]}={v}" for name, v in shown.items())
         labels.append(label if 0 < len(label) <= MAX_LABEL else run.name)
     for more in ([run.name for run in firsts], [str(run.path) for run in firsts]):
         count = Counter(labels)

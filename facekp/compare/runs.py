@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import pandas as pd
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from facekp.config import MONITORS, CallbacksConfig, fold
@@ -135,14 +136,11 @@ def _read_summary(path: Path, name: str) -> Run:
 
 def _read_settings(folder: Path) -> dict[str, Any]:
     file = folder / COMPOSED / "config.yaml"
-    if not file.is_file():
-        return {}
-    settings = cast(dict[str, Any], OmegaConf.to_container(OmegaConf.load(file)))
-    settings.pop("output_dir", None)  # only Hydra can resolve it
-    try:
-        return cast(dict[str, Any], OmegaConf.to_container(OmegaConf.create(settings), resolve=True))
-    except OmegaConfBaseException:
-        return settings
+    settings = OmegaConf.load(file) if file.is_file() else OmegaConf.create()
+    cast(DictConfig, settings).pop("output_dir", None)  # only Hydra can resolve it
+    with suppress(OmegaConfBaseException):
+        OmegaConf.resolve(settings)
+    return cast(dict[str, Any], OmegaConf.to_container(settings))
 
 
 def _from_summary(content: dict[str, Any]) -> Run:

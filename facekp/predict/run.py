@@ -2,17 +2,22 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final, cast
 
+import torch
+
+from facekp.data.prepare.workers import run_in_processes
+from facekp.errors import ConfigError
 from facekp.files import expand
 from facekp.hardware import keep_freed_memory
-from facekp.parsing.choices import Align
-from facekp.predict.multi_device import device_names, parse_on_devices, require_checkpoint
-from facekp.predict.pipeline import list_jobs, open_parser, parse_files
+from facekp.parsing.choices import Align, is_onnx
+from facekp.predict.pipeline import Job, list_jobs, open_parser, parse_files
 from facekp.predict.results import Results
 from facekp.predict.settings import PredictSettings
 from facekp.predict.sources import is_video
+from facekp.weights.load import load_network
 
 OF_VIDEOS: Final = ("mask", "overlay", "json")
 """Formats that are not reported as ignored for a video, which gets lines of JSON and an annotated clip."""
@@ -32,14 +37,18 @@ def predict(files: Sequence[Path], settings: PredictSettings) -> list[str]:
     photos = [job for job in jobs if not is_video(job.path)]
     videos = [job for job in jobs if is_video(job.path)]
     devices = device_names(settings, min(settings.devices, len(photos)))  # each needs a photo of its own
+    parser = None
     if len(devices) == 1:
         parser = open_parser(settings, devices[0])
-        results = Results(out, settings.export)
+    elif not is_onnx(settings.ckpt):
+        load_network(settings.ckpt)  # before anything is written; the network is left to the processes that run it
+    results = Results(out, settings.export)
+    if parser:
         failures = parse_files(parser, photos, results, align)
     else:
-        require_checkpoint(settings.ckpt)  # before anything is written
-        parser, results = None, Results(out, settings.export)
-        failures = parse_on_devices(settings, photos, results, devices)
+        parse = partial(_parse_share, settings, photos, results, devices)
+        shares = run_in_processes(parse, range(len(devices)), len(devices), chunk=1, setting="devices")
+        failures = [failure for share in shares for failure in share]
     if photos:
         results.finish([job.stem for job in photos])
     if videos:
@@ -51,3 +60,31 @@ def predict(files: Sequence[Path], settings: PredictSettings) -> list[str]:
         smoothing = settings.one_euro if settings.smooth else None
         failures += parse_videos(parser, videos, smoothing, align, overlay="overlay" in settings.export)
     return failures
+
+
+def device_names(settings: PredictSettings, count: int) -> list[str]:
+    """Return the device of each of `count` processes.
+
+    Raises:
+        ConfigError: more GPUs than the machine has, or several devices and the number of one.
+    """
+    device = settings.device
+    if count <= 1:
+        return [device]
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device is '{device}' and devices is {count}: take device=cuda or cpu")
+    if device == "cpu" or is_onnx(settings.ckpt) or (device == "auto" and not torch.cuda.is_available()):
+        return ["cpu"] * count
+    if (gpus := torch.cuda.device_count()) < count:
+        raise ConfigError(f"devices is {count}, and this machine has {gpus} GPUs: take fewer")
+    return [f"cuda:{rank}" for rank in range(count)]
+
+
+def _parse_share(
+    settings: PredictSettings, jobs: Sequence[Job], results: Results, devices: Sequence[str], rank: int
+) -> list[str]:
+    """Parse every `len(devices)`-th photo, and return messages as `parse_files` does."""
+    if devices[rank] == "cpu":
+        torch.set_num_threads(max(1, torch.get_num_threads() // len(devices)))
+    parser = open_parser(settings, devices[rank])
+    return parse_files(parser, jobs[rank :: len(devices)], results, cast(Align, settings.align), progress=rank == 0)
