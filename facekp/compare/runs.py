@@ -136,8 +136,9 @@ def _read_summary(path: Path, name: str) -> Run:
 
 def _read_settings(folder: Path) -> dict[str, Any]:
     file = folder / COMPOSED / "config.yaml"
-    settings = OmegaConf.load(file) if file.is_file() else OmegaConf.create()
-    cast(DictConfig, settings).pop("output_dir", None)  # only Hydra can resolve it
+    settings = cast(DictConfig, OmegaConf.load(file) if file.is_file() else OmegaConf.create())
+    if "output_dir" in settings.keys():  # noqa: SIM118  # `in` alone resolves the value, which only Hydra can
+        del settings["output_dir"]
     with suppress(OmegaConfBaseException):
         OmegaConf.resolve(settings)
     return cast(dict[str, Any], OmegaConf.to_container(settings))

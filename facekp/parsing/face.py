@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
@@ -21,8 +21,10 @@ from facekp.keypoints.score_grid import Scores
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.attribute import Attribute
 from facekp.parsing.face_crop import Crop, window
-from facekp.parsing.inputs import ImageLike, to_array
 from facekp.parsing.overlay import draw_overlay
+
+if TYPE_CHECKING:
+    from facekp.parsing.inputs import ImageLike
 
 SCHEMA: Final = "facekp/2"
 """Version of NAME.json and of `Face.to_dict`, described in docs/reference/formats.md."""
@@ -58,7 +60,7 @@ class Face:
     mask: UInt8Array
     attributes: dict[str, Attribute]
     box: tuple[float, float, float, float]
-    image: ImageLike | None = None
+    image: "ImageLike | None" = None
 
     @property
     def keypoints(self) -> dict[str, Points]:
@@ -110,6 +112,10 @@ class Face:
 
     def _repr_png_(self) -> bytes:
         """Return the overlay as a PNG, which notebooks show."""
+        from facekp.parsing.inputs import (
+            to_array,
+        )  # imports torch, which predict.py does not before settings are checked
+
         image = np.zeros((*self.mask.shape, 3), np.uint8) if self.image is None else to_array(self.image)
         png = BytesIO()
         Image.fromarray(draw_overlay(image, [self])).save(png, format="PNG")
