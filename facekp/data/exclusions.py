@@ -17,7 +17,7 @@ def read_exclusions(exclude: str | None) -> frozenset[str]:
     Raises:
         DataError: the file is missing, no such table, or says neither yes nor no.
     """
-    if exclude is None:
+    if not exclude:
         return frozenset()
     ids, path = set(), expand(exclude)
     try:
