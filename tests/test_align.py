@@ -8,11 +8,9 @@ import pytest
 from conftest import PORTRAIT
 from PIL import Image
 
-from benchmarks.align import Case, measure
 from benchmarks.samples import LabelParser, Labels
 from facekp import FaceParser
 from facekp.classes import ATTRIBUTES
-from facekp.data.layout import read_index
 from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError
 from facekp.images import read_image
@@ -76,14 +74,6 @@ def test_beyond_the_border_the_photo_is_mirrored_and_known_to_be_beyond():
 
 
 # Frames
-
-
-@pytest.mark.parametrize("edge", [300 + 0j, 20 * np.exp(0.5j), 4000 * np.exp(-0.7j)])
-def test_fit_finds_the_frame_that_faces_were_put_in(edge):
-    frame = Crop(123 - 45j, edge)
-    crop, residual = fit_crop({name: frame.at(PLACES[name]) for name in ("l_eye", "r_eye", "nose", "mouth")})
-    assert near(crop, frame, 1e-9)
-    assert residual < 1e-9
 
 
 def test_residual_is_the_distance_in_sides():
@@ -430,15 +420,6 @@ def test_yunets_points_are_read_in_their_order(tmp_path, monkeypatch):
 
 
 # Real faces
-
-
-@pytest.mark.slow
-def test_real_faces_in_pictures_are_parsed_nearly_as_if_they_were_framed(real_root):
-    samples = read_index(real_root)["val"][:3]
-    row = measure(LabelParser(), samples, Case(scale=0.5, angle=30), seed=0)
-    assert row["found"] == 1
-    assert row["ratio"] >= 0.9
-    assert row["miou"] <= row["known"] <= 1  # what the true frame loses, the found one does too
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers.shapes import HAIR, SIZE, block, distance_to_ellipse, ellipse
+from helpers.shapes import HAIR, SIZE, block, clockwise, distance_to_ellipse, ellipse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -96,7 +96,11 @@ class TestDrawnShapes:
     def test_rings(self, method, centre, outer, inner):
         outline, hole = trace(ellipse(centre, (outer, outer)) & ~ellipse(centre, (inner, inner)), method=method)
         assert (outline.hole, hole.hole) == (False, True)
+        assert clockwise(outline.points)
+        assert not clockwise(hole.points)
         for found, radius in ((outline, outer), (hole, inner)):
+            # The anchor: straight above the centroid.
+            np.testing.assert_allclose(found.points[0], (centre[0], centre[1] - radius), atol=BOUND[method])
             away = np.linalg.norm(found.points - centre, axis=1) - radius
             assert abs(away).max() <= BOUND[method] + TIE
             assert found.area == pytest.approx(ellipse(centre, (radius, radius)).sum(), rel=0.01)

@@ -18,6 +18,12 @@ def distance_to_ellipse(points, centre, axes):
     return cKDTree(curve).query(points)[0]
 
 
+def clockwise(points):
+    """Shoelace formula: positive where a curve runs clockwise with y downwards."""
+    x, y = points[:, 0], points[:, 1]
+    return np.sum(x * np.roll(y, -1) - np.roll(x, -1) * y) > 0
+
+
 def block(left, top, width, height, size=SIZE):
     mask = np.zeros(size, bool)
     mask[top : top + height, left : left + width] = True
