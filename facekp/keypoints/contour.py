@@ -49,17 +49,6 @@ class Contour:
         Args:
             matrix: (2, 3) float, similarity transform from pixels of the crop to pixels of the photo, not mirrored.
             size: (H, W) of the photo.
-
-        Example:
-            A crop whose first pixel is (x, y) = (-10, 50) in the photo, half of it beyond the photo's left border.
-
-            >>> from facekp.keypoints.outlines import trace
-            >>> mask = np.zeros((20, 20), np.uint8)
-            >>> mask[5:15, 5:15] = 1
-            >>> (outline,) = trace(mask, method="contour")[1]
-            >>> part = outline.moved(np.array([[1, 0, -10], [0, 1, 50]]), (100, 200))
-            >>> part.points.min(0).tolist(), part.points.max(0).tolist(), round(part.area / outline.area, 2)
-            ([-0.5, 54.5], [4.5, 64.5], 0.5)
         """
         height, width = size
         points = (self.points @ matrix[:, :2].T + matrix[:, 2]).clip(-0.5, (width - 0.5, height - 0.5))

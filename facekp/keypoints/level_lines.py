@@ -25,8 +25,6 @@ while the longer side of their box has at most this many samples."""
 MASK_SMOOTHING = 1.2
 """Standard deviation in pixels of the Gaussian along the level lines of a mask: the least that keeps them within half a
 pixel of ellipses, the error of the mask itself. A wider one rounds corners."""
-BITS = 1 << np.arange(256, dtype=np.int32) % 32
-"""Bit of each class id."""
 
 
 def level_loops(grid: Scores, mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
@@ -71,7 +69,7 @@ def mask_loops(mask: UInt8Array, classes: range, min_area: float) -> Iterator[Lo
 def _boxes(mask: UInt8Array, classes: range) -> tuple[list[int], npt.NDArray[np.intp]]:
     """Return the k classes in a mask, and their boxes (k, 4): left, top, right and bottom, the last two exclusive."""
     # One bit per class, so that the mask is read once for all classes.
-    bits = cv2.LUT(mask, BITS)
+    bits = cv2.LUT(mask, 1 << np.arange(256, dtype=np.int32) % 32)
     across, down = (np.bitwise_or.reduce(bits, axis) >> np.array(classes)[:, None] & 1 for axis in (0, 1))
     found = np.flatnonzero(across.any(1))
     across, down = across[found], down[found]

@@ -4,7 +4,6 @@ Coordinates in these axes are in face units: 1 is the distance between the eyes.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 import cv2
@@ -35,26 +34,19 @@ EYES_TO_FACE = 0.4
 """Distance between the eyes over the square root of the skin's area, for a face that shows hardly any part."""
 
 
-@dataclass(frozen=True, eq=False)
 class FaceAxes:
     """Axes that turn with the face: u from its right eye to its left (rightwards in an upright image), v down.
 
-    Attributes:
-        origin: (2,) source-image pixels, halfway between the eyes.
-        axes: (2, 2) float, the unit vectors of u and v.
-        unit: distance between the eyes, pixels.
+    Args:
+        origin: halfway between the eyes, x + iy in source-image pixels.
+        turn: vector from the right eye to the left one; its length is the unit.
     """
 
-    origin: Array
-    axes: Array
-    unit: float
-
-    @classmethod
-    def along(cls, origin: complex, turn: complex) -> "FaceAxes":
-        """Return axes with this origin, x + iy, whose u axis points along `turn`; its length is the unit."""
+    def __init__(self, origin: complex, turn: complex) -> None:
         u = np.array([turn.real, turn.imag])
         u = u / np.hypot(*u)
-        return cls(np.array([origin.real, origin.imag]), np.array([u, [-u[1], u[0]]]), abs(turn))
+        self.origin, self.unit = np.array([origin.real, origin.imag]), abs(turn)
+        self.axes = np.array([u, [-u[1], u[0]]])
 
     def to_face(self, points: npt.NDArray[np.floating]) -> Array:
         """Return image points (n, 2), pixels, in face units."""
@@ -78,17 +70,17 @@ def find_axes(shape: tuple[int, ...], contours: Contours) -> FaceAxes:
             below = [((centres[n] - right) / across).imag for n in ("nose", "u_lip", "l_lip") if n in centres]
             # A mouth above the eyes: their labels are swapped.
             swapped = len(below) > 0 and max(below) < 0
-            return FaceAxes.along((centres["l_eye"] + right) / 2, -across if swapped else across)
+            return FaceAxes((centres["l_eye"] + right) / 2, -across if swapped else across)
         # Two labels on one eye say nothing about the face.
         del centres["r_eye"], centres["l_eye"]
     usual = np.array([USUAL[name] for name in centres])
     if len(centres) >= 2 and np.sum(np.abs(usual - usual.mean()) ** 2) >= MIN_SPREAD:
-        return FaceAxes.along(*fit_similarity(usual, np.array(list(centres.values()))))
+        return FaceAxes(*fit_similarity(usual, np.array(list(centres.values()))))
     if "skin" not in contours:
-        return FaceAxes.along(complex(shape[1], shape[0]) / 2, EYES_TO_FACE * min(shape))
+        return FaceAxes(complex(shape[1], shape[0]) / 2, EYES_TO_FACE * min(shape))
     skin = contours["skin"][0]
     middle = (skin.points.min(0) + skin.points.max(0)) / 2.0
-    return FaceAxes.along(complex(*middle), EYES_TO_FACE * float(np.sqrt(max(skin.area, 1.0))))
+    return FaceAxes(complex(*middle), EYES_TO_FACE * float(np.sqrt(max(skin.area, 1.0))))
 
 
 def _centroid(points: Points) -> complex:
