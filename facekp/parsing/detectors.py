@@ -30,8 +30,6 @@ BOX_SIDE: Final = 0.660
 BOX_MIDDLE: Final = 0.501 + 0.551j
 """Of the cascade's boxes, as shares of the crop's side: medians on 150 training images."""
 
-YUNET_PARTS = ("r_eye", "l_eye", "nose")
-"""The first of FaceDetectorYN's points; both corners of the mouth follow."""
 YUNET_MIN_SCORE, YUNET_MAX_OVERLAP, YUNET_MAX_FACES = 0.6, 0.3, 5000
 YUNET_MAX_SIDE = 1280
 
@@ -124,11 +122,10 @@ class YuNetDetector:
         network.setInputSize(size)
         _, rows = network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         crops = []
-        # A row: box (4), five points (x, y), score.
+        # A row: box (4), five points (x, y), score. The points are the eyes, the nose and both corners of the mouth.
         for row in [] if rows is None else sorted(np.asarray(rows, np.float64), key=lambda row: -row[14]):
-            points = (row[4:14:2] + 1j * row[5:14:2]) * scale
-            named = dict(zip(YUNET_PARTS, points.tolist(), strict=False))
-            crops.append(fit_crop(named | {"mouth": complex(points[3:].mean())})[0])
+            r_eye, l_eye, nose, *mouth = ((row[4:14:2] + 1j * row[5:14:2]) * scale).tolist()
+            crops.append(fit_crop({"r_eye": r_eye, "l_eye": l_eye, "nose": nose, "mouth": sum(mouth) / 2})[0])
         return distinct(crops)
 
 

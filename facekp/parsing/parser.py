@@ -136,9 +136,7 @@ class Stages:
 
     def parse(self, scenes: Sequence[Scene]) -> list[Scene]:
         """Run all stages between `look` and `trace` on scenes of one shape."""
-        # Views without a face are dropped, the others aligned by the eyes, nose and mouth that the network saw.
-        aligned = [self._with_views(s, s.aligned_crops()) if s.searched else s for s in self.score(scenes)]
-        return self.score(aligned)
+        return self.score([self._align(scene) if scene.searched else scene for scene in self.score(scenes)])
 
     def score(self, scenes: Sequence[Scene]) -> list[Scene]:
         """Run the network, in batches, on the views without scores; the scenes are of one shape."""
@@ -164,6 +162,11 @@ class Stages:
     def cut(self, image: UInt8Array, crop: Crop) -> UInt8Array:
         """Return a crop of `image` (H, W, 3) uint8 RGB at the network's size."""
         return cut(image, crop, self.backend.size)
+
+    def _align(self, scene: Scene) -> Scene:
+        """Drop the views without a face, and align the others by the eyes, nose and mouth that the network saw."""
+        largest_first = sorted((crop for _, crop in scene.aligned()), key=lambda crop: -crop.side)
+        return self._with_views(scene, distinct(largest_first))
 
     def _with_views(self, scene: Scene, crops: Sequence[Crop]) -> Scene:
         """Return a scene with views of these crops; views it already has keep their scores."""

@@ -9,7 +9,7 @@ import numpy as np
 
 from facekp.images import UInt8Array
 from facekp.keypoints.score_grid import Scores, argmax_at, sum_on_grid
-from facekp.parsing.alignment import distinct, refine
+from facekp.parsing.alignment import refine
 from facekp.parsing.face_crop import Crop, within
 
 T = TypeVar("T")
@@ -76,10 +76,6 @@ class Scene:
             if (face := refine(crop, mask)) is not None:
                 found.append((view, face))
         return found
-
-    def aligned_crops(self) -> list[Crop]:
-        """Return the crops of the faces that the network saw, aligned; the largest first."""
-        return distinct(sorted((crop for _, crop in self.aligned()), key=lambda crop: -crop.side))
 
     def confirmed(self) -> "Scene":
         """Return the scene without the views in which, after aligning, the network no longer sees a face."""

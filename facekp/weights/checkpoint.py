@@ -96,7 +96,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not isinstance(about, dict):
         raise CheckpointError(f"checkpoint '{beside}': facekp did not write it; `python -m facekp.export.release` does")
     _require_readable(path, about)
-    if about.get("sha256") != _hash(path):
+    if about.get("sha256") != hashlib.sha256(path.read_bytes()).hexdigest():
         raise CheckpointError(f"checkpoint '{path}': not the weights that its .json describes; copy both again")
     return weights, about
 
@@ -112,8 +112,9 @@ def write_weights(net: nn.Module, about: dict[str, Any], path: Path) -> None:
     make_folder(path.parent)
     with replacing(path) as part:
         part.write_bytes(save(small))  # safetensors' own save_file makes the file readable by its owner alone
+    about = about | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     with replacing(path.with_suffix(".json")) as part:
-        part.write_text(json.dumps(about | {"sha256": _hash(path)}, indent=2) + "\n", encoding="utf-8")
+        part.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
 def _require_readable(path: Path, about: dict[str, Any]) -> None:
@@ -126,7 +127,3 @@ def _require_readable(path: Path, about: dict[str, Any]) -> None:
                 f"checkpoint '{path}': its {name} is {reprlib.repr(about.get(name))}, this version reads "
                 f"{reprlib.repr(value)}; use the version that wrote it"
             )
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
