@@ -3,7 +3,10 @@
 import json
 import pickle
 import shutil
+import signal
+from contextlib import redirect_stderr
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +35,12 @@ def last(run: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def interrupted(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a run that was cut after 6 steps; its last checkpoint is of step 4."""
-    folder = tmp_path_factory.mktemp("runs") / "interrupted"
-    with pytest.raises(PowerCutError):
-        train(settings(tiny_root, folder), before_step(6))
+    """Return the folder of a run that Ctrl-C ended after 6 steps; its last checkpoint is of step 4."""
+    folder, handler = tmp_path_factory.mktemp("runs") / "interrupted", signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt), redirect_stderr(StringIO()) as said:
+        train(settings(tiny_root, folder), before_step(6, KeyboardInterrupt))
+    signal.signal(signal.SIGINT, handler)
+    assert f"resume={folder}/checkpoints/last.ckpt continues this run" in said.getvalue()
     assert last(folder)["global_step"] == 4
     return folder
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import signal
 from functools import partialmethod
 from pathlib import Path
 from statistics import median
@@ -131,17 +130,6 @@ class TestTrainer:
             module = build_module(config)
             module.trainer = build_trainer(config, [])
             assert module.configure_optimizers()["optimizer"].defaults["fused"] is fused
-
-    def test_ctrl_c_says_how_to_go_on(
-        self, tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        handler = signal.getsignal(signal.SIGINT)
-        try:
-            with pytest.raises(KeyboardInterrupt):
-                train(settings(tiny_root, tmp_path, val_every=1), before_step(1, KeyboardInterrupt))
-        finally:
-            signal.signal(signal.SIGINT, handler)
-        assert f"resume={tmp_path}/checkpoints/last.ckpt continues this run" in capsys.readouterr().err
 
     @pytest.mark.parametrize("error", [RuntimeError("no memory"), SystemExit(144)])  # the latter as submitit exits
     def test_another_error_passes_as_it_is(self, tiny_root: Path, tmp_path: Path, error: BaseException) -> None:

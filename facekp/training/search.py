@@ -192,9 +192,9 @@ def _run_trial(trial: "Trial", folder: Path, fixed: Sequence[str]) -> list[Excep
         except Exception as error:  # such as too little memory: it must not end the other trials
             trial.study.tell(trial, state=TrialState.FAIL)
             (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
+            print(f"trial {trial.number} failed: {error}", file=sys.stderr)
             if isinstance(error, FacekpError):
                 raise
-            print(f"trial {trial.number} failed: {error}", file=sys.stderr)
             traceback.clear_frames(error.__traceback__)  # they hold the network, the data, a GPU's memory
             return [error]
         trial.study.tell(trial, **ended)
