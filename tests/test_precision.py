@@ -22,6 +22,7 @@ def losses_of(root: Path, folder: Path, accelerator: str, precision: str, dtype:
     steps = {"max_steps": STEPS, "val_every": STEPS, "accelerator": accelerator, "precision": precision}
     config = settings(root, folder, change, **steps)
     config.model.pop("pretrained", None)
+    folder.mkdir()
     pl.seed_everything(0, verbose=False)
     module, errors = build_module(config), []
 
