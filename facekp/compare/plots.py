@@ -55,12 +55,7 @@ class Plot(NamedTuple):
 
 
 def draw_plots(runs: Sequence[Run], table: pd.DataFrame) -> list[Plot]:
-    """Return the curves over steps and over wall time, and every class's F1.
-
-    Args:
-        runs: the runs.
-        table: what `tabulate_runs` made of them; its first `MAX_ROWS` rows with a validation are drawn.
-    """
+    """Return the curves over steps and over wall time, and every class's F1, of up to `MAX_ROWS` rows with curves."""
     drawn = table[[len(runs[i].curve) > 0 for i in table.index]]
     looks = {
         row: (COLOURS[i % len(COLOURS)], *STROKES[i // len(COLOURS)])

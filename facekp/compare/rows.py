@@ -21,9 +21,8 @@ MAX_LABEL = 60  # characters; a legend has no room for more
 def differing(runs: Sequence[Run], *, where_present: bool = False) -> pd.DataFrame:
     """Return the settings that differ between runs, as text: one line per run, NaN where a run has no such setting.
 
-    Args:
-        runs: runs whose settings are unknown do not count.
-        where_present: ignore the runs that lack a setting, instead of counting its absence as a value.
+    Runs whose settings are unknown do not count. `where_present` ignores runs that lack a setting, whose absence is
+    otherwise a value.
     """
     table = pd.DataFrame([{k: show_value(v) for k, v in run.settings.items() if k not in ASIDE} for run in runs])
     known = table[[bool(run.settings) for run in runs]]
@@ -37,10 +36,7 @@ def tabulate_runs(runs: Sequence[Run], target: float | None, seconds: float | No
     is NaN for the others. `counted` marks the runs that figures are averaged over: those that finished or, where none
     did, all.
 
-    Args:
-        runs: at least one.
-        target: mIoU for `target.*`, or None.
-        seconds: wall time for `equal.*`, or None.
+    The figures include `target.*` for the mIoU `target`, and `equal.*` for the wall time `seconds`, if not None.
     """
     figures = [{**r.figures, **r.reaching(target), **r.stopped_after(seconds)} for r in runs]
     known = [

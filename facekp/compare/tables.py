@@ -40,14 +40,7 @@ class Table(NamedTuple):
 
 
 def build_tables(runs: Sequence[Run], table: pd.DataFrame, target: float | None, seconds: float | None) -> list[Table]:
-    """Return every table that has something to show; the ranking comes first.
-
-    Args:
-        runs: the runs.
-        table: what `tabulate_runs` made of them.
-        target: the mIoU of the `target.*` figures, or None.
-        seconds: the wall time of the `equal.*` figures, or None.
-    """
+    """Return every table that has something to show, the ranking first; the other arguments are of `tabulate_runs`."""
     losses = SCORES | {"training loss": "train_loss"}
     both = {
         f"{title}, {when}": f"{which}.{name}"

@@ -44,9 +44,7 @@ def shared_time(runs: Sequence[Run]) -> float | None:
 def judge(table: pd.DataFrame, seconds: float | None = None) -> list[str]:
     """Return sentences that name the best row, or the ties, and say whether chance may explain the lead.
 
-    Args:
-        table: what `tabulate_runs` made of the runs.
-        seconds: the wall time of the `equal.*` figures, or None.
+    `seconds` is the wall time of the `equal.*` figures, or None.
     """
     finished = table[table["finished"]]
     scores = _ranked(finished, "best.miou")

@@ -29,11 +29,7 @@ IMAGE_CHANNELS: Final = 3
 def export_onnx(net: nn.Module, size: int, path: Path, terms: str = "") -> None:
     """Write a network as ONNX: uint8 pixels in, the heads' score maps out, for any batch and any multiple of 32 pixels.
 
-    Args:
-        net: a network of `facekp.models`.
-        size: side in pixels at which it was evaluated.
-        path: file to write.
-        terms: terms of use of the network, for the file's metadata.
+    `size` is the side in pixels at which it was evaluated; it and the terms of use go into the file's metadata.
 
     Raises:
         ConfigError: onnx is not installed.

@@ -65,12 +65,7 @@ def parse_files(
 
     Unreadable files are reported and skipped; photos without a face are reported. A few photos are in memory at a time.
 
-    Args:
-        parser: parses each photo.
-        jobs: the photos.
-        results: writes the faces; the caller finishes it.
-        align: whether to search for faces, see `FaceParser`.
-        progress: whether to show a progress bar.
+    `results` is finished by the caller. For `align` see `FaceParser`.
 
     Returns:
         One message for each photo that was skipped.

@@ -43,10 +43,7 @@ class OneEuro:
     def __call__(self, points: Points, time: float, width: float) -> Points:
         """Return the smoothed points of the next frame; unchanged in the first frame, and when half of them jump.
 
-        Args:
-            points: (n, 2) float32, pixels.
-            time: seconds; later than at the last call.
-            width: width of the face in pixels.
+        `points` are (n, 2) float32 pixels, `time` is in seconds, and `width` the face's in pixels.
         """
         new = points.astype(np.float64)
         elapsed, self._time = time - self._time, time
@@ -100,10 +97,8 @@ class FaceTracks:
 
     A face continues the track whose centre was nearest in the frame before, at most its own width away. Each attribute
     and each of `landmarks.names.PARTS` has its own filter, which starts anew when it was absent in the frame before.
-    Masks and outlines are not smoothed, and the visibility of landmarks is not changed.
-
-    Args:
-        config: how strongly to smooth; None disables smoothing.
+    Masks and outlines are not smoothed, and the visibility of landmarks is not changed. `config` None disables
+    smoothing.
     """
 
     def __init__(self, config: OneEuroConfig | None) -> None:
@@ -112,12 +107,7 @@ class FaceTracks:
         self._numbers = count()
 
     def __call__(self, faces: Sequence[Face], time: float) -> list[TrackedFace]:
-        """Return the faces of the next frame, in their order.
-
-        Args:
-            faces: the faces found in it.
-            time: seconds; later than at the last call.
-        """
+        """Return the faces of the next frame, in their order; `time` is in seconds, later than at the last call."""
         extents = [_extent(face) for face in faces]
         before = [track for track in self._tracks if time - track.seen <= MEMORY]
         found = self._match(extents, before)

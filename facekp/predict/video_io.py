@@ -139,9 +139,7 @@ def _is_shown(packet: "Packet[VideoStream]") -> bool:
 class VideoWriter(AbstractContextManager["VideoWriter"]):
     """Write an mp4 file with H.264 pictures, which browsers play; `with` ends and closes it.
 
-    Args:
-        path: the file to write; any name.
-        rate: frames per second, for the encoder's planning only: each frame has its own time.
+    `rate`, in frames per second, is for the encoder's planning only: each frame has its own time.
 
     Raises:
         ConfigError: this installation of ffmpeg cannot write H.264.

@@ -41,12 +41,7 @@ def parse_videos(
 ) -> list[str]:
     """Parse videos one after the other and write their results. Unreadable files are reported and skipped.
 
-    Args:
-        parser: parses each frame.
-        jobs: the videos.
-        smoothing: temporal smoothing settings, or None to disable smoothing.
-        align: whether to search each frame for faces, see `FaceParser`.
-        overlay: whether to write the annotated clip.
+    `overlay` writes the annotated clip too; `smoothing` None disables smoothing. For `align` see `FaceParser`.
 
     Returns:
         One message for each video that was skipped.
