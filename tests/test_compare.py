@@ -17,6 +17,7 @@ import torch
 from conftest import REPOSITORY
 from helpers.wandb_files import read_run
 from hydra.core.utils import JobStatus
+from runs import SMALL
 
 from facekp.classes import ATTRIBUTES
 from facekp.compare import plots, report
@@ -448,44 +449,33 @@ class TestCommand:
             main(arguments)
 
 
-@pytest.fixture(scope="module")
-def done(tiny_root, tmp_path_factory):
-    """Start two seeds of a good learning rate and of a bad one, logged to W&B offline."""
-    folder = tmp_path_factory.mktemp("multirun") / "a-sweep"
+@pytest.mark.slow
+def test_a_multirun_ends_in_the_files_and_a_table_and_has_one_wandb_group(tiny_root, tmp_path):
+    """Two seeds of a good learning rate and of a bad one, logged to W&B offline."""
+    folder = tmp_path / "a-sweep"
     arguments = [
-        "model=resnet18", "optim.lr=0.01,-1", "seed=0,1", f"data.root={tiny_root}", "data.size=64", "data.crop=64",
-        "data.batch_size=4", "data.workers=0", "trainer.accelerator=cpu", "trainer.precision=32-true",
-        "trainer.max_steps=2", "trainer.val_every=1", "trainer.log_every=1", "callbacks.progress=false",
+        "model=resnet18", "optim.lr=0.01,-1", "seed=0,1", f"data.root={tiny_root}", *SMALL,
         "logger.offline=true", "logger.images=0", f"hydra.sweep.dir={folder}",
     ]  # fmt: skip
     command = [sys.executable, str(REPOSITORY / "train.py"), "-m", *arguments]
-    return folder, subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=folder.parent)
-
-
-@pytest.mark.slow
-class TestMultirun:
-    def test_it_ends_in_the_files_and_a_table(self, done):
-        folder, process = done
-        assert {path.name for path in folder.glob("comparison*")} == FILES
-        best = [json.loads((folder / f"{i}-resnet18/metrics.json").read_text())["val"]["best"]["miou"] for i in (0, 1)]
-        found = read_tables((folder / "comparison.md").read_text(encoding="utf-8"))
-        good, bad = found["Best checkpoints"]
-        assert (good["run"], good["status"], good["seeds"]) == ("lr=0.01", "finished", "0, 1")
-        assert float(good["mIoU"].split()[0]) == pytest.approx(sum(best) / 2, abs=6e-4)
-        assert (bad["run"], bad["status"], bad["mIoU"]) == ("lr=-1", "2 failed", DASH)
-        errors = {row["folder or file"]: row["error of its last start"] for row in found["Every run"]}
-        wrong = "optim.lr is -1.0: give a number above 0"
-        assert errors == {"0-resnet18": "", "1-resnet18": "", "2-resnet18": wrong, "3-resnet18": wrong}
-        assert "lr=0.01  finished" in process.stdout
-        assert f"comparison: {folder}/comparison.html" in process.stdout
-        # The sweep has failed all the same, in one line.
-        assert process.returncode == 2
-        assert process.stderr.count(wrong) == 1
-        assert "Traceback" not in process.stderr
-
-    def test_wandb_has_one_group_and_jobs_named_by_what_it_varies(self, done):
-        files = sorted(done[0].glob("*/wandb/offline-run-*/*.wandb"))
-        started = [next(r.run for r in read_run(file) if r.HasField("run")) for file in files]
-        assert {run.run_group for run in started} == {"a-sweep"}
-        assert sorted(run.display_name for run in started) == [
-            f"optim.lr=0.01,seed={s}" for s in (0, 1)]  # fmt: skip
+    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path)
+    assert {path.name for path in folder.glob("comparison*")} == FILES
+    best = [json.loads((folder / f"{i}-resnet18/metrics.json").read_text())["val"]["best"]["miou"] for i in (0, 1)]
+    found = read_tables((folder / "comparison.md").read_text(encoding="utf-8"))
+    good, bad = found["Best checkpoints"]
+    assert (good["run"], good["status"], good["seeds"]) == ("lr=0.01", "finished", "0, 1")
+    assert float(good["mIoU"].split()[0]) == pytest.approx(sum(best) / 2, abs=6e-4)
+    assert (bad["run"], bad["status"], bad["mIoU"]) == ("lr=-1", "2 failed", DASH)
+    errors = {row["folder or file"]: row["error of its last start"] for row in found["Every run"]}
+    wrong = "optim.lr is -1.0: give a number above 0"
+    assert errors == {"0-resnet18": "", "1-resnet18": "", "2-resnet18": wrong, "3-resnet18": wrong}
+    assert "lr=0.01  finished" in process.stdout
+    assert f"comparison: {folder}/comparison.html" in process.stdout
+    # The sweep has failed all the same, in one line.
+    assert process.returncode == 2
+    assert process.stderr.count(wrong) == 1
+    assert "Traceback" not in process.stderr
+    files = sorted(folder.glob("*/wandb/offline-run-*/*.wandb"))
+    started = [next(r.run for r in read_run(file) if r.HasField("run")) for file in files]
+    assert {run.run_group for run in started} == {"a-sweep"}
+    assert sorted(run.display_name for run in started) == ["optim.lr=0.01,seed=0", "optim.lr=0.01,seed=1"]

@@ -14,7 +14,21 @@ NONE = "–"  # noqa: RUF001  # a hyphen would pass for a minus
 CLASSES = ATTRIBUTES[1:]
 """The classes that mean F1 averages."""
 SCORES = {"step": "step", "mIoU": "miou", "mean F1": "mean_f1", "pixel accuracy": "pixel_accuracy", "loss": "loss"}
-CURVES = {"training loss": "train_loss", "validation loss": "loss", "mIoU": "miou", "mean F1": "mean_f1"}
+LOSSES = SCORES | {"training loss": "train_loss"}
+CURVES = {
+    f"{title}, {when}": f"{which}.{name}"
+    for title, name in (
+        ("training loss", "train_loss"), ("validation loss", "loss"), ("mIoU", "miou"), ("mean F1", "mean_f1")
+    )
+    for when, which in (("best", "top"), ("last", "last"))
+}  # fmt: skip
+COST = {
+    "parameters, M": "cost.parameters",
+    "multiply-adds, G": "cost.multiply_adds",
+    "images/s": "cost.images_per_second",
+    "peak memory, MiB": "cost.peak_memory",
+    "wall time": "seconds",
+}
 SHOWN = {
     "cost.parameters": (1e6, ",.2f"),
     "cost.multiply_adds": (1e9, ",.2f"),
@@ -41,22 +55,9 @@ class Table(NamedTuple):
 
 def build_tables(runs: Sequence[Run], table: pd.DataFrame, target: float | None, seconds: float | None) -> list[Table]:
     """Return every table that has something to show, the ranking first; the other arguments are of `tabulate_runs`."""
-    losses = SCORES | {"training loss": "train_loss"}
-    both = {
-        f"{title}, {when}": f"{which}.{name}"
-        for title, name in CURVES.items()
-        for when, which in (("best", "top"), ("last", "last"))
-    }
-    cost = {
-        "parameters, M": "cost.parameters",
-        "multiply-adds, G": "cost.multiply_adds",
-        "images/s": "cost.images_per_second",
-        "peak memory, MiB": "cost.peak_memory",
-        "wall time": "seconds",
-    }
-    reached = ""
+    cost, reached = COST, ""
     if target is not None:
-        cost |= {f"steps to mIoU {target:g}": "target.step", f"time to mIoU {target:g}": "target.seconds"}
+        cost = COST | {f"steps to mIoU {target:g}": "target.step", f"time to mIoU {target:g}": "target.seconds"}
         reached = (
             f" The first validation with mIoU {target:g} or more counts; {NONE}: not reached, or not by every seed."
         )
@@ -65,21 +66,21 @@ def build_tables(runs: Sequence[Run], table: pd.DataFrame, target: float | None,
             "Best checkpoints",
             "Validation scores of the best checkpoint, chosen by callbacks.monitor; training loss: mean of the 100 "
             "steps before it. Finished runs are ranked by mIoU. Several seeds: mean ± sample standard deviation.",
-            pd.concat([_heads(table), _cells(table, losses, "best.").iloc[:, 1:]], axis=1),
+            pd.concat([_heads(table), _cells(table, LOSSES, "best.").iloc[:, 1:]], axis=1),
         ),
         Table(
             "Best and last",
             "Best and last value of each curve: lowest loss, highest score, not necessarily of one checkpoint. "
             "Training loss: mean of the 100 steps before a validation. Losses are summed over all heads: compare them "
             "among networks with equally many.",
-            _cells(table, both),
+            _cells(table, CURVES),
         ),
         Table(
             "At equal wall time",
             "Scores with the highest mIoU within the wall time of the shortest finished run, "
             f"{show_duration(seconds or 0)}, interpolated between validations. The others' learning rates were still "
             "high then.",
-            _cells(table, losses, "equal."),
+            _cells(table, LOSSES, "equal."),
         ),
         Table("Test split", "Scores of the best checkpoint.", _cells(table, SCORES, "test.")),
         Table(

@@ -86,10 +86,7 @@ def quantise(source: Path, target: Path, images: Iterable[UInt8Array]) -> None:
     quantisation, QDQ format). The convolution of the image and those that give scores stay in float32. The metadata is
     kept.
 
-    Args:
-        source: a float32 network of `export_onnx`.
-        target: file to write.
-        images: (H, W, 3) uint8 RGB each, all of the same size, a multiple of 32.
+    `images` are (H, W, 3) uint8 RGB, all of the same size, a multiple of 32.
 
     Raises:
         ConfigError: onnxruntime is not installed.
