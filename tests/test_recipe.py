@@ -27,6 +27,10 @@ def stored(tmp_path: Path, **model: Any) -> Path:
     return tmp_path / "net.safetensors"
 
 
+Recorded = tuple[Config, list[dict[str, Tensor]]]
+"""The settings of a run, and the weights at its start and after each step."""
+
+
 class TestInit:
     def test_begins_with_those_weights(self, straight: Path, tiny_root: Path, tmp_path: Path) -> None:
         # A rate so small that nothing is learnt in one step: batch-norm's statistics alone move.
@@ -79,8 +83,7 @@ class TestRecipe:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def run(cls, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, list[dict[str, Tensor]]]:
-        """Return its settings, and the weights at its start and after each step."""
+    def run(cls, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
         seen: list[dict[str, Tensor]] = []
 
         def keep(trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
@@ -100,14 +103,14 @@ class TestRecipe:
         train(config, LambdaCallback(on_train_start=keep, on_train_batch_end=keep))
         return config, seen
 
-    def test_gradients_are_clipped(self, run: tuple[Config, list[dict[str, Tensor]]]) -> None:
+    def test_gradients_are_clipped(self, run: Recorded) -> None:
         # In the first step, the weights move together by the learning rate times the norm.
         start, first = run[1][:2]
         learnt = [f"net.{name}" for name, _ in build_model("resnet18").named_parameters()]
         moved = sum((first[name].double() - start[name]).square().sum() for name in learnt) ** 0.5
         assert moved.item() == pytest.approx(1.0 * 1.0, rel=1e-3)
 
-    def test_a_last_validation_belongs_to_the_last_step(self, run: tuple[Config, list[dict[str, Tensor]]]) -> None:
+    def test_a_last_validation_belongs_to_the_last_step(self, run: Recorded) -> None:
         # Validated at 2 by plan and at 3 because it is the end.
         folder = Path(run[0].output_dir)
         rows = logged(folder)
@@ -117,9 +120,7 @@ class TestRecipe:
         assert summary["steps"] == summary["val"]["last"]["step"] == 3
         assert read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"] == 3
 
-    def test_the_average_of_the_weights_is_validated_kept_and_tested(
-        self, run: tuple[Config, list[dict[str, Tensor]]]
-    ) -> None:
+    def test_the_average_of_the_weights_is_validated_kept_and_tested(self, run: Recorded) -> None:
         config, (_, first, second, third) = run
         folder = Path(config.output_dir)
         kept = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
