@@ -52,9 +52,11 @@ def lacking_weights(source: Path, out: Path) -> None:
 
 BAD_FILES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "missing": (lambda source, out: None, "no such file"),
+    "folder": (lambda source, out: out.mkdir(), "no such file"),
     "empty": (lambda source, out: out.touch(), "not a checkpoint, or truncated"),
     "text": (lambda source, out: out.write_text("hello, I am no checkpoint\n" * 99), "checkpoint"),
     "truncated": (lambda source, out: out.write_bytes(source.read_bytes()[:-1000]), "not a checkpoint, or truncated"),
+    "half": (lambda source, out: out.write_bytes(source.read_bytes()[: 10**6]), "not a checkpoint, or truncated"),
     # What torch's unpickler makes of these: struct.error, and IndexError.
     "cut pickle": (lambda source, out: out.write_bytes(b"\x80\x02X\x05"), "not a checkpoint, or truncated"),
     "hollow pickle": (lambda source, out: out.write_bytes(b"\x80\x02."), "not a checkpoint, or truncated"),
@@ -68,6 +70,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
         lambda source, out: torch.save({"state_dict": {}, "epoch": 3, "pytorch-lightning_version": "2.6.0"}, out),
         "facekp did not write it",
     ),
+    "tensor": (lambda source, out: torch.save(torch.zeros(3), out), "facekp did not write it"),
     "later format": (edited(format=2), "its format is 2, this version reads 1"),
     "other classes": (
         edited(classes=["a", "b"]),
