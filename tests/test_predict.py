@@ -31,7 +31,7 @@ for arguments in (["--help"], ["out=x"], ["source=x", "out=x", "keypoint.n=3"], 
             main(arguments)
     except SystemExit as end:
         print(end.code, file=sys.stderr)
-heavy = {"torch", "onnxruntime", "openvino", "pytorch_lightning", "matplotlib", "av"} & set(sys.modules)
+heavy = {"torch", "onnxruntime", "openvino", "pytorch_lightning", "matplotlib", "scipy", "av"} & set(sys.modules)
 print("imported:", sorted(heavy), file=sys.stderr)
 """
 

@@ -9,7 +9,6 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.ndimage import correlate1d, gaussian_filter1d
 
 Points = npt.NDArray[np.float32]
 """(n, 2) float32: x, y in pixels."""
@@ -43,6 +42,8 @@ def smoothed(chains: Sequence[npt.NDArray[np.generic]], sigma: float) -> Iterato
     """
     if not chains:
         return
+    from scipy.ndimage import correlate1d  # takes 0.3 s to import, before which settings are checked
+
     kernel = _kernel(sigma)
     reach = len(kernel) // 2
     around = [chain.take(np.arange(-reach, len(chain) + reach), axis=0, mode="wrap") for chain in chains]
@@ -59,6 +60,8 @@ def _kernel(sigma: float) -> npt.NDArray[np.float64]:
 
     A Gaussian alone shrinks a circle of radius r by sigma^2 / 2r; twicing leaves an error of fourth order in sigma / r.
     """
+    from scipy.ndimage import gaussian_filter1d
+
     reach = int(4 * sigma)
     once = gaussian_filter1d(np.eye(1, 2 * reach + 1, reach)[0], sigma, mode="constant")
     twicing: npt.NDArray[np.float64] = 2 * np.pad(once, reach) - np.convolve(once, once)
