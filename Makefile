@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 .PHONY: help install demo test test-fast lint types docs unit bench bench-gpu bench-data bench-scaling format clean
 
 help: ## show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/; s/\$$\$$/$$/g' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 
 install: $(INSTALLED) ## make .venv and install facekp in it
 

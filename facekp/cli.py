@@ -1,5 +1,6 @@
 """Settings of a command as `key=value` arguments, checked against a dataclass."""
 
+import json
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar, cast, get_origin
@@ -74,13 +75,19 @@ def _assign(config: DictConfig, settings: Mapping[str, Setting], argument: str) 
         OmegaConf.update(config, key.replace(setting.key, setting.field, 1), value)
     except (OmegaConfBaseException, YAMLError):
         # `from None`: one_line_errors would show OmegaConf's message instead of ours.
-        raise ConfigError(f"{key} is '{text}': give {setting.type_name}{setting.hint}") from None
+        raise ConfigError(f"{key} is '{text}': give {setting.type_in_words}{setting.hint}") from None
 
 
 def describe_settings(settings: Iterable[Setting]) -> str:
     """Return a table of settings as text: name, type, default and help."""
     rows = [
-        ["", s.key, s.type_name, {MISSING: "required", "None": "null"}.get(str(s.default), s.default), s.help]
-        for s in settings
+        ["", s.key, s.type_name, "required" if s.default == MISSING else _as_yaml(s.default), s.help] for s in settings
     ]
     return f"Settings (name, type, default):\n{tabulate(rows, tablefmt='plain', disable_numparse=True)}"
+
+
+def _as_yaml(value: Any) -> str:
+    """Return a default as it is written on the command line."""
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
+    return f"[{','.join(map(_as_yaml, value))}]" if isinstance(value, list) else str(value)

@@ -42,7 +42,7 @@ class FacesConfig(Settings, group="data"):
     )
     cache: str = setting("~/.cache/facekp", "where data sets are prepared and decoded", affects=PLACE, path=True)
     exclude: str | None = setting(None, "audit.csv: exclude the training images marked in it", affects=PLACE, path=True)
-    synthetic_train: int = setting(320, "training faces drawn for data=synthetic", at_least(1))
+    synthetic_train: int = setting(320, "training faces drawn for data.source=synthetic", at_least(1))
     synthetic_val: int = setting(48, "validation faces drawn", at_least(1))
     synthetic_test: int = setting(16, "test faces drawn", at_least(1))
     synthetic_seed: int = setting(0, "seed of the drawn faces", at_least(0))

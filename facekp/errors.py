@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
@@ -65,9 +65,17 @@ def explain(error: Exception) -> str:
     cause = error.__cause__ if wrapped else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
         known = [str(key) for key in cause.parent_node]
-        group = str(cause.full_key).rpartition(".")[0] or "a run"
-        close = did_you_mean(str(cause.key), known)
-        return f"no setting is called '{cause.full_key}': {close}{group} has {', '.join(known)}"
+        group, dot, _ = str(cause.full_key).rpartition(".")
+        close = did_you_mean(str(cause.full_key), [f"{group}{dot}{key}" for key in known])
+        return f"no setting is called '{cause.full_key}': {close}{group or 'a run'} has {', '.join(known)}"
+    if isinstance(cause, MissingConfigException) and cause.options:
+        group, _, name = str(cause.missing_cfg_file).rpartition("/")
+        return f"{group} is '{name}': {did_you_mean(name, cause.options)}choose one of {', '.join(cause.options)}"
+    if isinstance(cause, OverrideParseException):
+        remedy = "quote a value with special characters, as in 'key=\"a, b\"'"
+        if "=" not in cause.override:
+            remedy = "write settings as key=value, as in model=resnet18"
+        return f"argument '{cause.override}' cannot be read: {remedy}"
     message = str(cause)
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         remedy = ": give a value of that type" if isinstance(cause, ValidationError) else ""

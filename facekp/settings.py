@@ -149,6 +149,16 @@ class Setting:
         """The type as it is written in Python."""
         return self.type.__name__ if get_origin(self.type) is None and isinstance(self.type, type) else str(self.type)
 
+    @property
+    def type_in_words(self) -> str:
+        """What a value of the type looks like, for messages."""
+        kinds = [kind for kind in get_args(self.type) or (self.type,) if kind is not NoneType]
+        null = " or null" if NoneType in get_args(self.type) else ""
+        if get_origin(self.type) is list:
+            return "a list in brackets, such as [a,b]"
+        words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+        return f"{words.get(kinds[0], self.type_name)}{null}"
+
 
 class Settings:
     """Base of a settings dataclass, whose `group` messages put before a setting's name."""

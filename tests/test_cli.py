@@ -66,10 +66,10 @@ def test_null_empties_optional_text_only_and_the_last_of_two_counts():
         (["path=a", "data.sise=3"], "no setting is called 'data.sise': did you mean 'data.size'? known are"),
         (["path=a", "zzz=3"], "no setting is called 'zzz': known are path"),
         (["path=a", "--rate=3"], "no setting is called '--rate': did you mean 'rate'?"),
-        (["path=a", "data.size=big"], "data.size is 'big': give int (side, pixels)"),
-        (["path=a", "rate=fast"], "rate is 'fast': give float"),
-        (["path=a", "scales=[1,"], "scales is '[1,': give list[float]"),
-        (["path=a", "workers=many"], "workers is 'many': give int | None"),
+        (["path=a", "data.size=big"], "data.size is 'big': give a whole number (side, pixels)"),
+        (["path=a", "rate=fast"], "rate is 'fast': give a number"),
+        (["path=a", "scales=[1,"], "scales is '[1,': give a list in brackets, such as [a,b]"),
+        (["path=a", "workers=many"], "workers is 'many': give a whole number or null"),
         (["rate=1"], "path is not set: give path=... (file to read)"),
         (["path="], "path is empty: give path=... (file to read)"),
         (["photo.jpg"], "argument 'photo.jpg' has no '=': write settings as key=value, as in path=..."),
@@ -97,7 +97,7 @@ def test_help_lists_every_setting_with_type_default_and_help(flag: str, capsys: 
     assert rows[:3] == [
         ["path", "str", "required", "file to read"],
         ["rate", "float", "0.5"],
-        ["verbose", "bool", "False"],
+        ["verbose", "bool", "false"],
     ]
     assert rows[-1] == ["data.size", "int", "512", "side, pixels"]
     assert "data.root" in printed

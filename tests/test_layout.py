@@ -43,7 +43,7 @@ def test_an_incomplete_official_folder_is_told_what_is_missing(gone: str, tmp_pa
 
 
 def test_a_missing_root_and_an_empty_one_are_named(tmp_path: Path):
-    with pytest.raises(DataError, match=r"^data.root is '.*nowhere', which is not a folder: .* data=synthetic"):
+    with pytest.raises(DataError, match=r"^data.root is '.*nowhere', which is not a folder: .* data.source=synthetic"):
         recognise(tmp_path / "nowhere")
     with pytest.raises(DataError, match=rf"^raw is '{tmp_path}', which holds neither index.csv"):
         recognise(tmp_path, setting="raw")

@@ -265,3 +265,8 @@ def test_dots_shrink_rather_than_touch():
         _draw_points(canvas, points * (apart, 1), 1.0, (200, 0, 0), 20.0)
         column = (canvas[:, 20 * apart] < 255).any(-1)
         assert column.sum() == pytest.approx(2 * rim + 1, abs=2)  # the centre, and a soft edge at either end
+
+
+def test_a_path_belongs_to_from_checkpoint() -> None:
+    with pytest.raises(TypeError, match="open 'best.ckpt' with FaceParser.from_checkpoint"):
+        FaceParser("best.ckpt")

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-from runs import STEPS, PowerCutError, before_step, logged, settings, train
 
 from facekp.config import CallbacksConfig
 from facekp.errors import CheckpointError, ConfigError
@@ -22,6 +21,7 @@ from facekp.training.history import RunLog, read_rows
 from facekp.training.resume import Resume, find_resume
 from facekp.training.summary import score_rows
 from facekp.weights.checkpoint import read_checkpoint
+from runs import STEPS, PowerCutError, before_step, logged, settings, train
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def interrupted(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     with pytest.raises(KeyboardInterrupt), redirect_stderr(StringIO()) as said:
         train(settings(tiny_root, folder), before_step(6, KeyboardInterrupt))
     signal.signal(signal.SIGINT, handler)
-    assert f"resume={folder}/checkpoints/last.ckpt continues this run" in said.getvalue()
+    assert f"the same command with hydra.run.dir={folder} continues this run" in said.getvalue()
     assert last(folder)["global_step"] == 4
     return folder
 
@@ -203,7 +203,7 @@ class TestSource:
         before = {path: path.stat().st_mtime_ns for path in straight.rglob("*")}
         train(settings(tiny_root, straight))
         score = json.loads((straight / "metrics.json").read_text())["val"]["best"]["miou"]
-        assert capsys.readouterr().out == f"finished before, val/miou {score:.3f}: {straight}\n"
+        assert capsys.readouterr().out == f"already finished, val/miou {score:.3f}: {straight}\n"
         assert {path: path.stat().st_mtime_ns for path in straight.rglob("*")} == before
 
     def test_a_metrics_json_of_something_else_is_refused(self, tiny_root: Path, tmp_path: Path) -> None:

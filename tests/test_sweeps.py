@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import yaml
-from runs import REPOSITORY, SMALL, before_step
 
 import facekp.training.run
 from facekp.config import Config
@@ -23,6 +22,7 @@ from facekp.training.history import read_rows
 from facekp.training.resume import Resume
 from facekp.training.run import build_trainer
 from facekp.weights.checkpoint import read_checkpoint
+from runs import REPOSITORY, SMALL, before_step
 
 
 def written(folder: Path) -> dict[Path, int]:
@@ -95,7 +95,7 @@ class TestInterrupted:
             assert read_checkpoint(job / "checkpoints" / "last.ckpt")["facekp"]["model"]["name"] == model
         said = capsys.readouterr()
         score = json.loads((done / "metrics.json").read_text())["val"]["best"]["miou"]
-        assert said.out.count(f"finished before, val/miou {score:.3f}: {done}") == 2
+        assert said.out.count(f"already finished, val/miou {score:.3f}: {done}") == 2
         errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
         assert ["seed is -1" in line for line in errors] == [True, True]
 

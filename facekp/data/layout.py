@@ -30,7 +30,7 @@ OFFICIAL_MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 
 HOW_TO_GET = (
     "download CelebAMask-HQ (https://github.com/switchablenorms/CelebAMask-HQ) and give its folder, "
-    "or take data=synthetic, which needs nothing"
+    "or take data.source=synthetic, which draws faces"
 )
 
 

@@ -63,6 +63,8 @@ class FaceParser:
         keypoints: KeypointConfig | None = None,
         detector: Detector | str = HAAR,
     ) -> None:
+        if isinstance(backend, str | Path):
+            raise TypeError(f"FaceParser takes a backend: open '{backend}' with FaceParser.from_checkpoint")
         searcher = open_detector(detector) if isinstance(detector, str) else detector
         self.stages = Stages(backend or open_backend(), keypoints or KeypointConfig(), searcher)
 

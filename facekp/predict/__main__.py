@@ -20,7 +20,8 @@ def main(argv: list[str]) -> int:
     from facekp.predict.run import predict  # torch takes seconds to import
 
     failures = predict(files, settings)
-    print(f"{len(files) - len(failures)} of {len(files)} parsed; results in {settings.out}")
+    where = f"; results in {settings.out}" if len(failures) < len(files) else ""
+    print(f"{len(files) - len(failures)} of {len(files)} parsed{where}")
     if failures:
         print(f"error: {len(failures)} skipped, the first: {failures[0]}", file=sys.stderr)
     return 1 if failures else 0

@@ -83,7 +83,7 @@ def run(config: Config) -> Iterator[Run]:
         KeyboardInterrupt: Ctrl-C or SIGTERM, which end a sweep too; a line says how to continue.
     """
     if (score := finished_score(config)) is not None:
-        print(f"finished before, {config.callbacks.monitor} {score:.3f}: {config.output_dir}")
+        print(f"already finished, {config.callbacks.monitor} {score:.3f}: {config.output_dir}")
         yield Run(config, score)
         return
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
@@ -110,7 +110,10 @@ def run(config: Config) -> Iterator[Run]:
             if (hydra := sweep_job()) is not None:
                 print(f"the same command with hydra.sweep.dir={hydra.sweep.dir} continues this sweep", file=sys.stderr)
             elif last.is_file():
-                print(f"resume={last} continues this run", file=sys.stderr)
+                print(f"the same command with hydra.run.dir={config.output_dir} continues this run", file=sys.stderr)
+            else:
+                step = config.trainer.val_every
+                print(f"nothing to continue: the first checkpoint would have been of step {step}", file=sys.stderr)
             raise KeyboardInterrupt from None
 
 
@@ -153,7 +156,7 @@ def build_trainer(
             max_steps=t.max_steps,
             val_check_interval=t.val_every,
             check_val_every_n_epoch=None,
-            log_every_n_steps=t.log_every,
+            log_every_n_steps=min(t.log_every, t.max_steps),
             limit_val_batches=t.limit_val_batches,
             num_sanity_val_steps=0,
             gradient_clip_val=t.gradient_clip,

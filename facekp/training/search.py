@@ -223,7 +223,8 @@ def main(argv: list[str]) -> None:
     except KeyboardInterrupt:
         print("the same command continues this search", file=sys.stderr)
         raise
-    print(f"best: trial {best.number}, {best.value:.3f}, {best.params}; all: python -m facekp.compare {settings.dir}")
+    drawn = " ".join(f"{name}={value}" for name, value in best.params.items())
+    print(f"best: trial {best.number}, {best.value:.3f}, {drawn}; all: python -m facekp.compare {settings.dir}")
 
 
 if __name__ == "__main__":
