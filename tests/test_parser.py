@@ -268,5 +268,5 @@ def test_dots_shrink_rather_than_touch():
 
 
 def test_a_path_belongs_to_from_checkpoint() -> None:
-    with pytest.raises(TypeError, match="open 'best.ckpt' with FaceParser.from_checkpoint"):
+    with pytest.raises(TypeError, match=r"open 'best\.ckpt' with FaceParser\.from_checkpoint"):
         FaceParser("best.ckpt")
