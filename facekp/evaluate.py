@@ -14,7 +14,7 @@ from facekp.errors import one_line_errors, require
 from facekp.files import expand, make_folder, replacing
 from facekp.parsing.choices import is_onnx
 from facekp.settings import Affects, Settings, multiple_of, one_of, setting
-from facekp.weights.paths import CHECKPOINTS, CKPT_HELP, SHIPPED, TERMS
+from facekp.weights.paths import CHECKPOINTS, CKPT_HELP, SHIPPED, TERMS, locate_checkpoint, require_file
 
 if TYPE_CHECKING:
     from facekp.training.scoring import Scorer
@@ -64,6 +64,7 @@ def load_scorer(path: str, backend: str, device: str) -> "Scorer":
 def main(argv: list[str]) -> None:
     """Print the scores, of all classes together and of each, and write them."""
     config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=f"{__doc__}\n\n{TERMS}")
+    require_file(locate_checkpoint(config.ckpt))
     from tabulate import tabulate
 
     from facekp.data.datamodule import FaceDataModule

@@ -13,7 +13,7 @@ from facekp.errors import one_line_errors
 from facekp.files import expand, make_folder, replacing
 from facekp.parsing.choices import ONNX_SUFFIX, is_onnx
 from facekp.settings import Affects, Settings, at_least, check_that, one_of, setting
-from facekp.weights.paths import SHIPPED, TERMS, WEIGHTS, locate_checkpoint
+from facekp.weights.paths import SHIPPED, TERMS, WEIGHTS, locate_checkpoint, require_file
 
 
 @dataclass
@@ -38,6 +38,8 @@ def main(argv: list[str]) -> None:
     """Export the network that `argv` names."""
     about = f"{__doc__}\n\n{TERMS}"
     settings = parse_cli(ExportSettings, argv, program="python -m facekp.export", about=about)
+    require_file(locate_checkpoint(settings.ckpt))
+
     from facekp.export.onnx import calibration_images, export_onnx, quantise  # torch takes seconds to import
     from facekp.weights.load import load_network
 

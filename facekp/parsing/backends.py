@@ -19,7 +19,7 @@ from facekp.keypoints.score_grid import Scores
 from facekp.parsing.choices import BACKENDS, is_onnx
 from facekp.parsing.score_net import ScoreNet
 from facekp.weights.load import load_network
-from facekp.weights.paths import SHIPPED, locate_checkpoint
+from facekp.weights.paths import SHIPPED, locate_checkpoint, require_file
 
 CUDA_BATCH: Final = 16
 ABOUT: Final = "facekp"
@@ -74,8 +74,7 @@ def open_backend(path: str | Path = SHIPPED, *, device: str = "auto", backend: s
         return TorchBackend(net, int(about["size"]), resolve_device(device))
     if device not in ("auto", "cpu"):
         raise ConfigError(f"device is '{device}', and backend={backend} runs on the CPU: take device=cpu, or a .ckpt")
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint '{path}': no such file; `python -m facekp.export ckpt=...` makes one")
+    require_file(path)
     return OnnxBackend(path) if backend == "onnx" else OpenVinoBackend(path)
 
 

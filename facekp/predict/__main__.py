@@ -3,11 +3,12 @@
 import sys
 
 from facekp.cli import parse_cli
-from facekp.errors import one_line_errors
+from facekp.errors import one_line_errors, require
+from facekp.files import expand
 from facekp.formats.base import describe_formats
 from facekp.predict.settings import PredictSettings
 from facekp.predict.sources import find_images, require_pyav
-from facekp.weights.paths import TERMS
+from facekp.weights.paths import TERMS, locate_checkpoint, require_file
 
 
 def main(argv: list[str]) -> int:
@@ -16,6 +17,8 @@ def main(argv: list[str]) -> int:
     settings = parse_cli(PredictSettings, argv, program="python predict.py", about=about)
     files = find_images(settings.source)
     require_pyav(files)
+    require_file(locate_checkpoint(settings.ckpt))
+    require("out", settings.out, not expand(settings.out).is_file(), "this is a file; give a folder")
 
     from facekp.predict.run import predict  # torch takes seconds to import
 

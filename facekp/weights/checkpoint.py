@@ -20,7 +20,7 @@ from facekp.classes import ATTRIBUTES
 from facekp.data.normalisation import MEAN, STD
 from facekp.errors import CheckpointError
 from facekp.files import make_folder, replacing
-from facekp.weights.paths import WEIGHTS
+from facekp.weights.paths import WEIGHTS, require_file
 
 KEY: Final = "facekp"
 """Key of the description in a checkpoint of training."""
@@ -51,8 +51,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         CheckpointError: no such file, not a checkpoint, a pickle inside, or a checkpoint that facekp did not write.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint '{path}': no such file; training writes RUN/checkpoints/best.ckpt")
+    require_file(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file makes the unpickler raise IndexError, struct.error and others

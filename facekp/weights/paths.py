@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Final
 
+from facekp.errors import CheckpointError
 from facekp.files import expand
 
 SHIPPED: Final = "shipped"
@@ -32,3 +33,14 @@ def locate_checkpoint(path: str | Path) -> Path:
 def is_safetensors(path: str | Path) -> bool:
     """Return whether a path has the suffix of weights that `facekp.export.release` wrote."""
     return Path(path).suffix.lower() == SAFETENSORS
+
+
+def require_file(path: Path) -> None:
+    """Raise CheckpointError unless a checkpoint is a file; the message names the command that writes one."""
+    writes = {
+        SAFETENSORS: "`python -m facekp.export.release` writes it and its .json",
+        ".onnx": "`python -m facekp.export ckpt=...` makes one",
+    }
+    if not path.is_file():
+        maker = writes.get(path.suffix.lower(), "training writes RUN/checkpoints/best.ckpt")
+        raise CheckpointError(f"checkpoint '{path}': no such file; {maker}")
