@@ -72,7 +72,7 @@ class Bench:
     @property
     def size(self) -> int:
         """Side of a training crop, pixels."""
-        return 160 if self.quick else 448
+        return 224 if self.quick else 448
 
     @property
     def dtypes(self) -> tuple[DType, ...]:
