@@ -1,4 +1,4 @@
-"""facekp beside its peers, measured: a table on the screen, and `results.json`."""
+"""Benchmarks of facekp and its peers: a table on the screen, and `results.json`."""
 
 import sys
 from collections.abc import Sequence

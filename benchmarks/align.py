@@ -1,8 +1,8 @@
-"""Faces pasted into larger pictures, found and parsed there: `python -m benchmarks.align data.root=... [ckpt=...]`.
+"""Detection and parsing of faces pasted into pictures: `python -m benchmarks.align data.root=... [ckpt=...]`.
 
-Each labelled face is turned, scaled and pasted on a background, and the result compared with that of the same face
-parsed before it was pasted (`framed`), and of the picture cut by the known frame (`known`), which loses what pasting
-loses, but nothing by detection and alignment. Without `ckpt` the labels replace a network's scores.
+Each labelled face is rotated, scaled and pasted onto a background. The result is compared with that of the same face
+before pasting (`framed`), and of the picture cropped at the known frame (`known`), which isolates the loss by pasting
+from that by detection and alignment. Without `ckpt`, the labels replace a network's scores.
 """
 
 from collections.abc import Sequence
@@ -30,17 +30,17 @@ from facekp.settings import Settings, at_least, setting
 BACKGROUNDS = ("noise", "gradient", "picture")
 CANVAS = (900, 1200)  # height and width of the pictures, which grow with faces that would not fit
 BEYOND = 0.2  # share of a frame's side that lies beyond the picture's border in the cases with `beyond`
-NEAR = 0.2  # A crop is of the face if its corners are, on average, within this share of the side of the true ones
+NEAR = 0.2  # a face is found if the crop's corners are on average within this share of the side of the true ones
 
 
 @dataclass
 class Options(Settings):
-    """What is pasted, and how."""
+    """Network, faces, and how they are pasted."""
 
     data: DataConfig = field(default_factory=DataConfig)
     ckpt: str | None = setting(None, "a checkpoint; null: the labels replace scores")
-    images: int = setting(12, "pictures of each scale and angle", check=at_least(1))
-    scales: list[float] = setting([0.25, 0.5, 1.0, 2.0, 8.0], "widths of the faces over 512 pixels")
+    images: int = setting(12, "pictures per scale and angle", check=at_least(1))
+    scales: list[float] = setting([0.25, 0.5, 1.0, 2.0, 8.0], "widths of the faces, in units of 512 pixels")
     angles: list[float] = setting([-30.0, -15.0, 0.0, 15.0, 30.0], "degrees")
     seed: int = setting(0, "seed of places and backgrounds")
     out: str | None = setting(None, "JSON file for the table")
@@ -81,14 +81,14 @@ def draw_scene(samples: Sequence[Sample], index: int, case: Case, seed: int) -> 
 
 
 def put_back(mask: UInt8Array, frame: Crop, size: tuple[int, int]) -> UInt8Array:
-    """Return a mask (s, s) of a frame as that of the picture of `size` (H, W), 255 around it."""
+    """Map a mask (s, s) from a frame to the picture of `size` (H, W), with 255 around it."""
     matrix = frame.matrix(len(mask))
     placed = cv2.warpAffine(mask, matrix, size[::-1], flags=cv2.INTER_NEAREST, borderValue=IGNORE_INDEX)
     return np.asarray(placed, np.uint8)
 
 
 def mean_iou(confusion: Counts) -> float:
-    """Return the mean IoU of the classes but background that occur; 0 if none does."""
+    """Return the mean IoU of the classes that occur, without background; 0 if none does."""
     iou = class_scores(confusion)[1][1:]
     return float(np.nanmean(iou)) if np.isfinite(iou).any() else 0.0
 
@@ -96,8 +96,8 @@ def mean_iou(confusion: Counts) -> float:
 def measure(parser: FaceParser, samples: Sequence[Sample], case: Case, seed: int) -> dict[str, float]:
     """Return the shares of a case's faces that were `detected` and `found`, `others` per picture, and mean IoUs.
 
-    `miou` is of the faces that were parsed, without background; `framed` of them before they were pasted; `known` of
-    the pictures cut by the true frame; `ratio` is miou / framed.
+    `miou` is that of the parsed faces, without background; `framed` that of the same faces before pasting; `known` that
+    of the pictures cropped at the true frame; `ratio` is miou / framed.
     """
     stages, shares = parser.stages, dict.fromkeys(("detected", "found", "others"), 0.0)
     ours, framed, known = np.zeros((3, NUM_CLASSES, NUM_CLASSES), np.int64)
@@ -125,12 +125,12 @@ def measure(parser: FaceParser, samples: Sequence[Sample], case: Case, seed: int
 
 
 def without_ignored(label: UInt8Array) -> UInt8Array:
-    """Return a label whose ignored pixels are background."""
+    """Return a label with its ignored pixels set to background."""
     return np.where(label == IGNORE_INDEX, np.uint8(0), label)
 
 
 def parse_alone(parser: FaceParser, sample: Sample, scale: float) -> UInt8Array:
-    """Return the mask of a face as it came, in the pixels that it has where it is pasted by `scale`."""
+    """Return the mask of a face before pasting, at the resolution it has when pasted by `scale`."""
     small = shrink(read_image(sample.image), scale)
     if isinstance(parser, LabelParser):
         label = cv2.resize(read_label(sample.label), small.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)

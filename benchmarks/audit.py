@@ -1,7 +1,7 @@
 """Share of known flaws that the audit finds: `python -m benchmarks.audit root=...`.
 
 The data set has a folder `flawed` whose `flaws.csv` lists the flaw of each image there (id, flaw, duplicate_of). They
-are audited together with the data set's own images; check by eye which of these are flagged.
+are audited together with the data set's own images; inspect flagged images of the latter by eye.
 """
 
 import tempfile
@@ -21,19 +21,19 @@ from facekp.files import expand
 from facekp.settings import setting
 
 KNOWN = {"reversed": "reversed", "partly_reversed": "partly_reversed", "duplicate": "near_duplicate"}
-"""Kind of finding that each flaw should give."""
+"""Expected kind of finding for each flaw."""
 
 
 @dataclass
 class Options:
-    """What to audit, and where results go."""
+    """Data set to audit, and output folder."""
 
     root: str = setting(MISSING, "prepared data set with a folder flawed/")
     out: str = setting("audit", "folder for audit.csv and audit.html")
 
 
 def join(root: Path, flaws: pd.DataFrame, folder: Path) -> int:
-    """Link the data set and its flawed images, as training images, into one; return the number of the former."""
+    """Link a data set and its flawed images (as training images) into one; return the number of its own images."""
     own = pd.read_csv(root / INDEX, dtype=str)
     everything = [(root, own), (root / "flawed", flaws.assign(split="train"))]
     for name, suffix in ((IMAGES, "jpg"), (LABELS, "png")):
@@ -46,7 +46,7 @@ def join(root: Path, flaws: pd.DataFrame, folder: Path) -> int:
 
 
 def report(flaws: pd.DataFrame, found: pd.DataFrame, others: int) -> str:
-    """Return tables of the share of each known flaw that audit.csv, `found`, lists, and of the others flagged."""
+    """Return two tables: the share of each known flaw that audit.csv (`found`) lists, and the flagged others."""
     known = []
     for flaw, kind in KNOWN.items():
         rows, own = flaws[flaws.flaw == flaw], found[found.kind == kind]

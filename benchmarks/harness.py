@@ -31,7 +31,7 @@ DType = Literal["float32", "bfloat16"]
 PEER_PACKAGES = ("onnxruntime", "openvino", "pillow", "segmentation-models-pytorch")
 """Packages of backends and peers whose versions are recorded beside ours."""
 CIRCUMSTANCES = ("machine", "versions", "device", "threads", "quick")
-"""Rows measured under different circumstances are not kept in one file."""
+"""Conditions that must be equal for rows to share a file."""
 
 
 def run(schema: type[T], main: Callable[[T], None], about: str | None) -> None:
@@ -53,7 +53,7 @@ class Rates:
 
 @dataclass(frozen=True)
 class Bench:
-    """Conditions of a run, the same for every group; figures of `quick` runs mean nothing."""
+    """Conditions of a run, the same for every group; figures of `quick` runs are meaningless."""
 
     device: torch.device
     rates: Rates
@@ -85,7 +85,7 @@ class Row:
     """One line of the table, and one object in `rows` of `results.json`.
 
     `ours` and `peer` are medians in `unit`, `ratio` is the median of the pairs' ratios ours / peer, `spread` the range.
-    `memory` is the extra peak of one call in MiB; `limit` the least that ours could take at the machine's rates.
+    `memory` is the extra peak of one call in MiB; `limit` the minimum for ours at the machine's rates.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Row:
 
 
 def make_row(name: str, unit: str, runs: Iterable[Sequence[float]], **about: Any) -> Row:
-    """Return the row of our runs and, paired with them, the peer's if there is one; `about` is the rest of `Row`."""
+    """Return the row of our runs and the peer's paired runs, if any; `about` holds the other fields of `Row`."""
     ours, *peers = runs
     for peer in peers:
         ratios = [a / b for a, b in zip(ours, peer, strict=True)]
@@ -116,9 +116,9 @@ def make_row(name: str, unit: str, runs: Iterable[Sequence[float]], **about: Any
 def alternate(
     calls: Sequence[Call], bench: Bench, *, repeats: int | None = None, scale: float = 1
 ) -> list[list[float]]:
-    """Warm up all calls, then time them in turn, so that all meet the same disturbances.
+    """Warm up all calls, then time them in turn, so that disturbances affect all alike.
 
-    Returns the seconds of every call times `scale`, in `repeats` rounds (None: as `bench` says).
+    Returns the seconds of every call times `scale`, in `repeats` rounds (None: `bench.repeats`).
     """
     for call in calls:
         call()
@@ -139,8 +139,8 @@ def timed(call: Call, device: torch.device) -> float:
 def peak_memory(prepare: Callable[[], Call], device: torch.device) -> float:
     """Return the extra peak memory of the call that `prepare` returns, MiB.
 
-    On a CPU it runs in a fresh process (so `prepare` is pickled), since it would reuse what earlier calls freed. A
-    process killed for lack of memory raises BrokenProcessPool.
+    On a CPU the call runs in a fresh process (so `prepare` is pickled), since it would reuse memory that earlier calls
+    freed. A process killed for lack of memory raises BrokenProcessPool.
     """
     if device.type != "cuda":
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
@@ -158,7 +158,7 @@ def peak_memory(prepare: Callable[[], Call], device: torch.device) -> float:
 def _measure_process(prepare: Callable[[], Call]) -> float:
     cpu, call = torch.device("cpu"), prepare()
     hardware.return_freed_memory()
-    # Without a reset the peak since the start counts, which is too low where `prepare` took more.
+    # Without a reset, the peak since the start counts; the result is too low if `prepare` used more than the call.
     before = hardware.read_status("VmRSS") if hardware.reset_peak_memory() else hardware.peak_memory(cpu)
     call()
     return hardware.peak_memory(cpu) - before
@@ -206,7 +206,7 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def output(setting: str, given: str | None, usual: str, device: torch.device, quick: bool) -> Path | None:
-    """Return the file of a setting, checked: `usual`, -cuda on a GPU, if none is given, and none for quick runs."""
+    """Return a checked output file: `given`, or by default `usual` (with -cuda on a GPU), or None for quick runs."""
     if given is None and quick:
         return None
     path = expand(given or usual)
@@ -228,7 +228,7 @@ def describe(bench: Bench, rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def write(path: Path, new: dict[str, Any]) -> None:
-    """Write results; rows that only the file has are kept, if they were measured under the same circumstances."""
+    """Write results, and keep the file's other rows if they were measured under the same conditions."""
     if path.exists():
         try:
             old = json.loads(path.read_text(encoding="utf-8"))

@@ -1,8 +1,8 @@
 """Distances of the landmarks from two detectors' points: `python -m benchmarks.landmarks root=... [ckpt=...]`.
 
-From the true masks of the validation split and those that a checkpoint predicts, in percent of the distance between
-dlib's outer eye corners. The landmarks of a face come from a calibration that was fitted to dlib's points without it;
-`fit=true` fits the calibration that ships to the visible landmarks of all faces.
+Landmarks are read off the true masks of the validation split and a checkpoint's predictions; distances are in percent
+of the distance between dlib's outer eye corners. The calibration for a face was fitted to dlib's points without that
+face; `fit=true` fits the shipped calibration to the visible landmarks of all faces.
 """
 
 import json
@@ -43,7 +43,7 @@ EXTREMES = {
 """Attributes, axis and end of a mask's extreme pixels: the plain way to find a landmark."""
 COLUMNS = ("true", "true_visible", "plain", "predicted",
            "true_mediapipe", "plain_mediapipe", "predicted_mediapipe", "detectors")  # fmt: skip
-"""Errors: of true and predicted masks, to dlib's points and MediaPipe's; `plain` of extremes; `detectors` of theirs."""
+"""Errors of true and predicted masks to dlib's and MediaPipe's points; `plain`: of extremes; `detectors`: of dlib's."""
 CALIBRATION = Path(facekp.keypoints.landmarks.__file__).parent / FILE
 FOLDS, ROUNDS, DECIMALS = 5, 30, 4
 SIDES = {"r_": (1,), "l_": (-1,)}
@@ -52,7 +52,7 @@ SIDES = {"r_": (1,), "l_": (-1,)}
 
 @dataclass
 class Options:
-    """What is measured against what."""
+    """Data set, detectors' files, and network."""
 
     root: str = setting(MISSING, "CelebAMask-HQ, prepared or as downloaded")
     landmarks: str | None = setting(None, "folder of the detectors' files; null: beside root")

@@ -1,4 +1,4 @@
-"""`loader/*`, `loader_stage/*`: from files to batches, beside loaders as others write them, on the same images."""
+"""`loader/*`, `loader_stage/*`: from files to batches, compared with common loaders on the same images."""
 
 import random
 from collections import deque

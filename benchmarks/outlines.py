@@ -1,8 +1,8 @@
 """Distances of both methods' outlines from the true masks': `python -m benchmarks.outlines ckpt=... data.root=...`.
 
 Without `ckpt`, the scores are the true masks averaged over squares of 8 pixels: those of a network without errors.
-Distances are from places on a found outline, a quarter of a pixel apart, to the nearest of the true one, and back; the
-image's border is left out. The true outline runs midway between pixels inside and outside.
+Distances are measured from places on a traced outline, a quarter of a pixel apart, to the nearest place on the true
+one, and back, without the image's border. The true outline runs midway between pixels inside and outside.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -44,7 +44,7 @@ class Options(Settings):
 
     ckpt: str | None = setting(None, "checkpoint or ONNX file; null: the true masks, averaged")
     data: DataConfig = field(default_factory=DataConfig)
-    images: int | None = setting(None, "only the first so many; null: all", check=at_least(1))
+    images: int | None = setting(None, "number of images, from the first; null: all", check=at_least(1))
     out: str | None = setting(None, "JSON file for the figures")
 
 

@@ -1,6 +1,6 @@
-"""`predict/*`: from a photo in memory to its mask and key points, in every backend, beside BiSeNet in the same.
+"""`predict/*`: from a photo in memory to its mask and key points in every backend, compared with BiSeNet.
 
-`folder/*`: photos read, parsed and written, beside the bare network. `keypoints/*`: outlines and key points of a mask.
+`folder/*`: photos read, parsed and written, compared with the bare network. `keypoints/*`: outlines and key points.
 """
 
 import sys
@@ -157,7 +157,7 @@ def folder_rows(bench: Bench) -> Iterator[Row]:
 
 
 def keypoint_rows(bench: Bench) -> Iterator[Row]:
-    """Yield `keypoints/ms` (no peer does it), the same by the other method, and `keypoints/argmax`."""
+    """Yield `keypoints/ms` (without a peer), the same by the other method, and `keypoints/argmax`."""
     scores, size = drawn_scores(bench.size), (bench.size, bench.size)
     grid = sum_on_grid(scores)
     mask, confidence = argmax_at(grid, size), dict.fromkeys(range(NUM_CLASSES), 1.0)

@@ -28,10 +28,10 @@ BYTES_EACH = 300_000  # disk space of a drawn face in both forms and prepared
 
 @dataclass
 class Options(Settings):
-    """How many faces, and where."""
+    """Number and folder of the faces."""
 
     faces: int = setting(2000, "faces to draw and prepare", check=at_least(1))
-    workers: int | None = setting(None, "processes and threads; null: one a core", check=at_least(1))
+    workers: int | None = setting(None, "processes and threads; null: one per core", check=at_least(1))
     folder: str = setting("~/.cache/facekp/preparation", "folder of the drawn faces")
 
 

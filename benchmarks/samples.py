@@ -83,7 +83,7 @@ def _read_points(path: Path, count: int) -> dict[str, Points]:
 
 
 def face_of_label(label: UInt8Array) -> Face:
-    """Return the face of a label (H, W) uint8, of which ignored pixels count as background."""
+    """Return the face of a label (H, W) uint8; ignored pixels count as background."""
     mask = np.where(label == IGNORE_INDEX, np.uint8(0), label)
     return face_from_mask(mask, dict.fromkeys(range(len(ATTRIBUTES)), 1.0), KeypointConfig())
 
@@ -112,7 +112,7 @@ class LabelStages(Stages):
     label: UInt8Array
 
     def resized(self, image: UInt8Array) -> UInt8Array:
-        """Return the whole label, of a square photo, as pixels."""
+        """Return the whole label of a square photo as pixels."""
         label = cv2.resize(self.label, (self.backend.size,) * 2, interpolation=cv2.INTER_NEAREST_EXACT)
         return cv2.merge([label] * 3)
 

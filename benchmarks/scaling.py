@@ -29,7 +29,7 @@ AXES = {
     "size": "side of an image in pixels, {batch} at a time",
     "faces": "faces found in a photo of {photo} pixels, each at {size}",
 }
-"""Axis labels of the sweeps; what is in braces is the same at all points."""
+"""Axis labels of the sweeps; values in braces are the same at all points."""
 COLOURS = {"training step": "tab:blue", "prediction": "tab:orange"}
 FORWARD_PASSES = {"training step": 3, "prediction": 1}
 """Multiply-adds of a task over those of a forward pass; a backward pass is two."""
@@ -101,7 +101,7 @@ def measure(sweep: list[Point], bench: Bench) -> Iterator[Point]:
     for point in sweep:
         prepared = partial(prepare_point, point, dtype, bench.device)
         try:
-            # First, in a process of its own: this one survives if it is too much.
+            # First, in a separate process: this one survives if memory runs out.
             memory = None if skipped else harness.peak_memory(prepared, bench.device)
         except (BrokenProcessPool, torch.cuda.OutOfMemoryError):
             memory, skipped = None, "this or a smaller one ran out of memory"

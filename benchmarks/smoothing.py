@@ -1,7 +1,7 @@
 """Effect of smoothing over time on noise and on motion: `python -m benchmarks.smoothing`.
 
-Key points of a drawn face with noise, first still, then at once in steady motion at a walker's speed. With `photo=...`,
-the points that a network finds in a still photo whose pixels are noisy, in each frame anew.
+Measures key points of a drawn face with noise, first still, then suddenly in steady motion at walking speed. With
+`photo=...`, measures a network's points in a still photo with new pixel noise in each frame.
 """
 
 from collections.abc import Mapping
@@ -50,8 +50,8 @@ class Options(Settings):
 def measure(face: Face, rate: int, settings: Options) -> tuple[float, float, float, float]:
     """Smooth a face at `rate` frames a second, still for 4 seconds, then moving for 3.
 
-    Returns what is left of its noise and of its movement from frame to frame while it is still, and the lag of the
-    moving face in frames: the greatest, and in steady motion.
+    Returns the remaining shares of its noise and of its frame-to-frame motion while still, and the lag of the moving
+    face in frames: maximum, and in steady motion.
     """
     rng = np.random.default_rng(settings.seed)
     width = float(np.ptp(face.keypoints["skin"][:, 0]))
@@ -79,9 +79,10 @@ def _rms(values: Vectors) -> float:
 
 
 def tremble(parser: FaceParser, photo: UInt8Array, settings: Options) -> dict[str, tuple[float, float]]:
-    """Return how far points of a still photo with noise move from frame to frame, as found and as smoothed.
+    """Return the frame-to-frame motion of points in a still photo with noise, as found and as smoothed.
 
-    In face widths, root mean square after the first second, by attribute that is in each frame, and of "landmarks".
+    It is in face widths, root mean square after the first second, by attribute present in every frame, and for
+    "landmarks".
     """
     rng, tracks = np.random.default_rng(settings.seed), FaceTracks(settings.one_euro)
     seen: list[tuple[dict[str, Vectors], ...]] = []

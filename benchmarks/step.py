@@ -24,7 +24,7 @@ NETWORKS: dict[str, tuple[str, str, nn.Module]] = {
     "bisenet": ("BiSeNet-ResNet18 with sort-based OHEM", "bisenet", SortOhem()),
     "smp_unet": ("smp.Unet-ResNet18 with cross entropy", "smp", nn.CrossEntropyLoss(ignore_index=IGNORE_INDEX)),
 }
-"""Title, model and loss of each; the losses of a network's heads are added."""
+"""Title, model and loss of each network; its heads' losses are summed."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         return partial(prepare, way, bench.batch, bench.size, bench.device)
 
     way = fastest("resnet18", bench)
-    # MiB that a first step takes beyond network and images; gradients and momentum count.
+    # MiB that a first step takes in addition to network and images, including gradients and momentum.
     ours, memory = prepared(way)(), peak_memory(prepared(way), bench.device)
     passes = 3 * bench.batch  # a backward pass costs two forward ones
     limit = {"convolution": passes * least_seconds("resnet18", bench.size, bench.rates.convolution[way.dtype])}

@@ -37,11 +37,11 @@ class EvaluateConfig(Settings):
         super().__post_init__()
         out = expand(self.out)
         own = out.name == "metrics.json" and (out.parent / CHECKPOINTS).is_dir()
-        require("out", self.out, not own, "this is a run folder, whose own summary has that name: give another")
+        require("out", self.out, not own, "a run's own summary has this name: use another")
 
 
 def load_scorer(path: str, backend: str, device: str) -> "Scorer":
-    """Return the scorer of a checkpoint, in float32, or of an ONNX file, which has no auxiliary heads, thus no loss."""
+    """Return the scorer of a checkpoint in float32, or of an ONNX file (no auxiliary heads, so no loss)."""
     import torch
 
     from facekp.hardware import resolve_device
@@ -62,7 +62,7 @@ def load_scorer(path: str, backend: str, device: str) -> "Scorer":
 
 
 def main(argv: list[str]) -> None:
-    """Print the scores, of all classes together and of each, and write them."""
+    """Print the overall and per-class scores, and write them."""
     config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=f"{__doc__}\n\n{TERMS}")
     require_file(locate_checkpoint(config.ckpt))
     from tabulate import tabulate

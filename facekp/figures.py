@@ -21,7 +21,7 @@ from facekp.predict.settings import ParserSettings
 from facekp.settings import Affects, at_least, between, one_of, setting
 from facekp.weights.paths import TERMS
 
-# Matplotlib, SciPy and torch take seconds to import, so the functions that use them import them.
+# Matplotlib, SciPy and torch take seconds to import, so they are imported in the functions that use them.
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from facekp.parsing.face import Face
     from facekp.parsing.parser import FaceParser
 
-WIDTH, MAX_HEIGHT = 7.2, 8.8  # inches: two columns of a journal's page, and its height
+WIDTH, MAX_HEIGHT = 7.2, 8.8  # inches: the width of two journal columns, and the page's height
 BLUE, RED = "#0072b2", "#d7191c"  # key points, and those of a landmark detector
 MAX_POINTS = 96  # points along the longer side of the surface; print resolves no more
 PATCHES_IN_ROW = 5
@@ -44,14 +44,14 @@ STYLE: Final[Any] = {  # Matplotlib's own type lists the keys of one version
     "svg.hashsalt": "facekp",  # the same figure gives the same file
 }  # fmt: skip
 UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}  # the same figure gives the same file
-LANDMARK_FILES = "CSV with a row `id,x0,y0,x1,y1,...` a photo, CSV with a row `x,y` a point, or JSON [[x, y], ...]"
+LANDMARK_FILES = "CSV with a row `id,x0,y0,x1,y1,...` per photo, CSV with a row `x,y` per point, or JSON [[x, y], ...]"
 
 
 @dataclass
 class FiguresSettings(ParserSettings):
     """Network, photo and format of the figures."""
 
-    source: str = setting(MISSING, "a photo; of several faces the largest is drawn", path=True)
+    source: str = setting(MISSING, "a photo; if it has several faces, the largest is drawn", path=True)
     out: str = setting(MISSING, "folder for NAME.CLASS.heads.png, .surface.png, ...", affects=Affects.PLACE, path=True)
     class_: str = setting("nose", "the class whose scores are drawn", one_of(*ATTRIBUTES))
     landmarks: str | None = setting(None, "CSV or JSON of a landmark detector's points, drawn in red", path=True)
@@ -91,12 +91,12 @@ def main(argv: Sequence[str]) -> None:
 
 
 def read_landmarks(path: Path, photo: Path) -> "Points":
-    """Return a landmark detector's points (n, 2) float32 of one photo, in pixels of the picture that it saw.
+    """Return a landmark detector's points (n, 2) float32 of one photo, in pixels of the detector's picture.
 
     The row of a table is found by the photo's name without folder and suffix; 22 and 00022 are equal.
 
     Raises:
-        DataError: the file is unreadable or of another form, or a table without the photo.
+        DataError: the file is unreadable or of another form, or its table lacks the photo.
     """
     with decoding(f"landmarks '{path}'", f"give {LANDMARK_FILES}, or leave landmarks= out"):
         values = json.loads(path.read_text("utf-8")) if path.suffix.lower() == ".json" else _read_csv(path, photo.stem)
@@ -120,10 +120,10 @@ def _read_csv(path: Path, name: str) -> Any:
 def crop_face(parser: "FaceParser", image: UInt8Array, landmarks: Any, photo: Path) -> tuple[UInt8Array, Any]:
     """Crop the largest face from a photo (H, W, 3) uint8 RGB at its resolution, aligned as in CelebA-HQ.
 
-    Returns the crop (s, s, 3) uint8 RGB and the landmarks (n, 2) in it; both as given if the photo is aligned already.
+    Returns the crop (s, s, 3) uint8 RGB and the landmarks (n, 2) in it; both as given if the photo is already aligned.
 
     Raises:
-        DataError: no face in the photo, whose file is `photo`.
+        DataError: no face in the photo; the message names its file, `photo`.
     """
     from facekp.parsing.face_crop import cut
     from facekp.parsing.inputs import MIN_SIDE
@@ -131,7 +131,7 @@ def crop_face(parser: "FaceParser", image: UInt8Array, landmarks: Any, photo: Pa
     (scene,) = parser.stages.parse([parser.stages.look(image, "auto")])
     views = scene.confirmed().views
     if not views:
-        raise DataError(f"image {photo}: no face is found in it; align=none takes the whole photo as one")
+        raise DataError(f"image {photo}: no face found; align=none treats the whole photo as one")
     if (crop := views[0].crop) is None:
         return image, landmarks
     side = max(MIN_SIDE, round(crop.side))
@@ -153,7 +153,7 @@ def class_scores(parser: "FaceParser", image: UInt8Array, name: str) -> "tuple[l
 
 
 def draw_heads(image: UInt8Array, name: str, heads: "Sequence[Scores]", total: "Scores") -> "Figure":
-    """Draw a photo, every head's scores of a class, in one range of colours, and their sum: the paper's figure 2."""
+    """Draw a photo, every head's scores of a class on one colour scale, and their sum: the paper's figure 2."""
     titles = [f"stride {round(len(total) / len(values))} ({values.shape[1]} x {values.shape[0]})" for values in heads]
     figure, (photo, *panels, own), stacked = _panels(image.shape[:2], ["photo", *titles, "sum"], extra=1.2)
     extent = photo.imshow(image).get_extent()
@@ -187,7 +187,7 @@ def draw_surface(image: UInt8Array, name: str, total: "Scores") -> "Figure":
     )  # fmt: skip
     axes.view_init(elev=38, azim=-70)  # y points down in a photo, so its upper border lies at the back
     axes.set(xlim=(0, width), ylim=(height, 0), xlabel="x (pixels)", ylabel="y (pixels)", zlabel="score (logit)")
-    # The short side of a banner is drawn longer than it is, to leave room for its labels.
+    # The short side of a very wide or tall photo is stretched, to leave room for its labels.
     longer = max(width, height)
     sides = (max(width, 0.4 * longer), max(height, 0.4 * longer), 0.5 * longer)
     axes.set_box_aspect(sides)
@@ -198,7 +198,7 @@ def draw_surface(image: UInt8Array, name: str, total: "Scores") -> "Figure":
 
 
 def draw_key_points(image: UInt8Array, face: "Face", landmarks: "Points | None" = None) -> "Figure":
-    """Draw a face's masks over its photo, and beside them its key points: the paper's figure 4.
+    """Draw a face's masks over its photo, and its key points beside them: the paper's figure 4.
 
     `landmarks` are (n, 2) float, pixels of the photo: a landmark detector's points, drawn in red.
     """
@@ -228,7 +228,7 @@ def draw_key_points(image: UInt8Array, face: "Face", landmarks: "Points | None" 
 def _panels(size: tuple[int, int], titles: Sequence[str], extra: float) -> "tuple[Figure, list[Axes], bool]":
     """Return a figure, its panels for pictures of `size` (H, W), and whether they are stacked, as wide photos are.
 
-    `extra` inches of its height are for titles, labels and legends.
+    `extra` is the height in inches for titles, labels and legends.
     """
     from matplotlib.figure import Figure
 

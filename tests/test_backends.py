@@ -223,7 +223,7 @@ def test_files_that_do_not_fit_are_named(exported, tmp_path):
     onnx.save(model, tmp_path / "foreign.onnx")
     for backend in ("onnx", "openvino"):
         for name in ("text.onnx", "foreign.onnx"):
-            with pytest.raises(CheckpointError, match=f"{name}': not an ONNX file of facekp's"):
+            with pytest.raises(CheckpointError, match=f"{name}': not an ONNX file exported by facekp"):
                 open_backend(tmp_path / name, backend=backend)
     onnx.helper.set_model_props(model, {ABOUT: json.dumps(describe_export(64) | {"format": 0})})
     onnx.save(model, tmp_path / "old.onnx")
@@ -234,9 +234,9 @@ def test_files_that_do_not_fit_are_named(exported, tmp_path):
 def test_backends_that_do_not_fit_are_named():
     path = "net.onnx"  # never opened
     for kwargs, message in (
-        ({"path": path, "backend": "torch"}, "backend is 'torch', which does not run .*take backend=onnx"),
+        ({"path": path, "backend": "torch"}, "backend is 'torch', which cannot run .*use backend=onnx"),
         ({"path": "best.ckpt", "backend": "onnx"}, r"make an ONNX file of it with `python -m facekp.export ckpt=best"),
-        ({"path": path, "device": "cuda"}, "device is 'cuda', and backend=onnx runs on the CPU"),
+        ({"path": path, "device": "cuda"}, "device is 'cuda', but backend=onnx runs on the CPU"),
         ({"path": path, "backend": "tflite"}, "backend is 'tflite': choose one of auto, torch, onnx, openvino"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -205,7 +205,7 @@ class TestVerdict:
     @pytest.mark.parametrize(
         ("scores", "said"),
         [
-            ((0.60, 0.50), "One seed each: how much of a difference is chance was not measured."),
+            ((0.60, 0.50), "One seed each: seed-to-seed noise was not measured."),
             ((0.6001, 0.6004, 0.4), "Best mIoU: a tie at 0.600, b, a.\n"),
         ],
     )

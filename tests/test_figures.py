@@ -226,7 +226,7 @@ def test_a_face_in_a_photo_is_drawn_in_its_frame_and_a_detectors_points_move_alo
     np.testing.assert_array_equal(picture, np.rot90(photo[20:60, 40:80]))
     assert moved.tolist() == [[0, 0], [35, 29]]
     Finder.look = lambda self, image, align: Scene(image)
-    with pytest.raises(DataError, match=r"image blank.jpg: no face is found in it; align=none takes the whole photo"):
+    with pytest.raises(DataError, match=r"image blank.jpg: no face found; align=none treats the whole photo"):
         crop_face(Finder(), photo, None, Path("blank.jpg"))
 
 

@@ -81,7 +81,7 @@ def test_unknown_alignment_and_device_are_named(parser):
     image = picture(64, 64, 0, 0, 8)
     with pytest.raises(ConfigError, match="align is 'eyes': choose one of none, auto"):
         parser(image, align="eyes")
-    with pytest.raises(ConfigError, match="2 images are given: give one per call"):
+    with pytest.raises(ConfigError, match="2 images are given: pass one per call"):
         parser([image, image], align="auto")
     for device in ("cuda:99", "meta"):  # the second is one of torch's, without values
         with pytest.raises(ConfigError, match=f"device is '{device}'"):

@@ -87,7 +87,7 @@ def test_mistakes_are_reported_before_torch_is_imported():
         (["ckpt=README.md"], "checkpoint 'README.md': .*train.py wrote"),
         (["ckpt=README.md", "devices=2"], "checkpoint 'README.md': .*train.py wrote"),
         (["out=README.md/out"], "'README.md/out': .*give another folder"),
-        (["device=cuda:9", "devices=2"], "device is 'cuda:9' and devices is 2: take device=cuda or cpu"),
+        (["device=cuda:9", "devices=2"], "device is 'cuda:9' and devices is 2: use device=cuda or cpu"),
     ],
 )
 def test_refusals_are_one_line_and_leave_nothing(checkpoint, photos, tmp_path, monkeypatch, capsys, change, message):
@@ -186,5 +186,5 @@ class TestDevices:
 
     def test_more_gpus_than_there_are_are_refused(self, opened, checkpoint, photos, tmp_path, capsys):
         assert run(f"ckpt={checkpoint}", f"source={photos}", f"out={tmp_path / 'out'}", "devices=4") == 2
-        assert "devices is 4, and this machine has 3 GPUs: take fewer" in capsys.readouterr().err
+        assert "devices is 4, but this machine has 3 GPUs: use fewer" in capsys.readouterr().err
         assert opened == []

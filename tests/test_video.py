@@ -394,7 +394,7 @@ def test_predict_takes_photos_and_videos(parser, tmp_path, monkeypatch, capsys):
     with pytest.raises(DataError, match="without pictures or videos"):
         find_images(str(out))  # results are not taken for sources
     assert main(["ckpt=none", f"source={source / 'B.MOV'}", f"out={out}", "devices=2", "export=[json,csv]"]) == 0
-    assert "export: csv are for photos" in capsys.readouterr().err
+    assert "export: csv: photos only" in capsys.readouterr().err
 
 
 def test_without_pyav_the_remedy_is_named(monkeypatch):

@@ -1,8 +1,8 @@
 """Every figure of the model card, in Markdown: `python -m benchmarks.card data.root=... [ckpt=...] [pictures=DIR]`.
 
-The scores of all images and of every class at each of `sizes`; at the last, those of groups of faces (glasses, hats,
-dark photos, ...) beside those of all others, and the images that the network does worst on. `pictures=DIR` draws these:
-photo, ground truth and prediction. They are CelebAMask-HQ's, which may not be published, committed or passed on.
+The scores of all images and of every class at each of `sizes`; at the last size, also groups of faces (glasses, hats,
+dark photos, ...) compared with all others, and the network's worst images. `pictures=DIR` draws the latter: photo,
+ground truth and prediction. They are CelebAMask-HQ's and may not be published, committed or passed on.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class Options(Settings):
     ckpt: str = setting(SHIPPED, CKPT_HELP)
     data: DataConfig = field(default_factory=lambda: DataConfig(root=os.environ.get("FACEKP_DATA")))
     split: str = setting("val", "train, val or test", check=one_of(*SPLITS))
-    images: int | None = setting(None, "only the first so many; null: all", check=at_least(1))
+    images: int | None = setting(None, "number of images, from the first; null: all", check=at_least(1))
     sizes: list[int] = setting([448, 512], "sides, pixels; groups and worst: at the last", check=each(multiple_of(32)))
     worst: int = setting(40, "number of worst images that are listed and drawn", check=at_least(1))
     pictures: str | None = setting(None, "folder for pictures of the worst: licensed faces, never publish them")
@@ -53,7 +53,7 @@ class Options(Settings):
     def __post_init__(self) -> None:
         """Check values."""
         super().__post_init__()
-        require("data.size", self.data.size, self.data.size == DataConfig.size, "give sizes=[...], which decides here")
+        require("data.size", self.data.size, self.data.size == DataConfig.size, "use sizes=[...] instead")
 
     def path(self) -> Path | None:
         """Return the file to write, with null resolved."""
@@ -71,7 +71,7 @@ def parse(scorer: Scorer, data: FaceDataModule, split: str) -> Iterator[tuple[UI
 
 
 def measure(settings: Options, scorer: Scorer) -> dict[str, Any]:
-    """Return all figures, and write pictures of the worst images where `pictures` is set."""
+    """Return all figures, and write pictures of the worst images if `pictures` is set."""
     scores, split = {}, settings.split
     for size in settings.sizes:
         data = FaceDataModule(replace(settings.data, size=size), seed=0, total_steps=0)
@@ -94,7 +94,7 @@ def claim_folder(folder: Path) -> None:
     make_folder(folder)
     ignored = folder / ".gitignore"
     free = not any(folder.iterdir()) or (ignored.is_file() and ignored.read_text() == "*\n")
-    require("pictures", str(folder), free, "there are other files in it; give a new or an empty folder")
+    require("pictures", str(folder), free, "it has other files in it; use a new or an empty folder")
     ignored.write_text("*\n")
     for picture in folder.glob("*.png"):
         picture.unlink()

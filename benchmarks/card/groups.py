@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 Members = npt.NDArray[np.bool_]
 INNER = ("l_brow", "r_brow", "l_eye", "r_eye", "nose", "mouth", "u_lip", "l_lip")
 """Parts whose convex hull is the inside of the face."""
-HAIR_SHARE = 0.01  # share of the inside of the face from which on a fringe visibly covers it
+HAIR_SHARE = 0.01  # minimum share of the inside of the face that a fringe covers to be visible
 
 
 def any_positive(values: Floats) -> Members:
@@ -70,8 +70,8 @@ A dark face is one of dark skin, in little light, or both: a photo does not tell
 def measure(photo: UInt8Array, label: UInt8Array) -> dict[str, float]:
     """Return the numbers that decide the groups of a photo (H, W, 3) uint8 RGB and its label; nan if not measurable.
 
-    `turned_left` is the distance of the nose's centre from the middle between the eyes, along their line, over that of
-    the eyes; `uneven_light` the difference in mean luma between the halves of skin and nose, over the mean of both.
+    `turned_left` is the offset of the nose's centre from the midpoint of the eyes, along their line, relative to the
+    eye distance; `uneven_light` is the difference in mean luma between the halves of skin and nose, over their mean.
     """
     has = dict(zip(ATTRIBUTES, np.bincount(label.ravel(), minlength=256) > 0, strict=False))
     luma = np.asarray(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))  # 0.299 R + 0.587 G + 0.114 B, as in Rec. 601

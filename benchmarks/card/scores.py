@@ -1,4 +1,4 @@
-"""Scores from the confusion matrices of images, of all, of groups and of the worst, and the model card's tables."""
+"""Scores of all images, groups and the worst images from confusion matrices, and the model card's tables."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ from facekp.training.metrics import nest_scores, scores_from_confusion
 
 Counts = npt.NDArray[np.int64]  # confusion matrices (..., 19, 19), rows truth, columns prediction
 MIN_IMAGES, MIN_WITH_CLASS = 10, 5
-"""Images on either side below which nothing is compared, and of those with a class below which it does not count."""
+"""Minimum images on either side for a comparison, and minimum images with a class for that class to count."""
 INTERVAL, RESAMPLES = (2.5, 97.5), 2000  # percentiles and size of the bootstrap
 MISSED = 0.5  # F1 below which a class of the truth counts as missed
 ERRORS = ("missed", "false_positive")
@@ -83,7 +83,7 @@ def contrast(confusions: Counts, members: npt.ArrayLike, resamples: int = RESAMP
     row["classes"] = [name for name, counts in zip(ATTRIBUTES, counted, strict=True) if counts]
     rng = np.random.default_rng(0)
     drawn = [resample(side, resamples, rng) for side in sides]
-    # A class that a resample lost on one side counts on neither.
+    # A class missing from one side of a resample counts on neither.
     lost = np.any([side.sum(-1) == 0 for side in drawn], axis=0)
     for i, kind in enumerate(("mean_f1", "miou")):
         ours, theirs = (float(mean_score(class_scores(side.sum(0))[i][counted])) for side in sides)
@@ -95,7 +95,7 @@ def contrast(confusions: Counts, members: npt.ArrayLike, resamples: int = RESAMP
 
 
 def compare_groups(confusions: Counts, members: pd.DataFrame) -> dict[str, Any]:
-    """Return `groups`, each `about` and beside its complement, and `shared`: how many images two groups share."""
+    """Return `groups`, each described and compared with its complement, and `shared`, the images two groups share."""
     inside = (members == 1).astype(int)
     shared = inside.T @ inside
     return {

@@ -1,4 +1,4 @@
-"""`python -m facekp.compare RUN... out=FOLDER`: runs side by side, in comparison.html, .md, .csv and -*.svg.
+"""Compare runs: `python -m facekp.compare RUN... out=FOLDER` writes comparison.html, .md, .csv and -*.svg.
 
 A RUN is a run folder, the folder of a sweep (all its jobs), or a metrics.json under any name.
 """
@@ -15,19 +15,19 @@ from facekp.settings import Affects, Settings, between, setting
 
 @dataclass
 class CompareConfig(Settings):
-    """Where the comparison goes, and what it asks."""
+    """Output folder and target of a comparison."""
 
     out: str | None = setting(
         None, "folder for the files; null: a single RUN's own, else comparison", affects=Affects.PLACE, path=True
     )
     target: float | None = setting(
-        None, "mIoU whose time is given; null: the highest that all reached, by 0.05", between(0, 1, "(]")
+        None, "mIoU to report the time to; null: the highest that all reached, in steps of 0.05", between(0, 1, "(]")
     )
 
 
 def main(argv: list[str]) -> None:
     """Compare the runs and print the ranking."""
-    # Folders of a sweep may be called lr=0.1.
+    # A sweep's folders may have names such as lr=0.1.
     runs = [a for a in argv if not a.startswith(("-", "out=", "target=")) and ("=" not in a or Path(a).exists())]
     paths = [expand(run) for run in runs if run != "help"]
     settings = [a for a in argv if a not in runs or a == "help"]

@@ -1,4 +1,4 @@
-"""The plots of a comparison, as SVG for a page, whose text colour they take, or as files."""
+"""Plots of a comparison as SVG, for HTML pages (in the page's text colour) or separate files."""
 
 import math
 import re
@@ -16,14 +16,14 @@ from facekp.compare.runs import Run
 from facekp.compare.tables import CLASSES, spreads
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
-"""Okabe and Ito's colours for the colour-blind, without black and yellow, which a dark or a light page swallows."""
+"""Okabe and Ito's colour-blind-safe colours, without black and yellow, which vanish on a dark or light page."""
 STROKES = (("-", "o", ""), ("--", "s", "////"))
 """Line, marker and hatch of the first six rows, and of the next six."""
 MAX_ROWS = len(COLOURS) * len(STROKES)
-"""Rows that a plot holds."""
+"""Maximum number of rows in a plot."""
 INK = "#010203"  # replaced by the page's text colour
 ASTRAY = 50  # ratio of the highest to the lowest loss above which the axis is logarithmic
-METADATA = ("Creator", "Date", "Format", "Type")  # left out
+METADATA = ("Creator", "Date", "Format", "Type")  # omitted
 CURVES = {"train_loss": "training loss", "loss": "validation loss", "miou": "mIoU", "mean_f1": "mean F1"}
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
@@ -40,7 +40,7 @@ Look = tuple[str, str, str, str]
 
 
 class Plot(NamedTuple):
-    """A picture, its name in the names of files, and what it shows."""
+    """A plot: its name in file names, its title, and its SVG."""
 
     name: str
     title: str
@@ -49,7 +49,7 @@ class Plot(NamedTuple):
 
     @property
     def file(self) -> str:
-        """The picture as a file of its own: black on white, so that it can be read on a dark page too."""
+        """The plot as a separate file: black on white, so that it is legible on a dark page too."""
         start, end, rest = self.svg.partition(">")
         return f'{start}{end}<rect width="100%" height="100%" fill="white"/>{rest.replace("currentColor", "black")}'
 
@@ -105,7 +105,7 @@ def _curves(points: pd.DataFrame, looks: dict[str, Look], axis: str, unit: str) 
 
 
 def _draw_row(panel: Axes, points: pd.DataFrame, label: str, look: Look, axis: str, name: str) -> None:
-    """Draw the mean of a row's runs, each of several as a thin line, and a cross where an unfinished one ends."""
+    """Draw the mean of a row's runs, each run as a thin line if several, and a cross where an unfinished one ends."""
     colour, line, marker, _ = look
     for _, run in points.groupby("run", sort=False):
         if run["runs"].iloc[0] > 1:
@@ -113,7 +113,7 @@ def _draw_row(panel: Axes, points: pd.DataFrame, label: str, look: Look, axis: s
         if not run["finished"].iloc[0]:
             end = run.iloc[-1:]
             panel.plot(end[axis], end[name], "x", color=colour, markersize=9, markeredgewidth=2)
-    # Only steps at which all were validated: one that has not finished, or was resumed, may lack some.
+    # Only steps at which all runs were validated: an unfinished or resumed run may lack some.
     at_step = points[points["counted"]].groupby("step", as_index=False)
     mean = at_step.agg(x=(axis, "mean"), y=(name, "mean"), own=("run", "nunique"), of=("counted_runs", "first"))
     mean = mean[mean["own"] == mean["of"]]

@@ -1,4 +1,4 @@
-"""`comparison.html`, `comparison.md`, `comparison.csv`, and a `comparison-*.svg` for every plot."""
+"""Files of a comparison: `comparison.html`, `.md` and `.csv`, and a `comparison-*.svg` for every plot."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,7 +18,7 @@ from facekp.files import make_folder, replacing
 NAME = "comparison"
 PLOT_NOTE = (
     "One point per validation; training loss: mean of the 100 steps before it. Thick lines: mean over seeds; thin "
-    "lines: single runs. A cross ends a run that has not finished."
+    "lines: single runs. A cross marks the end of an unfinished run."
 )
 PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -46,7 +46,7 @@ def compare(paths: Sequence[Path], out: Path, target: float | None = None) -> st
     seconds = shared_time(runs)
     table = tabulate_runs(runs, target, seconds)
     rows, verdict = table["row"].nunique(), judge(table, seconds)
-    more = f" Of {rows} rows the first {MAX_ROWS} with a validation are drawn." if rows > MAX_ROWS else ""
+    more = f" Of {rows} rows, the first {MAX_ROWS} with a validation are drawn." if rows > MAX_ROWS else ""
     page: dict[str, Any] = {
         "title": f"Comparison of {len(runs)} run{'s' * (len(runs) > 1)}{f' in {rows} rows' * (rows < len(runs))}",
         "verdict": verdict,

@@ -14,15 +14,15 @@ from facekp.settings import Affects, settings_that
 NETWORK = ("model.name", "model.arch")
 """Settings that identify the network: first in a label, as bare values."""
 ASIDE = settings_that(Config, Affects.SPEED, Affects.PLACE)
-"""Settings on which no score depends."""
+"""Settings that do not affect scores."""
 MAX_LABEL = 60  # characters; a legend has no room for more
 
 
 def differing(runs: Sequence[Run], *, where_present: bool = False) -> pd.DataFrame:
     """Return the settings that differ between runs, as text: one line per run, NaN where a run has no such setting.
 
-    Runs whose settings are unknown do not count. `where_present` ignores runs that lack a setting, whose absence is
-    otherwise a value.
+    Runs with unknown settings are ignored. A missing setting counts as a value, unless `where_present` ignores the runs
+    that lack it.
     """
     table = pd.DataFrame([{k: show_value(v) for k, v in run.settings.items() if k not in ASIDE} for run in runs])
     known = table[[bool(run.settings) for run in runs]]
@@ -32,9 +32,8 @@ def differing(runs: Sequence[Run], *, where_present: bool = False) -> pd.DataFra
 def tabulate_runs(runs: Sequence[Run], target: float | None, seconds: float | None) -> pd.DataFrame:
     """Return one line per run: `run`, `path`, `row`, `seed`, `status`, ..., and every figure as a column of floats.
 
-    Runs with equal settings but for the seed share a `row`. Rows with a finished run come first, by mean mIoU; `rank`
-    is NaN for the others. `counted` marks the runs that figures are averaged over: those that finished or, where none
-    did, all.
+    Runs that differ only in their seed share a `row`. Rows with a finished run come first, by mean mIoU; `rank` is NaN
+    for the others. `counted` marks the runs that figures are averaged over: those that finished or, if none did, all.
 
     The figures include `target.*` for the mIoU `target`, and `equal.*` for the wall time `seconds`, if not None.
     """
@@ -44,7 +43,7 @@ def tabulate_runs(runs: Sequence[Run], target: float | None, seconds: float | No
          "seed": r.settings.get("seed"), "steps": r.steps, **r.about} for r in runs
     ]  # fmt: skip
     table = pd.concat([pd.DataFrame(known), pd.DataFrame(figures).astype(float)], axis=1)
-    # A run whose settings are unknown is like no other, and a repeated seed is not another sample.
+    # A run with unknown settings is its own group, and so is a repeated seed, which is not another sample.
     kept = [{name: v for name, v in r.settings.items() if name != "seed" and name not in ASIDE} for r in runs]
     table["group"] = [json.dumps(own or str(run.path), sort_keys=True) for own, run in zip(kept, runs, strict=True)]
     table["group"] += table.groupby(["group", "seed"], dropna=False).cumcount().astype(str)
@@ -62,7 +61,7 @@ def tabulate_runs(runs: Sequence[Run], target: float | None, seconds: float | No
 
 
 def show_value(value: Any) -> str:
-    """Return a setting's value as it is written on the command line; numbers with at most 6 digits.
+    """Return a setting's value as written on the command line; numbers with at most 6 digits.
 
     Example:
         >>> show_value(10.0), show_value(None), show_value([0.5, 1])
@@ -74,7 +73,7 @@ def show_value(value: Any) -> str:
 
 
 def _labels(firsts: Sequence[Run]) -> list[str]:
-    """Name every row by the settings that set it apart, or by its first run's folder where that is too long."""
+    """Name every row by the settings that set it apart, or by its first run's folder if that is too long."""
     apart = [name for name in differing(firsts, where_present=True) if name not in ("seed", *NETWORK)]
     if len(firsts) == 1 or {*NETWORK} & {*differing(firsts)}:
         apart = [*NETWORK, *apart]

@@ -19,7 +19,7 @@ from facekp.training.summary import measured_cost, score_rows
 
 Status = Literal["finished", "pruned", "unfinished", "failed", "missing"]
 TOP = {"train_loss": "min", "loss": "min", "miou": "max", "mean_f1": "max"}
-"""Scores of a curve, and which of its values is the best."""
+"""Scores of a curve, and whether the lowest or the highest value is best."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Run:
         name: name of the folder, or of the file without its suffix.
         path: the run folder, or the file.
         status: "finished" wrote its summary; "pruned" was stopped by a search; "failed" ended with an error;
-            "unfinished" was stopped otherwise or is still running; "missing" is not there.
+            "unfinished" was stopped otherwise or is still running; "missing" has no folder.
         settings: flat, as `{"optim.lr": 0.01}`; complete or empty.
         steps: optimiser steps done.
         figures: flat. `best.*`: scores of the best checkpoint; `last.*`: of the last validation; `test.*`: of the best
@@ -57,7 +57,7 @@ class Run:
 
     @property
     def status_text(self) -> str:
-        """The status, and where a run stopped that has not finished."""
+        """The status, and the step at which an unfinished run stopped."""
         if self.status in ("finished", "missing"):
             return self.status
         return f"{self.status} at step {self.steps} of {self.settings.get('trainer.max_steps', '?')}"
@@ -72,8 +72,8 @@ class Run:
     def stopped_after(self, seconds: float | None) -> dict[str, float]:
         """Return `equal.*`: the scores with the highest mIoU up to this wall time; {} if there are none.
 
-        Scores are interpolated linearly between the validations around that time, so that it does not matter how
-        shortly before it a run happened to be validated.
+        Scores are interpolated linearly between the validations around that time, so they do not depend on how shortly
+        before it a run happened to be validated.
         """
         if seconds is None or not self.timed or self.curve["seconds"].iloc[0] > seconds:
             return {}
@@ -145,7 +145,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
 
 
 def _from_summary(content: dict[str, Any]) -> Run:
-    """Turn a summary, or as much of one as there is, into a nameless run."""
+    """Turn a complete or partial summary into a run without a name."""
     val = content["val"]
     curve, best = pd.DataFrame(val.get("curve", [])).astype(float), val.get("best", {})
     at_best = curve[curve["step"] == best["step"]] if best else curve[0:0]

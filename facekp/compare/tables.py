@@ -35,7 +35,7 @@ SHOWN = {
     "cost.images_per_second": (1, ",.1f"),
     "cost.peak_memory": (1, ",.0f"),
 }
-"""The unit in which a figure is shown, and its digits."""
+"""Unit and number format of each figure."""
 
 
 class Table(NamedTuple):
@@ -54,7 +54,7 @@ class Table(NamedTuple):
 
 
 def build_tables(runs: Sequence[Run], table: pd.DataFrame, target: float | None, seconds: float | None) -> list[Table]:
-    """Return every table that has something to show, the ranking first; the other arguments are of `tabulate_runs`."""
+    """Return all tables that are not empty, the ranking first; the other arguments are those of `tabulate_runs`."""
     cost, reached = COST, ""
     if target is not None:
         cost = COST | {f"steps to mIoU {target:g}": "target.step", f"time to mIoU {target:g}": "target.seconds"}
@@ -147,7 +147,7 @@ def show_figure(value: float, figure: str) -> str:
 
 
 def _cells(table: pd.DataFrame, columns: dict[str, str], prefix: str = "") -> pd.DataFrame:
-    """Return one line per row with the figures of `columns`; none where every figure is unknown."""
+    """Return one line per row with the figures of `columns`; no line if every figure is unknown."""
     cells = pd.DataFrame({"run": pd.unique(table["row"])})
     for title, name in columns.items():
         figure = prefix + name

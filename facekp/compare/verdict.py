@@ -1,4 +1,4 @@
-"""The verdict in words: which row is best, how sure that is, and what cannot be compared."""
+"""Verdict in words: the best row, its certainty, and figures that cannot be compared."""
 
 import math
 from collections.abc import Sequence
@@ -16,27 +16,27 @@ from facekp.settings import Affects, walk
 STEP = 0.05
 """The default target is a multiple of this."""
 MAX_NAMED = 4
-"""Runs that a caution names."""
+"""Maximum number of runs named in a caution."""
 CONDITIONS = {
     "machine": "speed, memory and times",
     "precision": "speed and memory (scores may differ a little too)",
     "version of torch": "speed and memory (scores may differ a little too)",
-    "version of facekp": "figures on which its changes bear",
+    "version of facekp": "figures that its changes affect",
     **{s.key: s.confounds for s in sorted(walk(Config), key=lambda s: s.affects is Affects.SPEED) if s.confounds},
 }
-"""What should be the same in all runs, and what cannot be compared where it is not."""
+"""Conditions that should be the same in all runs, and the figures that cannot be compared otherwise."""
 show = partial(show_figure, figure="miou")
 
 
 def default_target(runs: Sequence[Run]) -> float | None:
-    """Return the highest mIoU that every finished run has reached, rounded down to 0.05; None where that is 0."""
+    """Return the highest mIoU that every finished run has reached, rounded down to 0.05; None if that is 0."""
     lowest = min((run.curve["miou"].max() for run in runs if run.status == "finished"), default=0.0)
     # The small term: 0.15 / 0.05 is 2.9999999999999996.
     return round(math.floor(lowest / STEP + 1e-9) * STEP, 2) or None
 
 
 def shared_time(runs: Sequence[Run]) -> float | None:
-    """Return the wall time, in seconds, of the shortest finished run; None unless it is known of two."""
+    """Return the wall time, in seconds, of the shortest finished run; None unless known for two runs."""
     times = [float(run.curve["seconds"].iloc[-1]) for run in runs if run.status == "finished" and run.timed]
     return min(times) if len(times) > 1 else None
 
@@ -61,7 +61,7 @@ def judge(table: pd.DataFrame, seconds: float | None = None) -> list[str]:
 
 
 def cautions(runs: Sequence[Run]) -> list[str]:
-    """Return a sentence for every condition in which the runs differ, so that figures cannot be compared."""
+    """Return a sentence for every condition that differs between runs and makes figures incomparable."""
     found = []
     for what, spoiled in CONDITIONS.items():
         holders: dict[str, list[str]] = {}
@@ -88,7 +88,7 @@ def _ranked(table: pd.DataFrame, figure: str) -> pd.DataFrame:
 
 
 def _lead(scores: pd.DataFrame) -> str:
-    """Name the first row and its lead over the second, or the rows that share the first place as it is shown."""
+    """Name the first row and its lead over the second, or the rows tied for first place at the shown precision."""
     best, second = scores.iloc[0], scores.iloc[1]
     ties = scores.index[scores["mean"].map(show) == show(best["mean"])]
     if len(ties) > 1:
@@ -98,10 +98,10 @@ def _lead(scores: pd.DataFrame) -> str:
 
 
 def _chance(scores: pd.DataFrame) -> str:
-    """Say what is known of the spread over seeds, and whether the first row's lead over the second exceeds it."""
+    """State the spread over seeds, if known, and whether the first row's lead over the second exceeds it."""
     freedom = int((scores["count"] - 1).sum())
     if not freedom:
-        return "One seed each: how much of a difference is chance was not measured"
+        return "One seed each: seed-to-seed noise was not measured"
     pooled = math.sqrt(((scores["count"] - 1) * scores["std"].fillna(0) ** 2).sum() / freedom)
     runs = int(scores["count"][scores["count"] > 1].sum())
     best, second = scores.iloc[0], scores.iloc[1]

@@ -25,7 +25,7 @@ class ExportSettings(Settings):
     precision: str = setting("float32", "float32, or int8 calibrated on training images", one_of("float32", "int8"))
     out: str | None = setting(
         None,
-        "file to write; null: beside the checkpoint, for shipped weights in this folder",
+        "file to write; null: beside the checkpoint, or in the current folder for shipped weights",
         check_that(is_onnx, f"a path that ends in {ONNX_SUFFIX}", why="prediction recognises the file by it"),
         affects=Affects.PLACE,
         path=True,

@@ -1,4 +1,4 @@
-"""One constant for each class's score, fitted so that the mean F1 of the prediction is highest."""
+"""Per-class score offsets, fitted to maximise the mean F1 of the prediction."""
 
 import torch
 from torch import Tensor, nn
@@ -14,24 +14,24 @@ REACH = 4.0
 STEP = 0.05
 ROUNDS = 3
 EVERY = 4
-"""Of an image every fourth pixel of every fourth row is fitted to."""
+"""Offsets are fitted to every fourth pixel of every fourth row."""
 
 
 def fit_offsets(scores: Tensor, labels: Tensor) -> Tensor:
-    """Return what to add to each class's score for the highest mean F1.
+    """Return an offset for each class's score, fitted to maximise mean F1.
 
-    The prediction is the class of the highest score. F1 favours a rare class more often than the likeliest class
-    does, so a class that is seldom more likely than its surroundings, such as a necklace's, can have no pixel at all.
-    One class after another takes, of a grid of offsets, the best for the mean F1 of all, in three rounds.
+    The prediction is the class with the highest score. Without offsets, a class that is seldom likelier than its
+    surroundings, such as necklace, may get no pixel at all; the highest F1 requires predicting rare classes more often.
+    In three rounds, each class in turn takes the offset from a grid that gives the highest mean F1.
 
     Args:
-        scores: (P, C) float, of P pixels. They are not changed.
+        scores: (P, C) float, scores of P pixels; not modified.
         labels: (P,) int64, ids in 0..C-1.
 
     Returns:
         (C,) float32, between -4 and 4: 0 for class 0, whose F1 does not count, and for classes without a pixel.
 
-    Reference: Lipton et al. 2014, arXiv:1402.1892, on the threshold that F1 asks for.
+    Reference: Lipton et al. 2014, arXiv:1402.1892, on the threshold that maximises F1.
 
     Example:
         >>> scores = torch.tensor([[1.0, 0.0], [2.0, 1.75], [3.0, 0.0], [9.0, 0.0]])  # class 1 is never ahead
@@ -50,13 +50,13 @@ def fit_offsets(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def _best_offset(scores: Tensor, offsets: Tensor, labels: Tensor, truth: Tensor, own: int) -> float:
-    """Return the offset of class `own` that is best while the others keep theirs."""
+    """Return the best offset of class `own`, with the others' fixed."""
     classes = scores.shape[1]
     rivals = offsets.clone()
     rivals[own] = -torch.inf
     best, rival = (scores + rivals).max(1)
     grid = torch.arange(-REACH, REACH + STEP / 2, STEP)
-    # A pixel becomes `own` at the first offset of the grid that is above what it lacks.
+    # A pixel becomes `own` at the first offset of the grid above its deficit.
     first = torch.bucketize(best - scores[:, own], grid, right=True)
     right = rival == labels
     taken = _count_up(first, rival, len(grid), classes)
@@ -66,7 +66,7 @@ def _best_offset(scores: Tensor, offsets: Tensor, labels: Tensor, truth: Tensor,
     hit[:, own] = _count_up(first[labels == own], labels[labels == own], len(grid), classes).sum(1)
     f1 = 2 * hit.double() / (predicted + truth).clamp(min=1)
     mean = f1[:, 1:].sum(1)
-    # The middle of the best: pixels that were not fitted to lie on both sides.
+    # The middle of the ties, because unseen pixels lie on both sides.
     ties = (mean >= mean.max() - 1e-12).nonzero().flatten()
     return float(grid[ties[len(ties) // 2]])
 

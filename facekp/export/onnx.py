@@ -33,7 +33,7 @@ def export_onnx(net: nn.Module, size: int, path: Path, terms: str = "") -> None:
 
     Raises:
         ConfigError: onnx is not installed.
-        FacekpError: torch cannot export the network, or the file's scores are not torch's.
+        FacekpError: torch cannot export the network, or the file's scores differ from torch's.
     """
     scores = ScoreNet(net).eval()
     example = torch.zeros(2, 64, 96, 3, dtype=torch.uint8)
@@ -56,7 +56,7 @@ def export_onnx(net: nn.Module, size: int, path: Path, terms: str = "") -> None:
         program.model.metadata_props["terms"] = terms
     program.model.metadata_props[ABOUT] = json.dumps(describe_export(size))
     program.save(path)
-    # Compared with torch at another size and batch than it was exported at.
+    # Compare with torch at a size and batch other than the example's.
     images = np.random.default_rng(0).integers(0, 256, CHECKED_SHAPE, dtype=np.uint8)
     with torch.inference_mode():
         wanted = [s.numpy() for s in scores(torch.from_numpy(images))]
@@ -83,7 +83,7 @@ def quantise(source: Path, target: Path, images: Iterable[UInt8Array]) -> None:
     """Write an int8 version of an ONNX network.
 
     Weights are quantised per output channel, activations per tensor over the range seen in `images` (static
-    quantisation, QDQ format). The convolution of the image and those that give scores stay in float32. The metadata is
+    quantisation, QDQ format). The first convolution and those that produce scores stay in float32. The metadata is
     kept.
 
     `images` are (H, W, 3) uint8 RGB, all of the same size, a multiple of 32.

@@ -51,10 +51,10 @@ def main(argv: list[str]) -> None:
 
 
 def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
-    """Write the weights of a checkpoint of training, and their description, which is returned.
+    """Write the weights of a training checkpoint and their description, and return the description.
 
     Raises:
-        CheckpointError: `ckpt` is not a checkpoint of training.
+        CheckpointError: `ckpt` is not a training checkpoint.
         DataError: the data set cannot be used, or `out` cannot be written.
     """
     import torch  # these take seconds to import
@@ -79,7 +79,7 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
     images = len(data.split(settings.split))
     if settings.terms:
         about["terms"] = settings.terms
-    elsewhere = ANY_TIME | {found.key for found in walk(Config) if found.path}  # mean nothing on another machine
+    elsewhere = ANY_TIME | {found.key for found in walk(Config) if found.path}  # meaningless on another machine
     trained = {name: value for name, value in fold(content.get(SETTINGS, {})).items() if name not in elsewhere}
     about["trained"] = {"steps": int(content["global_step"]), "settings": trained}
     if settings.offsets:

@@ -1,5 +1,5 @@
-"""Export formats: what `export=[...]` of predict.py writes.
+"""Export formats, selected by `export=[...]` of predict.py.
 
 In: a photo and its faces. Out: the content of a file, which `facekp.predict.results` writes.
-Start with `base.py`. A format is a class in a module of this room, which `FORMATS` discovers.
+Start with `base.py`. A format is a class in a module of this package, which `FORMATS` discovers.
 """

@@ -1,4 +1,4 @@
-"""The base classes of export formats, the photo that they are given, and polygons."""
+"""Base classes of export formats, their input `Photo`, and polygons."""
 
 import os
 from abc import ABC, abstractmethod
@@ -16,9 +16,9 @@ from facekp.parsing.face import Face
 from facekp.registry import Registry
 
 TOLERANCE: Final = 0.25
-"""Largest distance, in pixels, of an outline from its polygon."""
+"""Maximum distance in pixels between an outline and its polygon."""
 CORNER: Final = np.float32(0.5)
-"""Offset from coordinates whose origin is a pixel's centre to those whose origin is its corner."""
+"""Offset from coordinates with the origin at a pixel's centre to those with the origin at its corner."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +26,7 @@ class Photo:
     """A parsed photo.
 
     Attributes:
-        path: its file, as the user named it.
+        path: path as given by the user.
         file: its path relative to the folder that contains all photos of the run.
         stem: folder and name of its results, without a suffix; unique within the run.
         image: (H, W, 3) uint8 RGB, upright.
@@ -48,11 +48,11 @@ class Photo:
 
 
 class Format(ABC):
-    """An export format with one file per photo; of a `RunFormat` with one file per run.
+    """An export format with one file per photo (`RunFormat`: one file per run).
 
     Attributes:
-        file: its file in the folder of results, where NAME stands for the photo's stem.
-        help: what the file holds, in a line.
+        file: name of its file in the results folder; NAME stands for the photo's stem.
+        help: one line on the file's content.
         last: whether it is written after all others, so that its file marks a finished photo.
     """
 
@@ -62,7 +62,7 @@ class Format(ABC):
 
     @abstractmethod
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
-        """Return the file's content for one photo and its faces, of which there may be none."""
+        """Return the file's content for one photo and its faces, if any."""
 
 
 FORMATS: Final[Registry[type[Format]]] = Registry("export", "facekp.formats")
@@ -77,11 +77,11 @@ class RunFormat(Format):
 
     @abstractmethod
     def join(self, pieces: Sequence[Path], out: BinaryIO) -> None:
-        """Write the run's file from its pieces, which are files in the order of the photos; hold few at a time."""
+        """Write the run's file from its pieces, files in the order of the photos; keep few in memory at a time."""
 
 
 def all_formats() -> dict[str, Format]:
-    """Return every format by its name, in the order in which they are written."""
+    """Return every format by name, in the order of writing."""
     return {name: FORMATS[name]() for name in sorted(FORMATS.names(), key=lambda name: FORMATS[name].last)}
 
 

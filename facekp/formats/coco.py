@@ -103,7 +103,7 @@ def _annotation(face: Face, attribute: Attribute) -> dict[str, Any]:
 
 
 def run_lengths(mask: npt.NDArray[np.bool_]) -> dict[str, list[int]]:
-    """Return COCO's uncompressed code of a mask (H, W) bool: lengths of the runs of 0, 1, 0, ... down its columns.
+    """Return the uncompressed run-length code of a mask (H, W) bool: runs of 0, 1, 0, ... down its columns.
 
     Example:
         >>> run_lengths(np.array([[False, True], [False, True], [True, False]]))

@@ -24,7 +24,7 @@ VERSION: Final = "5.0.0"
 
 @FORMATS.register("labelme")
 class LabelMe(Format):
-    """One file per photo, in a folder of its own because LabelMe looks for NAME.json, which is facekp's own JSON."""
+    """One file per photo, in its own folder because LabelMe looks for NAME.json, the name of facekp's own JSON."""
 
     file = "labelme/NAME.json"
     help = "outlines to correct by hand in LabelMe"

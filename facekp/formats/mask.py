@@ -11,7 +11,7 @@ from facekp.parsing.overlay import merge_masks
 
 @FORMATS.register("mask")
 class Mask(Format):
-    """A palette PNG whose indices are class ids; where faces overlap, those of the first."""
+    """A palette PNG whose indices are class ids; where faces overlap, the first wins."""
 
     file = "NAME.mask.png"
     help = "class ids, as a palette PNG"

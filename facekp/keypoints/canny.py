@@ -13,17 +13,17 @@ from facekp.keypoints.curves import SMOOTHING, Loop, overhang, smoothed
 CANNY_LOW, CANNY_HIGH = 100, 200
 """A mask is 0 or 255, so that every step's Sobel response is far above both thresholds."""
 CANNY_OFFSET = 0.5
-"""Of the two pixels beside a vertical or horizontal step, Canny keeps the upper left one; the step itself lies half a
-pixel to the lower right. Enlarged masks have no other steps."""
+"""Canny marks the upper left of the two pixels at a vertical or horizontal step; the step itself lies half a pixel to
+the lower right. Enlarged masks have no other steps."""
 ENLARGED_BELOW = 128
-"""Attributes with a smaller box are enlarged twofold, so that a line of one pixel (a brow's end, glasses) has an
-inside."""
+"""Attributes with a smaller box are enlarged twofold, so that lines of one pixel (a brow's end, glasses) have an
+interior."""
 SHORT_LOOP = 32
 """Every second point of a smooth curve in an enlarged mask is enough; shorter loops keep all points."""
 
 
 class _Chain(NamedTuple):
-    """An outline as Canny gives it, in pixels of the enlarged mask."""
+    """An outline from Canny, in pixels of the enlarged mask."""
 
     class_id: int
     factor: int  # by which the mask was enlarged
@@ -64,7 +64,7 @@ def _chains(mask: npt.NDArray[np.bool_], class_id: int, min_area: float) -> Iter
     large = cv2.resize(framed, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
     edges = cv2.Canny(large, CANNY_LOW, CANNY_HIGH)
     if factor == 1:
-        # Beside lines of one pixel and at some corners Canny marks a pixel to the lower right as well.
+        # Next to lines of one pixel, and at some corners, Canny also marks a pixel to the lower right.
         edges = cv2.bitwise_and(edges, cv2.dilate(large, np.ones((2, 2), np.uint8), anchor=(0, 0)))
     # Non-maximum suppression leaves gaps at sharp corners, so the edge alone is not a closed curve. Filled with the
     # mask, it has the same outline and no gap.

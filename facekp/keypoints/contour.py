@@ -15,8 +15,8 @@ class Contour:
 
     Attributes:
         points: (m, 2) float32 pixels, in order; the last point is followed by the first. Clockwise as seen in the
-            image, counter-clockwise for a hole. The first point is the anchor, see `curves.anchored`; if the anchor
-            lies on the image's border, the first point is the next one clockwise that does not.
+            image, counter-clockwise for a hole. The first point is the anchor (see `curves.anchored`); if the anchor
+            lies on the image's border, it is the next point clockwise that does not.
         area: enclosed area in pixels.
         hole: whether it bounds a hole.
         cut: (m,) bool, whether the piece from each point to the next runs along the border of the image, or of the part
@@ -33,7 +33,7 @@ class Contour:
 
     @classmethod
     def from_loop(cls, loop: Loop, size: tuple[int, int]) -> "Contour":
-        """Give a loop in an image of `size` (H, W) its direction and its first point."""
+        """Orient a loop in an image of `size` (H, W), and choose its first point."""
         points, area = anchored(loop.curve)
         if loop.hole:  # the other way round, from the same anchor
             points = np.concatenate([points[:1], points[:0:-1]])
@@ -41,10 +41,10 @@ class Contour:
         return cls(points.astype(np.float32), area, loop.hole, cut)
 
     def moved(self, matrix: npt.NDArray[np.floating], size: tuple[int, int]) -> "Contour":
-        """Return the outline in the photo that its image is a crop of, clipped at the photo's border.
+        """Map the outline from a crop to its photo, clipped at the photo's border.
 
         The first point stays first, so a tilted face has its key points at the same places as an upright one. The area
-        is 0 if all of the outline lies outside the photo.
+        is 0 if the whole outline lies outside the photo.
 
         Args:
             matrix: (2, 3) float, similarity transform from pixels of the crop to pixels of the photo, not mirrored.

@@ -17,7 +17,7 @@ Curve = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 
 SMOOTHING = 0.8
-"""Standard deviation along the curve, in pixels of the mask, of the Gaussian that turns pixel stairs into a line."""
+"""Standard deviation along the curve, in pixels of the mask, of the Gaussian that smooths pixel staircases."""
 OVERHANG = 3
 """Pixels by which parts that touch the image's border are extended before smoothing, which would round the cut."""
 ON_BORDER = 0.01
@@ -37,7 +37,7 @@ class Loop(NamedTuple):
 def smoothed(chains: Sequence[npt.NDArray[np.generic]], sigma: float) -> Iterator[Curve]:
     """Yield each closed chain (m, 2), smoothed along itself by a Gaussian of `sigma` points.
 
-    Chains shorter than the filter are unchanged, or nothing would be left of them. The others are filtered together,
+    Chains shorter than the filter are unchanged, as little would be left of them. The others are filtered together,
     because a call costs more than a chain.
     """
     if not chains:
@@ -81,7 +81,7 @@ def anchored(points: Curve) -> tuple[Curve, float]:
     steps = following - points
     lengths = np.hypot(steps[:, 0], steps[:, 1])
     total, x = lengths.sum(), points[:, 0]
-    centre = float((x + following[:, 0]) @ lengths / (2 * total) if total else x.mean())  # pieces weigh by length
+    centre = float((x + following[:, 0]) @ lengths / (2 * total) if total else x.mean())  # weighted by length
     right = x >= centre
     (crossing,) = (right != np.concatenate([right[1:], right[:1]])).nonzero()
     if len(crossing) == 0:
@@ -101,7 +101,7 @@ def signed_area(points: Curve) -> float:
 
 
 def overhang(box: tuple[int, int, int, int], size: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """Return by how many pixels a part is extended beyond the image's border: above, below, left and right.
+    """Return the pixels by which a part is extended beyond the image's border: above, below, left and right.
 
     `box` is the part's left, top, width and height, `size` the image's (H, W).
 
@@ -114,7 +114,7 @@ def overhang(box: tuple[int, int, int, int], size: tuple[int, ...]) -> tuple[int
 
 
 def on_border(points: Curve, size: tuple[int, int]) -> Flags:
-    """Return (m,) for each point of a closed curve whether the piece to the next one runs along the image's border."""
+    """Return (m,) bool: whether the piece from each point to the next runs along the image's border."""
     # Distances from the left, top, right and bottom border. Both ends of a piece must lie on the same one.
     away = np.concatenate([points, np.array([[size[1] - 1, size[0] - 1]]) - points], axis=1) + 0.5
     near = away < ON_BORDER
@@ -123,5 +123,5 @@ def on_border(points: Curve, size: tuple[int, int]) -> Flags:
 
 def rounded(points: Points) -> Curve:
     """Return points (m, 2) rounded to `DECIMALS`, as files store them."""
-    # In float64, or 0.1 would be written with all the digits of the nearest float32.
+    # In float64, because the float32 0.1 would be written with all its digits.
     return points.astype(np.float64).round(DECIMALS)

@@ -18,13 +18,13 @@ from facekp.keypoints.curves import Curve, Loop, overhang, signed_area, smoothed
 from facekp.keypoints.score_grid import Scores
 
 BEYOND = -1e9
-"""Margin outside the image: so low that the zero level between it and any score lies on the border."""
+"""Margin outside the image, low enough that the zero level between it and any score lies on the border."""
 SAMPLES, MAX_HALVINGS = 128, 3
 """Level lines are straight between samples, but bilinear scores are not. So the cells of small attributes are halved
 while the longer side of their box has at most this many samples."""
 MASK_SMOOTHING = 1.2
-"""Standard deviation in pixels of the Gaussian along the level lines of a mask: the least that keeps them within half a
-pixel of ellipses, the error of the mask itself. A wider one rounds corners."""
+"""Standard deviation in pixels of the Gaussian along the level lines of a mask: the smallest that keeps them within
+half a pixel of ellipses, which is the error of the mask itself. A wider one rounds corners."""
 
 
 def level_loops(grid: Scores, mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
@@ -81,7 +81,7 @@ def _margin(scores: Scores, finer: int) -> Scores:
     """Return the first of `scores` (n, h, w) minus the highest of the others, sampled `finer` times as densely."""
     if finer > 1:
         rows, columns = (_interpolation(samples, finer) for samples in scores.shape[1:])
-        # Not `@`: the threads of NumPy's matrix product wait busily and take the cores from the network's next run.
+        # Not `@`: NumPy's matrix-product threads busy-wait and take cores from the network's next run.
         scores = np.einsum("nij,kj->nik", np.einsum("ij,njk->nik", rows, scores), columns).astype(np.float32)
     margin: Scores = scores[0] - scores[1:].max(0)
     return margin
@@ -101,7 +101,7 @@ def _parts(margins: Sequence[npt.NDArray[np.generic]], beyond: float) -> Iterato
     """
     if not margins:
         return
-    # All margins in one array, one below the other, because a call costs more than its work.
+    # All margins stacked in one array, because a call costs more than its work.
     rows = np.cumsum([0, *(len(margin) + 1 for margin in margins)])
     framed = np.full((rows[-1] + 1, max(margin.shape[1] for margin in margins) + 2), beyond)
     for row, margin in zip(rows.tolist(), margins, strict=False):

@@ -20,11 +20,11 @@ def trace(
         method: "canny", the paper's method: edges of the mask. "contour": lines where the class's score overtakes all
             others; without scores, the lines between the mask's pixels.
         min_area: parts (without their holes) and holes with fewer pixels are dropped.
-        grid: (2h + 1, 2w + 1, 19) float32, the scores whose argmax the mask is (`score_grid.sum_on_grid`); it covers
+        grid: (2h + 1, 2w + 1, 19) float32, the scores whose argmax is the mask (`score_grid.sum_on_grid`); it covers
             the image from border to border. Canny does not use it.
 
     Raises:
-        ConfigError: another method.
+        ConfigError: unknown method.
     """
     require("method", method, method in METHODS, f"choose one of {', '.join(METHODS)}")
     classes, size = range(1, NUM_CLASSES), (mask.shape[0], mask.shape[1])

@@ -16,7 +16,7 @@ def resample(points: npt.NDArray[np.floating], n: int, cut: Flags | None = None)
     Args:
         points: (m, 2) float, a closed curve, m >= 1.
         n: number of points.
-        cut: (m,) bool, the pieces on the border, see `Contour.cut`; ignored if all of them are.
+        cut: (m,) bool, the pieces on the border (see `Contour.cut`); ignored if all pieces are.
 
     Example:
         >>> square = np.array([[0, 0], [2, 0], [2, 2], [0, 2]], dtype=float)
@@ -33,6 +33,6 @@ def resample(points: npt.NDArray[np.floating], n: int, cut: Flags | None = None)
     at = np.arange(n) * (ends[-1] / n)
     # The first piece that ends beyond; rounding must not put a point beyond the last.
     piece = np.minimum(ends.searchsorted(at, side="right"), len(ends) - 1)
-    # A curve without length has all its key points at its start.
+    # A curve of length zero has all its key points at its start.
     share = (at - ends[piece]) / np.maximum(lengths[piece], 1e-12) + 1
     return np.asarray(points[piece] + share[:, None] * steps[piece], np.float32)

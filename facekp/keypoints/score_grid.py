@@ -19,7 +19,7 @@ CHUNK_PIXELS = 1 << 16
 
 
 def sum_on_grid(maps: Sequence[Scores]) -> Scores:
-    """Return the sum of the upsampled score maps on the grid between whose points it is bilinear.
+    """Sum the upsampled score maps on a grid between whose points the sum is bilinear.
 
     Args:
         maps: (h, w, C) float32, finest first, each of the same size as the one before or half as large.
@@ -116,8 +116,8 @@ def _fill(
 def mean_confidence(grid: Scores) -> dict[int, float]:
     """Return each class's mean probability over its own mask, at the resolution of the finest map of `sum_on_grid`.
 
-    A class without a mask there can still win between two pixels of the enlarged scores; it gets its highest
-    probability.
+    A class that is absent at that resolution can still win between two pixels of the upsampled scores; it gets its
+    highest probability.
     """
     scores = grid[1::2, 1::2]  # the centres of the finest map's pixels
     probability = np.exp(scores - scores.max(2, keepdims=True))

@@ -1,4 +1,4 @@
-"""Aligning crops as CelebA-HQ does: by the eyes, nose and mouth of a face."""
+"""Alignment of crops by the eyes, nose and mouth of a face, as in CelebA-HQ."""
 
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -20,24 +20,24 @@ PLACES: Final[Mapping[str, complex]] = {
 }
 """Usual centroids of a face's parts in CelebA-HQ, x + iy as shares of the picture's side: means over 3,877 labels."""
 MIN_PART, MIN_SKIN = 2e-4, 0.02
-"""Shares of the crop's area. In the same labels the smallest skin is 0.041, and one part in a thousand is smaller than
-0.0005; but a crop may be twice too large."""
+"""Minimum areas, as shares of the crop's. In the same labels the smallest skin is 0.041, and one part in a thousand is
+smaller than 0.0005; but a crop may be twice too large."""
 MIN_RIVAL: Final = 0.3
-"""A part's component is a candidate if it has this share of the largest component's area."""
+"""A component of a part is a candidate if its area is at least this share of the largest component's."""
 MAX_RESIDUAL: Final = 0.05
-"""Largest root mean square distance of a face's parts from their usual places, as a share of the side. In the same
-labels one face in a thousand has more than 0.044."""
+"""Maximum root mean square distance of a face's parts from their usual places, as a share of the side. In the same
+labels, one face in a thousand exceeds 0.044."""
 MAX_CHANGE: Final = 2.0
-"""Largest ratio between the side of a face's crop and that of the crop it was found in."""
+"""Maximum ratio between the side of an aligned crop and the side of the crop that the face was found in."""
 SAME_FACE: Final = 0.25
-"""Crops show the same face if the distance of their middles is below this share of the larger side, and their sides are
+"""Two crops show the same face if their centres are closer than this share of the larger side, and their sides are
 within a factor of two."""
 
 
 def fit_crop(points: Mapping[str, complex]) -> tuple[Crop, float]:
-    """Return the crop in which the parts of a face lie nearest to their usual places (least squares).
+    """Fit the crop that puts the parts of a face closest to their usual places (least squares).
 
-    `points` are at least two points of the photo, by names of `PLACES`. The second value returned is the root mean
+    `points` maps at least two names of `PLACES` to points of the photo. The second return value is the root mean
     square distance of the parts from their places, as a share of the crop's side.
     """
     places = np.array([PLACES[name] for name in points])
@@ -48,14 +48,14 @@ def fit_crop(points: Mapping[str, complex]) -> tuple[Crop, float]:
 
 
 def refine(crop: Crop, mask: UInt8Array) -> Crop | None:
-    """Align a crop to the face that was parsed in it, or return None if that is not a face.
+    """Align a crop to the face parsed in it, or return None if there is no face.
 
-    A face has skin and, at their places, three of: left eye, right eye (or glasses), nose, mouth. Nose and mouth alone
-    are enough if hair hides the eyes, but are too close to each other to align by; then the crop is unchanged.
+    A face has skin and, in their usual places, three of: left eye, right eye (or glasses), nose, mouth. Nose and mouth
+    alone suffice if hair hides the eyes, but are too close together for alignment; the crop is then unchanged.
 
     Args:
         crop: the part of the photo that was parsed.
-        mask: (s, s) uint8, the class ids found in it; background where the crop reaches beyond the photo.
+        mask: (s, s) uint8, the class ids predicted in it; background beyond the photo's border.
     """
     places = {name: place for name in PLACES if (place := find_part(mask, name)) is not None}
     if "l_eye" in places or "r_eye" in places:
@@ -73,7 +73,7 @@ def refine(crop: Crop, mask: UInt8Array) -> Crop | None:
 
 
 def find_part(mask: UInt8Array, name: str) -> complex | None:
-    """Return the centroid of a part in a crop's mask, as a share of its side; of several, the nearest to its place."""
+    """Return a part's centroid in a crop's mask, as a share of the side; the nearest to its usual place if several."""
     classes = ("mouth", "u_lip", "l_lip") if name == "mouth" else (name,)
     own = np.isin(mask, [ATTRIBUTES.index(c) for c in classes]).view(np.uint8)
     _, _, stats, centroids = cv2.connectedComponentsWithStats(own)
@@ -86,7 +86,7 @@ def find_part(mask: UInt8Array, name: str) -> complex | None:
 
 
 def distinct(crops: Iterable[Crop]) -> list[Crop]:
-    """Return the crops without those of a face that an earlier crop shows."""
+    """Return the crops, dropping each that shows the same face as an earlier one."""
     kept: list[Crop] = []
     for crop in crops:
         pairs = [(abs(crop.middle - other.middle), sorted((crop.side, other.side))) for other in kept]

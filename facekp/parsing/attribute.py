@@ -9,7 +9,7 @@ from facekp.keypoints.curves import Points, rounded
 
 @dataclass(frozen=True, eq=False)
 class Attribute:
-    """An attribute that is in the picture.
+    """An attribute present in the image.
 
     Attributes:
         name: one of `facekp.classes.ATTRIBUTES`; `l_` and `r_` are the person's own left and right.
@@ -18,7 +18,7 @@ class Attribute:
         confidence: mean probability of the attribute over its mask, 0..1; softmax of the summed scores.
         contours: outlines in source-image pixels, parts before holes, each from large to small.
         keypoints: (n, 2) float32, source-image pixels, x then y: evenly spaced along the largest contour, clockwise
-            from its topmost crossing of the vertical through its centroid. They skip pieces on the image's border, see
+            from its topmost crossing of the vertical through its centroid. They skip pieces on the image's border; see
             `facekp.keypoints.resample.resample`.
     """
 

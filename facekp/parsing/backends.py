@@ -1,4 +1,4 @@
-"""Backends: what runs a network on pixels. `open_backend` chooses between torch, onnxruntime and OpenVINO."""
+"""Inference backends: torch, onnxruntime and OpenVINO. `open_backend` chooses one."""
 
 import json
 import os
@@ -27,12 +27,12 @@ ABOUT: Final = "facekp"
 
 
 class Backend(Protocol):
-    """A network that is ready to run.
+    """A network ready to run.
 
     Attributes:
         size: side in pixels at which the network was evaluated.
-        batch: images per call at which it is fastest.
-        streams: simultaneous calls, one thread each, at which many images are fastest.
+        batch: fastest number of images per call.
+        streams: fastest number of concurrent calls, one thread each, for many images.
     """
 
     size: int
@@ -48,11 +48,11 @@ class Backend(Protocol):
 
 
 def open_backend(path: str | Path = SHIPPED, *, device: str = "auto", backend: str = "auto") -> Backend:
-    """Open a checkpoint, or the ONNX file that `facekp.export` made of one.
+    """Open a checkpoint, or an ONNX file exported by `facekp.export`.
 
     Args:
-        path: a checkpoint of training, "shipped" or a .safetensors file for torch; an ONNX file for onnx and openvino.
-        device: where torch runs, "auto" selecting CUDA if there is a GPU; the other backends run on the CPU.
+        path: a training checkpoint, "shipped" or a .safetensors file for torch; an ONNX file for onnx and openvino.
+        device: device for torch; "auto" selects CUDA if there is a GPU. The other backends run on the CPU.
         backend: torch, onnx or openvino; "auto" selects onnx for an ONNX file, else torch.
 
     Raises:
@@ -65,15 +65,15 @@ def open_backend(path: str | Path = SHIPPED, *, device: str = "auto", backend: s
     if backend == "auto":
         backend = "onnx" if exported else "torch"
     if exported == (backend == "torch"):
-        remedy = f"take backend=onnx or ckpt=RUN{os.sep}checkpoints{os.sep}best.ckpt"
+        remedy = f"use backend=onnx or ckpt=RUN{os.sep}checkpoints{os.sep}best.ckpt"
         if not exported:
-            remedy = f"make an ONNX file of it with `python -m facekp.export ckpt={given}`, and give that as ckpt="
-        raise ConfigError(f"backend is '{backend}', which does not run '{path}': {remedy}")
+            remedy = f"export it to ONNX with `python -m facekp.export ckpt={given}`, and pass that file as ckpt="
+        raise ConfigError(f"backend is '{backend}', which cannot run '{path}': {remedy}")
     if backend == "torch":
         net, about = load_network(path)
         return TorchBackend(net, int(about["size"]), resolve_device(device))
     if device not in ("auto", "cpu"):
-        raise ConfigError(f"device is '{device}', and backend={backend} runs on the CPU: take device=cpu, or a .ckpt")
+        raise ConfigError(f"device is '{device}', but backend={backend} runs on the CPU: use device=cpu, or a .ckpt")
     require_file(path)
     return OnnxBackend(path) if backend == "onnx" else OpenVinoBackend(path)
 
@@ -84,8 +84,8 @@ class TorchBackend:
     Args:
         net: a network of `facekp.models`.
         size: side in pixels at which it was evaluated.
-        device: where it runs.
-        precision: what it computes in; None selects float16 on CUDA, and `cpu_precision()` on the CPU.
+        device: device to run it on.
+        precision: dtype of the computation; None selects float16 on CUDA, and `cpu_precision()` on the CPU.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class TorchBackend:
         self.size = size
         self.device = device
         cuda = device.type == "cuda"
-        # On a CPU the threads of one call would wait for one another whenever a core is busy with another image.
+        # On a CPU, threads sharing a call would wait for each other whenever a core is busy with another image.
         self.batch, self.streams = (CUDA_BATCH, 1) if cuda else (1, torch.get_num_threads())
         self.precision: Precision = precision or ("float16" if cuda else cpu_precision())
         self.net = ScoreNet(net, self.precision).eval().to(device)
@@ -111,7 +111,7 @@ class OnnxBackend:
     It runs one image per call: the processor's caches hold the features of one image, but not of several.
 
     Args:
-        path: a file that `facekp.export` wrote.
+        path: a file written by `facekp.export`.
 
     Raises:
         CheckpointError: any other file.
@@ -127,7 +127,7 @@ class OnnxBackend:
         try:
             self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
             about = self._session.get_modelmeta().custom_metadata_map.get(ABOUT)
-        except Exception as error:  # onnxruntime's exceptions have no base class of their own
+        except Exception as error:  # onnxruntime's exceptions have no common base class
             raise _not_facekps(path, error) from error
         self.size = _read_size(path, about)
 
@@ -137,7 +137,7 @@ class OnnxBackend:
 
 
 class OpenVinoBackend:
-    """OpenVINO on the CPU, on an ONNX file; its arguments and errors are those of `OnnxBackend`."""
+    """OpenVINO on the CPU, for ONNX files; arguments and errors are those of `OnnxBackend`."""
 
     batch = streams = 1
 
@@ -160,26 +160,26 @@ class OpenVinoBackend:
 
 
 def describe_export(size: int) -> dict[str, Any]:
-    """Return the description that an ONNX file must carry to be opened."""
+    """Return the description that is stored in an ONNX file and checked when it is opened."""
     return {"format": 1, "size": size, "classes": list(ATTRIBUTES)}
 
 
 def _read_size(path: Path, description: str | None) -> int:
-    """Return the size in a file's description, once all of it is what this version writes."""
+    """Return the size in a file's description, after checking that this version of facekp writes the same one."""
     try:
         about = json.loads(description or "")
         size = int(about["size"])
     except (ValueError, TypeError, KeyError) as error:
         raise _not_facekps(path) from error
     if about != describe_export(size):
-        raise CheckpointError(f"checkpoint '{path}': another version of facekp exported it; export it again")
+        raise CheckpointError(f"checkpoint '{path}': exported by another version of facekp; export it again")
     return size
 
 
 def _not_facekps(path: Path, error: Exception | None = None) -> CheckpointError:
     reason = f" ({str(error).strip().splitlines()[0]})" if error and str(error).strip() else ""
     return CheckpointError(
-        f"checkpoint '{path}': not an ONNX file of facekp's{reason}; `python -m facekp.export` makes one"
+        f"checkpoint '{path}': not an ONNX file exported by facekp{reason}; `python -m facekp.export` makes one"
     )
 
 
@@ -188,5 +188,5 @@ def _import_extra(module: str, extra: str) -> ModuleType:
         return import_module(module)
     except ImportError as error:
         raise ConfigError(
-            f"{module} cannot be imported ({error}): pip install -e '.[{extra}]', or give a .ckpt, which torch runs"
+            f"{module} cannot be imported ({error}): pip install -e '.[{extra}]', or use a .ckpt, which runs in torch"
         ) from error

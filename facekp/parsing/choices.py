@@ -1,4 +1,4 @@
-"""Closed choices of the parser's arguments. This module imports nothing heavy."""
+"""Allowed values of the parser's arguments. This module imports nothing heavy."""
 
 from pathlib import Path
 from typing import Final, Literal, get_args
@@ -8,10 +8,10 @@ ALIGNS: Final[tuple[str, ...]] = get_args(Align)
 BackendName = Literal["auto", "torch", "onnx", "openvino"]
 BACKENDS: Final[tuple[str, ...]] = get_args(BackendName)
 HAAR: Final = "haar"
-"""Name of the detector that comes with OpenCV; any other detector is named by its file."""
+"""Name of the detector that comes with OpenCV; any other detector is given as a file."""
 ONNX_SUFFIX: Final = ".onnx"
 
 
 def is_onnx(path: str | Path) -> bool:
-    """Return whether a path has the suffix of a network that `facekp.export` wrote."""
+    """Return whether a path has the suffix of an exported network."""
     return Path(path).suffix.lower() == ONNX_SUFFIX

@@ -1,4 +1,4 @@
-"""Face detectors: they propose crops of a photo in which the network looks for a face."""
+"""Face detectors, which propose crops of a photo for the network to check."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,30 +21,30 @@ T = TypeVar("T")
 REMEDY = f"give {HAAR}, or OpenCV's face_detection_yunet .onnx file"
 CASCADE = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
 MIN_BOX, SCALE_STEP, MIN_NEIGHBOURS = 24, 1.2, 2
-"""How the cascade searches; the box is in pixels of the searched copy, and slightly above the cascade's own 20."""
+"""Search parameters of the cascade. The box is in pixels of the resized photo, slightly above the cascade's own 20."""
 SEARCHES = ((960, 0), (480, -30), (480, 30))
-"""Longer side in pixels of the searched copy, and the rotation of its faces in degrees, clockwise as seen.
+"""Longer side in pixels of the resized photo, and rotation of the faces in degrees, clockwise as seen.
 
 The cascade finds faces rotated by up to about 20 degrees."""
 BOX_SIDE: Final = 0.660
 BOX_MIDDLE: Final = 0.501 + 0.551j
-"""Of the cascade's boxes, as shares of the crop's side: medians on 150 training images."""
+"""Side and centre of the cascade's boxes, as shares of the crop's side: medians on 150 training images."""
 
 YUNET_MIN_SCORE, YUNET_MAX_OVERLAP, YUNET_MAX_FACES = 0.6, 0.3, 5000
 YUNET_MAX_SIDE = 1280
 
 
 Detector = Callable[[UInt8Array], list[Crop]]
-"""Returns crops of a photo (H, W, 3) uint8 RGB that may align a face, the most certain first, all distinct.
+"""Returns distinct candidate crops of a photo (H, W, 3) uint8 RGB, the most certain first.
 
 They may be a third too large or too small, and some may show no face: the network decides."""
 
 
 def open_detector(name: str) -> Detector:
-    """Return the detector of a name: "haar", or the path of a YuNet .onnx file.
+    """Open a detector: "haar", or the path of a YuNet .onnx file.
 
     Raises:
-        ConfigError: another name or file.
+        ConfigError: any other name or file.
     """
     return HaarDetector() if name == HAAR else YuNetDetector(expand(name))
 
@@ -53,7 +53,7 @@ _opened = local()
 
 
 def _opened_here(open_file: Callable[[str], T], path: Path) -> T:
-    """Return what `open_file(path)` returned in this thread: OpenCV's detectors serve one thread at a time."""
+    """Return `open_file(path)`, cached per thread because OpenCV's detectors serve one thread at a time."""
     own: dict[str, T] = vars(_opened)
     if str(path) not in own:
         own[str(path)] = open_file(str(path))
@@ -74,11 +74,11 @@ class HaarDetector:
             scale = max(1.0, max(grey.shape) / longest)
             width, height = (max(1, round(side / scale)) for side in grey.shape[::-1])
             small = cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA)
-            # The copy in which those faces are upright has room for all of the photo; it is black around it.
+            # The rotated copy, in which such faces are upright, holds the whole photo on black.
             turn = np.exp(1j * np.radians(angle))
             across, down = abs(turn.real), abs(turn.imag)
             room = complex(width * across + height * down, width * down + height * across)
-            pixel = Crop(complex(width, height) / 2 - room / 2 * turn, turn)  # the copy's first one
+            pixel = Crop(complex(width, height) / 2 - room / 2 * turn, turn)  # the copy's first pixel
             if angle:
                 size = max(1, round(room.real)), max(1, round(room.imag))
                 small = cv2.warpAffine(small, pixel.matrix(1), size, flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
@@ -101,17 +101,17 @@ class YuNetDetector:
         path: face_detection_yunet_*.onnx of OpenCV's model zoo.
 
     Raises:
-        ConfigError: no such file, or not a network that OpenCV takes.
+        ConfigError: no such file, or not a network that OpenCV can run as YuNet.
     """
 
     def __init__(self, path: Path) -> None:
         if not path.is_file():
-            raise ConfigError(f"detector is '{path}', which is no file: {REMEDY}")
+            raise ConfigError(f"detector is '{path}', which is not a file: {REMEDY}")
         self.path = path
         try:
-            self(np.zeros((320, 320, 3), np.uint8))  # OpenCV opens any network, and fails only when it runs
+            self(np.zeros((320, 320, 3), np.uint8))  # OpenCV opens any network and only fails when running it
         except cv2.error as error:
-            raise ConfigError(f"detector is '{path}', which is no YuNet: {REMEDY}") from error
+            raise ConfigError(f"detector is '{path}', which is not a YuNet network: {REMEDY}") from error
 
     def __call__(self, image: UInt8Array) -> list[Crop]:
         """Return crops that may show faces; see `Detector`."""

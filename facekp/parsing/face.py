@@ -40,10 +40,10 @@ class Face:
     Attributes:
         mask: (H, W) uint8, official class ids, at the source image's size; 0 is background.
         attributes: the attributes in the picture, by name, in the order of the ids, without background.
-        box: x0, y0, x1, y1 in source-image pixels of the part of the image that was parsed; for a turned face, of its
-            upright bounding rectangle.
-        image: the image as it was given to `FaceParser`, not a copy, so that a notebook can show the overlay: a path is
-            read again for that. None for faces of files, videos and masks, which are shown on black.
+        box: x0, y0, x1, y1 of the parsed part of the image, in source-image pixels; for a rotated face, of its upright
+            bounding box.
+        image: the image passed to `FaceParser`, not a copy, for the overlay in a notebook; a path is read again. None
+            for faces from files, videos and masks, which are shown on black.
 
     Example:
         >>> mask = np.zeros((100, 80), np.uint8)
@@ -53,7 +53,7 @@ class Face:
         Face(80x100, 2 attributes, box=(0, 0, 80, 100))
         >>> list(face.attributes), face.keypoints["nose"].shape
         (['skin', 'nose'], (32, 2))
-        >>> face.attributes["skin"].contours  # the nose lies in it
+        >>> face.attributes["skin"].contours  # the nose is a hole in it
         (Contour(281 points, area=4799), Contour(81 points, area=399, hole))
     """
 
@@ -74,14 +74,14 @@ class Face:
         return find_landmarks(self.mask, contours, {name: a.confidence for name, a in self.attributes.items()})
 
     def to_photo(self, crop: Crop, size: tuple[int, int], keypoints: KeypointConfig) -> "Face":
-        """Return a face that was parsed in a crop as one in its photo.
+        """Map a face parsed in a crop to its photo.
 
         Parts beyond the photo's border, or smaller than one of its pixels, are dropped.
 
         Args:
             crop: the part of the photo that this mask (s, s) covers.
             size: (H, W) of the photo.
-            keypoints: the number of key points of each attribute, and the size of parts to drop.
+            keypoints: number of key points per attribute, and minimum area of parts.
         """
         matrix, (left, top, right, bottom) = crop.matrix(len(self.mask)), window(crop, size)
         shifted = matrix - np.array([[0, 0, left], [0, 0, top]])
@@ -111,10 +111,10 @@ class Face:
         return f"Face({width}x{height}, {len(self.attributes)} attributes, box=({box}))"
 
     def _repr_png_(self) -> bytes:
-        """Return the overlay as a PNG, which notebooks show."""
+        """Return the overlay as a PNG, for notebooks."""
         from facekp.parsing.inputs import (
             to_array,
-        )  # imports torch, which predict.py does not before settings are checked
+        )  # imports torch, which predict.py defers until its settings are checked
 
         image = np.zeros((*self.mask.shape, 3), np.uint8) if self.image is None else to_array(self.image)
         png = BytesIO()
@@ -129,9 +129,9 @@ def face_from_mask(
 
     Args:
         mask: (H, W) uint8, official class ids.
-        confidence: of each id in the mask, 0..1.
-        keypoints: how to trace outlines, the number of key points, and the size of parts to drop.
-        grid: the scores behind the mask, see `facekp.keypoints.outlines.trace`.
+        confidence: confidence of each id in the mask, 0..1.
+        keypoints: method for outlines, number of key points, and minimum area of parts.
+        grid: the scores behind the mask; see `facekp.keypoints.outlines.trace`.
     """
     height, width = mask.shape
     contours = trace(mask, method=keypoints.method, min_area=keypoints.min_area * height * width, grid=grid)
@@ -142,7 +142,7 @@ def face_from_mask(
 def _attributes(
     mask: UInt8Array, contours: Mapping[int, Sequence[Contour]], confidence: Mapping[int, float], n: int
 ) -> dict[str, Attribute]:
-    """Return, with `n` key points each, the attributes that have a part and a pixel of the mask."""
+    """Return the attributes that have an outline and a pixel in the mask, with `n` key points each."""
     areas = cv2.calcHist([mask], [0], None, [len(ATTRIBUTES)], [0, len(ATTRIBUTES)])[:, 0]
     attributes = {}
     for i, own in contours.items():

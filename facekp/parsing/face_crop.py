@@ -1,7 +1,7 @@
-"""Oblique square crops of a photo.
+"""Rotated square crops of a photo.
 
-Points of a photo are complex numbers here, x + iy, so that rotation and scaling are one multiplication. 0 is the
-photo's top left corner, and the centre of its first pixel is `CENTRE`.
+Points of a photo are complex numbers x + iy, so that rotation and scaling are one multiplication. 0 is the photo's top
+left corner, and the centre of its first pixel is `CENTRE`.
 
        origin +----------+ origin + edge
               |          |
@@ -24,7 +24,7 @@ CENTRE: Final = 0.5 + 0.5j
 
 @dataclass(frozen=True)
 class Crop:
-    """An oblique square of a photo, which may reach beyond the photo's borders.
+    """A rotated square crop of a photo, which may extend beyond its borders.
 
     Attributes:
         origin: top left corner.
@@ -43,7 +43,7 @@ class Crop:
 
     @classmethod
     def around(cls, middle: complex, edge: complex) -> "Crop":
-        """Return the crop with this middle and upper edge."""
+        """Return the crop with this centre and upper edge."""
         return cls(middle - edge * CENTRE, edge)
 
     @classmethod
@@ -59,11 +59,11 @@ class Crop:
 
     @property
     def middle(self) -> complex:
-        """Middle, a point of the photo."""
+        """Centre, a point of the photo."""
         return self.at(CENTRE)
 
     def at(self, place: complex) -> complex:
-        """Return the point of the photo at a place in the crop, in units of its side."""
+        """Map a point of the crop, in units of its side, to the photo."""
         return self.origin + self.edge * place
 
     def matrix(self, size: int) -> npt.NDArray[np.float64]:
@@ -86,14 +86,14 @@ class Crop:
         return float(x.min()), float(y.min()), float(x.max()), float(y.max())
 
     def distance_to(self, other: "Crop") -> float:
-        """Return the mean distance of its corners from another's, as a share of the other's side."""
+        """Return the mean distance between both crops' corners, as a share of the other's side."""
         return float(abs(self.corners() - other.corners()).mean()) / other.side
 
 
 def window(crop: Crop, size: tuple[int, int], margin: float = 1.0) -> tuple[int, int, int, int]:
     """Return left, top, right and bottom (both exclusive) of the pixels of a photo (H, W) that a crop may touch.
 
-    They contain at least one pixel. `margin` is in pixels.
+    The window has at least one pixel. `margin` is in pixels.
     """
     x0, y0, x1, y1 = crop.box(size)
     left, top = (max(0, min(int(low - margin), length - 1)) for low, length in ((x0, size[1]), (y0, size[0])))
@@ -103,7 +103,7 @@ def window(crop: Crop, size: tuple[int, int], margin: float = 1.0) -> tuple[int,
 def cut(image: UInt8Array, crop: Crop, size: int) -> UInt8Array:
     """Return a crop of `image` (H, W, 3) uint8 at `size` x `size` pixels; beyond its borders the image is mirrored.
 
-    If the crop shrinks, it is averaged before it is rotated.
+    A crop that shrinks is averaged before it is rotated.
     """
     factor = max(1.0, crop.side / size)
     left, top, right, bottom = window(crop, (image.shape[0], image.shape[1]), margin=2 * factor)
@@ -121,7 +121,7 @@ def cut(image: UInt8Array, crop: Crop, size: int) -> UInt8Array:
 
 
 def within(crop: Crop, pixels: int, size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """Return which pixels (s, s) of a crop at s = `pixels` lie in a photo of `size` (H, W)."""
+    """Return a mask (s, s), s = `pixels`, of a crop's pixels that lie in a photo of `size` (H, W)."""
     left, top, right, bottom = window(crop, size)
     matrix = crop.matrix(pixels)
     matrix[:, 2] -= left, top

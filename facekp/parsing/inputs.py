@@ -1,4 +1,4 @@
-"""Images as arguments: files, PIL images, NumPy arrays and tensors, one or several."""
+"""Conversion of image arguments (files, PIL images, NumPy arrays, tensors) to uint8 RGB arrays."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,7 +32,7 @@ def as_images(image: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
     if isinstance(image, str | Path | Image.Image):
         return [image]
     if not isinstance(image, Sequence) or isinstance(image, bytes):
-        what = "a path, a PIL image, an array, a tensor or a list of them (cv2.imread gives None where it cannot read)"
+        what = "a path, a PIL image, an array, a tensor or a list of them (cv2.imread returns None if it cannot read)"
         raise DataError(f"image: {type(image).__name__}, need {what}")
     return image
 
@@ -68,7 +68,7 @@ def to_array(image: ImageLike) -> UInt8Array:
 
 
 def _from_numbers(image: object) -> UInt8Array:
-    """Return an array or tensor, or what NumPy takes for one, as (H, W, 3) uint8 RGB."""
+    """Convert an array, tensor or array-like to (H, W, 3) uint8 RGB."""
     if isinstance(image, torch.Tensor):
         # NumPy has no bfloat16.
         array = (image.detach().float() if image.is_floating_point() else image.detach()).cpu().numpy()

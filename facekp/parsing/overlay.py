@@ -18,14 +18,14 @@ OPACITY = 0.45
 LEGIBLE_SIDE = 768
 """Smaller photos are enlarged to this longer side, so that the legend is legible."""
 MAX_ASPECT = 2.0
-"""The legend goes below photos that are wider, relative to their height, and beside others."""
-LINE = 0.12  # width of outlines, in units of a hundredth of the photo's side
-MIN_ROW = 18.0  # height in pixels of a row of the legend; its letters are two thirds as high
+"""Photos with a larger aspect ratio (width / height) have the legend below, others beside."""
+LINE = 0.12  # width of outlines, in hundredths of the photo's side
+MIN_ROW = 18.0  # height of a legend row in pixels; letters are two thirds as high
 SUBPIXEL_BITS = 4
 
 
 class Parsed(Protocol):
-    """What an overlay shows of a face; see `facekp.parsing.face.Face`."""
+    """The parts of a face that an overlay shows; see `facekp.parsing.face.Face`."""
 
     @property
     def mask(self) -> UInt8Array: ...  # noqa: D102
@@ -34,7 +34,7 @@ class Parsed(Protocol):
 
 
 def merge_masks(faces: Sequence[Parsed], size: tuple[int, int]) -> UInt8Array:
-    """Return one mask (H, W) uint8 of several faces of a photo; where they overlap, the earlier face wins."""
+    """Merge the masks of several faces into one (H, W) uint8; where they overlap, the earlier face wins."""
     mask = np.zeros(size, np.uint8)
     for face in faces:
         np.copyto(mask, face.mask, where=mask == 0)
@@ -57,8 +57,8 @@ def draw_overlay(image: UInt8Array, faces: Sequence[Parsed]) -> UInt8Array:
         faces: those found in it; where they overlap, the first lies on top.
 
     Returns:
-        uint8 RGB; the photo (enlarged if its longer side is under 768 pixels) with the legend at its right, or below
-        it if it is more than twice as wide as high.
+        uint8 RGB; the photo (enlarged if its longer side is under 768 pixels) with the legend to its right, or below
+        if the photo is more than twice as wide as high.
     """
     scale = max(1.0, LEGIBLE_SIDE / max(image.shape[:2]))
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
@@ -97,9 +97,9 @@ def _draw_points(canvas: UInt8Array, points: Points, scale: float, colour: tuple
 
 
 def _legend(attributes: Sequence[Attribute], size: tuple[int, int], unit: float, *, beneath: bool) -> UInt8Array:
-    """Return a panel that names each colour and its confidence; of several attributes of one name, the last's.
+    """Return a panel with each colour's name and confidence; if a name occurs several times, the last counts.
 
-    It is as wide as the photo of `size` (W, H) if it goes `beneath`, otherwise as high.
+    It is as wide as the photo of `size` (W, H) if placed `beneath` it, otherwise as high.
     """
     named = {attribute.id: attribute for attribute in attributes}
     line = max(MIN_ROW, 3.4 * unit)

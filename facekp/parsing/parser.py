@@ -1,4 +1,4 @@
-"""`FaceParser`: parsing photos with a trained network, stage by stage."""
+"""`FaceParser`, which parses photos with a trained network, and its stages."""
 
 import math
 from collections.abc import Sequence
@@ -31,16 +31,16 @@ class FaceParser:
     """Parse photos with a trained network.
 
     Args:
-        backend: runs the network; None opens the weights that facekp ships, in torch. `from_checkpoint` opens others.
+        backend: runs the network; None selects the shipped weights in torch. `from_checkpoint` opens others.
         keypoints: how to trace outlines, and the number of key points.
-        detector: searches for faces with align="auto": "haar", the path of a YuNet .onnx file, or a `Detector`.
+        detector: face detector for align="auto": "haar", the path of a YuNet .onnx file, or a `Detector`.
 
     Attributes:
-        stages: the stages of parsing, for those who run them themselves, as `facekp.predict.pipeline` does.
+        stages: the stages of parsing, for callers that run them separately, such as `facekp.predict.pipeline`.
 
     Example:
-        With random weights, on a drawn face. `FaceParser()` has facekp's own weights, which are for non-commercial
-        research and education only, and `FaceParser.from_checkpoint("best.ckpt")` others.
+        With random weights, on a drawn face. `FaceParser()` uses the shipped weights, which are for non-commercial
+        research and education only; `FaceParser.from_checkpoint("best.ckpt")` loads others.
 
         >>> import torch
         >>> from facekp.parsing.backends import TorchBackend
@@ -78,9 +78,9 @@ class FaceParser:
         keypoints: KeypointConfig | None = None,
         detector: Detector | str = HAAR,
     ) -> "FaceParser":
-        """Load a checkpoint of training, or the ONNX file that `facekp.export` made of one.
+        """Load a training checkpoint, or an ONNX file exported by `facekp.export`.
 
-        `open_backend` describes `path`, `device` and `backend`, and `FaceParser` the rest.
+        For `path`, `device` and `backend` see `open_backend`; for the rest see `FaceParser`.
 
         Raises:
             CheckpointError: a file of another kind.
@@ -93,23 +93,23 @@ class FaceParser:
 
         Args:
             image: a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W); see `inputs.to_array` for other shapes
-                and for number formats. With align="none" also several: a list of them, an array (N, H, W, 3) or a
-                tensor (N, 3, H, W).
-            align: "none" takes the whole image as one face, aligned as in CelebA-HQ. "auto" finds faces anywhere, of
-                any size, rotated by up to about 45 degrees, aligns each, and returns it in pixels of the image.
+                and for dtypes. With align="none", also several images: a list, an array (N, H, W, 3) or a tensor
+                (N, 3, H, W).
+            align: "none" treats the whole image as one face, aligned as in CelebA-HQ. "auto" finds and aligns faces
+                anywhere in the image, of any size, rotated by up to about 45 degrees.
 
         Returns:
-            With "none" one face for each image, in order; with "auto" the faces of the image, the largest first, or an
-            empty list. All in pixels of their image.
+            With "none", one face per image, in order; with "auto", the faces in the image, largest first; the list may
+            be empty. Coordinates are in pixels of the image.
 
         Raises:
-            DataError: an image that cannot be read, is smaller than 32 pixels, or has another shape or number format.
+            DataError: an image that cannot be read, is smaller than 32 pixels, or has another shape or dtype.
             ConfigError: another `align`, or "auto" with several images, whose faces could not be told apart.
         """
         require("align", align, align in ALIGNS, f"choose one of {', '.join(ALIGNS)}")
         images = as_images(image)
         if align == "auto" and len(images) != 1:
-            raise ConfigError(f"align is 'auto' and {len(images)} images are given: give one per call")
+            raise ConfigError(f"align is 'auto', but {len(images)} images are given: pass one per call")
         scenes = (self.stages.look(to_array(one), align) for one in images)
         batches = in_batches(scenes, self.stages.backend.batch, lambda scene: scene.shape)
         parsed = (scene for batch in batches for scene in self.stages.parse(batch))
@@ -129,7 +129,7 @@ class Stages:
     detector: Detector
 
     def look(self, image: UInt8Array, align: Align) -> Scene:
-        """Return a photo (H, W, 3) uint8 RGB with its views that may be faces; at least one."""
+        """Return a photo (H, W, 3) uint8 RGB with views that may show faces; at least one."""
         if align == "none":
             return Scene(image, (View(None, self.resized(image)),))
         scene = Scene(image, searched=True)
@@ -141,7 +141,7 @@ class Stages:
         return self.score([self._align(scene) if scene.searched else scene for scene in self.score(scenes)])
 
     def score(self, scenes: Sequence[Scene]) -> list[Scene]:
-        """Run the network, in batches, on the views without scores; the scenes are of one shape."""
+        """Run the network in batches on the views without scores; all scenes have the same shape."""
         new = [view for scene in scenes for view in scene.views if not view.scores]
         scored, most = {}, self.backend.batch
         for batch in (new[start : start + most] for start in range(0, len(new), most)):
@@ -158,7 +158,7 @@ class Stages:
         """Return `image` (H, W, 3) uint8 RGB with its longer side at the network's size, both multiples of 32."""
         steps = self.backend.size / max(image.shape[:2]) / STRIDE
         height, width = (max(1, round(side * steps)) * STRIDE for side in image.shape[:2])
-        # A copy if nothing was resized: torch takes no read-only array, such as a PIL image's.
+        # Copies a read-only array, such as a PIL image's, which torch does not accept.
         return np.require(resize(image, (height, width)), requirements=["C", "W"])
 
     def cut(self, image: UInt8Array, crop: Crop) -> UInt8Array:
@@ -171,11 +171,11 @@ class Stages:
         return self._with_views(scene, distinct(largest_first))
 
     def _with_views(self, scene: Scene, crops: Sequence[Crop]) -> Scene:
-        """Return a scene with views of these crops; views it already has keep their scores."""
+        """Return a scene with views of these crops; existing views keep their scores."""
         views = {view.crop: view for view in scene.views}
         whole = Crop.central(scene.size)
         square = scene.size[0] == scene.size[1]
-        # A photo that is aligned already is taken as it is.
+        # A photo that is already aligned is used as it is.
         wanted = [None if square and crop.distance_to(whole) < WHOLE else crop for crop in crops]
         for crop in (crop for crop in wanted if crop not in views):
             views[crop] = View(crop, self.cut(scene.image, crop) if crop else self.resized(scene.image))
@@ -187,7 +187,7 @@ class Stages:
         whole = view.crop is None and len(scene.views) == 1
         if not whole:
             grid = suppress_neighbours(grid, own, [scene.crop_of(other) for other in scene.views if other is not view])
-            # As fine as the photo, so that no pixel of it is lost, and as the network's input, for smooth outlines.
+            # At least as fine as the photo, to keep every pixel, and as the network's input, for smooth outlines.
             side = max(self.backend.size, min(math.ceil(own.side), max(size)))
             size = (side, side)
         face = face_from_mask(argmax_at(grid, size), mean_confidence(grid), self.keypoints, grid)

@@ -1,4 +1,4 @@
-"""Scenes: a photo, and the views of it that the network sees."""
+"""Scenes: a photo and the views of it that the network sees."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,12 +15,12 @@ from facekp.parsing.face_crop import Crop, within
 T = TypeVar("T")
 
 SEARCH_SIDE: Final = 256
-"""Pixels of the mask of a crop in which eyes, nose and mouth are searched."""
+"""Side in pixels of the mask in which eyes, nose and mouth are located."""
 MAX_MOVE: Final = 0.25
-"""Largest mean distance by which the corners of an aligned face may move when it is aligned again, in its sides."""
+"""Maximum mean distance by which an aligned crop's corners may move when aligned again, as a share of its side."""
 SLOPE: Final = 1e4
-"""Slope of background's lead across the line between two faces. Scores differ by tens; this is a hundred within a
-hundredth of a crop's side."""
+"""Slope of the background's lead across the boundary between two faces. Scores differ by tens; the lead reaches a
+hundred within a hundredth of a crop's side."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +28,9 @@ class View:
     """A part of a photo as the network sees it.
 
     Attributes:
-        crop: which part; None for the whole photo, unaligned.
+        crop: the part's crop; None for the whole photo, unaligned.
         pixels: (h, w, 3) uint8 RGB at the network's size.
-        scores: the network's score maps, (h', w', 19) float32 each, finest first; empty before it ran.
+        scores: the network's score maps, (h', w', 19) float32 each, finest first; empty before it has run.
     """
 
     crop: Crop | None
@@ -44,7 +44,7 @@ class Scene:
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        views: the parts that are faces, or may be; their pixels all have the same shape.
+        views: the faces or candidates; the pixels of all views have the same shape.
         searched: whether faces were searched for; otherwise the only view is the whole photo, whatever it shows.
     """
 
@@ -63,7 +63,7 @@ class Scene:
         return self.views[0].pixels.shape if self.views else ()
 
     def crop_of(self, view: View) -> Crop:
-        """Return the crop of a view; of the whole photo, its central square."""
+        """Return the crop of a view; for the whole photo, its central square."""
         return view.crop or Crop.central(self.size)
 
     def aligned(self) -> list[tuple[View, Crop]]:
@@ -72,13 +72,13 @@ class Scene:
         for view in self.views:
             crop = self.crop_of(view)
             mask = argmax_at(sum_on_grid(view.scores), (SEARCH_SIDE, SEARCH_SIDE))
-            mask[~within(crop, SEARCH_SIDE, self.size)] = 0  # mirrored there
+            mask[~within(crop, SEARCH_SIDE, self.size)] = 0  # mirrored content
             if (face := refine(crop, mask)) is not None:
                 found.append((view, face))
         return found
 
     def confirmed(self) -> "Scene":
-        """Return the scene without the views in which, after aligning, the network no longer sees a face."""
+        """Drop the views in which the network no longer sees a face after alignment."""
         if not self.searched:
             return self
         kept = (view for view, crop in self.aligned() if crop.distance_to(self.crop_of(view)) < MAX_MOVE)
@@ -86,18 +86,18 @@ class Scene:
 
 
 def in_batches(items: Iterable[T], size: int, shape: Callable[[T], tuple[int, ...]]) -> Iterator[list[T]]:
-    """Yield up to `size` consecutive items at once, all of the same shape."""
+    """Yield batches of up to `size` consecutive items of the same shape."""
     for _, alike in groupby(items, key=shape):
         while batch := list(islice(alike, size)):
             yield batch
 
 
 def suppress_neighbours(grid: Scores, crop: Crop, others: Sequence[Crop]) -> Scores:
-    """Return scores of a crop in which background wins wherever the face of another crop is nearer.
+    """Return a crop's scores with background winning wherever another crop's face is nearer.
 
-    Otherwise the largest left eye in a crop might be a neighbour's. Distances are measured from the middles of the
-    crops, relative to their sides: so a small face beside a large one takes only its surroundings from it. The grid
-    (n, n, 19) of `score_grid.sum_on_grid` reaches from corner to corner of its crop.
+    Otherwise the largest left eye in a crop might be a neighbour's. Distances are measured from the centres of the
+    crops, relative to their sides, so a small face beside a large one takes only its own surroundings. The grid
+    (n, n, 19) from `score_grid.sum_on_grid` spans its crop from corner to corner.
     """
     if not others:
         return grid

@@ -15,7 +15,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class ScoreNet(nn.Module):
-    """A network from pixels to the score maps that predict.
+    """A network from uint8 pixels to the predicting heads' score maps.
 
     Input and output are channels-last, the layout of pictures and of the fastest convolutions.
 
@@ -25,7 +25,7 @@ class ScoreNet(nn.Module):
 
     Args:
         net: a network of `facekp.models`; it is copied.
-        precision: the type that it computes in.
+        precision: dtype of the computation.
     """
 
     def __init__(self, net: nn.Module, precision: Precision = "float32") -> None:
@@ -45,7 +45,7 @@ class ScoreNet(nn.Module):
 
 
 class _Predict(nn.Module):
-    """The heads of a network that predict; the auxiliary ones are not computed, and so are in no exported graph."""
+    """A network's predicting heads; auxiliary heads are not computed, so they are not in exported graphs."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Many files to results; predict.py is a command of this room.
+"""Prediction on many photos and videos; predict.py is the command.
 
 In: photos and videos. Out: one file per photo and format, and a line per frame and an annotated clip per video.
 Start with `run.py`.

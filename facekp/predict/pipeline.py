@@ -1,4 +1,4 @@
-"""Parsing many files: reading, the network and writing go on at the same time."""
+"""Pipeline for many files: reading, the network and writing run concurrently."""
 
 import os
 import sys
@@ -29,9 +29,9 @@ R = TypeVar("R")
 S = TypeVar("S")
 
 PREFETCH: Final = 4
-"""Images being read, and images being written, at once."""
+"""Maximum number of images being read at once, and of images being written."""
 LONGEST_NAME: Final = 255 - len("..annotations.json.part")
-"""Bytes of a result's stem such that the names of all files made of it are valid."""
+"""Maximum length of a result's stem in bytes, so that the names of all its files are valid."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def list_jobs(files: Sequence[Path], out: Path) -> list[Job]:
 
 
 def open_parser(settings: ParserSettings, device: str) -> FaceParser:
-    """Open the checkpoint of a run on a device."""
+    """Open the checkpoint in the settings on a device."""
     s = settings
     return FaceParser.from_checkpoint(
         s.ckpt, device=device, backend=s.backend, keypoints=s.keypoints, detector=s.detector
@@ -65,7 +65,7 @@ def parse_files(
 
     Unreadable files are reported and skipped; photos without a face are reported. A few photos are in memory at a time.
 
-    `results` is finished by the caller. For `align` see `FaceParser`.
+    The caller finishes `results`. For `align` see `FaceParser`.
 
     Returns:
         One message for each photo that was skipped.
@@ -107,9 +107,9 @@ def parse_files(
 
 @contextmanager
 def workers(streams: int) -> Iterator[Executor]:
-    """Give a pool of threads for all stages; work that has not begun is dropped on an error.
+    """Provide a thread pool for all stages; on an error, work that has not begun is dropped.
 
-    If the network runs in several threads, `streams`, torch and OpenCV use one thread per call.
+    If the network runs in several threads (`streams`), torch and OpenCV use one thread per call.
     """
     before = torch.get_num_threads(), cv2.getNumThreads()
     if streams > 1:

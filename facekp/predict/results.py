@@ -1,4 +1,4 @@
-"""The results of a run: each photo's files as soon as it is parsed, and at the end the files of the whole run."""
+"""Writing results: each photo's files as soon as it is parsed, the whole run's files at the end."""
 
 import shutil
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from facekp.formats.base import Format, Photo, RunFormat, all_formats
 from facekp.parsing.face import Face
 
 PIECES: Final = ".pieces"
-"""Folder, in that of the results, of what each photo adds to the files of the whole run."""
+"""Subfolder of the results for each photo's pieces of the whole run's files."""
 
 
 class Results:
@@ -27,11 +27,11 @@ class Results:
     def __init__(self, out: Path, export: Sequence[str]) -> None:
         self.out = make_folder(out)
         self.pieces = out / PIECES
-        shutil.rmtree(self.pieces, ignore_errors=True)  # of a killed run
+        shutil.rmtree(self.pieces, ignore_errors=True)  # left by a killed run
         self.formats = [form for name, form in all_formats().items() if name in export]
 
     def write(self, photo: Photo, faces: Sequence[Face]) -> None:
-        """Write one photo's faces, of which there may be none; each file is whole or absent.
+        """Write one photo's faces, if any; each file is complete or absent.
 
         Raises:
             DataError: a file cannot be written.
@@ -44,7 +44,7 @@ class Results:
                 part.write_bytes(form.encode(photo, faces))
 
     def finish(self, stems: Sequence[Path]) -> None:
-        """Write the files of the whole run, with the written photos in the order of `stems`; call it once."""
+        """Write the whole run's files, with the written photos in the order of `stems`; call it once."""
         for form in (form for form in self.formats if isinstance(form, RunFormat)):
             pieces = [path for stem in stems if (path := self._path(form, stem)).exists()]
             with replacing(self.out / form.file) as part, part.open("wb") as file:

@@ -20,7 +20,7 @@ from facekp.predict.sources import is_video
 from facekp.weights.load import load_network
 
 OF_VIDEOS: Final = ("mask", "overlay", "json")
-"""Formats that are not reported as ignored for a video, which gets lines of JSON and an annotated clip."""
+"""Formats not reported as ignored for videos, which get JSON lines and an annotated clip."""
 
 
 def predict(files: Sequence[Path], settings: PredictSettings) -> list[str]:
@@ -36,12 +36,12 @@ def predict(files: Sequence[Path], settings: PredictSettings) -> list[str]:
     jobs = list_jobs(files, out)
     photos = [job for job in jobs if not is_video(job.path)]
     videos = [job for job in jobs if is_video(job.path)]
-    devices = device_names(settings, min(settings.devices, len(photos)))  # each needs a photo of its own
+    devices = device_names(settings, min(settings.devices, len(photos)))  # each needs at least one photo
     parser = None
     if len(devices) == 1:
         parser = open_parser(settings, devices[0])
     elif not is_onnx(settings.ckpt):
-        load_network(settings.ckpt)  # before anything is written; the network is left to the processes that run it
+        load_network(settings.ckpt)  # fails before anything is written; each process opens its own
     results = Results(out, settings.export)
     if parser:
         failures = parse_files(parser, photos, results, align)
@@ -55,7 +55,7 @@ def predict(files: Sequence[Path], settings: PredictSettings) -> list[str]:
         from facekp.predict.videos import parse_videos  # PyAV is an extra
 
         if ignored := [name for name in settings.export if name not in OF_VIDEOS]:
-            print(f"export: {', '.join(ignored)} are for photos; a video gets .jsonl and overlay", file=sys.stderr)
+            print(f"export: {', '.join(ignored)}: photos only; videos get .jsonl and overlay", file=sys.stderr)
         parser = parser or open_parser(settings, settings.device)
         smoothing = settings.one_euro if settings.smooth else None
         failures += parse_videos(parser, videos, smoothing, align, overlay="overlay" in settings.export)
@@ -66,17 +66,17 @@ def device_names(settings: PredictSettings, count: int) -> list[str]:
     """Return the device of each of `count` processes.
 
     Raises:
-        ConfigError: more GPUs than the machine has, or several devices and the number of one.
+        ConfigError: more GPUs than the machine has, or several devices with a numbered one.
     """
     device = settings.device
     if count <= 1:
         return [device]
     if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device is '{device}' and devices is {count}: take device=cuda or cpu")
+        raise ConfigError(f"device is '{device}' and devices is {count}: use device=cuda or cpu")
     if device == "cpu" or is_onnx(settings.ckpt) or (device == "auto" and not torch.cuda.is_available()):
         return ["cpu"] * count
     if (gpus := torch.cuda.device_count()) < count:
-        raise ConfigError(f"devices is {count}, and this machine has {gpus} GPUs: take fewer")
+        raise ConfigError(f"devices is {count}, but this machine has {gpus} GPUs: use fewer")
     return [f"cuda:{rank}" for rank in range(count)]
 
 

@@ -16,15 +16,15 @@ DETECTOR = check_that(lambda name: name == HAAR or expand(name).is_file(), "haar
 
 @dataclass
 class ParserSettings(Settings):
-    """What to parse, with which network, and where the results go."""
+    """Source, network and output folder."""
 
     ckpt: str = setting(SHIPPED, CKPT_HELP, path=True)
     source: str = setting(MISSING, "a photo or video, a folder of them, or a quoted glob", path=True)
     out: str = setting(
-        MISSING, "folder of the results, see docs/reference/formats.md", affects=Affects.PLACE, path=True
+        MISSING, "folder for the results; see docs/reference/formats.md", affects=Affects.PLACE, path=True
     )
     align: str = setting(
-        "auto", "auto: find the faces; none: a photo is one face, framed as in CelebA-HQ", one_of(Align)
+        "auto", "auto: find the faces; none: each photo is one face, cropped as in CelebA-HQ", one_of(Align)
     )
     detector: str = setting(HAAR, "face detector: haar, or the path of a YuNet .onnx file", DETECTOR)
     keypoints: KeypointConfig = field(default_factory=KeypointConfig)
@@ -42,17 +42,13 @@ class OneEuroConfig(Settings, group="one_euro"):
     is 200 pixels wide.
     """
 
-    min_cutoff: float = setting(
-        1.0, "Hz; faster changes of a still point are noise; a lower cutoff is calmer", above(0)
-    )
-    beta: float = setting(
-        12.0, "Hz added per face width that a point moves in a second; a higher value trails less", at_least(0)
-    )
+    min_cutoff: float = setting(1.0, "cutoff for still points, Hz; lower is smoother", above(0))
+    beta: float = setting(12.0, "Hz added to the cutoff per face width per second; higher trails less", at_least(0))
 
 
 @dataclass
 class PredictSettings(ParserSettings):
-    """What to write of each photo and video, and on how many devices."""
+    """Formats, smoothing, and number of devices."""
 
     export: list[str] = setting(
         ["mask", "overlay", "json"],

@@ -14,15 +14,15 @@ from facekp.files import expand
 from facekp.formats.base import RunFormat, all_formats
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""Photos that are taken from a folder; a file or a glob may name any picture that Pillow reads."""
+"""Suffixes of photos found in a folder; a file or a glob may name any picture that Pillow reads."""
 VIDEO_SUFFIXES: Final = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv",
 )  # fmt: skip
-"""Files that are taken as videos."""
+"""Suffixes of videos."""
 CLIP, LINES = ".overlay.mp4", ".jsonl"
 """Suffixes of a video's results."""
 RESULTS: Final = (*(form.file.rpartition("NAME")[2] for form in all_formats().values()), CLIP, LINES)
-"""Ends of the names of all results."""
+"""Endings of all results' names."""
 
 
 def find_images(source: str) -> list[Path]:
@@ -41,7 +41,7 @@ def find_images(source: str) -> list[Path]:
         inside = sorted(path.iterdir()) if path.is_dir() else None
     except PermissionError as error:
         raise DataError(f"source '{source}': no permission to read it; allow it, or name another") from error
-    except OSError as error:  # too long a name
+    except OSError as error:  # the name is too long
         raise DataError(f"source '{source}': cannot be read ({error.strerror}); check the path") from error
     if inside is not None:
         if found := [p for p in inside if _is_picture(p)]:
@@ -80,7 +80,7 @@ def require_pyav(files: Sequence[Path]) -> None:
 
 
 def output_names(files: Sequence[Path]) -> list[str]:
-    """Return a unique name for each file's results: its stem, or more of its path where that is taken.
+    """Return a unique name for each file's results: its stem, or more of its path if that is taken.
 
     Example:
         >>> output_names([Path("a/1.jpg"), Path("a/1.png"), Path("a/2.jpg")])

@@ -19,11 +19,11 @@ from facekp.predict.settings import OneEuroConfig
 Vectors = npt.NDArray[np.float64]
 
 SPEED_CUTOFF: Final = 1.0
-"""Cutoff of the filter of speeds, Hz; the paper's value."""
+"""Cutoff of the speed filter, Hz; the paper's value."""
 JUMP: Final = 1.0
-"""Face widths per frame beyond which a face is another one, or an outline is traced elsewhere."""
+"""Face widths per frame; a larger jump means another face, or an outline traced elsewhere."""
 MEMORY: Final = 1.0
-"""Seconds for which a face that is not found keeps its number."""
+"""Seconds for which a lost face keeps its track number."""
 
 
 class OneEuro:
@@ -95,8 +95,8 @@ class _Track:
 class FaceTracks:
     """Track the faces of a video and smooth the key points and landmarks of each.
 
-    A face continues the track whose centre was nearest in the frame before, at most its own width away. Each attribute
-    and each of `landmarks.names.PARTS` has its own filter, which starts anew when it was absent in the frame before.
+    A face continues the track whose centre was nearest in the previous frame, at most its own width away. Each
+    attribute and each of `landmarks.names.PARTS` has its own filter, which restarts if it was absent in that frame.
     Masks and outlines are not smoothed, and the visibility of landmarks is not changed. `config` None disables
     smoothing.
     """
@@ -122,7 +122,7 @@ class FaceTracks:
     def _match(self, extents: Sequence[tuple[Vectors, float]], before: Sequence[_Track]) -> list[_Track]:
         """Return the track of each face: one of `before`, or a new one."""
         distance = np.array([[np.linalg.norm(centre - t.centre) / width for t in before] for centre, width in extents])
-        # Capped, so that a pair within reach is never given up for two pairs that are only nearly within reach.
+        # Capped, so that a pair within reach is never traded for two pairs just out of reach.
         rows, columns = linear_sum_assignment(np.minimum(distance, 2 * JUMP).reshape(len(extents), len(before)))
         nearest = {i: before[k] for i, k in zip(rows, columns, strict=True) if distance[i, k] <= JUMP}
         return [nearest.get(i) or _Track(next(self._numbers), *extent, seen=0.0) for i, extent in enumerate(extents)]

@@ -27,7 +27,7 @@ CLOCK: Final = Fraction(1, 90_000)
 ENCODER: Final = "libx264"
 QUALITY: Final = {"crf": "20", "preset": "veryfast"}
 BT709: Final = 1
-"""ITU-T H.273's code of HDTV colours; players guess if a file does not name its colours."""
+"""ITU-T H.273's code for HDTV colours; players guess if a file does not specify them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,16 +50,15 @@ class Frame:
 class VideoReader(AbstractContextManager["VideoReader"]):
     """Iterate over the frames of a video file in the order of display; `with` closes it.
 
-    A frame of the file that cannot be decoded is a `Frame` without an image, at its own time. A truncated file ends
-    early.
+    A frame that cannot be decoded is a `Frame` without an image, at its own time. A truncated file ends early.
 
     Args:
         path: any file that ffmpeg reads.
 
     Attributes:
-        count: number of frames by the file's header, or None if it does not say.
-        rate: average frames per second by the file's header.
-        missing: after all frames are read, how many of `count` the file does not contain.
+        count: number of frames according to the file's header, or None.
+        rate: average frames per second according to the file's header.
+        missing: once all frames are read, the number of frames in `count` that the file lacks.
         sound: whether the file has sound.
 
     Raises:
@@ -97,15 +96,15 @@ class VideoReader(AbstractContextManager["VideoReader"]):
             # Timestamps may be absent, repeated or decreasing.
             time = at if at > time else time + 1 / self.rate
             if picture is None:
-                yield Frame(number, float(time), None, self._error or "no picture comes out of its data")
+                yield Frame(number, float(time), None, self._error or "its data contain no picture")
             else:
                 image = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
                 upright = np.ascontiguousarray(np.rot90(image, round(picture.rotation / 90)))
                 yield Frame(number, float(time), upright)
 
     def _shown(self) -> Iterator[tuple[int | None, av.VideoFrame | None]]:
-        """Yield the timestamp and picture of each frame; None for the picture if its data give none."""
-        due: list[int] = []  # a heap of the timestamps of packets whose picture has not come out yet
+        """Yield the timestamp and picture of each frame; the picture is None if the frame cannot be decoded."""
+        due: list[int] = []  # a heap of timestamps of packets not yet decoded to a picture
         try:
             for packet in self._container.demux(self._stream):
                 # The last packet is empty: it flushes the decoder.
@@ -129,7 +128,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
 
 
 def _is_shown(packet: "Packet[VideoStream]") -> bool:
-    """Return whether a packet gives a picture to show."""
+    """Return whether a packet contains a picture to show."""
     if packet.stream.codec_context.name in ("vp8", "libvpx") and packet.size:
         # RFC 6386, section 9.1: some frames of VP8 only serve to predict others.
         return bool(bytes(packet)[0] & 0b10000)
@@ -139,7 +138,7 @@ def _is_shown(packet: "Packet[VideoStream]") -> bool:
 class VideoWriter(AbstractContextManager["VideoWriter"]):
     """Write an mp4 file with H.264 pictures, which browsers play; `with` ends and closes it.
 
-    `rate`, in frames per second, is for the encoder's planning only: each frame has its own time.
+    `rate`, in frames per second, is only a hint for the encoder: each frame has its own time.
 
     Raises:
         ConfigError: this installation of ffmpeg cannot write H.264.
@@ -148,7 +147,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
     def __init__(self, path: Path, rate: Fraction) -> None:
         if ENCODER not in av.codecs_available:
             raise ConfigError(
-                f"this PyAV has no {ENCODER} to write clips with: install PyPI's, or leave overlay out: export=[json]"
+                f"this PyAV lacks {ENCODER}, which writes clips: install PyPI's, or leave out overlay (export=[json])"
             )
         # The index precedes the pictures, so that a browser can start before it has the whole file.
         self._container = av.open(path, "w", format="mp4", options={"movflags": "+faststart"})
@@ -160,7 +159,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         """Add a picture.
 
         Args:
-            image: (H, W, 3) uint8 RGB; resized to the first picture's size, whose odd sides grow by one pixel.
+            image: (H, W, 3) uint8 RGB; resized to the first picture's size, with odd sides padded by one pixel.
             time: seconds from the clip's start at which it is shown.
         """
         if self._stream is None:

@@ -27,7 +27,7 @@ from facekp.predict.video_io import Frame, VideoReader, VideoWriter
 EMPTY: Final = Scene(np.empty((0, 0, 3), np.uint8))
 """Scene of a frame that cannot be decoded."""
 MAX_REPORTED: Final = 10
-"""Frames that cannot be decoded whose numbers are reported."""
+"""Maximum number of undecodable frames listed in a report."""
 TIME_DECIMALS: Final = 6
 
 
@@ -57,7 +57,7 @@ def parse_videos(
 
 
 def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align, *, overlay: bool) -> None:
-    """Write `STEM.jsonl` and, with `overlay`, `STEM.overlay.mp4`: both whole, or neither if this is interrupted."""
+    """Write `STEM.jsonl` and, with `overlay`, `STEM.overlay.mp4`: both complete, or neither if interrupted."""
     broken: list[Frame] = []
     frames = 0
     with ExitStack() as stack:
@@ -75,7 +75,7 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align,
             if frame.image is None:
                 broken.append(frame)
             lines.write(line)
-            # A frame that cannot be decoded shows the last picture.
+            # A frame that cannot be decoded repeats the last picture.
             shown = shown if picture is None else picture
             if clip and shown is not None:
                 clip.write(shown, frame.time)
@@ -97,7 +97,7 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align,
 def _results(
     parser: FaceParser, job: Job, video: Iterable[Frame], tracks: FaceTracks, align: Align, *, overlay: bool
 ) -> Generator[tuple[Frame, bytes, UInt8Array | None], None, None]:
-    """Yield each frame in order with its line, and its picture if it has one; a few frames are in memory at a time."""
+    """Yield each frame in order with its line and its picture, if any; a few frames are in memory at a time."""
 
     def look(frame: Frame) -> tuple[Frame, Scene]:
         if frame.image is None:
@@ -116,7 +116,7 @@ def _results(
 
     def track(traced: Iterable[tuple[Frame, list[Face]]]) -> Iterator[tuple[Frame, list[TrackedFace]]]:
         for frame, faces in traced:
-            # A frame that cannot be decoded says nothing about faces: their tracks go on after it.
+            # A frame that cannot be decoded does not end tracks.
             yield frame, [] if frame.image is None else tracks(faces, frame.time)
 
     def draw(followed: tuple[Frame, list[TrackedFace]]) -> tuple[Frame, bytes, UInt8Array | None]:

@@ -29,9 +29,9 @@ USUAL: Final[dict[str, complex]] = {
 }
 """Usual centroids of the parts, u + iv in face units: medians over 500 faces of CelebAMask-HQ."""
 MIN_SPREAD = 0.1
-"""Least sum of the squared distances of the known parts of `USUAL` from their mean that determines a rotation."""
+"""Minimum sum of squared distances of the known parts of `USUAL` from their mean that determines a rotation."""
 EYES_TO_FACE = 0.4
-"""Distance between the eyes over the square root of the skin's area, for a face that shows hardly any part."""
+"""Distance between the eyes over the square root of the skin's area, for faces with hardly any visible part."""
 
 
 class FaceAxes:
@@ -58,7 +58,7 @@ class FaceAxes:
 
 
 def find_axes(shape: tuple[int, ...], contours: Contours) -> FaceAxes:
-    """Return the axes by both eyes; without both, by the parts in the picture; without enough of them, upright.
+    """Return the axes from both eyes, else from the visible parts, else (too few parts) upright.
 
     `shape` is the mask's (H, W).
     """
@@ -117,18 +117,18 @@ class FaceOutline:
         pixel: a pixel's side, face units.
 
     Attributes:
-        left, right: (2,) the ends of least and of greatest u.
-        top, bottom: (2,) the ends of least and of greatest v.
+        left, right: (2,) the ends at minimum and maximum u.
+        top, bottom: (2,) the ends at minimum and maximum v.
         centre: (2,) the middle of the bounding box.
         size: (2,) its extent in u and v.
-        upper, lower: (k, 2) the edges between the points of least and of greatest u, see `points_on`.
+        upper, lower: (k, 2) the edges between the points of minimum and maximum u; see `points_on`.
     """
 
     def __init__(self, points: Array, pixel: float) -> None:
         low, high = points.min(0), points.max(0)
         self.centre, self.size = (low + high) / 2, high - low
         u, v = points.T
-        # An end is the mean of the points less than half a pixel from the extreme, as a blunt end has many.
+        # An end is the mean of the points within half a pixel of the extreme, because a blunt end has many.
         self.left, self.right, self.top, self.bottom = (
             points[distances < pixel / 2].mean(0) for distances in (u - low[0], high[0] - u, v - low[1], high[1] - v)
         )

@@ -3,7 +3,7 @@
 For instance, hand-made masks often leave out an eye's inner corner (the caruncle). So each landmark is moved along the
 face's axes by a + b w + c t in u and likewise in v, where w is the relative excess width of its part, and t the
 distance of the nose from the face's middle, a measure of the head's turn. A landmark and its mirror image share their
-six numbers; on the middle line, those that would break the symmetry are 0. `python -m benchmarks.landmarks fit=true`
+six numbers; on the midline, those that would break the symmetry are 0. `python -m benchmarks.landmarks fit=true`
 fits them to a detector's points.
 """
 
@@ -23,16 +23,16 @@ FILE: Final = "calibration.json"
 LIMIT: Final = 0.5
 """Clamp for |w| (of the usual width) and |t| (face units); values beyond are outliers."""
 MIRROR: Final = np.array([[-1, -1, 1], [1, 1, -1]])
-"""Signs of a, b, c of u, and of v, for the mirror image."""
+"""Signs of a, b, c in u and in v for the mirror image."""
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """Six numbers for each landmark.
+    """Six coefficients for each landmark.
 
     Attributes:
         widths: usual width of each calibrated part, face units.
-        moves: (2, 3) a, b, c of u and of v, face units, of each landmark of those parts; see `mirrored`.
+        moves: (2, 3) a, b, c in u and in v, face units, for each landmark of those parts; see `mirrored`.
     """
 
     widths: Mapping[str, float]
@@ -46,7 +46,7 @@ class Calibration:
 
 
 def mirrored(moves: Mapping[str, Array]) -> dict[str, Array]:
-    """Return the numbers of all landmarks, given those of the right side and the middle line by their `kind`."""
+    """Expand the coefficients of the right side and the midline, by `kind`, to all landmarks."""
     signs = {name: MIRROR if name.startswith("l_") else np.ones_like(MIRROR) for name in NUMBERS}
     return {name: moves[kind(name)] * sign for name, sign in signs.items() if kind(name) in moves}
 

@@ -1,4 +1,4 @@
-"""Finding named landmarks in a face's outlines, and whether each can be seen."""
+"""Location and visibility of named landmarks, from a face's outlines."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from facekp.keypoints.landmarks.groups import Group, measure
 from facekp.keypoints.landmarks.names import NUMBERS
 
 BESIDE = 0.06
-"""Distance outside a point at which to look for what covers it, face units."""
+"""Distance beyond a point, face units, at which to look for classes that cover it."""
 _FAN = np.radians([-60, -30, 0, 30, 60])
 FAN = np.array([[np.cos(_FAN), np.sin(_FAN)], [-np.sin(_FAN), np.cos(_FAN)]]).transpose(2, 0, 1)
 """(5, 2, 2): rotations of the direction in which to look."""
@@ -31,7 +31,7 @@ class Landmark:
         xy: (2,) float32, source-image pixels; None if the attribute it lies on is not in the picture.
         visible: whether it can be seen. If hair, a hat, a hand, the head itself or the picture's border hides the
             place, this is False, and `xy` is near the visible end of the attribute.
-        confidence: 0..1; the least confidence of the attributes it was read off, times the share of outward directions
+        confidence: 0..1; the lowest confidence of the attributes it was read off, times the share of outward directions
             in which nothing covers it; 0 without `xy`.
     """
 
@@ -64,8 +64,8 @@ def find_landmarks(
 
     Args:
         mask: (H, W) uint8, class ids.
-        contours: of each attribute in the picture, by name, the largest part first.
-        confidence: of the same attributes, 0..1.
+        contours: outlines of each attribute in the picture by name, the largest part first.
+        confidence: confidence of the same attributes, 0..1.
         calibration: None selects the package's own; `Calibration({}, {})` leaves the points on the masks' edges.
     """
     landmarks = {name: Landmark(name, number, None, False, 0.0) for name, number in NUMBERS.items()}
@@ -86,7 +86,7 @@ def find_landmarks(
 
 
 def _uncovered_share(mask: UInt8Array, groups: Sequence[Group], points: Array, axes: FaceAxes) -> Array:
-    """Return for each point (n, 2), face units, the share of outward directions that show picture, and no cover."""
+    """Return each point's share of outward directions that are in the picture and uncovered; (n, 2) in face units."""
     counts = [len(group.points) for group in groups]
     away = points - np.repeat([group.centre for group in groups], counts, axis=0)
     away *= BESIDE / np.maximum(np.hypot(away[:, 0], away[:, 1]), 1e-9)[:, None]

@@ -25,9 +25,9 @@ FACE = ("skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", 
 
 NOTHING = np.zeros(len(ATTRIBUTES), bool)
 HAIR = np.isin(ATTRIBUTES, ("hair", "hat"))
-# Beside the upper ends of the jaw are ears; background there is the edge of a turned head.
+# Ears lie beside the upper ends of the jaw; background there is the edge of a turned head.
 SILHOUETTE = np.isin(ATTRIBUTES, ("hair", "hat", "background"))
-# Beside a part of a face is face; otherwise hair, a hand (labelled background) or the turn of the head hides its end.
+# Face surrounds a facial part, unless hair, a hand (labelled background) or the turn of the head hides its end.
 ALL_BUT_FACE = ~np.isin(ATTRIBUTES, FACE)
 # Eyes and brows behind clear glasses have their own labels; behind dark ones they are not in the mask at all.
 ALL_BUT_FACE_AND_GLASSES = ~np.isin(ATTRIBUTES, (*FACE, "eye_g"))
@@ -42,11 +42,11 @@ BELOW_EARS = (2, 15)
 SPECK = 0.05
 """Parts of the skin below this share of the largest part are left out of the jaw line."""
 WHOLE_EAR = 0.5
-"""Least height, face units, of an ear that is not partly under hair."""
+"""Minimum height, face units, of an ear that is not partly under hair."""
 ABOVE_EYES = -0.3
 """The jaw line is read off skin below this height, face units; it starts at the eyes' height, 0."""
 HULL_POINTS = 300
-"""Approximate number of points of the skin's outline that its hull is computed from."""
+"""Approximate number of outline points used for the skin's hull."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,12 +55,12 @@ class Group:
 
     Attributes:
         part: its name in the calibration.
-        names: of the k landmarks.
+        names: names of the k landmarks.
         points: (k, 2) face units.
         centre: (2,) the part's middle; whatever lies beyond a point, seen from there, may cover it.
-        width: of the part, face units.
+        width: the part's width, face units.
         covers: the classes that cover its points.
-        read_off: the attributes that its points were read off.
+        read_off: the attributes its points were read off.
     """
 
     part: str
@@ -73,7 +73,7 @@ class Group:
 
 
 def measure(contours: Contours, axes: FaceAxes) -> tuple[list[Group], float]:
-    """Return the parts in the picture, not calibrated, and the head's turn, both for `Calibration.move`."""
+    """Return the uncalibrated landmarks of each part in the picture, and the head's turn, for `Calibration.move`."""
     outlines = {
         name: FaceOutline(axes.to_face(contours[name][0].points), 1 / axes.unit)
         for name in (*SINGLE, *LIPS)
@@ -111,17 +111,17 @@ def _single(name: str, outline: FaceOutline) -> Group:
 
 
 def _mouth(lips: Mapping[str, FaceOutline], nose: FaceOutline | None) -> Iterator[Group]:
-    """Yield the outer edge of the lips in the picture and, of both, the inner one; from the left corner, clockwise."""
+    """Yield the outer edge of the lips and, if both are present, the inner one; clockwise from the left corner."""
     if not lips:
         return
     both = list(lips.values())
     upper, lower = both[0], both[-1]
-    # One lip is often shorter than the other, so a corner is the mean of both ends and, once more, of the outer one.
+    # One lip is often shorter than the other, so a corner is the mean of both ends, the outer one counted twice.
     lefts, rights = [lip.left for lip in both], [lip.right for lip in both]
     left = np.mean([*lefts, min(lefts, key=lambda corner: corner[0])], axis=0)
     right = np.mean([*rights, max(rights, key=lambda corner: corner[0])], axis=0)
     width = right[0] - left[0]
-    # The middle is below the nose's. On a turned head the nose may reach over the corner, but the middle stays inside.
+    # The middle lies below the nose's. On a turned head the nose may pass a corner, but the middle stays inside.
     inside = left[0] + width / 5, right[0] - width / 5
     middle = (left[0] + right[0]) / 2 if nose is None else nose.centre[0].clip(*inside)
     u = _across(left[0], middle, right[0], THIRDS)
@@ -145,7 +145,7 @@ def _across(left: float, middle: float, right: float, shares: Array) -> Array:
 
 def _jaw(skin: Sequence[Contour], axes: FaceAxes, slope: float) -> Iterator[Group]:
     """Yield the jaw line in three pieces, unless the skin does not reach below the eyes on both sides."""
-    # Hair may divide the skin; specks of it elsewhere are mistakes.
+    # Hair may divide the skin; small specks are mistakes.
     own = [contour.points for contour in skin if not contour.hole and contour.area >= SPECK * skin[0].area]
     points = jaw_line(axes.to_face(np.concatenate(own)), slope)
     if points is None:
