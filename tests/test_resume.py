@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from runs import STEPS, PowerCutError, before_step, logged, settings, train
 
 from facekp.config import CallbacksConfig
 from facekp.errors import CheckpointError, ConfigError
@@ -21,7 +22,6 @@ from facekp.training.history import RunLog, read_rows
 from facekp.training.resume import Resume, find_resume
 from facekp.training.summary import score_rows
 from facekp.weights.checkpoint import read_checkpoint
-from runs import STEPS, PowerCutError, before_step, logged, settings, train
 
 
 @pytest.fixture

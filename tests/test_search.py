@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from filelock import FileLock
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from runs import SMALL
 
 from facekp.compare.runs import read_runs
 from facekp.errors import ConfigError, DataError
 from facekp.training import search
 from facekp.training.history import read_rows
 from facekp.training.search import SearchConfig, _distribution, _open_study, main
-from runs import SMALL
 
 optuna = pytest.importorskip("optuna", reason="the extra sweep is not installed")
 ARGUMENTS = (

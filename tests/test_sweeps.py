@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import yaml
+from runs import REPOSITORY, SMALL, before_step
 
 import facekp.training.run
 from facekp.config import Config
@@ -22,7 +23,6 @@ from facekp.training.history import read_rows
 from facekp.training.resume import Resume
 from facekp.training.run import build_trainer
 from facekp.weights.checkpoint import read_checkpoint
-from runs import REPOSITORY, SMALL, before_step
 
 
 def written(folder: Path) -> dict[Path, int]:
