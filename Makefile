@@ -1,4 +1,4 @@
-# `make demo` and `make test` work on a fresh machine: both make .venv first.
+# `make demo` and `make test` work on a fresh machine: both create .venv first.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -9,7 +9,7 @@ INSTALLED := .venv/.installed
 help: ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/; s/\$$\$$/$$/g' | awk -F'\t' '{printf "  make %-13s %s\n", $$1, $$2}'
 
-install: $(INSTALLED) ## make .venv and install facekp in it
+install: $(INSTALLED) ## create .venv and install facekp in it
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -24,7 +24,7 @@ demo: $(INSTALLED) ## draw faces, train on them, score, predict on others: under
 	$(BIN)/python predict.py ckpt=demo/run/checkpoints/best.ckpt source=demo/new-faces/CelebA-HQ-img out=demo/pictures align=none
 	$(BIN)/python predict.py source=docs/astronaut.jpg out=demo/portrait
 	@echo "Masks, overlays and key points of faces that the network never saw: demo/pictures/"
-	@echo "and of a photo, by the weights that facekp ships: demo/portrait/"
+	@echo "and of a photo, with the shipped weights: demo/portrait/"
 
 test: lint types docs unit ## lint, types, docs, tests and doctests
 
@@ -35,7 +35,7 @@ lint: $(INSTALLED) ## ruff
 types: $(INSTALLED) ## mypy, strict
 	$(BIN)/mypy
 
-docs: $(INSTALLED) ## the site, in site/: links are checked
+docs: $(INSTALLED) ## build the site in site/ and check its links
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 unit: $(INSTALLED) ## tests and doctests
@@ -44,21 +44,21 @@ unit: $(INSTALLED) ## tests and doctests
 test-fast: $(INSTALLED) ## tests not marked slow: at most 90 s on 2 cores
 	$(BIN)/pytest -m 'not slow'
 
-bench: $(INSTALLED) ## ours beside its peers on the CPU: a table, and benchmarks/results.json
+bench: $(INSTALLED) ## facekp beside its peers on the CPU: a table, and benchmarks/results.json
 	$(BIN)/python -m benchmarks device=cpu
 
 bench-gpu: $(INSTALLED) ## the same on a CUDA GPU: benchmarks/results-cuda.json
 	$(BIN)/python -m benchmarks device=cuda
 
-bench-data: $(INSTALLED) ## loading of images beside others' loaders, on $$FACEKP_DATA or drawn faces: benchmarks/results-data.json
+bench-data: $(INSTALLED) ## image loading beside other loaders, on $$FACEKP_DATA or drawn faces: benchmarks/results-data.json
 	$(BIN)/python -m benchmarks only=loader device=cpu out=benchmarks/results-data.json $(if $(FACEKP_DATA),root='$(FACEKP_DATA)')
 
 bench-scaling: $(INSTALLED) ## time and memory by batch, size and faces: benchmarks/scaling.json, docs/results/scaling.png
 	$(BIN)/python -m benchmarks.scaling
 
-format: $(INSTALLED) ## let ruff put the code in order
+format: $(INSTALLED) ## fix and format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean: ## remove what demo and tests made; runs/ and .venv stay
+clean: ## remove the output of demo and tests; keep runs/ and .venv
 	rm -rf demo .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info

@@ -1,4 +1,4 @@
-"""Train: `python train.py model=resnet18`, or several: `python train.py -m model=resnet18,residual_attention`."""
+"""Training: `python train.py model=resnet18`, or several: `python train.py -m model=resnet18,residual_attention`."""
 
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,8 @@ register_schema()
 
 
 def train(config: Config, *callbacks: "Callback") -> float:
-    """Run one job, or what is left of it, and return its best validation score."""
-    # Here, because importing torch and Lightning takes seconds: mistakes in the settings are reported before.
+    """Run one job, or the rest of an interrupted one, and return its best validation score."""
+    # Imported here, because torch and Lightning take seconds: mistakes in the settings are reported first.
     from facekp.training.loggers import build_loggers
     from facekp.training.run import build_data, build_module, build_trainer, run
 

@@ -1,4 +1,4 @@
-"""Masks and key points of every attribute of a face.
+"""Face parsing: masks and key points for every attribute of a face.
 
 >>> from facekp import FaceParser
 >>> faces = FaceParser()("photo.jpg", align="auto")  # doctest: +SKIP
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from facekp.parsing.face import Face
     from facekp.parsing.parser import FaceParser
 
-# Otherwise albumentations asks PyPI for a newer release at every import, and warns without a network.
+# Albumentations would otherwise check PyPI for a newer release at every import, and warn when offline.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 __version__ = "0.1.0"

@@ -2,7 +2,7 @@
 
 `l_` is the *subject's* left, so it lies on the right of the image.
 
-Reference: Lee et al. 2020, MaskGAN, arXiv:1907.11922; the ids are those of its official code.
+Reference: Lee et al. 2020, MaskGAN, arXiv:1907.11922; the ids match its official code.
 """
 
 from typing import Final
@@ -31,20 +31,20 @@ COLOURS: Final[dict[str, tuple[int, int, int]]] = {
     "neck": (150, 180, 160),
     "cloth": (60, 90, 150),
 }
-"""Class names, whose place is the id, and their RGB colours in masks, overlays and dashboards."""
+"""RGB colours by class name, for masks, overlays and dashboards; a name's position is its class id."""
 
 ATTRIBUTES: Final = tuple(COLOURS)
 PALETTE: Final = tuple(COLOURS.values())
 NUM_CLASSES: Final = len(ATTRIBUTES)
 IGNORE_INDEX: Final = 255
-"""Label of pixels that no loss and no metric counts."""
+"""Label of pixels that losses and metrics ignore."""
 
 MIRROR_PAIRS: Final[tuple[tuple[int, int], ...]] = ((4, 5), (6, 7), (8, 9))
-"""Ids that trade places when an image is flipped: eyes, brows and ears."""
+"""Pairs of ids that are swapped when an image is flipped: eyes, brows and ears."""
 
 
 def mirror_table() -> npt.NDArray[np.uint8]:
-    """Return the lookup table that renames a label map's ids after a horizontal flip.
+    """Return the lookup table that swaps left and right ids in a label map after a horizontal flip.
 
     Returns:
         (256,) uint8; `table[4] == 5`, `table[5] == 4`, ..., and every other value maps to itself.

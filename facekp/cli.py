@@ -1,4 +1,4 @@
-"""Settings of a command as `key=value` arguments, checked against a dataclass."""
+"""Command-line parsing: `key=value` arguments, checked against a dataclass."""
 
 import json
 import sys
@@ -17,20 +17,20 @@ T = TypeVar("T")
 
 
 def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str, without: Collection[str] = ()) -> T:
-    """Read `key=value` arguments into a dataclass, with dots into nested ones; `--help` prints the settings and exits.
+    """Parse `key=value` arguments into a dataclass, dotted keys into nested ones; `--help` prints the settings.
 
-    Text settings are taken as they stand, all others are YAML (`scales=[0.5,1]`, `workers=null`). A field whose default
-    is `omegaconf.MISSING` must be given.
+    String settings are taken literally; all others are parsed as YAML (`scales=[0.5,1]`, `workers=null`). Fields whose
+    default is `omegaconf.MISSING` are required.
 
     Args:
         schema: the dataclass, its fields declared with `facekp.settings.setting`.
         argv: the arguments, without the program's name.
-        program: how the command is called, for the help.
-        about: what the command does, in a line.
+        program: the command line, for the help.
+        about: description of the command, for the help.
         without: settings of `schema` that the command does not use; they keep their defaults.
 
     Raises:
-        ConfigError: an unknown, missing or empty setting, a value of another type or out of range, or no `key=value`.
+        ConfigError: a setting is unknown, missing, empty, of the wrong type or out of range, or an argument has no `=`.
 
     Example:
         >>> from dataclasses import dataclass
@@ -59,22 +59,22 @@ def _assign(config: DictConfig, settings: Mapping[str, Setting], argument: str) 
     if not equals:
         example = f"{next(iter(settings))}=..."
         raise ConfigError(f"argument '{argument}' has no '=': write settings as key=value, as in {example}")
-    # A setting may lie in one that is a free-form dict.
+    # A key may address an entry of a free-form dict.
     inside = (s for s in settings.values() if get_origin(s.type) is dict and key.startswith(f"{s.key}."))
     if (setting := settings.get(key) or next(inside, None)) is None:
         close = did_you_mean(key, settings)
         raise ConfigError(f"no setting is called '{key}': {close}known are {', '.join(settings)}")
-    if not text:  # a shell variable that is not set; an empty path would mean the current folder
+    if not text:  # e.g. an unset shell variable; an empty path would mean the current folder
         raise ConfigError(f"{key} is empty: give {key}=...{setting.hint}")
     try:
         if setting.type is str or (setting.type == str | None and text != "null"):
-            # YAML would make 8 of a folder called 010 and True of one called `on`; `expand` resolves ${HOME}.
+            # YAML would read a folder called 010 as 8 and one called `on` as True; `expand` resolves ${HOME}.
             value: Any = text.replace("${", "\\${")
         else:
             value = OmegaConf.from_dotlist([f"value={text}"])["value"]
         OmegaConf.update(config, key.replace(setting.key, setting.field, 1), value)
     except (OmegaConfBaseException, YAMLError):
-        # `from None`: one_line_errors would show OmegaConf's message instead of ours.
+        # `from None`, or else one_line_errors would show OmegaConf's message instead of ours.
         raise ConfigError(f"{key} is '{text}': give {setting.type_in_words}{setting.hint}") from None
 
 

@@ -15,7 +15,7 @@ from facekp.settings import Affects, Settings, above, at_least, between, check_t
 
 MONITORS = ("val/miou", "val/mean_f1", "val/pixel_accuracy", "val/loss")
 EXCLUDED = "data.excluded"
-"""What a run's record adds to its settings: a digest of the images that `data.exclude` excludes."""
+"""Key that a run's record adds to its settings: a digest of the images that `data.exclude` excludes."""
 UNLESS_SAME = "scores, unless it is the same data"
 AS_IF_SAME = "speed and memory as if it were the same"
 VAL_BATCHES = check_that(
@@ -25,23 +25,23 @@ VAL_BATCHES = check_that(
 ACCELERATOR = check_that(
     lambda value: value in ("auto", "cpu", "cuda", "gpu"),
     "auto, cpu, cuda or gpu",
-    why="losses and scores are summed in float64, which other accelerators such as mps do not have",
+    why="losses and scores are summed in float64, which other accelerators such as mps do not support",
 )
 SCORES, MACHINE, SPEED, PLACE = Affects.SCORES, Affects.MACHINE, Affects.SPEED, Affects.PLACE
 
 
 @dataclass
 class FacesConfig(Settings, group="data"):
-    """Which faces are read. Of `exclude` the listed images affect the result, not the file: see `data.excluded`."""
+    """The faces to read. `exclude` affects results through the images it lists, not its path: see `data.excluded`."""
 
     source: str = setting(
         "celebamask_hq", "celebamask_hq or synthetic", one_of("celebamask_hq", "synthetic"), confounds="scores"
     )
     root: str | None = setting(
-        None, "CelebAMask-HQ's folder, official or prepared layout", affects=SCORES, path=True, confounds=UNLESS_SAME
+        None, "CelebAMask-HQ folder, official or prepared layout", affects=SCORES, path=True, confounds=UNLESS_SAME
     )
-    cache: str = setting("~/.cache/facekp", "where data sets are prepared and decoded", affects=PLACE, path=True)
-    exclude: str | None = setting(None, "audit.csv: exclude the training images marked in it", affects=PLACE, path=True)
+    cache: str = setting("~/.cache/facekp", "folder for prepared and decoded data sets", affects=PLACE, path=True)
+    exclude: str | None = setting(None, "audit.csv that marks training images to exclude", affects=PLACE, path=True)
     synthetic_train: int = setting(320, "training faces drawn for data.source=synthetic", at_least(1))
     synthetic_val: int = setting(48, "validation faces drawn", at_least(1))
     synthetic_test: int = setting(16, "test faces drawn", at_least(1))
@@ -54,9 +54,9 @@ class FacesConfig(Settings, group="data"):
 
 @dataclass
 class ScoringConfig(FacesConfig):
-    """Which faces are scored, and how they are loaded."""
+    """The faces to score, and how to load them."""
 
-    eval_batch_size: int = setting(16, "images a batch in evaluation, per process", at_least(1), affects=SCORES)
+    eval_batch_size: int = setting(16, "evaluation batch size, per process", at_least(1), affects=SCORES)
     workers: int | None = setting(None, "loader processes; null: cores - 1, at most 8", at_least(0), affects=SPEED)
 
     @property
@@ -67,7 +67,7 @@ class ScoringConfig(FacesConfig):
 
 @dataclass
 class DataConfig(ScoringConfig):
-    """Which faces are trained on and scored, how they are augmented, and how they are loaded."""
+    """The faces to train on and to score, and how to augment and load them."""
 
     size: int = setting(512, "side of the images, pixels", multiple_of(32), confounds=f"scores, {AS_IF_SAME}")
     crop: int = setting(
@@ -75,49 +75,49 @@ class DataConfig(ScoringConfig):
     )
     scales: list[float] = setting(
         [0.75, 1, 1.25, 1.5, 1.75, 2],
-        "factors, one of which scales each training image",
+        "scale factors, one of which is drawn for each training image",
         each(between(0.1, 10), such_as="[0.75,1,1.5]"),
     )
     jitter: float = setting(0.5, "strength of the colour jitter", between(0, 1))
     flip: float = setting(0.5, "probability of a horizontal flip", between(0, 1))
     rotate: float = setting(0.0, "largest rotation of a crop either way, degrees", between(0, 180))
-    corrupt: float = setting(0.0, "share of the crops that are blurred, noisy, compressed, ...", between(0, 1))
+    corrupt: float = setting(0.0, "share of crops to corrupt: blur, noise, compression, ...", between(0, 1))
     balance: str = setting("none", "sqrt or linear: repeat images with rare classes", one_of("none", "sqrt", "linear"))
-    balance_below: float = setting(0.5, "rare classes are in a smaller share of the images", between(0, 1))
+    balance_below: float = setting(0.5, "share of the images below which a class is rare", between(0, 1))
     decoded: str = setting(
-        "none", "ram or disk: decode the training images once, beforehand", one_of("none", "ram", "disk"), affects=SPEED
+        "none", "ram or disk: decode all training images once, in advance", one_of("none", "ram", "disk"), affects=SPEED
     )
-    batch_size: int = setting(16, "images a step, over all processes", at_least(2, "batch-norm needs two images"))
+    batch_size: int = setting(16, "batch size, over all processes", at_least(2, "batch-norm needs two images"))
 
 
 @dataclass
 class SharedLossConfig(Settings, group="loss"):
     """Settings of every loss."""
 
-    name: str = setting("ohem", "loss=NAME chooses a loss, each with settings of its own")
+    name: str = setting("ohem", "loss=NAME selects a loss; each has its own settings")
 
 
 @dataclass
 class LossConfig(SharedLossConfig):
     """Settings of the default loss, `facekp.losses.OhemCrossEntropy`."""
 
-    threshold: float = setting(0.7, "pixels below this probability of their class are hard", between(0, 1, "()"))
-    min_kept: float = setting(0.0625, "least share of the pixels that counts", between(0, 1, "(]"))
+    threshold: float = setting(0.7, "probability of the true class below which a pixel is hard", between(0, 1, "()"))
+    min_kept: float = setting(0.0625, "minimum share of the pixels to average", between(0, 1, "(]"))
 
 
 @dataclass
 class SharedOptimConfig(Settings, group="optim"):
     """Settings of every optimiser and schedule."""
 
-    name: str = setting("sgd", "optim=NAME chooses an optimiser, each with settings of its own")
-    schedule: str = setting("poly", "schedule of the learning rate, each with settings of its own")
+    name: str = setting("sgd", "optim=NAME selects an optimiser; each has its own settings")
+    schedule: str = setting("poly", "learning-rate schedule; each has its own settings")
     lr: float = setting(1e-2, "base learning rate", above(0))
     weight_decay: float = setting(5e-4, "weight decay; none on biases and batch-norm", at_least(0))
     head_lr_mult: float = setting(10.0, "the heads' learning rate as a multiple of lr", above(0))
-    warmup_steps: int = setting(100, "steps of geometric warm-up", at_least(0))
-    warmup_start: float = setting(1e-5, "learning rate of the first step of the warm-up", above(0))
+    warmup_steps: int = setting(100, "number of geometric warm-up steps", at_least(0))
+    warmup_start: float = setting(1e-5, "learning rate at the first warm-up step", above(0))
     ema: float | None = setting(
-        None, "decay of an average of the weights, which is validated and kept; null: none", between(0, 1, "()", 0.999)
+        None, "decay of the weight average that is validated and saved; null: no average", between(0, 1, "()", 0.999)
     )
 
 
@@ -131,58 +131,58 @@ class OptimConfig(SharedOptimConfig):
 
 @dataclass
 class TrainerConfig(Settings, group="trainer"):
-    """What Lightning's Trainer runs on, for how long, and how often it validates."""
+    """Settings of Lightning's Trainer: hardware, number of steps and validation."""
 
     accelerator: str = setting("auto", "auto: CUDA, else the CPU; or cpu, cuda, gpu", ACCELERATOR, affects=MACHINE)
     devices: Any = setting("auto", "auto, a number, or a list of indices", affects=MACHINE)
     strategy: str = setting("auto", "ddp for several devices or nodes", one_of("auto", "ddp"), affects=MACHINE)
-    num_nodes: int = setting(1, "machines", at_least(1), affects=MACHINE)
+    num_nodes: int = setting(1, "number of machines", at_least(1), affects=MACHINE)
     precision: str = setting(
         "auto",
         "auto: 16-mixed on CUDA, else bf16-mixed if the CPU has it, else 32-true",
         one_of("auto", "32-true", "16-mixed", "bf16-mixed"),
         affects=SCORES,
     )
-    max_steps: int = setting(4000, "steps of the run", at_least(1), confounds="scores as if the budget were the same")
+    max_steps: int = setting(4000, "training steps", at_least(1), confounds="scores as if the budget were the same")
     val_every: int = setting(500, "steps between validations", at_least(1), affects=SCORES)
     log_every: int = setting(10, "steps between logged values", at_least(1), affects=MACHINE)
     limit_val_batches: Any = setting(
         1.0, "share (float) or number (int) of validation batches", VAL_BATCHES, affects=SCORES, confounds="scores"
     )
-    gradient_clip: float | None = setting(None, "largest norm of the gradient; null: no clipping", above(0))
-    sync_batchnorm: bool | None = setting(None, "batch-norm over all processes; null: on GPUs, which alone have it")
+    gradient_clip: float | None = setting(None, "maximum gradient norm; null: no clipping", above(0))
+    sync_batchnorm: bool | None = setting(None, "synchronise batch-norm over all processes; null: on GPUs only")
     compile: bool = setting(False, "compile the network with torch.compile", affects=MACHINE)
     deterministic: bool = setting(False, "use deterministic algorithms only", affects=MACHINE)
 
 
 @dataclass
 class LoggerConfig(Settings, group="logger"):
-    """Where curves and pictures go."""
+    """Where metrics and images are logged."""
 
     name: str = setting(
-        "wandb", "wandb, csv, or none: no metrics.csv either", one_of("wandb", "csv", "none"), affects=PLACE
+        "wandb", "wandb, csv, or none, without metrics.csv too", one_of("wandb", "csv", "none"), affects=PLACE
     )
     project: str = setting("facekp", "W&B project", affects=PLACE)
     entity: str | None = setting(None, "W&B user or team; null: your default", affects=PLACE)
     group: str | None = setting(None, "W&B group; null: the sweep, in a multirun", affects=PLACE)
-    run_name: str | None = setting(None, "W&B name; null: the run folder, or what a sweep varies", affects=PLACE)
+    run_name: str | None = setting(None, "W&B run name; null: the run folder, or a sweep's overrides", affects=PLACE)
     offline: bool = setting(False, "keep the W&B run on disk, for `wandb sync`", affects=PLACE)
     images: int = setting(8, "validation images shown with their masks", at_least(0), affects=PLACE)
 
 
 @dataclass
 class CallbacksConfig(Settings, group="callbacks"):
-    """What watches the run."""
+    """Settings of the callbacks: progress bar, best checkpoint and early stopping."""
 
     progress: bool = setting(True, "show a progress bar", affects=PLACE)
     monitor: str = setting(
         "val/miou",
-        "score that chooses the best checkpoint",
+        "score that selects the best checkpoint",
         one_of(*MONITORS),
-        confounds="best checkpoints, which it chooses",
+        confounds="best checkpoints, which it selects",
     )
     patience: int | None = setting(
-        None, "validations without a better score after which training stops; null: never", at_least(1), affects=SCORES
+        None, "stop after this many validations without improvement; null: never", at_least(1), affects=SCORES
     )
 
     @property
@@ -196,7 +196,7 @@ class Config(Settings):
     """Everything a training run depends on."""
 
     data: DataConfig = field(default_factory=DataConfig)
-    model: dict[str, Any] = setting({}, "model=NAME chooses a network; model.KEY sets one of its own settings")
+    model: dict[str, Any] = setting({}, "model=NAME selects a network; model.KEY sets one of its own settings")
     loss: SharedLossConfig = field(default_factory=LossConfig)
     optim: SharedOptimConfig = field(default_factory=OptimConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
@@ -205,15 +205,15 @@ class Config(Settings):
     seed: int = setting(0, "seed of weights and augmentation", between(0, 2**32 - 1))
     init: str | None = setting(
         None,
-        "begin with these weights: shipped, or a checkpoint",
+        "initial weights: shipped, or a checkpoint",
         path=True,
-        confounds="scores as if they had begun alike",
+        confounds="scores as if the initial weights were equal",
     )
     resume: str | None = setting(None, "last, or a checkpoint to continue from", affects=PLACE, path=True)
     output_dir: str = setting(MISSING, "the run folder; hydra.run.dir sets it", affects=PLACE, path=True)
 
     def __post_init__(self) -> None:
-        """Check every value, and what no part can check alone."""
+        """Check every value, and settings that depend on one another."""
         super().__post_init__()
         require("model", self.model, "name" in self.model, "choose a network: model=resnet18")
         twice = self.init is not None and self.model.get("pretrained")
@@ -221,7 +221,7 @@ class Config(Settings):
 
 
 def fold(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Turn nested dicts into one.
+    """Flatten nested dicts into one with dotted keys.
 
     Example:
         >>> fold({"optim": {"lr": 0.01}, "seed": 1})

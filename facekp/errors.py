@@ -1,4 +1,4 @@
-"""Errors that a user can cause, and how an entry point shows them: one line, no traceback."""
+"""User errors, and their report in one line without a traceback."""
 
 import difflib
 import errno
@@ -13,19 +13,19 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 
 class FacekpError(Exception):
-    """Something the user can put right; the message names the thing, the value and the remedy."""
+    """An error that the user can fix; the message names the thing, the value and the remedy."""
 
 
 class ConfigError(FacekpError, ValueError):
-    """A setting with a value that cannot be used."""
+    """A setting has an unusable value."""
 
 
 class DataError(FacekpError, ValueError):
-    """A data set, image or label that cannot be used."""
+    """A data set, image or label is unusable."""
 
 
 class CheckpointError(FacekpError, ValueError):
-    """A file that is not a facekp checkpoint."""
+    """A file is not a usable facekp checkpoint."""
 
 
 def require(setting: str, value: object, ok: bool, remedy: str) -> None:
@@ -35,13 +35,13 @@ def require(setting: str, value: object, ok: bool, remedy: str) -> None:
 
 
 REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
-"""What a system says where a file may not be used or a disk is full."""
+"""Error codes for denied access and a full disk."""
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print a user's error as one line on stderr and exit with status 2; our own bugs keep their traceback."""
-    # Otherwise Hydra catches errors first and prints them with its own advice around them.
+    # Hydra would otherwise catch errors first and print them with its own advice around them.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         yield
@@ -52,7 +52,7 @@ def one_line_errors() -> Iterator[None]:
         if error.errno not in REFUSALS:
             raise
         where = f"'{error.filename}'" if error.filename else "a file"
-        print(f"error: {where}: {error.strerror}; allow it, make room, or give another folder", file=sys.stderr)
+        print(f"error: {where}: {error.strerror}; grant access, make room, or give another folder", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -60,7 +60,7 @@ def one_line_errors() -> Iterator[None]:
 
 
 def explain(error: Exception) -> str:
-    """Say in one line what a user's error is about, also when Hydra, OmegaConf or a loader's process raised it."""
+    """Return a one-line message for a user's error, even if Hydra, OmegaConf or a loader worker raised it."""
     wrapped = isinstance(error.__cause__, OmegaConfBaseException) and not isinstance(error, FacekpError)
     cause = error.__cause__ if wrapped else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
@@ -80,11 +80,11 @@ def explain(error: Exception) -> str:
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         remedy = ": give a value of that type" if isinstance(cause, ValidationError) else ""
         message = f"{cause.full_key}: {message.splitlines()[0]}{remedy}"
-    # Hydra lists its search path after the options; a loader's process puts its traceback before the message.
+    # Hydra lists its search path after the options; a loader worker puts its traceback before the message.
     message = message.split("Config search path:")[0].split("facekp.errors.DataError: ")[-1]
     return "; ".join(line.strip() for line in message.splitlines() if line.strip()).replace(":;", ":")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the question for the known name that is closest to `name`; "" where none is close."""
+    """Return "did you mean '...'? " for the known name closest to `name`, or "" if none is close."""
     return "".join(f"did you mean '{close}'? " for close in difflib.get_close_matches(name, list(known), 1))

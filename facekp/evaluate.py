@@ -1,4 +1,4 @@
-"""Scores of a network on labelled faces: `python -m facekp.evaluate [ckpt=...] data.root=... split=val`."""
+"""Evaluation of a network on labelled faces: `python -m facekp.evaluate [ckpt=...] data.root=... split=val`."""
 
 import json
 import os
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class EvaluateConfig(Settings):
-    """Which network to score, and on which faces."""
+    """The network to score, and the faces to score it on."""
 
     ckpt: str = setting(SHIPPED, CKPT_HELP, path=True)
     data: ScoringConfig = field(default_factory=lambda: ScoringConfig(root=os.environ.get("FACEKP_DATA")))
@@ -33,7 +33,7 @@ class EvaluateConfig(Settings):
     out: str = setting("metrics.json", "file to write the scores to", affects=Affects.PLACE, path=True)
 
     def __post_init__(self) -> None:
-        """Check values, and that no run folder loses its summary."""
+        """Check the values, and refuse to overwrite a run folder's own summary."""
         super().__post_init__()
         out = expand(self.out)
         own = out.name == "metrics.json" and (out.parent / CHECKPOINTS).is_dir()

@@ -1,4 +1,4 @@
-"""Draw the paper's figures 2, 3 and 4 of a photo: `python -m facekp.figures source=PHOTO out=FOLDER [ckpt=...]`."""
+"""Figures 2, 3 and 4 of the paper for any photo: `python -m facekp.figures source=PHOTO out=FOLDER [ckpt=...]`."""
 
 import csv
 import json
@@ -55,7 +55,7 @@ class FiguresSettings(ParserSettings):
     out: str = setting(MISSING, "folder for NAME.CLASS.heads.png, .surface.png, ...", affects=Affects.PLACE, path=True)
     class_: str = setting("nose", "the class whose scores are drawn", one_of(*ATTRIBUTES))
     landmarks: str | None = setting(None, "CSV or JSON of a landmark detector's points, drawn in red", path=True)
-    landmarks_size: int | None = setting(None, "longer side of their picture, pixels; null: the photo's", at_least(1))
+    landmarks_size: int | None = setting(None, "longer side of their image, pixels; null: the photo's", at_least(1))
     format: str = setting("png", "png, svg or pdf", one_of(*UNDATED))
     dpi: int = setting(300, "dots per inch of png, and of photos in svg and pdf", between(50, 1200))
 
@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> None:
 def read_landmarks(path: Path, photo: Path) -> "Points":
     """Return a landmark detector's points (n, 2) float32 of one photo, in pixels of the detector's picture.
 
-    The row of a table is found by the photo's name without folder and suffix; 22 and 00022 are equal.
+    A table's row is found by the photo's name without folder, suffix and leading zeros: 22 matches 00022.
 
     Raises:
         DataError: the file is unreadable or of another form, or its table lacks the photo.
@@ -102,7 +102,7 @@ def read_landmarks(path: Path, photo: Path) -> "Points":
         values = json.loads(path.read_text("utf-8")) if path.suffix.lower() == ".json" else _read_csv(path, photo.stem)
         points = np.asarray(values, np.float32)
         if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not np.isfinite(points).all():
-            raise ValueError(f"no points: an array of shape {points.shape}, or with values that are no numbers")
+            raise ValueError(f"no points: an array of shape {points.shape}, or with values that are not finite")
     return points
 
 
@@ -113,7 +113,7 @@ def _read_csv(path: Path, name: str) -> Any:
         return rows[header == "x" :]
     table = {row[0].lstrip("0"): row[1:] for row in rows[1:]}
     if (own := name.lstrip("0")) not in table:
-        raise LookupError(f"no row for the photo '{name}' among {len(table)}, the first for '{next(iter(table), '')}'")
+        raise LookupError(f"no row for the photo '{name}' among {len(table)}; the first is '{next(iter(table), '')}'")
     return np.reshape(table[own], (-1, 2))
 
 
@@ -170,7 +170,7 @@ def draw_heads(image: UInt8Array, name: str, heads: "Sequence[Scores]", total: "
 
 
 def draw_surface(image: UInt8Array, name: str, total: "Scores") -> "Figure":
-    """Draw a photo and the summed scores of a class as a surface: the paper's figure 3."""
+    """Draw the paper's figure 3: a photo, and the summed scores for a class as a surface."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, 0.46 * WIDTH), layout="constrained")
@@ -208,7 +208,7 @@ def draw_key_points(image: UInt8Array, face: "Face", landmarks: "Points | None" 
 
     rows = -(-len(face.attributes) // PATCHES_IN_ROW)
     figure, (masks, points), _ = _panels(image.shape[:2], ["masks", "key points"], extra=0.7 + 0.14 * rows)
-    # Below the axis and its labels, whose height is given in units of the font size.
+    # Below the axis and its labels; borderaxespad is in units of the font size.
     below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 4.2, "frameon": False}
     masks.imshow(blend_mask(image, face.mask))
     colours = np.divide(PALETTE, 255)
@@ -226,7 +226,7 @@ def draw_key_points(image: UInt8Array, face: "Face", landmarks: "Points | None" 
 
 
 def _panels(size: tuple[int, int], titles: Sequence[str], extra: float) -> "tuple[Figure, list[Axes], bool]":
-    """Return a figure, its panels for pictures of `size` (H, W), and whether they are stacked, as wide photos are.
+    """Return a figure, its panels for images of `size` (H, W), and whether they are stacked, as for wide photos.
 
     `extra` is the height in inches for titles, labels and legends.
     """

@@ -1,4 +1,4 @@
-"""Files and folders that are usable however a writer ends: whole files, locks, checks of the disk."""
+"""Crash-safe files and folders: atomic writes, locks and disk checks."""
 
 import errno
 import os
@@ -13,32 +13,32 @@ from filelock import FileLock, Timeout
 from facekp.errors import DataError
 
 LOCK = ".lock"
-"""File of a folder that one process at a time writes."""
+"""Lock file of a folder that one process at a time may write to."""
 ANOTHER = "give another folder (out=; data.cache= or hydra.run.dir= when training)"
 """Remedy for a folder that cannot be written to."""
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; what was written there becomes `path` at the end, and goes on an error.
+    """Yield a temporary path beside `path`; its file replaces `path` on success and is removed on an error.
 
     Raises:
-        DataError: the folder cannot be written, or the disk is full.
+        DataError: the folder cannot be written to, or the disk is full.
     """
-    # The same name each time: what a killed run left is overwritten by the next, which makes the same file.
+    # The same name each time, so that the next run overwrites what a killed run left behind.
     part = path.with_name(f".{path.name}.part")
     try:
         with writing(path):
             yield part
             os.replace(part, path)
     finally:
-        with suppress(OSError):  # missing, in what is no folder, of too long a name, ...
+        with suppress(OSError):  # missing, parent not a folder, name too long, ...
             part.unlink()
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write `path` into a DataError that names it."""
+    """Convert an OSError while writing `path` to a DataError that names it."""
     try:
         yield
     except OSError as error:
@@ -47,10 +47,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def make_folder(folder: Path) -> Path:
-    """Create a folder, where it is missing, and try that it can be written to.
+    """Create a folder if it is missing, and check that it can be written to.
 
     Raises:
-        DataError: it cannot.
+        DataError: it cannot be created or written to.
     """
     probe = folder / f".facekp-{os.getpid()}"
     with writing(folder):
@@ -62,14 +62,14 @@ def make_folder(folder: Path) -> Path:
 
 @contextmanager
 def exclusive_lock(folder: Path) -> Iterator[None]:
-    """Wait until no other process is in here with the same `folder`; a killed process releases its lock too."""
+    """Hold the lock of `folder`, waiting while another process holds it; a killed process releases its lock."""
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"waiting for another process that writes {folder}", file=sys.stderr)
+        print(f"waiting for another process that is writing to {folder}", file=sys.stderr)
         lock.acquire()
-    except OSError:  # some network file systems have no locks; then go on without
+    except OSError:  # some network file systems do not support locks: continue without one
         pass
     try:
         yield
@@ -82,7 +82,7 @@ def require_space(folder: Path, need: float) -> None:
     free = shutil.disk_usage(folder).free
     if need > free:
         raise DataError(
-            f"folder '{folder}': needs about {need / 1e9:.2g} GB, and {free / 1e9:.2g} GB are free; "
+            f"folder '{folder}': needs about {need / 1e9:.2g} GB, but only {free / 1e9:.2g} GB are free; "
             f"make room, or {ANOTHER}"
         )
 

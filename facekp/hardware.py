@@ -1,4 +1,4 @@
-"""The machine: its processor, precision, memory and versions."""
+"""Hardware and environment: devices, precision, memory and package versions."""
 
 import ctypes
 import gc
@@ -36,15 +36,15 @@ def describe_machine() -> str:
 
 
 def list_versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that a result depends on."""
+    """Return the versions of Python and of the packages that results depend on."""
     return {"facekp": __version__, "python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
 def resolve_device(device: str) -> torch.device:
-    """Return the device of a name; "auto" selects CUDA if there is a GPU.
+    """Return a torch device by name; "auto" selects CUDA if there is a GPU.
 
     Raises:
-        ConfigError: a name that torch does not know, or a device that this machine does not have.
+        ConfigError: torch does not know the name, or this machine does not have the device.
     """
     try:
         found = torch.device(resolve_accelerator(device))
@@ -56,7 +56,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def cpu_precision() -> Literal["bfloat16", "float32"]:
-    """Return "bfloat16" where the processor multiplies in it, else "float32"."""
+    """Return "bfloat16" if the processor supports it in hardware, else "float32"."""
     has = torch.cpu.get_capabilities()
     return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "float32"
 
@@ -64,13 +64,13 @@ def cpu_precision() -> Literal["bfloat16", "float32"]:
 def resolve_accelerator(accelerator: str) -> str:
     """Return `accelerator` with "auto" resolved: CUDA if there is a GPU, else the CPU.
 
-    Apple's GPUs, which Lightning would take, have no float64, in which losses and scores are summed.
+    Lightning would also select Apple's GPUs, but these lack float64, which losses and scores need.
     """
     return accelerator if accelerator != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
-    """Return `precision` with "auto" resolved: 16-mixed on CUDA, else bf16-mixed where the CPU computes in it."""
+    """Return `precision` with "auto" resolved: 16-mixed on CUDA, else bf16-mixed if the CPU supports it."""
     if precision != "auto":
         return precision
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
@@ -79,38 +79,38 @@ def resolve_precision(precision: str, accelerator: str) -> str:
 
 
 def keep_freed_memory() -> None:
-    """Let the allocator of this process keep what is freed, for the next tensors; commands call it when they start.
+    """Make this process's allocator keep freed memory for later tensors; commands call it when they start.
 
-    Otherwise glibc gives every large tensor's memory back to the system, and fetching it anew, page by page, took 19 %
-    of a training step (docs/results/performance.md). Other systems' allocators are left as they are.
+    By default, glibc returns every large tensor's memory to the system; getting it back, page by page, took 19 % of a
+    training step (docs/results/performance.md). Other allocators are left alone.
     """
     with suppress(AttributeError, OSError, TypeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(M_TRIM_THRESHOLD, -1)  # never
-        # Not M_MMAP_THRESHOLD, which ends at 32 MiB: a batch of 16 images of 448 pixels takes more.
+        # Not M_MMAP_THRESHOLD, which is capped at 32 MiB: a batch of 16 images of 448 pixels takes more.
         libc.mallopt(M_MMAP_MAX, 0)
 
 
 def return_freed_memory() -> None:
-    """Give freed memory back to the system, so that what is held from here on is what is in use."""
+    """Return freed memory to the system, so that from here on the process holds only memory in use."""
     gc.collect()
-    with suppress(AttributeError, OSError, TypeError):  # glibc's own; others give it back at once, or keep it
+    with suppress(AttributeError, OSError, TypeError):  # glibc only; other allocators return memory at once, or keep it
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def reset_peak_memory() -> bool:
-    """Let `peak_memory` start anew on every device; return False where the system does not allow it on the CPU."""
+    """Reset `peak_memory` on every device; return False if the system does not allow it for the CPU."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     try:
         Path("/proc/self/clear_refs").write_text("5")  # see proc_pid_clear_refs(5)
-    except OSError:  # no Linux, or not allowed
+    except OSError:  # not Linux, or not allowed
         return False
     return True
 
 
 def peak_memory(device: torch.device) -> float:
-    """Return the most memory that this process has held at a time, MiB: on a GPU what torch allocated there."""
+    """Return the peak memory of this process, MiB; on a GPU, the peak that torch allocated there."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / MIB
     if STATUS.is_file():
@@ -121,6 +121,6 @@ def peak_memory(device: torch.device) -> float:
 
 
 def read_status(key: str) -> float:
-    """Return a figure of /proc/self/status, MiB; "VmRSS" is what the process holds now."""
+    """Return a value from /proc/self/status, MiB; "VmRSS" is what the process holds now."""
     line = next(line for line in STATUS.read_text().splitlines() if line.startswith(f"{key}:"))
     return int(line.split()[1]) / 1024  # given in kB

@@ -1,4 +1,4 @@
-"""Reading and resizing of images and label maps, and writing of label maps as palette PNGs."""
+"""Reading and resizing images and label maps, and writing label maps as palette PNGs."""
 
 import struct
 from collections.abc import Iterator, Mapping
@@ -29,7 +29,7 @@ UPRIGHT = {
 }
 """Transposition that turns an image upright, by its EXIF orientation. Reference: Exif 2.3, section 4.6.4."""
 EXIF_MARKS = (b"Exif", b"tiff:Orientation")
-"""Contained in the header of every JPEG that has an orientation."""
+"""Marks in the header of every JPEG that has an orientation."""
 START_OF_SCAN = b"\xff\xda"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_HEADER, PNG_CHUNK = struct.Struct(">8sI4sIIBBBBB"), struct.Struct(">I4s")
@@ -43,7 +43,7 @@ REASONS: dict[type[Exception], str] = {
 
 
 def read_image(path: str | Path) -> UInt8Array:
-    """Read an image of any mode, or the first frame of an animation, as `to_rgb` converts it.
+    """Read an image of any mode, or the first frame of an animation, and convert it with `to_rgb`.
 
     Returns:
         (H, W, 3) uint8, RGB.
@@ -90,16 +90,16 @@ def read_label(path: str | Path) -> UInt8Array:
 def to_rgb(picture: Image.Image) -> UInt8Array:
     """Convert an image of any mode to (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
 
-    Transparent pixels are blended with white, as viewers do. Of 16 bits the upper 8 are kept.
+    Transparent pixels are blended with white, as viewers do. 16-bit images keep their upper 8 bits.
     """
-    picture.load()  # a PNG may hold its tags after its pixels
+    picture.load()  # a PNG may store its tags after its pixels
     # ImageOps.exif_transpose rewrites every tag and fails on malformed ones.
     turn = UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
     upright = picture if turn is None else picture.transpose(turn)
     if upright.mode == "F":
         raise ValueError("pixels are floats of an unknown range; save it with 8 or 16 bits")
     if upright.mode.startswith("I"):
-        # 16 bits per pixel, or 32 that contain them: Pillow would turn all but the darkest pixels white.
+        # 16 bits per pixel, possibly stored in 32: Pillow would turn all but the darkest pixels white.
         grey = np.clip(np.array(upright, dtype=np.int64) >> 8, 0, 255).astype(np.uint8)
         upright = Image.fromarray(grey)
     if upright.has_transparency_data:
@@ -110,12 +110,12 @@ def to_rgb(picture: Image.Image) -> UInt8Array:
 
 @contextmanager
 def decoding(name: str, remedy: str) -> Iterator[None]:
-    """Turn any error of reading `name` into a DataError."""
+    """Convert any error while reading `name` to a DataError."""
     try:
         yield
     except Exception as error:
         # Damaged bytes make Pillow raise nearly anything: struct.error, IndexError, EOFError, zlib.error, ...
-        # The reason goes without the path, which `name` contains already.
+        # The reason omits the path, which `name` already contains.
         reasons = (reason for kind, reason in REASONS.items() if isinstance(error, kind))
         reason = next(reasons, str(error) or type(error).__name__)
         raise DataError(f"{name}: cannot be read ({reason}); {remedy}") from error
@@ -149,7 +149,7 @@ def write_label(path: str | Path, mask: UInt8Array, notes: Mapping[str, str] | N
 def decode_jpeg(data: bytes) -> UInt8Array | None:
     """Decode an ordinary colour JPEG to (H, W, 3) uint8 RGB, the same pixels as Pillow's in half the time.
 
-    None leaves the file to Pillow: it is damaged, of another colour space, huge, or may have an orientation.
+    Return None for files that Pillow must read: damaged, huge, in another colour space, or perhaps with an orientation.
     """
     header = data[: data.find(START_OF_SCAN)]
     if any(mark in header for mark in EXIF_MARKS):
@@ -158,7 +158,7 @@ def decode_jpeg(data: bytes) -> UInt8Array | None:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
         if colour != "YCbCr" or height * width > (Image.MAX_IMAGE_PIXELS or 0):
             return None
-        pixels: UInt8Array = simplejpeg.decode_jpeg(data, "RGB")  # raises at a warning too
+        pixels: UInt8Array = simplejpeg.decode_jpeg(data, "RGB")  # raises on warnings too
     except ValueError:
         return None
     return pixels
@@ -167,8 +167,8 @@ def decode_jpeg(data: bytes) -> UInt8Array | None:
 def decode_png(data: bytes) -> UInt8Array | None:
     """Decode an 8-bit PNG of one channel, palette indices or grey values, to (H, W) uint8; 2.5 times as fast as Pillow.
 
-    None leaves the file to Pillow: it is damaged, of another kind, or has filtered rows, which few writers give to
-    palette indices.
+    Return None for files that Pillow must read: damaged, of another kind, or with filtered rows, which few writers use
+    for palette indices.
 
     Reference: www.w3.org/TR/png-3, sections 5, 7 and 12.7.
     """

@@ -1,4 +1,4 @@
-"""Registries: classes and functions by name, from modules that are discovered in a package's folder."""
+"""Registries of classes and functions by name, filled by importing every module of a package."""
 
 import inspect
 import pkgutil
@@ -18,13 +18,13 @@ Registered = TypeVar("Registered", bound=Callable[..., Any])
 
 
 class Registry(Generic[T]):
-    """Classes or functions that a setting chooses by name.
+    """Classes or functions that a setting selects by name.
 
     The modules of the package are imported when a name is first looked up; each registers its components.
 
     Args:
-        setting: the setting that chooses, for messages, such as "model.name".
-        package: the package whose modules register.
+        setting: name of that setting, such as "model.name", for messages.
+        package: the package whose modules register components.
     """
 
     def __init__(self, setting: str, package: str) -> None:
@@ -57,10 +57,10 @@ class Registry(Generic[T]):
         return self._found[name]
 
     def build(self, name: str, settings: Mapping[str, Any]) -> Any:
-        """Call what is registered as `name` with its settings.
+        """Build the component registered as `name` with its settings.
 
         Raises:
-            ConfigError: an unknown name, an unknown setting, or a value of another type.
+            ConfigError: an unknown name, an unknown setting, or a value of the wrong type.
         """
         group = self.setting.rpartition(".")[0]
         built = self[name]
@@ -83,14 +83,14 @@ def checked_settings(
     """Return the settings of `owner`, converted to their parameters' types; `Literal` is left for `owner` to check.
 
     Raises:
-        ConfigError: an unknown setting, or a value of another type.
+        ConfigError: an unknown setting, or a value of the wrong type.
     """
     checked = {}
     for key, value in settings.items():
         if key not in parameters:
             raise ConfigError(f"{group}.{key} is not a setting of {owner}: it has {', '.join(parameters) or 'none'}")
         kind = parameters[key].annotation
-        # OmegaConf knows plain types, lists of them, and None beside them; no `Literal`.
+        # OmegaConf supports plain types, lists of them and optional ones, but not `Literal`.
         parts = set(get_args(kind)) - {NoneType} or {kind}
         known = get_origin(kind) in (None, list, UnionType) and parts <= {bool, int, float, str}
         node = OmegaConf.structured(make_dataclass("Value", [("value", kind if known else Any)]))

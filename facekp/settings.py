@@ -1,6 +1,6 @@
 """Typed settings: dataclass fields with a help line, a range and what they affect.
 
-`setting` declares a field, `Settings` checks the values of a dataclass when it is made, and `walk` lists its settings.
+`setting` declares a field, `Settings` checks the values of a new dataclass, and `walk` lists its settings.
 """
 
 import copy
@@ -19,23 +19,23 @@ from facekp.errors import ConfigError
 
 
 class Affects(StrEnum):
-    """What changes with a setting. A run that is resumed may change all but those that affect its result."""
+    """What a setting affects. A resumed run may change every setting that does not affect its result."""
 
     RESULT = "result"
-    """What is learned."""
+    """The trained weights."""
     SCORES = "scores"
-    """How a run is scored: fixed within its folder, which has one curve; free where the run continues in another."""
+    """How a run is scored: fixed within its folder, which has one curve; free if the run continues in another."""
     MACHINE = "machine"
-    """What computes it: the same result but for rounding."""
+    """The hardware and its use; results differ only by rounding."""
     SPEED = "speed"
-    """Speed and memory alone."""
+    """Speed and memory only."""
     PLACE = "place"
     """Where files and logs go."""
 
 
 @dataclass(frozen=True)
 class Check:
-    """A range of values, in words too, and the remedy for a value outside it: "at least 1", "give at least 1"."""
+    """A range of values, its description ("at least 1"), and the remedy for other values ("give at least 1")."""
 
     accepts: Callable[[Any], bool]
     range: str
@@ -49,7 +49,7 @@ def check_that(accepts: Callable[[Any], bool], range: str, such_as: object = Non
 
 
 def at_least(least: float, why: str = "") -> Check:
-    """Accept finite numbers from `least` on."""
+    """Accept finite numbers of `least` or more."""
     return check_that(lambda value: least <= value < math.inf, f"at least {least}", why=why)
 
 
@@ -73,14 +73,14 @@ def multiple_of(factor: int) -> Check:
 
 
 def one_of(*choices: Any) -> Check:
-    """Accept one of several strings, or of a `Literal`'s: OmegaConf 2.3 has no fields of that type."""
+    """Accept one of several strings, or of a `Literal`'s, which OmegaConf 2.3 does not support as a field type."""
     names = get_args(choices[0]) if get_origin(choices[0]) is Literal else choices
     listed = ", ".join(names)
     return Check(lambda value: value in names, listed, f"choose one of {listed}")
 
 
 def each(check: Check, *, such_as: object = None) -> Check:
-    """Accept lists that are not empty and whose items all pass `check`."""
+    """Accept non-empty lists whose items all pass `check`."""
     accepts = lambda values: len(values) > 0 and all(map(check.accepts, values))  # noqa: E731
     return check_that(accepts, f"a list, each {check.range}", such_as)
 
@@ -97,12 +97,12 @@ def setting(
     """Declare a field of a settings dataclass.
 
     Args:
-        default: its default; `omegaconf.MISSING` if it must be given. Lists and dicts are copied.
-        help: what it is, in a line: unit first where it has one.
-        check: the range of its values; null passes where the type allows it.
-        affects: what changes with it.
-        path: whether it names a file or folder of this machine, which means nothing on another.
-        confounds: what cannot be compared between runs that differ in it; speed and memory where it affects speed.
+        default: the default value; `omegaconf.MISSING` if it is required. Lists and dicts are copied.
+        help: one-line description, with the unit if it has one.
+        check: the range of valid values; null passes if the type allows it.
+        affects: what the setting affects.
+        path: whether it names a local file or folder, which is meaningless on another machine.
+        confounds: what cannot be compared between runs that differ in it; always speed and memory if it affects speed.
 
     Example:
         >>> from dataclasses import dataclass
@@ -122,11 +122,11 @@ def setting(
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting as `walk` finds it; `setting` explains the attributes that are not listed here.
+    """A setting as `walk` yields it; see `setting` for the attributes that are not listed here.
 
     Attributes:
-        key: its name with those of its groups, as in "data.size".
-        field: the path of its field; `class_` holds the setting `class`, which cannot be a field's name.
+        key: full name, with its groups, such as "data.size".
+        field: path of its field; the setting `class` has the field `class_`, since `class` is a keyword.
     """
 
     key: str
@@ -161,19 +161,19 @@ class Setting:
 
 
 class Settings:
-    """Base of a settings dataclass, whose `group` messages put before a setting's name."""
+    """Base class of settings dataclasses; messages put `group` before a setting's name."""
 
     _prefix: ClassVar[str] = ""
 
     def __init_subclass__(cls, group: str = "") -> None:
-        """Keep the prefix of the keys."""
+        """Store the prefix of the keys."""
         cls._prefix = f"{group}." if group else cls._prefix
 
     def __post_init__(self) -> None:
         """Check every value.
 
         Raises:
-            ConfigError: a value out of its range; names setting, value and remedy.
+            ConfigError: a value is out of range; the message names the setting, the value and the remedy.
         """
         for f in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
             found, value = _setting(f, self._prefix), getattr(self, f.name)
@@ -185,7 +185,7 @@ class Settings:
 
 
 def walk(schema: Any, prefix: str = "") -> Iterator[Setting]:
-    """Yield the settings of a dataclass and of those in it, in their order; `prefix`, as in "data.", begins keys."""
+    """Yield the settings of a dataclass and its nested ones, in order; keys start with `prefix`, such as "data."."""
     for f in fields(schema):
         if is_dataclass(f.type):
             # The default may be of a subclass, with more settings.

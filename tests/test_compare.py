@@ -222,7 +222,7 @@ class TestVerdict:
         assert warned == [
             "> Different machine: do not compare speed, memory and times. one (a-0); two (b-0).",
             "> Different trainer.max_steps: do not compare scores as if the budget were the same. 100 (a-0); 50 (b-0).",
-            "> Different init: do not compare scores as if they had begun alike. null (a-0); shipped (b-0).",
+            "> Different init: do not compare scores as if the initial weights were equal. null (a-0); shipped (b-0).",
             "> Different data.decoded: do not compare speed and memory. ram (a-0); none (b-0).",
         ]
 

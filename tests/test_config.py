@@ -170,7 +170,7 @@ def test_a_full_disk_is_one_line_and_our_own_bugs_are_not(capsys: pytest.Capture
         raise OSError(errno.ENOSPC, "No space left on device", "/results/a.png")
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == "error: '/results/a.png': No space left on device; allow it, make room, or give another folder"
+    assert line == "error: '/results/a.png': No space left on device; grant access, make room, or give another folder"
     with pytest.raises(FileNotFoundError), one_line_errors():
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/results/a.png")
 

@@ -80,7 +80,7 @@ def test_an_index_that_a_spreadsheet_wrote(prepared: Path):
     (prepared / "index.csv").write_text(text, encoding="utf-8-sig")
     assert [sample.id for sample in read_index(prepared)["train"]] == ["00002"]
     (prepared / "index.csv").write_text(text, encoding="utf-16")
-    with pytest.raises(DataError, match=r"index\.csv: not UTF-8; save it so, with the columns id and split"):
+    with pytest.raises(DataError, match=r"index\.csv: not UTF-8; save it as UTF-8, with the columns id and split"):
         read_index(prepared)
 
 

@@ -151,6 +151,6 @@ def test_the_table_leaves_out_what_is_not_installed(
     with pytest.raises(ConfigError, match=r"'smp', but segmentation_.*: pip install -e '\.\[smp\]'"):
         build_model("smp")
     main([])
-    left_out, _, _, bisenet = capsys.readouterr().out.splitlines()
-    assert left_out.startswith("smp is left out: model.name is 'smp'")
+    skipped, _, _, bisenet = capsys.readouterr().out.splitlines()
+    assert skipped.startswith("smp is skipped: model.name is 'smp'")
     assert bisenet.split() == ["bisenet", "13.39", "M", "11.33", "G"]

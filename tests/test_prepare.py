@@ -247,7 +247,7 @@ def test_an_out_that_cannot_be_written_is_named(raw, tmp_path):
 
 def test_a_full_disk_is_told_before_anything_is_written(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=400_000))
-    with pytest.raises(DataError, match=r"needs about 0.0006 GB, and 0.0004 GB are free; make room"):
+    with pytest.raises(DataError, match=r"needs about 0.0006 GB, but only 0.0004 GB are free; make room"):
         prepare(raw, tmp_path / "out", size=512)
     assert not (tmp_path / "out" / "images").exists()
     assert prepare(raw, tmp_path / "out", size=SIDE).written == 6

@@ -122,7 +122,7 @@ class TestRows:
         (tmp_path / "new").mkdir()
         log = RunLog(tmp_path / "new", tmp_path / "old", 4)
         assert not log.rows
-        expected = f"'{tmp_path}/old' kept no metrics.csv: scores begin at step 4, times are unknown\n"
+        expected = f"'{tmp_path}/old' has no metrics.csv: scores begin at step 4, times are unknown\n"
         assert capsys.readouterr().out == expected
         log.log_metrics({name: 0.5 for name in ("val/loss", "val/miou", "val/mean_f1", "val/pixel_accuracy")})
         log.save()

@@ -77,8 +77,8 @@ def test_depthwise_convolutions_are_not_trained_in_bfloat16_on_a_cpu() -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"trunk": "resnet19x"}, r"model\.trunk is 'resnet19x', of which timm has no features .*choose one such as"),
-        ({"trunk": "vit_tiny_patch16_224"}, r"model\.trunk is 'vit_tiny_patch16_224', of which timm has no features"),
+        ({"trunk": "resnet19x"}, r"model\.trunk is 'resnet19x', for which timm has no features .*choose one such as"),
+        ({"trunk": "vit_tiny_patch16_224"}, r"model\.trunk is 'vit_tiny_patch16_224', for which timm has no features"),
         ({"finest": 2}, r"model\.finest is 2: choose 4 or 8"),
         ({"trunk": LITE, "pretrained": "nowhere.pth"}, r"model\.pretrained is 'nowhere.pth', not weights of 'tf_eff"),
     ],

@@ -21,7 +21,7 @@ POWERS = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
 
 
 def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_]:
-    """Return which classes each image has, kept in `cache` and reused unless a label has changed.
+    """Return which classes each image has; the result is kept in `cache` and reused until a label changes.
 
     Returns:
         (N, 19) bool.
@@ -44,8 +44,8 @@ def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_
 def repeat_factors(classes: npt.NDArray[np.bool_], balance: str, below: float) -> npt.NDArray[np.float64] | None:
     """Return how often each image is drawn per pass, on average.
 
-    A class that a share f of the images has gets the factor `max(1, (below / f) ** power)`; the power is 1/2 for "sqrt"
-    (as in LVIS) and 1 for "linear". An image gets the largest factor of its classes.
+    A class in a share f of the images has the factor `max(1, (below / f) ** power)`; the power is 1/2 for "sqrt"
+    (as in LVIS) and 1 for "linear". An image has the largest factor of its classes.
 
     Args:
         classes: (N, 19) bool, which classes each image has.

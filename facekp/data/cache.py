@@ -47,7 +47,7 @@ class PixelCache:
         return np.asarray(self.images[index]), np.asarray(self.labels[index])
 
     def __reduce__(self) -> tuple[type["PixelCache"], tuple[Path, int, int]]:
-        """Let workers that are not forked map the file again."""
+        """Pickle the path alone, so that workers that are not forked map the file again."""
         if not isinstance(self.pixels, Path):
             method = multiprocessing.get_start_method()
             raise ConfigError(f"data.decoded is 'ram', which workers started by '{method}' cannot share: take disk")
@@ -63,9 +63,9 @@ class PixelCache:
 
 
 def decode_all(samples: Sequence[Sample], config: DataConfig) -> PixelCache | None:
-    """Decode a split as `data.decoded` says, after reporting how much space that takes; "none" returns None.
+    """Decode a split to where `data.decoded` says, and print how much space it takes; return None for "none".
 
-    A file is kept in `data.cache`, where the next run finds it unless an image or label has changed.
+    A file is kept in `data.cache` and reused until an image or label changes.
 
     Raises:
         DataError: too little space, or a file that cannot be read or written.

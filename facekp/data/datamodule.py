@@ -47,7 +47,7 @@ class FaceDataModule(pl.LightningDataModule):
 
     @cached_property
     def root(self) -> Path:
-        """Folder of the prepared data set, which is drawn or prepared first if needed."""
+        """Folder of the prepared data set, drawn or prepared first if needed."""
         return prepared_root(self.config)
 
     @cached_property
@@ -82,7 +82,7 @@ class FaceDataModule(pl.LightningDataModule):
             self.split(name)
 
     def on_after_batch_transfer(self, batch: Pixels, dataloader_idx: int) -> Batch:
-        """Normalise a batch on the device of the step."""
+        """Normalise a batch on the training device."""
         return to_batch(batch)
 
     def train_dataloader(self) -> DataLoader[Pixels]:

@@ -18,21 +18,21 @@ from facekp.images import UInt8Array, read_image, read_label
 
 
 class Pixels(TypedDict):
-    """What a loader yields: `image` (N, H, W, 3) uint8 RGB; `label` (N, H, W) uint8, ids or 255."""
+    """A batch from a loader: `image` (N, H, W, 3) uint8 RGB; `label` (N, H, W) uint8, ids or 255."""
 
     image: Tensor
     label: Tensor
 
 
 class Batch(TypedDict):
-    """What a step takes: `image` (N, 3, H, W) float32, normalised; `label` (N, H, W) int64, ids or 255."""
+    """A batch for a step: `image` (N, 3, H, W) float32, normalised; `label` (N, H, W) int64, ids or 255."""
 
     image: Tensor
     label: Tensor
 
 
 class DecodedSamples(Protocol):
-    """Samples that were decoded beforehand."""
+    """Samples decoded in advance."""
 
     def __getitem__(self, index: int, /) -> tuple[UInt8Array, UInt8Array]:
         """Return image (H, W, 3) and label (H, W), uint8."""
@@ -66,7 +66,7 @@ class FaceDataset(Dataset[Pixels]):
     Args:
         samples: the samples to read.
         transform: a pipeline of `facekp.data.transforms`, or any albumentations pipeline that returns uint8 pixels.
-        decoded: the samples' pixels if they were decoded beforehand.
+        decoded: the samples' pixels, if decoded in advance.
     """
 
     def __init__(self, samples: Sequence[Sample], transform: A.Compose, decoded: DecodedSamples | None = None) -> None:
@@ -93,7 +93,7 @@ class FaceDataset(Dataset[Pixels]):
         self.transform.set_random_seed(seed)
         out = self.transform(image=image, mask=label)
         if getattr(out["image"], "dtype", None) != np.uint8:
-            raise TypeError("the transform returns no uint8 image: remove steps that normalise or convert to tensors")
+            raise TypeError("the transform's image is not uint8: remove steps that normalise or convert to tensors")
         return {"image": _tensor(out["image"]), "label": _tensor(out["mask"])}
 
 

@@ -1,4 +1,4 @@
-"""Training images that a table excludes: audit.csv, or any with the columns id and exclude."""
+"""Exclusion of training images by a table: audit.csv, or any CSV with the columns id and exclude."""
 
 import csv
 import hashlib
@@ -12,10 +12,10 @@ VERDICTS: Final = dict.fromkeys(("yes", "true", "1"), True) | dict.fromkeys(("no
 
 
 def read_exclusions(exclude: str | None) -> frozenset[str]:
-    """Return the ids of the rows of a table whose `exclude` is yes; None excludes none.
+    """Return the ids of a table's rows whose `exclude` is yes; for None, an empty set.
 
     Raises:
-        DataError: the file is missing, no such table, or says neither yes nor no.
+        DataError: the file is missing, lacks a column, or has a row whose `exclude` is neither yes nor no.
     """
     if not exclude:
         return frozenset()

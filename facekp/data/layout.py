@@ -1,4 +1,4 @@
-"""Layouts of a data set on disk: the prepared one, its index, and recognition of the official one.
+"""Layouts of a data set on disk: the prepared one with its index, and the official one.
 
 Prepared: `images/{id}.jpg`, `labels/{id}.png`, `index.csv` with the columns `id,split`.
 Official: `CelebA-HQ-img/`, `CelebAMask-HQ-mask-anno/`, `CelebA-HQ-to-CelebA-mapping.txt`.
@@ -30,7 +30,7 @@ OFFICIAL_MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 
 HOW_TO_GET = (
     "download CelebAMask-HQ (https://github.com/switchablenorms/CelebAMask-HQ) and give its folder, "
-    "or take data.source=synthetic, which draws faces"
+    "or use data.source=synthetic, which draws faces"
 )
 
 
@@ -67,11 +67,11 @@ def recognise(root: str | Path, setting: str = "data.root") -> Layout:
 
 
 def check_source(config: DataConfig) -> None:
-    """Raise within milliseconds if the data set cannot be there.
+    """Check, within milliseconds, that the data set can be there.
 
     Raises:
-        ConfigError: no `data.root`.
-        DataError: a folder that is missing or in neither layout.
+        ConfigError: `data.root` is not set.
+        DataError: the folder is missing or has neither layout.
     """
     if config.source == "synthetic":
         return
@@ -91,7 +91,7 @@ def list_samples(root: str | Path) -> list[Sample]:
     try:
         text = path.read_text(encoding="utf-8-sig")  # Excel adds a byte order mark
     except UnicodeDecodeError:
-        raise DataError(f"{path}: not UTF-8; save it so, with the columns id and split") from None
+        raise DataError(f"{path}: not UTF-8; save it as UTF-8, with the columns id and split") from None
     rows = csv.DictReader(StringIO(text, newline=""))
     if not {"id", "split"} <= set(rows.fieldnames or ()):
         raise DataError(f"{path}: columns {rows.fieldnames}, need id and split")

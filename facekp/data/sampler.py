@@ -14,7 +14,7 @@ BLANK = -1
 
 
 class TrainingStream(Sampler[Draw]):
-    """The draws of training, the same for any number of workers and processes and after a resume.
+    """The training draws, identical for any number of workers and processes and after a resume.
 
     Pass p over the data is a permutation drawn from (seed, p); the augmentation of position k is seeded from (seed, k).
     With repeat factors, the length of a pass is their rounded sum, and each image's factor is rounded up or down at
@@ -88,10 +88,10 @@ class TrainingStream(Sampler[Draw]):
 
 
 class EvaluationOrder(Sampler[Draw]):
-    """Every image once, in order; each of several processes takes every `world_size`-th.
+    """Every image once, in order; with several processes, each takes every `world_size`-th image.
 
     Processes with one image fewer draw a blank: all need the same number of batches, because batch norm synchronises
-    its statistics at each.
+    its statistics at every batch.
 
     Args:
         dataset: the images to evaluate.

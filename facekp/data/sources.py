@@ -1,4 +1,4 @@
-"""The data set that the `data` settings name, as a folder in the prepared layout."""
+"""Data set of the `data` settings as a folder in the prepared layout."""
 
 import hashlib
 from pathlib import Path
@@ -11,10 +11,10 @@ from facekp.files import exclusive_lock, expand, make_folder
 
 
 def prepared_root(config: DataConfig) -> Path:
-    """Return the folder of the prepared data set, which is drawn or prepared first if needed.
+    """Return the folder of the prepared data set, drawn or prepared first if needed.
 
-    An official folder is prepared at 512 pixels and synthetic faces are drawn at `config.size`, both in `config.cache`,
-    where later calls find them.
+    An official folder is prepared at 512 pixels and synthetic faces are drawn at `config.size`, both in `config.cache`
+    for later calls to reuse.
 
     Raises:
         ConfigError: no `data.root`.
@@ -37,7 +37,7 @@ def prepared_root(config: DataConfig) -> Path:
     folder = cache / f"synthetic-{_digest(repr((counts, config.synthetic_seed, config.size, REVISION)))}"
     raw, out = folder / "raw", folder / "prepared"
     with exclusive_lock(make_folder(folder)):
-        # The folder's name contains everything that the faces depend on, so a finished one is right.
+        # The folder's name encodes everything that the faces depend on, so a finished folder is valid.
         if not (out / INDEX).is_file():
             from facekp.data.synthetic.write import write_synthetic  # only drawing needs it
 

@@ -17,7 +17,7 @@ from facekp.data.jitter import KINDS, jitter
 class Pipeline(A.Compose):  # type: ignore[misc]  # albumentations has no types
     """Transforms that draw their random numbers in turn from one generator.
 
-    `A.Compose` seeds each transform's own generator alike, so that all draw the same numbers: the draw that mirrors an
+    `A.Compose` seeds every transform's generator alike, so all would draw the same numbers: the draw that mirrors an
     image would also choose its scale and its crop.
     """
 
@@ -57,7 +57,7 @@ class TrainingView(A.DualTransform):  # type: ignore[misc]  # as above
         }
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Return the crop's `spans`, down and across; to mirror, across is that of the mirror image's pixels."""
+        """Return the crop's `spans`, down and across; when mirroring, the span across is reflected."""
         sides = zip(params["shape"][:2], params["place"], strict=True)
         down, across = (span(side, params["scale"], self.crop, place) for side, place in sides)
         if params["mirror"]:
@@ -127,7 +127,7 @@ def evaluation_transform(size: int) -> A.Compose:
 
 
 def corruption(share: float) -> A.OneOf:
-    """Return a transform that corrupts a `share` of the images as photos are and CelebAMask-HQ's images are not.
+    """Return a transform that corrupts a `share` of the images in ways common in photos but not in CelebAMask-HQ.
 
     Blurred, noisy, compressed, grey and dark or bright images are equally likely. Labels do not change.
     """
@@ -135,7 +135,7 @@ def corruption(share: float) -> A.OneOf:
     return A.OneOf(
         [
             A.GaussianBlur(blur_limit=0, sigma_limit=(0.5, 2.0), p=1),
-            # A centred kernel: the image must stay over its label.
+            # A centred kernel: the image must stay aligned with its label.
             A.MotionBlur(blur_limit=(3, 9), allow_shifted=False, direction_range=(0, 0), p=1),
             A.Downscale(scale_range=(0.3, 0.7), interpolation_pair=downscale, p=1),
             A.ImageCompression(quality_range=(20, 70), p=1),

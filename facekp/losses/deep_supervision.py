@@ -9,7 +9,7 @@ from facekp.models.heads import Heads
 
 
 class DeepSupervision(nn.Module):
-    """The sum of one criterion over all heads, those that predict and the auxiliary ones.
+    """The sum of one criterion over all heads, predicting and auxiliary ones.
 
     Shape:
         heads: score maps (N, C, h, w) float.

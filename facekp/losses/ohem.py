@@ -13,8 +13,8 @@ from torch.autograd.function import once_differentiable
 from facekp.classes import IGNORE_INDEX
 from facekp.losses.registry import register_loss
 
-# Upsampled scores are held a piece at a time: 4 MB on a CPU, so that it stays in cache between the passes over it;
-# more on a GPU, where a larger piece means fewer kernel launches.
+# Upsampled scores are processed in pieces: 4 MB on a CPU, to stay in cache from one pass to the next; more on a GPU,
+# where larger pieces mean fewer kernel launches.
 PIECE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 25}
 
 
@@ -23,24 +23,24 @@ class OhemCrossEntropy(nn.Module):
     """Cross entropy averaged over the hard pixels of a batch.
 
     With `t = -ln(threshold)` and `n_min = max(1, floor(min_kept * valid pixels))`: the mean of all losses above `t`, or
-    of the `n_min` largest where fewer are above it.
+    of the `n_min` largest if fewer are above it.
 
     The scores are upsampled bilinearly (`align_corners=False`) to the labels, a few rows of one image at a time, in one
     pass that yields value and gradient.
 
-    In training mode a batch spans all processes of `torch.distributed`, which must all call it with labels of one
-    shape: each returns the value of the whole batch, and the mean of their gradients, which DistributedDataParallel
-    takes, is the whole batch's. In evaluation mode each process scores its own images.
+    In training mode, a batch spans all processes of `torch.distributed`, which must all call the loss with labels of
+    the same shape. Each returns the loss of the whole batch, whose gradient is the mean of their gradients, as
+    DistributedDataParallel computes it. In evaluation mode, each process scores its own images.
 
     Shape:
         scores: (N, C, h, w) float, any resolution; half precision is computed in float32.
         labels: (N, H, W) int64, ids in 0..C-1 or `ignore_index`.
-        Returns: scalar, float32 (float64 for float64 scores); 0 where no pixel is valid.
+        Returns: scalar, float32 (float64 for float64 scores); 0 if no pixel is valid.
 
     Args:
         threshold: probability of the true class below which a pixel is hard, in (0, 1).
-        min_kept: least share of the valid pixels that are averaged, in (0, 1].
-        ignore_index: label of pixels that are left out.
+        min_kept: minimum share of the valid pixels to average, in (0, 1].
+        ignore_index: label of pixels to ignore.
 
     Raises:
         ValueError: an argument out of its range, or shapes that do not fit.
@@ -75,7 +75,7 @@ class OhemCrossEntropy(nn.Module):
 
 
 class _OhemFunction(torch.autograd.Function):
-    """The gradient of every hard pixel is known up to the factor 1/kept, so it is gathered during the forward pass."""
+    """The gradient of every hard pixel is known up to the factor 1/kept, so it is computed during the forward pass."""
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, labels: Tensor, rule: OhemCrossEntropy) -> Tensor:
@@ -127,7 +127,7 @@ def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: boo
 def _add_up_largest(values: Tensor, count: int) -> tuple[Tensor, int]:
     """Return the sum of the `count` largest values of all processes, float64, and how many are this process's.
 
-    `values` (n,) holds at least those of this process that count, or all it has; `n` is the same on every process.
+    `values` (n,) are this process's largest, enough to include all that count; `n` is the same on every process.
     """
     everyone = [torch.empty_like(values) for _ in range(dist.get_world_size())]
     dist.all_gather(everyone, values)
@@ -141,7 +141,7 @@ def _sweep(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Process all upsampled scores (N, C, h, w) once, a few rows of one image at a time.
 
-    Of the `counted` pixels (N, H, W) bool, those are chosen whose loss against `targets` (N, H, W) int64 exceeds `cut`.
+    Chosen are the `counted` pixels (N, H, W) bool whose loss against `targets` (N, H, W) int64 exceeds `cut`.
 
     Returns:
         The losses (N, H, W), -1 where not counted; sum and number of the chosen, float64; the sum's gradient or None.
@@ -157,7 +157,7 @@ def _sweep(
         wide = scores[i] @ to_columns.T  # (C, h, W)
         wide_grad = torch.zeros_like(wide)
         for rows, sources, to_rows in pieces:
-            weights = to_rows.expand(classes, -1, -1)  # `@` would leave the product in an order slow to go over
+            weights = to_rows.expand(classes, -1, -1)  # `@` would return a memory layout that is slow to traverse
             up = torch.bmm(weights, wide[:, sources])  # (C, rows, W)
             target = targets[i, rows][None]
             up -= up.amax(0)
@@ -185,7 +185,7 @@ def _bilinear_matrix(size_in: int, size_out: int, like: Tensor) -> Tensor:
 
 
 def _pieces(to_rows: Tensor, row_elements: int) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Cut the (H, h) matrix into pieces: rows of the labels, the rows of scores that they lie between, the weights."""
+    """Split the (H, h) matrix into pieces: rows of the labels, the rows of scores that they use, and the weights."""
     height = to_rows.shape[0]
     rows = max(1, PIECE_ELEMENTS.get(to_rows.device.type, PIECE_ELEMENTS["cuda"]) // row_elements)
     sources = to_rows.cpu().ne(0)

@@ -17,13 +17,13 @@ class OhemDice(nn.Module):
     covers: at full resolution it would take most of the step.
 
     Shape:
-        scores: (N, C, h, w) float, any resolution that divides the labels' or not.
+        scores: (N, C, h, w) float, any resolution; it need not divide the labels'.
         labels: (N, H, W) int64, ids in 0..C-1 or the ignore index.
         Returns: scalar, float32.
 
     Args:
-        threshold: as of `OhemCrossEntropy`.
-        min_kept: as of `OhemCrossEntropy`.
+        threshold: see `OhemCrossEntropy`.
+        min_kept: see `OhemCrossEntropy`.
         dice: weight of the Dice term, at least 0.
 
     Raises:

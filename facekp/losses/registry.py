@@ -17,10 +17,10 @@ def build_loss(name: str, **settings: Any) -> nn.Module:
 
     Returns:
         A module with `loss(scores, labels) -> scalar`: scores (N, C, h, w) float at any resolution, labels (N, H, W)
-        int64, ids in 0..C-1 or 255 for pixels that do not count.
+        int64, ids in 0..C-1 or 255 for pixels to ignore.
 
     Raises:
-        ConfigError: an unknown name or setting, or a value that the loss refuses.
+        ConfigError: an unknown name or setting, or a value that the loss rejects.
 
     Example:
         >>> build_loss("ohem", threshold=0.8).threshold

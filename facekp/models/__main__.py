@@ -12,7 +12,7 @@ from facekp.settings import Settings, multiple_of, setting
 class CostConfig(Settings):
     """Settings of the command."""
 
-    size: int = setting(448, "side of the image that the multiply-adds are for, pixels", check=multiple_of(32))
+    size: int = setting(448, "image side at which multiply-adds are counted, pixels", check=multiple_of(32))
 
 
 def main(argv: list[str]) -> None:
@@ -30,7 +30,7 @@ def main(argv: list[str]) -> None:
             with torch.device("meta"):
                 net = build_model(name)
         except ConfigError as error:  # a package that is not installed
-            print(f"{name} is left out: {error}")
+            print(f"{name} is skipped: {error}")
             continue
         parameters = sum(p.numel() for p in net.parameters())
         rows.append([name, f"{parameters / 1e6:.2f} M", f"{multiply_adds(net, config.size) / 1e9:.2f} G"])

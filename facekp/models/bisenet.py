@@ -1,7 +1,7 @@
-"""BiSeNet on ResNet18, the network of most public face parsers.
+"""BiSeNet on ResNet18, the network that most public face parsers use.
 
-What the paper leaves open is as in those: 128 channels in the context path, nearest neighbours to upsample them, a
-squeeze to a quarter in the fusion, auxiliary heads of 64 channels.
+Details that the paper leaves open follow those parsers: 128 channels in the context path, nearest-neighbour
+upsampling, a squeeze to a quarter in the fusion, and auxiliary heads of 64 channels.
 
 Reference: Yu et al. 2018, arXiv:1808.00897, whose sections and figures the classes cite.
 """
@@ -19,9 +19,9 @@ from facekp.models.resnet import Stem, resnet18_trunk
 
 
 class AttentionRefinement(nn.Module):
-    """Narrow the features, then weight each channel by the mean over the image.
+    """Attention refinement: narrow the features, then weight the channels by attention from their means over the image.
 
-    In training N is at least 2: batch-norm sees one value per image.
+    Training needs N of at least 2, because batch-norm sees one value per image.
 
     Reference: section 3.2, figure 2b.
     """
@@ -39,7 +39,7 @@ class AttentionRefinement(nn.Module):
 
 
 class ContextPath(nn.Module):
-    """ResNet18, whose last two stages, refined, and mean over the image are added up from coarse to fine.
+    """ResNet18; its global mean and its last two stages, refined, are added up from coarse to fine.
 
     Reference: section 3.2.
     """
@@ -54,7 +54,7 @@ class ContextPath(nn.Module):
         self.smooth16, self.smooth32 = conv_norm_relu(128, 128, 3), conv_norm_relu(128, 128, 3)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the sum (N, 128, H/8, W/8), and (N, 128, H/16, W/16) of the last stage and the mean alone."""
+        """Return the full sum (N, 128, H/8, W/8), and that of only the last stage and the mean (N, 128, H/16, W/16)."""
         at16 = self.layer3(self.stem(images))
         at32 = self.layer4(at16)
         mean = self.tail(F.adaptive_avg_pool2d(at32, 1))  # (N, 128, 1, 1)
@@ -64,7 +64,7 @@ class ContextPath(nn.Module):
 
 
 class FeatureFusion(nn.Module):
-    """Join both paths, and add to each joint channel the share of it that the whole image decides.
+    """Join both paths, and add to each joint channel its product with an attention weight from the whole image.
 
     Reference: section 3.3, figure 2c.
     """
@@ -75,7 +75,7 @@ class FeatureFusion(nn.Module):
         self.weigh = nn.Sequential(conv(256, 64, 1), nn.ReLU(inplace=True), conv(64, 256, 1), nn.Sigmoid())
 
     def forward(self, detail: Tensor, context: Tensor) -> Tensor:
-        """Map two of (N, 128, h, w) to (N, 256, h, w)."""
+        """Map two tensors (N, 128, h, w) to (N, 256, h, w)."""
         joint: Tensor = self.join(torch.cat([detail, context], dim=1))
         weights: Tensor = self.weigh(F.adaptive_avg_pool2d(joint, 1))  # (N, 256, 1, 1)
         return joint + joint * weights
@@ -87,8 +87,8 @@ class BiSeNet(Network):
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32; in training, N at least 2.
-        Returns: (N, 19, H/8, W/8) predicts; auxiliary are (N, 19, H/8, W/8) and (N, 19, H/16, W/16), from the features
-        refined at strides 16 and 32 and then upsampled.
+        Returns: one map that predicts, (N, 19, H/8, W/8), and two auxiliary ones, (N, 19, H/8, W/8) and
+        (N, 19, H/16, W/16), from the features refined at strides 16 and 32 and then upsampled.
 
     Args:
         pretrained: False for random weights, "imagenet" for torchvision's trunk; see `resnet18_trunk`.

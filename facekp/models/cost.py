@@ -8,7 +8,7 @@ from facekp.models.registry import Network
 
 
 def multiply_adds(model: nn.Module, size: int = 448) -> int:
-    """Return the multiply-adds of predicting one (1, 3, size, size) image; the model is on the meta device."""
+    """Return the multiply-adds of one prediction for (1, 3, size, size); the model must be on the meta device."""
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         predict = {"auxiliary": False} if isinstance(model, Network) else {}
         model.eval()(torch.empty(1, 3, size, size), **predict)

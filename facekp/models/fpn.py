@@ -1,4 +1,4 @@
-"""Feature pyramid, which adds coarse features to finer ones before the first decision."""
+"""Feature pyramid network: coarse features are added to finer ones before any scores are computed."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,14 +10,14 @@ from facekp.models.trunks import build_trunk
 
 WIDTH, HEAD_WIDTH = 96, 64
 SLIM = 48
-"""Width at stride 4, where a map has four times the pixels of the next."""
+"""Width at stride 4, where a map has four times as many pixels as at stride 8."""
 
 
 @register("fpn")
 class FeaturePyramid(Network):
     """A trunk's stages, added up from coarse to fine; the finest sum predicts, the others are auxiliary.
 
-    A projection of the coarsest stage's mean over the image is added to it, which gives every pixel global context.
+    A projection of the coarsest stage's global mean is added to it, which gives every pixel global context.
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32.

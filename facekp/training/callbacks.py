@@ -35,7 +35,7 @@ def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
     """Return the callbacks of a run; `resume` is where it continues, or None."""
     folder, c = Path(config.output_dir) / CHECKPOINTS, config.callbacks
 
-    def validate_after_the_last_step(trainer: pl.Trainer, *args: Any) -> None:  # which `val_every` need not divide
+    def validate_after_the_last_step(trainer: pl.Trainer, *args: Any) -> None:  # `val_every` may miss it
         if trainer.global_step == trainer.max_steps - 1:
             trainer.val_check_batch = trainer.max_steps
 
@@ -45,7 +45,7 @@ def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
     callbacks: list[Callback] = [
         Cost(config.data.batch_size),
         LambdaCallback(on_train_batch_start=validate_after_the_last_step, on_save_checkpoint=keep_settings),
-        # Two, because Lightning's `save_last` only follows when a new best is saved.
+        # Two, because Lightning's `save_last` saves only when there is a new best.
         BestCheckpoint(folder, c.monitor, c.mode, resume),
         ModelCheckpoint(folder, LAST, save_on_train_epoch_end=False, enable_version_counter=False),
     ]
@@ -61,10 +61,10 @@ def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
 
 
 class AverageWeights(EMAWeightAveraging):
-    """Keep a moving average of the weights, batch-norm's statistics too: it is validated, kept in checkpoints, tested.
+    """Moving average of the weights and batch-norm statistics, which is validated, saved in checkpoints and tested.
 
-    Lightning's own would test the newest weights of a checkpoint in place of the average, and keep it on the CPU, where
-    the module still is when the average is made.
+    Lightning's callback would test a checkpoint's newest weights instead of the average, and leave the average on the
+    CPU, where the module still is when the average is created.
     """
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -73,19 +73,19 @@ class AverageWeights(EMAWeightAveraging):
             self._average_model.to(pl_module.device)
 
     def on_load_checkpoint(self, trainer: pl.Trainer, *args: Any) -> None:
-        """Restore the average and the newest weights where a run goes on."""
+        """Restore the average and the newest weights when a run continues."""
         if trainer.state.fn == TrainerFn.FITTING:
             super().on_load_checkpoint(trainer, *args)
 
 
 class BestCheckpoint(ModelCheckpoint):
-    """Keep the best checkpoint of the whole run, also when it is resumed in another folder or was moved.
+    """Keep the best checkpoint of the whole run, even if it is resumed in another folder or was moved.
 
-    Lightning forgets the best score there, so that the first validation after a resume would count as the best.
+    Lightning would forget the best score then, and count the first validation after the resume as the best.
 
     Args:
         folder: where the checkpoint is kept, as `best.ckpt`.
-        monitor: the logged score that decides.
+        monitor: name of the logged score to compare.
         mode: "min" or "max".
         resume: where the run continues, or None.
     """
@@ -95,8 +95,8 @@ class BestCheckpoint(ModelCheckpoint):
         self._resume = resume
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the best checkpoint so far along into this run's folder."""
-        # Once: Lightning restores the callbacks where the best checkpoint is tested, too.
+        """Copy the best checkpoint so far into this run's folder."""
+        # Only once: Lightning restores the callbacks again to test the best checkpoint.
         resume, self._resume = self._resume, None
         old = None if resume is None else resume.checkpoint.with_name(f"{BEST}.ckpt")
         if old is not None and old.is_file() and self.dirpath is not None:
@@ -110,10 +110,10 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class MaskPictures(Callback):
-    """Send validation images with the true and the predicted mask, and a table of every class's scores.
+    """Log validation images with true and predicted masks to W&B, and a table of the scores by class.
 
     Args:
-        count: how many images of the first validation batch.
+        count: number of images, from the first validation batch.
     """
 
     def __init__(self, count: int) -> None:
@@ -144,7 +144,7 @@ class MaskPictures(Callback):
 
     @rank_zero_only
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Send pictures and table."""
+        """Log the pictures and the table."""
         import wandb
 
         scores = trainer.callback_metrics
@@ -157,19 +157,19 @@ class MaskPictures(Callback):
 
 
 class Cost(Callback):
-    """Log `train/images_per_second`, over all processes, validation left out, and `train/peak_memory`, of one process.
+    """Log `train/images_per_second` of all processes, without validation, and `train/peak_memory` of one process.
 
-    Memory is in MiB: on a CPU the process's, without the loader's workers; on a GPU what torch allocated there.
+    Memory is in MiB: on a CPU, that of the process without its loader workers; on a GPU, what torch allocated there.
 
     Args:
-        batch_size: images a step, over all processes.
+        batch_size: images per step, over all processes.
     """
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock, and forget what an earlier run of this process held."""
+        """Start the clock, and reset the peak memory of earlier runs in this process."""
         return_freed_memory()
         reset_peak_memory()
         self.on_validation_end(trainer, pl_module)

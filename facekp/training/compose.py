@@ -17,7 +17,7 @@ HELP = """python train.py GROUP=NAME KEY=VALUE ...
 
 Train one network, or several: python train.py -m model=resnet18,residual_attention
 
-Groups, of which NAME is chosen:
+Groups and their choices of NAME:
 
 $APP_CONFIG_GROUPS
 {settings}
@@ -28,14 +28,14 @@ $APP_CONFIG_GROUPS
 
 @dataclass
 class _Composed(Config):
-    """The schema of what Hydra composes: a loss or optimiser other than the default has settings of its own."""
+    """The schema for Hydra: a loss or optimiser other than the default has its own settings."""
 
     loss: Any = None
     optim: Any = None
 
 
 def register_schema() -> None:
-    """Make the settings' classes what Hydra checks `conf/` and the command line against, and what `--help` shows."""
+    """Register the settings with Hydra, to check `conf/` and the command line and to show in `--help`."""
     store = ConfigStore.instance()
     store.store(name="schema", node=_Composed)
     table = describe_settings(walk(Config)).replace("$", "$$")
@@ -50,7 +50,7 @@ def read_config(composed: DictConfig) -> Config:
     """
     known = {found.key for found in walk(Config)}
     for key in fold(cast(dict[str, Any], OmegaConf.to_container(composed))):
-        # +key=value adds what nothing would read. Networks, losses and optimisers have settings of their own.
+        # Nothing would read a setting added by +key=value. Networks, losses and optimisers have their own settings.
         if key not in known and key.partition(".")[0] not in ("model", "loss", "optim"):
             raise ConfigError(f"no setting is called '{key}': leave it out, or see `python train.py --help`")
     found = OmegaConf.to_object(composed)
@@ -61,9 +61,9 @@ def read_config(composed: DictConfig) -> Config:
 
 
 def schema_of(default: Any, given: Mapping[str, Any]) -> Any:
-    """Return `default`, or its base where `given` names another loss, optimiser or schedule.
+    """Return `default`, or its base if `given` names another loss, optimiser or schedule.
 
-    Those have settings of their own, which are checked where they are built.
+    Those have their own settings, which are checked when they are built.
     """
     chosen = {f.name: f.default for f in fields(default) if f.name in ("name", "schedule")}
     return default if chosen == {key: given.get(key, name) for key, name in chosen.items()} else default.__bases__[0]

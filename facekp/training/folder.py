@@ -1,7 +1,7 @@
 """The run folder: the settings of its run, whether that has finished, and its place in a sweep.
 
-A run folder is one run. Starting again in it continues that run, or returns its score if it has finished; other
-settings are refused there, so that two runs never mix. That is what lets a sweep be started again.
+A run folder holds one run. Starting again in it continues that run, or returns its score if it has finished; other
+settings are rejected, so that two runs never mix. This makes sweeps restartable.
 """
 
 import json
@@ -28,37 +28,37 @@ from facekp.training.compose import read_config, schema_of
 SUMMARY = "metrics.json"
 """File of a finished run: its scores, settings and cost."""
 ERROR = "error.txt"
-"""File that says, in a line, what ended the run; gone once it is started again."""
+"""File with the error that ended the run, in one line; removed when the run starts again."""
 PRUNED = "pruned.txt"
-"""File of a trial that a search has stopped."""
+"""File of a trial that a search stopped early."""
 COMPOSED = ".hydra"
 """Folder in a run folder with the settings that Hydra composed."""
 RENAMED = {"data.degrade": "data.corrupt", "data.left_out": EXCLUDED}
-"""Today's names of settings in older runs."""
+"""Current names of renamed settings, by the names in older runs."""
 ANY_TIME = settings_that(Config, Affects.MACHINE, Affects.SPEED, Affects.PLACE)
 """Settings that a run may change when it continues in its own folder."""
 
 
 class OtherSettingsError(ConfigError):
-    """A run that would continue with other settings than it was trained with.
+    """A run would continue with other settings than it was trained with.
 
     Attributes:
         source: the file that holds the run's settings.
         settings: those settings, nested.
     """
 
-    # No constructor arguments: a job in another process sends its error pickled, which those would not survive.
+    # Not constructor arguments: those would not survive pickling, by which jobs in other processes send their errors.
     source: Path
     settings: dict[str, Any]
 
 
 class StoppedError(Exception):
-    """A run that a search has stopped, since others do better."""
+    """A search stopped the run because others do better."""
 
 
 @contextmanager
 def checked_settings(composed: DictConfig) -> Iterator[Config]:
-    """Give the checked settings of a job, within seconds, and report a user's error in one line.
+    """Yield the checked settings of a job within seconds, and report a user's error in one line.
 
     Raises:
         FacekpError: in a sweep, where a job that fails must not end the others.
@@ -76,9 +76,9 @@ def checked_settings(composed: DictConfig) -> Iterator[Config]:
 
 
 def _clean_up(run: Path, error: FacekpError) -> None:
-    """Remove a run folder that a user's error left with nothing but Hydra's own files; else keep the error there.
+    """Remove a run folder in which a user's error left only Hydra's files; otherwise write the error into it.
 
-    A folder with a run of other settings gets those back: Hydra has overwritten them with the refused ones.
+    If the folder holds a run with other settings, restore them: Hydra has overwritten them with the rejected ones.
     """
     if isinstance(error, OtherSettingsError) and error.source.is_relative_to(run):
         OmegaConf.save({**error.settings, "output_dir": str(run)}, run / COMPOSED / "config.yaml")
@@ -87,16 +87,16 @@ def _clean_up(run: Path, error: FacekpError) -> None:
         for path in own:
             path.unlink(missing_ok=True)
         for path in (run / COMPOSED, run):
-            with suppress(OSError):  # there are folders in it
+            with suppress(OSError):  # it contains folders
                 path.rmdir()
     elif not isinstance(error, OtherSettingsError):
-        # Hydra calls nothing after a single run's error, which ends the program.
+        # Hydra has no callback for the error of a single run, which ends the program.
         with suppress(OSError):  # the error may be a full disk
             (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
 
 
 def record_settings(config: Config, excluded: str | None) -> dict[str, Any]:
-    """Return a run's record of its settings, nested, without its folder, which may be moved.
+    """Return a run's nested record of its settings, without its folder, which may be moved.
 
     `excluded` is the digest of the images that `data.exclude` excludes.
     """
@@ -108,7 +108,7 @@ def record_settings(config: Config, excluded: str | None) -> dict[str, Any]:
 
 
 def complete(settings: dict[str, Any]) -> dict[str, Any]:
-    """Fold a run's record of its settings, under today's names, with the defaults of those that it did not have yet."""
+    """Flatten a run's record of its settings, with current names and the defaults of settings added since."""
     loss, optim = schema_of(LossConfig, settings.get("loss", {})), schema_of(OptimConfig, settings.get("optim", {}))
     defaults = asdict(Config(model={"name": ""}, loss=loss(), optim=optim()))
     renamed = {RENAMED.get(name, name): value for name, value in fold(settings).items()}
@@ -116,7 +116,7 @@ def complete(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def keep_settings(config: Config) -> None:
-    """Put the run's resolved settings in place of those that Hydra composed: the environment may change later."""
+    """Replace the settings that Hydra composed by the resolved ones: the environment may change later."""
     folder = Path(config.output_dir) / COMPOSED
     if folder.is_dir():
         record = record_settings(config, excluded_digest(config.data.exclude))
@@ -126,17 +126,17 @@ def keep_settings(config: Config) -> None:
 def require_same(
     record: dict[str, Any], then: dict[str, Any], source: Path, *, free: Collection[str] = ANY_TIME
 ) -> None:
-    """Raise OtherSettingsError for the first setting, of those not `free`, that differs between two records.
+    """Raise OtherSettingsError for the first setting not in `free` that differs between two records.
 
     Args:
-        record: the record of the settings that are asked now.
-        then: the record of the run that would continue.
-        source: where that was read, for the message.
+        record: record of the requested settings.
+        then: record of the run to continue.
+        source: where `then` was read, for the message.
         free: settings that may differ.
     """
     now, before = fold(record), complete(then)
     for name in now:
-        # Another network has settings of its own; its name differs.
+        # Another network has its own settings; then its name differs.
         if name not in free and name in before and now[name] != before[name]:
             error = OtherSettingsError(
                 f"{name} is {now[name]!r}, but '{source}' was trained with {before[name]!r}: take the same, or another "
@@ -147,7 +147,7 @@ def require_same(
 
 
 def finished_score(config: Config) -> float | None:
-    """Return the best score of the run that the run folder holds, or None if none has finished there.
+    """Return the best score of the finished run in the run folder, or None if there is none.
 
     Raises:
         ConfigError: it was trained with other settings, or its `metrics.json` is not a run's.
@@ -165,7 +165,7 @@ def finished_score(config: Config) -> float | None:
 
 
 def score_of(config: Config, scores: dict[str, Any]) -> float:
-    """Return the score that `callbacks.monitor` names out of a summary's scores; nan where the run has diverged."""
+    """Return the score named by `callbacks.monitor` from a summary's scores; nan if the run has diverged."""
     score = scores[config.callbacks.monitor.removeprefix("val/")]
     return math.nan if score is None else float(score)
 
@@ -177,7 +177,7 @@ def sweep_job() -> Any | None:
 
 
 def job_name(sweep: Path, overrides: list[str]) -> str:
-    """Return those of a job's overrides that the sweep varies, as "optim.lr=0.01,seed=1"; "" if it varies none."""
+    """Return the overrides of a job that the sweep varies, such as "optim.lr=0.01,seed=1"; "" if there are none."""
     file = sweep / "multirun.yaml"  # Hydra writes it before the first job
     if not file.is_file():
         return ""
@@ -190,7 +190,7 @@ def job_name(sweep: Path, overrides: list[str]) -> str:
 
 
 def job_folders(folder: Path) -> list[Path]:
-    """Return the run folders in `folder`, at any depth: those of a sweep by their number."""
+    """Return the run folders in `folder`, at any depth; those of a sweep are sorted by their number."""
 
     def place(job: Path) -> tuple[Path, int, str]:
         file = job / COMPOSED / "hydra.yaml"

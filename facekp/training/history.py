@@ -1,4 +1,4 @@
-"""`metrics.csv` of a run folder: one row a logged step, kept through a resume."""
+"""`metrics.csv` of a run folder: one row per logged step, kept when the run is resumed."""
 
 import csv
 import time
@@ -14,13 +14,13 @@ from facekp.files import replacing
 
 FILE = "metrics.csv"
 Row = dict[str, float]
-"""What was logged at a step: `step`, `seconds` since the run began if that is known, and scores such as `val/miou`."""
+"""Values logged at a step: `step`, `seconds` since the run began if that is known, and scores such as `val/miou`."""
 SAVE_EVERY = 5.0
-"""Seconds between two writings of the file; what a validation logs is written at once."""
+"""Minimum seconds between writes of the file; validation scores are written at once."""
 
 
 def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a `metrics.csv`; empty cells are left out. No file gives no rows."""
+    """Return the rows of a `metrics.csv`, without empty cells; no rows if the file is missing."""
     if not path.is_file():
         return []
     with path.open(newline="", encoding="utf-8") as file:
@@ -30,16 +30,16 @@ def read_rows(path: Path) -> list[Row]:
 class RunLog(Logger):
     """Write every logged value to `folder/metrics.csv`, with its step and the seconds since the run began.
 
-    The test split is scored when all steps are done, which is no time of the run's.
+    Test scores have no time: the test split is scored after the last step.
 
     Lightning's CSVLogger removes the file when a run is resumed; this one keeps the rows up to the resumed step. Every
-    process keeps the rows, and the first one writes them. Set `trainer` once it is built: it knows the steps done.
+    process keeps the rows, and the first one writes them. Set `trainer` once it is built: it counts the steps.
 
     Args:
         folder: the run folder.
-        past: folder of the run that this one continues, whose rows up to `step` are taken over; None for a new run.
+        past: folder of the run that this one continues, whose rows up to `step` are copied; None for a new run.
         step: optimiser steps done in that run.
-        keep_file: whether the file is written; without it the rows are in memory only.
+        keep_file: whether to write the file; otherwise the rows are kept only in memory.
     """
 
     name = "runlog"
@@ -53,18 +53,18 @@ class RunLog(Logger):
         if past is not None:
             self.rows = {int(row["step"]): row for row in read_rows(past / FILE) if row["step"] <= step}
             if not self.rows:
-                rank_zero_only(print)(f"'{past}' kept no {FILE}: scores begin at step {step}, times are unknown")
-        self.trainer: pl.Trainer | None = None  # made after its loggers
+                rank_zero_only(print)(f"'{past}' has no {FILE}: scores begin at step {step}, times are unknown")
+        self.trainer: pl.Trainer | None = None  # built after its loggers
         spent = [row["seconds"] for row in self.rows.values() if "seconds" in row] if past is not None else [0.0]
         self._began = time.monotonic() - max(spent) if spent else None
         self._write_after = 0.0
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
-        """Do nothing: the run folder holds the composed configuration already."""
+        """Do nothing: the run folder already holds the composed configuration."""
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        """Add `metrics` to the row of the step that the trainer has done."""
-        # Lightning's `step` is one less in training than in a validation after it.
+        """Add `metrics` to the row of the trainer's current step."""
+        # Lightning's `step` is one lower in training than in the validation that follows.
         done = int(self.trainer.global_step) if self.trainer else 0
         row = self.rows.setdefault(done, {"step": done})
         if self._began is not None and "test/loss" not in metrics:
@@ -74,13 +74,13 @@ class RunLog(Logger):
             self._write_after = 0.0
 
     def save(self) -> None:
-        """Write the file unless it was written just now; Lightning calls this after every row."""
+        """Write the file unless it was just written; Lightning calls this after every row."""
         if time.monotonic() >= self._write_after:
             self.finalize("")
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Write the file, whole, and put it in place at once."""
+        """Write the whole file, atomically."""
         self._write_after = time.monotonic() + SAVE_EVERY
         if not (self.rows and self.keep_file):
             return

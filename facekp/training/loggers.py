@@ -19,20 +19,20 @@ from facekp.training.metrics import PER_CLASS
 from facekp.training.resume import Resume
 
 LOSSES, SCORES = ("train/loss", "val/loss"), ("val/miou", "val/mean_f1", "val/pixel_accuracy")
-TIMEOUT = 20  # seconds that W&B gets to answer
+TIMEOUT = 20  # seconds to wait for W&B
 
 
 def build_loggers(config: Config, resume: Resume | None) -> list[Logger]:
-    """Return the loggers of a run: its own log, which every run has, and W&B's."""
+    """Return the loggers of a run: its own log, and W&B's if it is selected."""
     past = (resume.folder, resume.step) if resume else ()
     log = RunLog(Path(config.output_dir), *past, keep_file=config.logger.name != "none")
     return [log, build_wandb(config, resume)] if config.logger.name == "wandb" else [log]
 
 
 def build_wandb(config: Config, resume: Resume | None) -> WandbLogger:
-    """Start the W&B run and return its logger; where W&B cannot be reached, offline, and one line says so.
+    """Start the W&B run and return its logger; if W&B cannot be reached, print a line and log offline.
 
-    A resumed run continues under its old id.
+    A resumed run keeps its W&B id.
     """
     import wandb  # takes a second
 
@@ -59,7 +59,7 @@ def _start(config: Config, resume: Resume | None, mode: Literal["online", "offli
         group, name = sweep.name, job_name(sweep, list(hydra.overrides.task)) or str(hydra.job.num)
     if resume is not None:
         past = sorted((resume.folder / "wandb").glob("*run-*-*"), key=lambda path: path.stat().st_mtime)
-        run_id = past[-1].name.rpartition("-")[2] if past else None  # the folders' names end with it
+        run_id = past[-1].name.rpartition("-")[2] if past else None  # folder names end with it
     logger = WandbLogger(
         project=c.project,
         entity=c.entity,
@@ -77,8 +77,8 @@ def _start(config: Config, resume: Resume | None, mode: Literal["online", "offli
 def _describe_run(logger: WandbLogger, config: Config) -> None:
     run = logger.experiment
     run.config.update(asdict(config), allow_val_change=True)
-    # Summaries show the best of a run, not the last.
-    # What is logged once, test/*, keeps W&B's own summary: the value.
+    # Summaries show a run's best values, not its last.
+    # test/* is logged once and keeps W&B's default summary, the value.
     classes = (f"val/{kind}/{name}" for kind in PER_CLASS for name in ATTRIBUTES)
     for name, best in (dict.fromkeys(LOSSES, "min") | dict.fromkeys((*SCORES, *classes), "max")).items():
         run.define_metric(name, step_metric="trainer/global_step", summary=f"{best},last")
@@ -86,7 +86,7 @@ def _describe_run(logger: WandbLogger, config: Config) -> None:
 
 @contextmanager
 def closing_wandb(config: Config) -> Iterator[None]:
-    """Close the W&B run at the end, as failed after an error: the next job of a multirun would write into it."""
+    """Close the W&B run at the end, as failed after an error, or the next job of a multirun would write into it."""
     if config.logger.name != "wandb":
         yield
         return

@@ -13,7 +13,7 @@ from facekp.classes import ATTRIBUTES, IGNORE_INDEX, NUM_CLASSES
 from facekp.models import Heads, fuse
 
 PER_CLASS = ("iou", "f1")
-"""Scores that exist for every class, as `iou/nose`."""
+"""Scores computed for every class, such as `iou/nose`."""
 
 
 class ParsingMetrics(Metric):
@@ -35,8 +35,8 @@ class ParsingMetrics(Metric):
         self.add_state("confusion", torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, labels: Tensor) -> None:
-        """Count the pixels of a batch, (N, H, W) int64 ids; those of label 255 do not count."""
-        # `read_label` has checked the labels already; checking here sorts every pixel.
+        """Count the pixels of a batch, (N, H, W) int64 ids; pixels of label 255 do not count."""
+        # `read_label` has already checked the labels; checking here would sort every pixel.
         self.confusion += multiclass_confusion_matrix(
             predicted, labels, NUM_CLASSES, ignore_index=IGNORE_INDEX, validate_args=False
         )
@@ -47,9 +47,9 @@ class ParsingMetrics(Metric):
 
 
 class MeanLosses(Metric):
-    """Mean over images of the losses `names` that a criterion returns, such as `DeepSupervision`.
+    """Mean over images of the losses `names` of a criterion such as `DeepSupervision`.
 
-    Lightning's own mean rounds the number of images when several processes have different ones.
+    Lightning's mean rounds the number of images when processes have different numbers.
     """
 
     total: Tensor
@@ -62,13 +62,13 @@ class MeanLosses(Metric):
         self.add_state("images", torch.tensor(0), dist_reduce_fx="sum")
 
     def update(self, losses: Mapping[str, Tensor], labels: Tensor) -> None:
-        """Weight the losses of a batch, scalars by name, by its images; those of label 255 alone do not count."""
+        """Add a batch's losses, scalars by name, weighted by its images; images of label 255 alone do not count."""
         images = (labels != IGNORE_INDEX).flatten(1).any(1).sum()
         self.total += torch.stack([losses[name].detach().double() for name in self.names]) * images
         self.images += images
 
     def compute(self) -> dict[str, Tensor]:
-        """Return the mean of every loss, float32; nan where no image counts."""
+        """Return the mean of every loss, float32; nan if no image counts."""
         return dict(zip(self.names, (self.total / self.images).float().unbind(), strict=True))
 
 
@@ -76,7 +76,7 @@ class SplitMetrics(MetricCollection):
     """The mean losses and the scores of a split.
 
     Args:
-        heads: names of the network's heads, whose losses are averaged beside their sum; None averages no loss.
+        heads: names of the network's heads, whose losses are averaged along with their sum; None averages no losses.
         prefix: prefix of the names that `compute` returns, such as "val/".
     """
 
@@ -87,7 +87,7 @@ class SplitMetrics(MetricCollection):
         super().__init__(metrics, prefix=prefix)
 
     def count(self, heads: Heads, labels: Tensor, losses: Mapping[str, Tensor] | None = None) -> None:
-        """Count a batch: its score maps, of which those that predict are scored, its labels, and its losses by name."""
+        """Add a batch: its score maps (only those that predict are scored), labels, and losses by name."""
         predicted = fuse(heads.predict, (labels.shape[1], labels.shape[2])).argmax(1)
         self.update(predicted=predicted, labels=labels, losses=losses)
 
@@ -95,11 +95,11 @@ class SplitMetrics(MetricCollection):
 def scores_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
     """Return the scores of a confusion matrix (C, C) of counts, rows truth, columns prediction.
 
-    A class absent from both truth and prediction has no IoU or F1 (nan) and is left out of the means.
+    A class absent from both truth and prediction has no IoU or F1 (nan) and is excluded from the means.
 
     Returns:
         Scalars in 0..1: `miou` (all classes), `mean_f1` (all but background), `pixel_accuracy`, `iou/NAME` and
-        `f1/NAME`; and `classes`, how many classes `miou` averages.
+        `f1/NAME`; and `classes`, the number of classes in `miou`.
     """
     counts = confusion.double()
     hit, truth, predicted = counts.diag(), counts.sum(1), counts.sum(0)
@@ -125,5 +125,5 @@ def nest_scores(row: dict[str, float], split: str) -> dict[str, Any]:
 
 
 def finite(value: float) -> float | None:
-    """Return `value` with 6 decimals, or None, as JSON has neither nan nor infinity."""
+    """Return `value` rounded to 6 decimals, or None for nan and infinity, which JSON lacks."""
     return round(value, 6) if math.isfinite(value) else None

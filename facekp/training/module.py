@@ -1,4 +1,4 @@
-"""Training and evaluation of a face parsing network."""
+"""The LightningModule that trains and evaluates a face parsing network."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ class FaceParsing(pl.LightningModule):
         loss: `name` and settings for `build_loss`.
         optim: settings for `build_optimizer`.
         total_steps: optimiser steps of the whole run.
-        size: side in pixels at which images are evaluated; a prediction uses the same.
+        size: side in pixels at which images are evaluated and predicted.
         compile: compile the network with `torch.compile`.
     """
 
@@ -44,7 +44,7 @@ class FaceParsing(pl.LightningModule):
         compile: bool = False,  # the setting's name, as in Lightning and torch
     ) -> None:
         super().__init__()
-        self.save_hyperparameters(logger=False)  # loggers are given the whole configuration
+        self.save_hyperparameters(logger=False)  # loggers receive the whole configuration
         # Convolutions are faster in channels_last, on CPUs and tensor cores alike.
         self.net = build_model(**model).to(memory_format=torch.channels_last)
         self.criterion = DeepSupervision(build_loss(**loss), self.net.head_names)
@@ -100,5 +100,5 @@ class FaceParsing(pl.LightningModule):
         return build_optimizer(self.net, self.hparams.optim, total_steps=total_steps, heads=heads, fused=fused)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add what prediction needs to know, as plain data."""
+        """Add the description that prediction needs, as plain data."""
         checkpoint[KEY] = describe(self.hparams.model, self.hparams.size, self.hparams.loss)

@@ -13,11 +13,11 @@ from facekp.weights.checkpoint import read_checkpoint
 from facekp.weights.paths import CHECKPOINTS, LAST
 
 SETTINGS = "settings"
-"""Key of a checkpoint's record of the settings that it was trained with."""
+"""Key of a checkpoint's record of its training settings."""
 
 
 class Resume(NamedTuple):
-    """Where a run continues: an absolute path, and the optimiser steps done."""
+    """The checkpoint to continue from: an absolute path, and the optimiser steps done."""
 
     checkpoint: Path
     step: int
@@ -29,10 +29,10 @@ class Resume(NamedTuple):
 
 
 def find_resume(config: Config) -> Resume | None:
-    """Find the checkpoint to continue from: the one that `resume` names, else the last one of this run's folder.
+    """Find the checkpoint to continue from: the one that `resume` names, else the last one in this run's folder.
 
-    `resume` is a path or "last": this folder's, or else the newest run's beside it. In a sweep those beside are other
-    jobs, so that a job without a checkpoint of its own starts from the beginning there.
+    `resume` is a path, or "last" for the last one in this folder, or else in the newest run folder beside it. In a
+    sweep, those beside it are other jobs, so a job without a checkpoint of its own starts from scratch.
 
     Raises:
         ConfigError: there is none, or it was trained with other settings.
@@ -54,7 +54,7 @@ def find_resume(config: Config) -> Resume | None:
     if "loops" not in content:
         raise CheckpointError(f"checkpoint '{path}': holds weights only, so training cannot continue from it")
     if SETTINGS not in content:
-        raise CheckpointError(f"checkpoint '{path}': has no record of its settings, so only that version can go on")
+        raise CheckpointError(f"checkpoint '{path}': has no record of its settings; use the version that wrote it")
     elsewhere = path.resolve() != own.resolve()
     free = ANY_TIME | settings_that(Config, Affects.SCORES) if elsewhere else ANY_TIME
     require_same(record_settings(config, excluded_digest(config.data.exclude)), content[SETTINGS], path, free=free)

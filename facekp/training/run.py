@@ -1,4 +1,4 @@
-"""One training run: the parts that `train.py` puts together, and what surrounds them."""
+"""One training run: building the parts that `train.py` puts together, and their setup and cleanup."""
 
 import logging
 import sys
@@ -30,13 +30,13 @@ from facekp.weights.load import begin_with
 from facekp.weights.paths import BEST, CHECKPOINTS, LAST
 
 IGNORED = (
-    ".*your dataloader is not resumable",  # our stream does resume (facekp.data.sampler), which Lightning cannot know
+    ".*your dataloader is not resumable",  # Lightning cannot know that our stream does resume (facekp.data.sampler)
     ".*LeafSpec",  # between Lightning and torch
     "The dirpath has changed",  # a run may be resumed in another folder
     "Checkpoint directory .* exists and is not empty",  # or in its own
     ".*sync_dist=True",  # torchmetrics has added the processes up
 )
-"""Warnings that do not hold here."""
+"""Warnings that do not apply here."""
 
 
 @dataclass(eq=False)
@@ -47,7 +47,7 @@ class Run:
         config: its settings.
         score: its best validation score, if it had finished before; else None.
         resume: where it continues, or None.
-        trainer: what trains it, once that is built.
+        trainer: its trainer, once that is built.
     """
 
     config: Config
@@ -62,11 +62,11 @@ class Run:
 
     @property
     def best(self) -> Path:
-        """Where its best checkpoint is kept."""
+        """Path of its best checkpoint."""
         return Path(self.config.output_dir) / CHECKPOINTS / f"{BEST}.ckpt"
 
     def finish(self, trainer: pl.Trainer) -> float:
-        """Write its summary, print the best scores, and return the one that `callbacks.monitor` names."""
+        """Write its summary, print the best scores, and return the one named by `callbacks.monitor`."""
         best = write_summary(self.config, trainer)["val"]["best"]
         loss = "nan" if best["loss"] is None else f"{best['loss']:.3f}"
         scores = f"val mIoU {best['miou']:.3f}, mean F1 {best['mean_f1']:.3f}, loss {loss}"
@@ -76,11 +76,11 @@ class Run:
 
 @contextmanager
 def run(config: Config) -> Iterator[Run]:
-    """Seed a run, find what is left of it, keep its settings, and close its loggers however it ends.
+    """Seed a run, find its checkpoint, save its settings, and close its loggers however it ends.
 
     Raises:
-        ConfigError: its folder holds a run of other settings, or Lightning finds the settings at odds with the data.
-        KeyboardInterrupt: Ctrl-C or SIGTERM, which end a sweep too; a line says how to continue.
+        ConfigError: its folder holds a run with other settings, or Lightning rejects the settings for this data.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, which also end a sweep; a printed line says how to continue.
     """
     if (score := finished_score(config)) is not None:
         print(f"already finished, {config.callbacks.monitor} {score:.3f}: {config.output_dir}")
@@ -101,8 +101,8 @@ def run(config: Config) -> Iterator[Run]:
                 f"the trainer cannot run with these settings ({error}): change the one it names"
             ) from error
         except (SystemExit, RuntimeError) as error:
-            # Lightning makes exit status 1 of Ctrl-C. A scheduler sends SIGTERM to the loader's processes too, and
-            # torch makes an error of their end. Another exit is submitit's, to be queued again.
+            # Lightning turns Ctrl-C into exit status 1. A scheduler also sends SIGTERM to the loader workers, and torch
+            # raises an error when they die. Any other exit is submitit's, which requeues the job.
             ctrl_c = isinstance(error, SystemExit) and error.code == 1
             if not (ctrl_c or (this.trainer is not None and this.trainer.received_sigterm)):
                 raise
@@ -135,14 +135,14 @@ def build_data(config: Config) -> FaceDataModule:
 def build_trainer(
     config: Config, loggers: list[Logger], resume: Resume | None = None, more: Sequence[Callback] = ()
 ) -> pl.Trainer:
-    """Return the trainer of `config`, which logs to `loggers`, with `more` callbacks than the settings ask for.
+    """Return the trainer of `config`, which logs to `loggers` and has `more` callbacks besides those of the settings.
 
     Raises:
-        ConfigError: hardware or a precision that this machine does not have, or several processes in a sweep's one.
+        ConfigError: hardware or a precision that this machine does not have, or several processes in a job of a sweep.
     """
     t, callbacks = config.trainer, [*build_callbacks(config, resume), *more]
     gpu = torch.cuda.is_available() and t.accelerator != "cpu"
-    if not gpu:  # Lightning would silently take something else
+    if not gpu:  # Lightning would silently use something else
         half = t.precision == "16-mixed"
         require("trainer.precision", t.precision, not half, "without a GPU give bf16-mixed or 32-true")
         require("trainer.sync_batchnorm", t.sync_batchnorm, not t.sync_batchnorm, "without a GPU leave it null")
@@ -162,7 +162,7 @@ def build_trainer(
             gradient_clip_val=t.gradient_clip,
             sync_batchnorm=gpu if t.sync_batchnorm is None else t.sync_batchnorm,
             deterministic=t.deterministic,
-            use_distributed_sampler=False,  # the stream shares itself out among processes
+            use_distributed_sampler=False,  # the stream splits itself among the processes
             logger=loggers,
             callbacks=callbacks,
             enable_progress_bar=config.callbacks.progress,
@@ -171,7 +171,7 @@ def build_trainer(
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
         raise ConfigError(f"trainer cannot start ({error}): take trainer.accelerator=auto trainer.devices=1") from error
-    # Processes that Lightning starts would each start the whole sweep again.
+    # Every process that Lightning starts would start the whole sweep again.
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if sweep_job() and trainer.world_size > 1 and environment and not environment.creates_processes_externally:
         raise ConfigError(

@@ -19,10 +19,10 @@ from facekp.weights.checkpoint import DEFAULT_LOSS
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """A network, and what its scores are computed with.
+    """A network, with what is needed to score it.
 
     Attributes:
-        run: from pixels (N, H, W, 3) uint8 RGB on `device` to score maps.
+        run: maps pixels (N, H, W, 3) uint8 RGB on `device` to score maps.
         size: side in pixels at which the network was evaluated in training.
         device: device of the score maps.
         criterion: the loss of the run that trained the network; None if its auxiliary heads are missing.
@@ -50,7 +50,7 @@ class Scorer:
 
 
 def network_scorer(net: Network, about: dict[str, Any], device: torch.device) -> Scorer:
-    """Return the scorer of a network in evaluation mode, which it moves to `device` and runs in float32.
+    """Return the scorer of a network in evaluation mode; moves the network to `device` and runs it in float32.
 
     `about` is its checkpoint's description (`facekp.weights.checkpoint.describe`).
     """

@@ -1,8 +1,8 @@
-"""Search for settings with Optuna: `python -m facekp.training.search experiment=half optim.lr=0.01`.
+"""Hyperparameter search with Optuna: `python -m facekp.training.search experiment=half optim.lr=0.01`.
 
-Arguments are those of `train.py`, and `search.KEY=VALUE`. Each trial is a run in a folder of its own,
-`DIR/NUMBER-MODEL`, and is stopped early where others do better. Any number of processes and machines may run the same
-command: they share the study. Started again, the command continues the search, and the trials that were killed in it.
+Arguments are those of `train.py`, and `search.KEY=VALUE`. Each trial is a run in its own folder, `DIR/NUMBER-MODEL`,
+and is stopped early if others do better. Any number of processes and machines may run the same command and share the
+study. Running the command again continues the search, including trials that were killed.
 """
 
 import math
@@ -39,7 +39,7 @@ if TYPE_CHECKING:  # Optuna is optional, and Lightning takes seconds to import
 CHECKOUT = Path(facekp.__file__).parents[1]
 """The folder of train.py and conf/, which are not installed."""
 SETTINGS, FOLDER = "settings", "folder"
-"""What a study keeps: the settings that are not drawn, and each trial's folder."""
+"""Attributes of a study and of its trials: the settings, and a trial's folder."""
 
 
 @dataclass
@@ -49,8 +49,8 @@ class SearchConfig(Settings, group="search"):
     dir: str = setting("runs/search", "folder of the search; the same one continues it")
     storage: str | None = setting(None, "file or database URL of the study; null: DIR/optuna.journal")
     space: str | None = setting(None, "YAML file of the settings to draw; null: conf/search.yaml")
-    n_trials: int = setting(30, "finished trials wanted, pruned ones included, over all processes", at_least(1))
-    seed: int | None = setting(None, "seed of the sampler; null: another each time", at_least(0))
+    n_trials: int = setting(30, "finished trials to run over all processes, pruned ones included", at_least(1))
+    seed: int | None = setting(None, "seed of the sampler; null: a new one each time", at_least(0))
     prune_after_trials: int = setting(5, "trials before the first is pruned", at_least(0))
     prune_after_steps: int = setting(500, "training steps before a trial is pruned", at_least(0))
 
@@ -71,7 +71,7 @@ def search(settings: SearchConfig, arguments: Sequence[str]) -> "Study":
 
     Raises:
         FacekpError: settings or a data set that cannot be used; it ends the search.
-        Exception: that of the first trial that failed otherwise, after all others have run.
+        Exception: the error of the first trial that failed otherwise, after all others have run.
     """
     path = expand(settings.space) if settings.space else CHECKOUT / "conf" / "search.yaml"
     require("search.space", settings.space, path.is_file(), "no such file; give one such as conf/search.yaml")
@@ -143,17 +143,17 @@ def _open_study(settings: SearchConfig, folder: Path, *, lowest: bool) -> "Study
         direction="minimize" if lowest else "maximize",
         load_if_exists=True,
     )
-    # With the same seed, a search that continues would draw its first trials again.
+    # With the same seed, a continued search would draw its first trials again.
     seed = None if settings.seed is None else settings.seed + len(study.trials)
     study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
     return study
 
 
 def _requeue_killed(study: "Study", folder: Path) -> None:
-    """Enqueue the trials of processes that are gone, to continue in their folders, which a process locks."""
+    """Enqueue the trials of dead processes, to continue in their folders; live processes lock theirs."""
     for killed in (trial for trial in study.trials if trial.state.name == "RUNNING"):
         run = folder / killed.user_attrs.get(FOLDER, "none")
-        if (run / LOCK).is_file():  # it was begun earlier than this moment, and on this machine
+        if (run / LOCK).is_file():  # it began before now, and on this machine
             with suppress(Timeout), FileLock(run / LOCK, timeout=0):
                 if study.trials[killed.number].state.name == "RUNNING":  # no other process was faster
                     study.tell(killed.number, state=type(killed.state).FAIL)
@@ -161,10 +161,10 @@ def _requeue_killed(study: "Study", folder: Path) -> None:
 
 
 def _run_trial(trial: "Trial", folder: Path, fixed: Sequence[str]) -> list[Exception]:
-    """Train with what was drawn, tell the study how it ended, and return the error that it ended with, if any.
+    """Train with the drawn settings, report the result to the study, and return the trial's error, if any.
 
     Raises:
-        FacekpError: a user's error, which all trials would meet.
+        FacekpError: a user's error, which every trial would hit.
     """
     from optuna.trial import TrialState
 
@@ -189,7 +189,7 @@ def _run_trial(trial: "Trial", folder: Path, fixed: Sequence[str]) -> list[Excep
             (run / PRUNED).write_text(f"{stopped}\n", encoding="utf-8")
             print(stopped)
             ended = {"state": TrialState.PRUNED}
-        except Exception as error:  # such as too little memory: it must not end the other trials
+        except Exception as error:  # such as out of memory: it must not end the other trials
             trial.study.tell(trial, state=TrialState.FAIL)
             (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
             print(f"trial {trial.number} failed: {error}", file=sys.stderr)

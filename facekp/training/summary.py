@@ -20,14 +20,14 @@ from facekp.training.metrics import finite, nest_scores
 
 CURVE = ("loss", "miou", "mean_f1", "pixel_accuracy")
 TRAIN_LOSS_STEPS = 100
-"""A training loss is the mean of what was logged in this many steps."""
+"""Number of steps over which a reported training loss is averaged."""
 
 
 def write_summary(config: Config, trainer: pl.Trainer) -> dict[str, Any]:
     """Write the final scores of a run to `metrics.json`, on one process, and return them.
 
     Raises:
-        ConfigError: the run has no validation, so that nothing is left to do.
+        ConfigError: the run has no validation, so nothing is left to do.
     """
     log = next(logger for logger in trainer.loggers if isinstance(logger, RunLog))
     rows = [log.rows[step] for step in sorted(log.rows)]
@@ -39,7 +39,7 @@ def write_summary(config: Config, trainer: pl.Trainer) -> dict[str, Any]:
     summary: dict[str, Any] = {"model": config.model, "seed": config.seed, **scores}
     tested = [row for row in rows if "test/miou" in row]
     if tested:
-        # It was the best checkpoint that was tested.
+        # The best checkpoint was tested, not the last.
         summary["test"] = nest_scores({**tested[-1], "step": scores["val"]["best"]["step"]}, "test")
     with torch.device("meta"):
         net = build_without_weights(**config.model)
@@ -61,13 +61,13 @@ def write_summary(config: Config, trainer: pl.Trainer) -> dict[str, Any]:
 
 
 def score_rows(rows: list[Row], callbacks: CallbacksConfig) -> dict[str, Any]:
-    """Return a summary's `steps`, `seconds`, `train` and `val` from what a run has logged up to now.
+    """Return a summary's `steps`, `seconds`, `train` and `val` from the rows that a run has logged so far.
 
     `val` is empty before the first validation.
     """
 
     def mean_loss(step: int) -> float | None:
-        """Return the mean training loss of the steps up to `step`; None where none or nan was logged."""
+        """Return the mean training loss of the steps up to `step`; None if it is nan or was not logged."""
         recent = range(step - TRAIN_LOSS_STEPS + 1, step + 1)
         losses = [row["train/loss"] for row in rows if "train/loss" in row and row["step"] in recent]
         return finite(statistics.fmean(losses)) if losses else None

@@ -1,7 +1,7 @@
-"""Reading and writing checkpoints without trusting them: plain data and tensors, never code.
+"""Safe reading and writing of checkpoints: plain data and tensors, never code.
 
-Two kinds of file describe themselves alike (`describe`): a checkpoint of training, and a pair of NAME.safetensors and
-NAME.json that holds weights alone.
+Two kinds of file carry the same description (`describe`): a training checkpoint, and a pair of NAME.safetensors and
+NAME.json that holds only weights.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ from facekp.files import make_folder, replacing
 from facekp.weights.paths import WEIGHTS, require_file
 
 KEY: Final = "facekp"
-"""Key of the description in a checkpoint of training."""
+"""Key of the description in a training checkpoint."""
 DEFAULT_LOSS: Final = {"name": "ohem"}
-"""The loss of a file that does not name any."""
+"""Loss of files that do not name one."""
 FIXED: Final = {"format": 1, "classes": list(ATTRIBUTES), "mean": list(MEAN), "std": list(STD)}
-"""What this version's networks assume, in every description."""
+"""Part of every description: what this version's networks assume."""
 
 
 def describe(model: dict[str, Any], size: int, loss: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -36,19 +36,19 @@ def describe(model: dict[str, Any], size: int, loss: dict[str, Any] | None = Non
     Args:
         model: `name` and settings for `build_model`.
         size: side in pixels at which the network was evaluated.
-        loss: `name` and settings for `build_loss`; None is what files written before 0.2 mean, `DEFAULT_LOSS`.
+        loss: `name` and settings for `build_loss`; None means `DEFAULT_LOSS`, as in files written before 0.2.
     """
     return FIXED | {"model": dict(model), "size": size, "loss": dict(loss or DEFAULT_LOSS)}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint of training; nothing in it is executed.
+    """Read a training checkpoint; nothing in it is executed.
 
     Returns:
         Lightning's dictionary: `state_dict`, `hyper_parameters`, `global_step`, ..., and under `KEY` the description.
 
     Raises:
-        CheckpointError: no such file, not a checkpoint, a pickle inside, or a checkpoint that facekp did not write.
+        CheckpointError: the file is missing, is not a checkpoint, contains a pickle, or was not written by facekp.
     """
     path = Path(path)
     require_file(path)
@@ -70,7 +70,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read weights alone: NAME.safetensors, and their description in NAME.json.
+    """Read weights from NAME.safetensors, and their description from NAME.json.
 
     Returns:
         The network's tensors, float32, and the description.
@@ -87,7 +87,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             raise CheckpointError(lost if path == WEIGHTS else none)
     try:
         about = json.loads(beside.read_text(encoding="utf-8"))
-        # float32, because the precision that a network computes in is chosen later, for the device.
+        # float32: the precision to compute in is chosen later, for the device.
         weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
     except (ValueError, SafetensorError, OSError) as error:
         reason = f"it or its .json cannot be read ({error}); copy or install it again"
@@ -103,14 +103,14 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def write_weights(net: nn.Module, about: dict[str, Any], path: Path) -> None:
     """Write a network's weights as NAME.safetensors, and their description as NAME.json.
 
-    Tensors of two and more dimensions are stored in float16, which rounds to one part in two thousand; all others
-    (biases and batch-norm) as they are.
+    Tensors of two or more dimensions are stored in float16, which rounds to one part in two thousand; all others
+    (biases and batch-norm) are stored unchanged.
     """
     state = net.state_dict().items()
     small = {k: (v.half() if v.is_floating_point() and v.ndim > 1 else v).contiguous() for k, v in state}
     make_folder(path.parent)
     with replacing(path) as part:
-        part.write_bytes(save(small))  # safetensors' own save_file makes the file readable by its owner alone
+        part.write_bytes(save(small))  # safetensors' save_file would make the file readable by its owner only
     about = about | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     with replacing(path.with_suffix(".json")) as part:
         part.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")

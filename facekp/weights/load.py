@@ -13,7 +13,7 @@ from facekp.weights.checkpoint import KEY, read_checkpoint, read_weights
 from facekp.weights.paths import is_safetensors, locate_checkpoint
 
 NET_PREFIX = "net."
-"""Prefix of the network's tensors in a checkpoint of training, which holds the whole LightningModule."""
+"""Prefix of the network's tensors in a training checkpoint, which holds the whole LightningModule."""
 
 OLD_TRUNK = ("stem.", "layer2.", "layer3.", "layer4.")
 
@@ -22,7 +22,7 @@ def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
     """Rebuild the network of a checkpoint, in evaluation mode on the CPU.
 
     Args:
-        path: a checkpoint of training, a .safetensors file, or "shipped".
+        path: a training checkpoint, a .safetensors file, or "shipped".
 
     Returns:
         The network, and the checkpoint's description (see `facekp.weights.checkpoint.describe`).
@@ -47,15 +47,15 @@ def begin_with(net: Network, path: str | Path) -> str:
 
     Args:
         net: a network of `facekp.models`. Its trunk is everything but `Network.head_parts`.
-        path: as of `load_network`.
+        path: see `load_network`.
 
     Returns:
-        "all weights", or "the trunk" if only that was taken; then the rest of `net` is unchanged.
+        "all weights", or "the trunk" if only the trunk was loaded and the rest of `net` is unchanged.
 
     Raises:
         CheckpointError: see `load_network`.
-        ConfigError: weights of a network with another trunk. `resnet18` and `fpn` share theirs, and so do networks of
-            `smp` with the same encoder.
+        ConfigError: the network has another trunk. `resnet18` and `fpn` share theirs, and so do networks of `smp` with
+            the same encoder.
     """
     weights, about = _read(path)
     if _shapes(weights) == _shapes(net.state_dict()):
@@ -79,7 +79,7 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         content = read_checkpoint(path)
         state, about = content["state_dict"], content[KEY]
         weights = {k.removeprefix(NET_PREFIX): v for k, v in state.items() if k.startswith(NET_PREFIX)}
-    if about["model"].get("name") in ("fpn", "resnet18"):  # whose trunk was not a module of its own in version 0.1
+    if about["model"].get("name") in ("fpn", "resnet18"):  # in version 0.1 their trunk was not a separate module
         weights = {f"trunk.{k}" if k.startswith(OLD_TRUNK) else k: v for k, v in weights.items()}
     return weights, about
 

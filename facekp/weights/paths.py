@@ -7,7 +7,7 @@ from facekp.errors import CheckpointError
 from facekp.files import expand
 
 SHIPPED: Final = "shipped"
-"""Name of facekp's own weights wherever a checkpoint is given."""
+"""Name of facekp's own weights, accepted wherever a checkpoint is."""
 WEIGHTS: Final = Path(__file__).parent / "shipped" / "fpn.safetensors"
 SAFETENSORS: Final = ".safetensors"
 
@@ -21,7 +21,7 @@ TERMS: Final = (
     "education only; see facekp/weights/shipped/TERMS.md."
 )
 CKPT_HELP: Final = (
-    "RUN/checkpoints/best.ckpt, the .onnx file that facekp.export made of it, or shipped: facekp's own weights"
+    "RUN/checkpoints/best.ckpt, the .onnx file that facekp.export made from it, or shipped: facekp's own weights"
 )
 
 
@@ -31,7 +31,7 @@ def locate_checkpoint(path: str | Path) -> Path:
 
 
 def is_safetensors(path: str | Path) -> bool:
-    """Return whether a path has the suffix of weights that `facekp.export.release` wrote."""
+    """Return whether a path has the suffix of weights written by `facekp.export.release`."""
     return Path(path).suffix.lower() == SAFETENSORS
 
 

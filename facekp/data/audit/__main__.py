@@ -29,7 +29,7 @@ class AuditSettings(Settings):
 def main(argv: Sequence[str]) -> None:
     """Audit the data set that `argv` names."""
     settings = parse_cli(AuditSettings, argv, program="python -m facekp.data.audit", about=ABOUT)
-    from facekp.data.audit.run import run_audit  # OpenCV, only once the settings are right
+    from facekp.data.audit.run import run_audit  # imports OpenCV, so only once the settings are checked
 
     print(run_audit(expand(settings.root), expand(settings.out), settings.pictures, settings.workers))
 

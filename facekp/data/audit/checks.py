@@ -12,27 +12,27 @@ from facekp.data.audit.geometry import BROWS, EYES, LIPS, NOSE, SKIN, Axes, Patc
 from facekp.images import UInt8Array, resize
 
 MARGIN = 0.1
-"""Face widths beyond the middle line from which a part is certainly on the wrong side.
+"""Distance across the middle line beyond which a part is certainly on the wrong side, face widths.
 
-In half profile, the far eye lies up to that far beyond the centre of the nose.
+In half profile, the far eye lies up to this far beyond the centre of the nose.
 """
 
 SMALLEST = 6e-4
-"""Smaller pieces, as a share of a square face width, are ignored: stray pixels, the tip of an ear beneath hair."""
+"""Smallest area of a piece, in squared face widths; stray pixels and the tip of an ear beneath hair are smaller."""
 
 BOTH_SIDES = 0.2, 0.8
-"""A class with a share of its pixels between these on the wrong side covers both sides."""
+"""A class covers both sides if its share of pixels on the wrong side lies between these."""
 
 Verdict = Literal["right", "wrong", "both"]
 
 TINY = 16 / 512**2
-"""Share of the image below which a class counts as stray pixels: 16 pixels of a label of 512 x 512."""
+"""Share of the image below which a class counts as stray pixels: 16 pixels of a 512 x 512 label."""
 
 COVERS = (0, 3, 13, 14, 18)  # background, glasses, hair, hat and cloth hide an eye
 BELOW_BROW = 0.1  # face widths from a brow's centre down to its eye's
 EYE_REACH = 0.15  # half the side of the square that is searched for an eye, face widths
-EYE_NEAR = 0.12  # half the side of the square in which its label would be
-OPEN_EYE = "haarcascade_eye_tree_eyeglasses.xml"  # the one of OpenCV's cascades that ignores closed eyes
+EYE_NEAR = 0.12  # half the side of the square that is searched for its label
+OPEN_EYE = "haarcascade_eye_tree_eyeglasses.xml"  # the OpenCV cascade that ignores closed eyes
 
 
 def check_face(image: UInt8Array, label: UInt8Array) -> list[Flaw]:
@@ -53,7 +53,7 @@ def check_face(image: UInt8Array, label: UInt8Array) -> list[Flaw]:
 
 
 def check_sides(patches: list[Patch], axes: Axes) -> Flaw | None:
-    """Report eyes, brows and ears that are called left but lie on the subject's right, or vice versa.
+    """Report eyes, brows and ears that are labelled left but lie on the subject's right, or vice versa.
 
     Returns:
         `reversed`, `partly_reversed` (some parts only, or one name for both sides), or None.
@@ -83,7 +83,7 @@ def _judge_pair(patches: list[Patch], axes: Axes, pair: tuple[int, int]) -> dict
         share = np.average(across < -MARGIN, weights=areas)
         if share >= low:
             verdicts[class_id] = "wrong" if share >= high else "both"
-        elif means[-1] > MARGIN:  # or else it is too close to the middle to tell
+        elif means[-1] > MARGIN:  # otherwise it is too close to the middle to tell
             verdicts[class_id] = "right"
     if len(means) == 2 and "both" not in verdicts.values():
         # The two are swapped exactly if the left one lies farther to the subject's right than the right one.
@@ -98,8 +98,8 @@ def check_missing(
 ) -> Flaw | None:
     """Report a face without nose, without lips, or without the label of an open eye.
 
-    CelebAMask-HQ labels neither closed nor hidden eyes. An eye therefore counts as missing if there is bare skin below
-    its brow in which OpenCV's cascade sees an open eye; if both eyes are unlabelled, it must see both.
+    CelebAMask-HQ labels neither closed nor hidden eyes. An eye therefore counts as missing only if the skin below its
+    brow is bare and OpenCV's cascade sees an open eye there; if both eyes are unlabelled, it must see both.
     """
     missing = [] if counts[NOSE] else ["no nose"]
     missing += [] if counts[list(LIPS)].any() else ["no lips"]
@@ -108,7 +108,7 @@ def check_missing(
 
 
 def _open_eyes(image: UInt8Array, label: UInt8Array, patches: list[Patch], axes: Axes) -> list[str]:
-    """Return what is missing where a side has a brow but no eye, unless the expected place is covered."""
+    """Return the eyes missing from sides that have a brow but no eye, unless their expected place is covered."""
     missing: list[str] = []
     for side in (1, -1):  # 1: the subject's left
         here = [patch for patch in patches if axes.across(patch.centre) * side > 0]

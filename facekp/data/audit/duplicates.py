@@ -1,6 +1,6 @@
 """Near-duplicate photos: a search by small descriptors, then a comparison of fine detail.
 
-Perceptual hashes are no substitute: at a distance with as few false pairs, `imagehash.phash` misses differently framed
+Perceptual hashes are no substitute: at a threshold with as few false pairs, `imagehash.phash` misses differently framed
 copies.
 """
 
@@ -30,7 +30,7 @@ Grey = npt.NDArray[np.float32]
 
 
 class Pair(NamedTuple):
-    """Numbers of two images of the same photo, which one of them may show mirrored."""
+    """Indices of two images of the same photo, one of which may be mirrored."""
 
     first: int
     second: int
@@ -47,8 +47,8 @@ def thumbnail(image: UInt8Array) -> UInt8Array:
 def find_near_duplicates(thumbs: Sequence[UInt8Array], pool: Parallel) -> list[Pair]:
     """Return the pairs of thumbnails of the same photo, with first < second, sorted.
 
-    Brightness, contrast, colour, compression, a shift by up to 6 % of the frame, a slight turn or zoom and mirroring do
-    not matter. All are compared with all by matrix products of 16 x 16 pixels each. `pool` returns a generator.
+    The search tolerates changes of brightness, contrast, colour and compression, a shift by up to 6 % of the frame, a
+    slight turn or zoom, and mirroring. Matrix products compare all pairs at 16 x 16 pixels. `pool` returns a generator.
     """
     found: dict[tuple[int, int], Pair] = {}
     # Block by block: 30,000 images have hundreds of thousands of candidates.

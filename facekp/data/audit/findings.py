@@ -41,8 +41,8 @@ class Flaw(NamedTuple):
 class Finding(NamedTuple):
     """One row of audit.csv; its fields are the columns.
 
-    `other_id` is the image that this one duplicates, or "". `exclude` is yes or no: validation and test images are
-    never excluded from training.
+    `other_id` is the image that this one duplicates, or "". `exclude` is yes or no; it is always no for validation and
+    test images.
     """
 
     id: str
@@ -63,5 +63,5 @@ class Finding(NamedTuple):
 
     @property
     def crosses(self) -> bool:
-        """Whether similar images are in different splits, so that a score is measured on training data."""
+        """Whether the two images are in different splits, so that scores are measured on training data."""
         return self.other_split not in ("", self.split)

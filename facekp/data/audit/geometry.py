@@ -87,7 +87,7 @@ def find_axes(label: UInt8Array, counts: npt.NDArray[np.int64], patches: list[Pa
 
 
 def _centre(label: UInt8Array, classes: tuple[int, int], counts: npt.NDArray[np.int64]) -> Point | None:
-    """Return the centre of the classes from the first to the last given, or None without any pixel of them."""
+    """Return the centre of a range of classes (first, last), or None if it has no pixels."""
     first, last = classes
     if not counts[first : last + 1].any():
         return None

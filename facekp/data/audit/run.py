@@ -1,4 +1,4 @@
-"""The audit itself: every image on its own, then all of them against each other."""
+"""The audit itself: checks of every image, then comparisons between images."""
 
 import hashlib
 import os
@@ -104,9 +104,9 @@ def audit(root: Path, *, workers: int | None = None) -> list[Finding]:
         raise DataError(f"root is '{root}', the official layout: prepare it ({prepare}) and give its out")
     samples = list_samples(root)
     opencv_threads = cv2.getNumThreads()
-    cv2.setNumThreads(0)  # they would compete with ours for the cores
+    cv2.setNumThreads(0)  # they would compete with our threads for the cores
     try:
-        # Threads: nearly all of the work is C code that releases Python's lock.
+        # Threads: nearly all of the work is C code that releases the GIL.
         with Parallel(workers or os.cpu_count() or 1, backend="threading", return_as="generator") as pool:
             interval = 0.5 if sys.stderr.isatty() else 10
             jobs = pool(delayed(examine)(sample) for sample in samples)
@@ -121,13 +121,13 @@ def audit(root: Path, *, workers: int | None = None) -> list[Finding]:
 def compare(examined: Sequence[Examined], pool: Parallel) -> list[Finding]:
     """Find equal images, near-duplicates, and equal labels of different images.
 
-    A finding names the image to exclude and the one to keep, which is that of val or test if the splits differ, or
-    else the first in the order of `examined`.
+    A finding names the image to exclude and the one to keep: the val or test image if the splits differ, otherwise the
+    first one in `examined`.
     """
     equal = _groups(examined, "image_digest")
     copy = Flaw("duplicate", "equal to the pixel")
     findings = [Finding.of(e.sample, copy, kept.sample) for kept, *rest in equal for e in rest]
-    firsts = [group[0] for group in equal]  # copies would be found again, each with each
+    firsts = [group[0] for group in equal]  # copies would be found again, in every pairing
     for pair in find_near_duplicates([e.thumb for e in firsts if e.thumb is not None], pool):
         detail = "the same photo, mirrored" if pair.mirrored else "the same photo"
         flaw = Flaw("near_duplicate", detail, min(pair.score, 1.0))
@@ -142,7 +142,7 @@ def compare(examined: Sequence[Examined], pool: Parallel) -> list[Finding]:
 
 
 def _groups(examined: Sequence[Examined], digest: Literal["image_digest", "label_digest"]) -> list[list[Examined]]:
-    """Group equal images or labels; of each group, the first is kept: one of val or test if there is any."""
+    """Group equal images or labels; the first image of a group is the one to keep, from val or test if possible."""
     groups: dict[bytes, list[Examined]] = defaultdict(list)
     for e in sorted(examined, key=lambda e: e.sample.split == "train"):
         if getattr(e, digest):

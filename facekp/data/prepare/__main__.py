@@ -1,4 +1,4 @@
-"""Command `python -m facekp.data.prepare raw=... out=...`."""
+"""`python -m facekp.data.prepare raw=... out=...`: convert CelebAMask-HQ to the prepared layout."""
 
 import sys
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from facekp.settings import Settings, at_least, setting
 
 @dataclass
 class PrepareSettings(Settings):
-    """The settings of the command."""
+    """Settings of the command."""
 
     raw: str = setting(MISSING, "official CelebAMask-HQ folder, as downloaded")
     out: str = setting(MISSING, "folder to write: images/, labels/, index.csv")

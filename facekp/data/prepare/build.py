@@ -1,7 +1,7 @@
 """Preparation of an official CelebAMask-HQ folder.
 
-Files appear one by one, each complete, and `index.csv` last: a folder with an index is complete. An interrupted
-preparation continues where it stopped.
+Files are written atomically, and `index.csv` last, so a folder with an index is complete. An interrupted preparation
+continues where it stopped.
 """
 
 import hashlib
@@ -41,16 +41,16 @@ T = TypeVar("T")
 SOURCE = "source.json"
 """Records what a prepared folder was made from."""
 BYTES_PER_PIXEL = 0.35
-"""Disk space of an image and its label, with a margin: measured at 512 pixels 0.26 on real faces, 0.30 on drawn."""
+"""Disk space of an image and its label, with a margin: at 512 pixels, real faces take 0.26 and drawn ones 0.30."""
 BYTES_PER_PAIR = 8192
 """Disk space lost to the last, half-empty blocks of two files."""
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """The result of `prepare`: the prepared folder, its number of images, and how many were written in which time.
+    """The result of `prepare`: the folder, its number of images, and how many were written in how many seconds.
 
-    `summary` is None if the folder was complete before and has no summary.json.
+    `summary` is None if the folder was already complete and has no summary.json.
     """
 
     out: Path
@@ -73,7 +73,7 @@ class Preparation:
 def prepare(
     raw: Path, out: Path, *, size: int = 512, workers: int | None = None, skip_bad: bool = False
 ) -> Preparation:
-    """Write the prepared layout of the official folder `raw` to `out`, keeping the files that exist already.
+    """Write the prepared layout of the official folder `raw` to `out`, keeping files that already exist.
 
     Args:
         raw: the official folder, with all or some of the images.
@@ -110,7 +110,7 @@ def prepare(
             _require_whole(summary, raw, out, skip_bad=skip_bad)
             skipped = set(summary.skipped)
             for part in (part for name in (IMAGES, LABELS) for part in (out / name).glob(".*.part")):
-                part.unlink(missing_ok=True)  # of killed runs
+                part.unlink(missing_ok=True)  # left by killed runs
             with replacing(out / INDEX) as part:
                 part.write_text(_index(images.keys() - skipped, splits), encoding="utf-8")
     return Preparation(out, summary, len(images) - len(skipped), written, time.perf_counter() - started)
@@ -121,9 +121,9 @@ def lock_output(out: Path, raw: Path, size: int) -> Iterator[None]:
     """Lock `out` and record that it holds `raw` at `size` pixels.
 
     Raises:
-        DataError: it cannot be written, or holds images of another source, another size or another program.
+        DataError: it cannot be written, or holds images from another source, size or program.
     """
-    # Not identified by its images: the same folder continues after a damaged one is replaced or removed.
+    # Without the images, so that a preparation continues after a damaged one is replaced or removed.
     digest = hashlib.sha256((raw / OFFICIAL_MAPPING).read_bytes())
     source = {"raw": str(raw.resolve()), "size": size, "mapping": digest.hexdigest()}
     _require_same(out, source)  # before a lock file is written
@@ -187,7 +187,7 @@ def _pair(
     masks, problems = list_masks(raw)
     bare = [path for index, path in images.items() if index not in masks]
     if bare and (not skip_bad or len(bare) == len(images)):
-        # At once, not after an hour: most often an archive of masks was not unpacked.
+        # Raised now, not after an hour: most often an archive of masks was not unpacked.
         raise DataError(
             f"image {bare[0]}: image without label (no mask file {int(bare[0].stem):05d}_*.png), as {len(bare)} of "
             f"{len(images)} images are; unpack the masks again, remove the images, or skip them with skip_bad=true"
@@ -199,7 +199,7 @@ def _pair(
 
 
 def _write_faces(faces: list[Face], out: Path, size: int, workers: int | None) -> tuple[list[Prepared], int]:
-    """Prepare the faces that are not there yet; return all faces, and the number that was not there."""
+    """Prepare the missing faces; return all faces, and how many were written."""
     there = find_pairs(out)
     again = [face for face in faces if face.id in there]
     require_space(out, (len(faces) - len(again)) * (size**2 * BYTES_PER_PIXEL + BYTES_PER_PAIR))
@@ -207,7 +207,7 @@ def _write_faces(faces: list[Face], out: Path, size: int, workers: int | None) -
         with writing(out / name):
             (out / name).mkdir(exist_ok=True)
     back = run_in_processes(partial(read_back, out=out), again, workers)
-    done = {face.id: face for face in _progress(back, "reading what is there", len(again)) if face}
+    done = {face.id: face for face in _progress(back, "reading existing files", len(again)) if face}
     left = [face for face in faces if face.id not in done]
     new = run_in_processes(partial(convert, out=out, size=size), left, workers)
     written = 0
@@ -228,6 +228,6 @@ def _require_whole(summary: DataSummary, raw: Path, out: Path, *, skip_bad: bool
     if bad and not (skip_bad and summary.classes):
         raise DataError(
             f"folder '{raw}': {len(bad)} of its images cannot be prepared, all others are: {name_few(bad)}; repair "
-            f"these or remove the images, and start again, or skip them: python -m facekp.data.prepare raw={raw} "
+            f"or remove these and start again, or skip them: python -m facekp.data.prepare raw={raw} "
             f"out={out} skip_bad=true ({SUMMARY} names all)"
         )

@@ -1,4 +1,4 @@
-"""Conversion of one face to the prepared layout, without torch, so that its processes start fast."""
+"""Conversion of one face to the prepared layout; without torch, so that worker processes start fast."""
 
 import json
 from collections import Counter
@@ -24,7 +24,7 @@ JPEG_END = b"\xff\xd9"
 ALWAYS = (1, 2)
 """Skin and nose: every labelled face has them."""
 NOTE = "facekp:made-from"
-"""Text chunk of a label that lists the masks it was made from and their problems."""
+"""PNG text chunk in a label that lists the masks it was made from and their problems."""
 
 Counts = npt.NDArray[np.int64]
 
@@ -64,7 +64,7 @@ def convert(face: Face, out: Path, size: int) -> Prepared:
     """Write a face's image and label to `out`, at `size` pixels.
 
     Raises:
-        DataError: `out` cannot be written. Unreadable files are no error: they are among the face's problems.
+        DataError: `out` cannot be written. Unreadable files raise nothing: they are listed in the face's problems.
     """
     try:
         kind, path = Kind.BAD_IMAGE, face.image
@@ -78,7 +78,7 @@ def convert(face: Face, out: Path, size: int) -> Prepared:
     bgr, label = resize(image, (size, size))[..., ::-1], composite(masks, size)
     with replacing(out / IMAGES / f"{face.name}.jpg") as part:
         part.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
-    # In the label's own file, which is whole or absent after a kill.
+    # Stored in the label file itself, which is complete or absent after a kill.
     note = json.dumps({"masks": sorted(masks), "problems": [astuple(problem) for problem in problems]})
     with replacing(out / LABELS / f"{face.name}.png") as part:
         write_label(part, label, {NOTE: note})
@@ -86,9 +86,9 @@ def convert(face: Face, out: Path, size: int) -> Prepared:
 
 
 def read_back(face: Face, out: Path) -> Prepared | None:
-    """Return a face that `convert` has written, or None if it has to be written again.
+    """Return a face that `convert` wrote, or None if it must be written again.
 
-    A kill leaves whole files or none, but a power failure may truncate a file, and more masks may have been unpacked
+    A kill leaves complete files or none, but a power failure may truncate a file, and more masks may have been unpacked
     since.
     """
     path = out / LABELS / f"{face.name}.png"

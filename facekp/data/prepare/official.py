@@ -1,4 +1,4 @@
-"""Reading of the official CelebAMask-HQ folder: images, one mask file per attribute, and the splits of its mapping."""
+"""Reading the official CelebAMask-HQ folder: images, one mask file per attribute, and the splits from its mapping."""
 
 import os
 import re
@@ -25,7 +25,7 @@ _CLASS_IDS = {name: index for index, name in enumerate(ATTRIBUTES) if index}
 
 
 def read_mapping(path: Path) -> dict[int, str]:
-    """Return the split of every id in the mapping file, whose rows are `idx orig_idx orig_file`, header or not.
+    """Return the split of every id in the mapping file: rows `idx orig_idx orig_file`, with or without a header.
 
     The number of the CelebA file `orig_file` determines the split, as in CelebA's own partition.
 
@@ -55,7 +55,7 @@ def list_images(raw: Path, splits: dict[int, str]) -> dict[int, Path]:
     """Return the image files of the official folder by id, in the order of ids; `splits` are those of the mapping.
 
     Raises:
-        DataError: there is no image, an image is not in the mapping, or two images have one id.
+        DataError: there is no image, an image is not in the mapping, or two images share an id.
     """
     folder = raw / OFFICIAL_IMAGES
     images: dict[int, Path] = {}
@@ -80,7 +80,7 @@ def list_images(raw: Path, splits: dict[int, str]) -> dict[int, Path]:
 def list_masks(raw: Path) -> tuple[dict[int, dict[int, Path]], list[Problem]]:
     """Return the mask files by id and class id, and the problems of files that are ignored.
 
-    Files with names of another form (`Thumbs.db`, `._00000_hair.png`) are ignored silently.
+    Files with other names (`Thumbs.db`, `._00000_hair.png`) are silently ignored.
     """
     masks: dict[int, dict[int, Path]] = defaultdict(dict)
     problems: list[Problem] = []
@@ -114,7 +114,7 @@ def load_image(path: Path) -> UInt8Array:
 
 
 def load_mask(path: Path) -> UInt8Array:
-    """Read a mask of any mode as (H, W) uint8, above 0 where the attribute is.
+    """Read a mask of any mode as (H, W) uint8, above 0 where the attribute is present.
 
     Raises:
         DataError: the file cannot be read.
@@ -124,7 +124,7 @@ def load_mask(path: Path) -> UInt8Array:
 
 
 def composite(masks: Mapping[int, UInt8Array], size: int) -> UInt8Array:
-    """Merge masks (H, W) uint8 by class id, of any sizes, in the order of ids: where several are set, the last wins.
+    """Merge masks (H, W) uint8 by class id, of any size; where several overlap, the highest id wins.
 
     Returns:
         (size, size) uint8, class ids; 0 where no mask is above 0.

@@ -1,4 +1,4 @@
-"""Problems of an official folder, and the summary of its preparation, on the screen and as summary.json."""
+"""Problems of an official folder, and the summary of its preparation, printed and saved as summary.json."""
 
 import json
 from collections import Counter
@@ -16,7 +16,7 @@ from facekp.files import replacing
 
 SUMMARY = "summary.json"
 MAX_NAMED = 3
-"""Files of a kind that are named on the screen; summary.json names all."""
+"""Maximum number of files of a kind that are printed; summary.json lists all."""
 
 
 class Kind(StrEnum):
@@ -37,7 +37,7 @@ class Kind(StrEnum):
     NO_IMAGE = "mask without an image", "ignored"
 
     def __new__(cls, name: str, consequence: str = "") -> "Kind":
-        """Return the kind of a name; its consequence is given where it is defined."""
+        """Create a kind from its name and its consequence."""
         kind = str.__new__(cls, name)
         kind._value_, kind.consequence = name, consequence
         return kind
@@ -86,7 +86,7 @@ class DataSummary:
 
     @property
     def by_kind(self) -> dict[Kind, list[Problem]]:
-        """The problems of each kind that there is."""
+        """Problems by kind, without kinds that have none."""
         found = {kind: [problem for problem in self.problems if problem.kind == kind] for kind in Kind}
         return {kind: problems for kind, problems in found.items() if problems}
 
@@ -116,7 +116,7 @@ class DataSummary:
 
     @classmethod
     def read(cls, folder: Path) -> "DataSummary | None":
-        """Return the summary of a prepared folder, or None if it has none that can be read."""
+        """Return the summary of a prepared folder, or None if it has no readable one."""
         try:
             content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
             skipped = tuple(content["skipped"] if "skipped" in content else content["left_out"])  # its name before 0.2

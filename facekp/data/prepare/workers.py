@@ -17,7 +17,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 MIN_ITEMS_PER_WORKER = 50
-"""A process takes about half a second to start, which fewer items do not repay."""
+"""Minimum items per process: starting one takes about half a second."""
 CHUNK = 4
 
 
@@ -29,13 +29,13 @@ def run_in_processes(
     chunk: int = CHUNK,
     setting: str = "workers",
 ) -> Iterator[R]:
-    """Yield `function` of each item, in order; a single worker is this process itself.
+    """Yield `function(item)` for each item, in order; a single worker runs in this process.
 
     Processes, not threads: a third of Pillow's and NumPy's time holds the interpreter lock, so threads would gain
     nothing beyond three cores.
 
-    `function` must be picklable; a process is sent `chunk` items at a time. None workers are one per core, or fewer for
-    few items; `setting` is the user's name of `workers`, for messages.
+    `function` must be picklable; processes receive `chunk` items at a time. `workers` of None means one per core, or
+    fewer for few items; `setting` is the user's name for `workers`, for messages.
 
     Raises:
         DataError: a process was killed. Errors of `function` are raised as they are and end the other processes.
@@ -64,7 +64,7 @@ def _start_worker(parent: int) -> None:
     def end_with_parent() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
-        os._exit(1)  # sys.exit would end this thread alone
+        os._exit(1)  # sys.exit would end only this thread
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)  # one core each

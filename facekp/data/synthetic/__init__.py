@@ -5,4 +5,4 @@ Start with `write.py`.
 """
 
 REVISION = 3
-"""Part of the name of every folder of drawn faces: increment it whenever a seed gives another face than before."""
+"""Version in the name of every folder of drawn faces: increment it whenever a seed gives a different face."""

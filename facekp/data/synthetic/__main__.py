@@ -22,7 +22,7 @@ class SyntheticSettings(Settings):
     train: int = setting(320, "faces of the training split", check=at_least(0))
     val: int = setting(48, "faces of the validation split", check=at_least(0))
     test: int = setting(16, "faces of the test split", check=at_least(0))
-    seed: int = setting(0, "other seeds give other faces", check=at_least(0))
+    seed: int = setting(0, "random seed; every seed gives different faces", check=at_least(0))
     size: int = setting(512, "side of the images, pixels", check=at_least(64))
 
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> None:
     """Draw the faces that `argv` asks for."""
     config = parse_cli(SyntheticSettings, argv, program="python -m facekp.data.synthetic", about=__doc__ or "")
 
-    from facekp.data.synthetic.write import write_synthetic  # OpenCV, only once the settings are right
+    from facekp.data.synthetic.write import write_synthetic  # imports OpenCV, so only once the settings are checked
 
     counts = {"train": config.train, "val": config.val, "test": config.test}
     write_synthetic(expand(config.out), counts, config.seed, config.size)

@@ -48,7 +48,7 @@ class Canvas:
             width: thickness of lines, at least a pixel; 0 fills the curves.
             blur: softness of the edges, face units.
             opacity: 0..1.
-            inside: attribute; other pixels are left alone.
+            inside: attribute to paint within; other pixels are left alone.
         """
         points = np.array(curves, np.complex128, ndmin=2) * self._unit + self._origin
         thickness, soft = max(1, round(width * abs(self._unit))), round(1.7 * blur * abs(self._unit))
@@ -85,7 +85,7 @@ class Canvas:
 
 
 def smooth(pairs: npt.ArrayLike, closed: bool = False) -> Points:
-    """Return a Catmull-Rom curve with 8 points a segment through knots (n, 2)."""
+    """Return a Catmull-Rom curve with 8 points per segment through knots (n, 2)."""
     knots = np.asarray(pairs, np.float64) @ (1, 1j)
     padded = np.concatenate([knots[-1:], knots, knots[:2]] if closed else [knots[:1], knots, knots[-1:]])
     a, b, c, d = padded[:-3, None], padded[1:-2, None], padded[2:-1, None], padded[3:, None]

@@ -12,11 +12,11 @@ HAIR = ((0.07, 0.06, 0.06), (0.30, 0.18, 0.11), (0.48, 0.25, 0.13), (0.86, 0.74,
 IRIS = ((0.20, 0.11, 0.06), (0.33, 0.20, 0.09), (0.30, 0.36, 0.20), (0.28, 0.45, 0.60), (0.42, 0.48, 0.52))
 DARK, WHITE, GOLD = np.array((0.12, 0.03, 0.02)), (1, 1, 1), np.array((0.85, 0.66, 0.28))
 SIDES = ((1, "l"), (-1, "r"))  # the subject's left lies on the right of the image
-DEPTH = 0.85  # of the middle of the face before the plane of the ears
+DEPTH = 0.85  # of the middle of the face, in front of the plane of the ears
 
 
 class Portrait(Canvas):
-    """The face of a seed. Lengths are face units, colours (3,) RGB, 0..1."""
+    """A face drawn from a seed. Lengths are in face units; colours are (3,) RGB, 0..1."""
 
     def __init__(self, seed: int, size: int) -> None:
         self.rng = rng = np.random.default_rng(seed)
@@ -39,8 +39,8 @@ class Portrait(Canvas):
             paint()
 
     def surface(self, points: npt.ArrayLike, lift: float = 0) -> Points:
-        """Turn points of the frontal face, `lift` above its surface, with the head."""
-        # The features stay in the middle of the picture, as in CelebA-HQ, and the head moves against them.
+        """Turn points of the frontal face with the head; `lift` raises them above its surface."""
+        # The features stay in the middle of the picture, as in CelebA-HQ, and the head moves relative to them.
         round_off = np.sqrt(np.clip(1 - np.real(points) ** 2, 0, 1)) - 0.75
         return np.asarray(points + self.yaw * (DEPTH * round_off + lift))
 
@@ -51,7 +51,7 @@ class Portrait(Canvas):
         return np.asarray(points + self.yaw * (chin - 0.75 * DEPTH))
 
     def mixed(self, tones: Sequence[Sequence[float]]) -> npt.NDArray[np.floating]:
-        """Draw a colour between neighbours in a row of tones."""
+        """Draw a colour between two neighbouring tones."""
         place = self.rng.uniform(0, len(tones) - 1)
         return np.array([np.interp(place, range(len(tones)), channel) for channel in zip(*tones, strict=True)])
 
@@ -170,7 +170,7 @@ class Portrait(Canvas):
             self.paint(self.surface(brow), colour, f"{letter}_brow", blur=0.014, opacity=0.8)
 
     def paint_glasses(self) -> None:
-        """Paint glasses on some: dark ones, or clear ones that show the eyes and brows behind them."""
+        """Paint glasses on some faces: dark ones, or clear ones that show the eyes and brows behind them."""
         if self.rng.random() > 0.17:
             return
         width, height = self.rng.uniform((0.29, 0.2), (0.34, 0.26))
@@ -198,7 +198,7 @@ class Portrait(Canvas):
             sheets = [np.linspace(root, tip, 12).T[np.r_[-33:32]]]  # from ear to ear
         else:
             sheets = []
-        for guides in map(self.outline, sheets):  # curves (G, P), between which hair falls
+        for guides in map(self.outline, sheets):  # (G, P) guide curves; hair falls between them
             edge = np.concatenate([guides[0], guides[1:, -1], guides[-1, ::-1], guides[::-1, 0]])
             self.paint(edge + 0.05j, DARK, blur=0.05, opacity=0.3)
             self.paint(edge, self.hair * 0.75, "hair")
@@ -210,7 +210,7 @@ class Portrait(Canvas):
                 self.paint(strands[k::4], self.hair * factor + 0.02, width=0.014, opacity=0.6, inside="hair")
 
     def paint_earrings(self) -> None:
-        """Paint hoops below the lobes that the head's turn leaves visible."""
+        """Paint hoop earrings below the earlobes that are visible in this pose."""
         if self.rng.random() < (0.15 if self.male else 0.65):
             for side in (s for s in (1, -1) if s * self.yaw < 0.22):
                 lobe = self.outline(side * (0.96 - 0.15 * side * self.yaw) + 0.52j)

@@ -55,8 +55,8 @@ def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: 
 
     Args:
         root: the folder; created if missing.
-        counts: faces of each split, keys `train`, `val` and `test`.
-        seed: other seeds give other faces, also between splits.
+        counts: number of faces by split, keys `train`, `val` and `test`.
+        seed: random seed; faces differ between seeds and between splits.
         size: side of the images and masks, pixels.
 
     Raises:
@@ -98,6 +98,6 @@ def _write_face(root: Path, index: int, seed: int, size: int) -> None:
     for name, mask in face.masks.items():
         path = root / OFFICIAL_MASKS / str(index // IMAGES_PER_FOLDER) / f"{index:05d}_{name}.png"
         path.write_bytes(cv2.imencode(".png", np.uint8(255) * mask)[1].tobytes())
-    # The image appears last and all at once, so a face that has one is finished.
+    # The image is written last and atomically, so a face that has one is finished.
     with replacing(image) as part:
         part.write_bytes(cv2.imencode(".jpg", face.image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 95))[1].tobytes())

@@ -1,4 +1,4 @@
-"""Building the optimiser and the learning-rate schedule of the `optim` settings."""
+"""Construction of the optimiser and the learning-rate schedule from the `optim` settings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -37,10 +37,10 @@ def build_optimizer(
         settings: `SharedOptimConfig`, and the settings of the optimiser and the schedule that it names.
         total_steps: optimiser steps of the whole run.
         heads: names of the submodules of `net` that are heads (`Network.head_parts`).
-        fused: one kernel for all parameters; under a gradient scaler it rules out clipping.
+        fused: use one kernel for all parameters; incompatible with clipping under a gradient scaler.
 
     Raises:
-        ConfigError: an unknown name or setting, or a value of another type or out of its range.
+        ConfigError: an unknown name or setting, or a value of the wrong type or out of range.
     """
     names = SharedOptimConfig(**{key: settings[key] for key in ("name", "schedule") if key in settings})
     optimizer, schedule = OPTIMIZERS[names.name], SCHEDULES[names.schedule]
@@ -57,7 +57,7 @@ def build_optimizer(
     built = optimizer(parameter_groups(net, heads, c), c.lr, fused=fused, **of(of_optimizer))
     decay = schedule(total_steps, **of(of_schedule))
 
-    # A function, not an object: checkpoints would store the object's attributes, and may hold plain data alone.
+    # A function, not an object: checkpoints would store the object's attributes, and must hold only plain data.
     def factor(step: int) -> float:
         if step >= c.warmup_steps:
             return decay(step)

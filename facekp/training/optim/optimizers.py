@@ -9,7 +9,7 @@ from facekp.training.optim.build import register_optimizer
 
 @register_optimizer("sgd")
 def sgd(groups: list[dict[str, Any]], lr: float, *, momentum: float = 0.9, fused: bool = True) -> SGD:
-    """Return SGD over parameter groups, as the paper trains.
+    """Return SGD over parameter groups, as in the paper.
 
     Args:
         groups: parameter groups.

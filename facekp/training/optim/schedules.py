@@ -28,7 +28,7 @@ def cosine(total_steps: int, floor: float = 0.0) -> Factor:
 
     Args:
         total_steps: optimiser steps of the whole run.
-        floor: factor that is reached.
+        floor: final factor.
 
     Reference: Loshchilov and Hutter 2016, arXiv:1608.03983, formula 5.
 
