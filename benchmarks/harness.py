@@ -29,7 +29,7 @@ T = TypeVar("T")
 Call = Callable[[], object]
 DType = Literal["float32", "bfloat16"]
 PEER_PACKAGES = ("onnxruntime", "openvino", "pillow", "segmentation-models-pytorch")
-"""Packages of backends and peers whose versions are recorded beside ours."""
+"""Packages of backends and peers whose versions are recorded in addition to ours."""
 CIRCUMSTANCES = ("machine", "versions", "device", "threads", "quick")
 """Conditions that must be equal for rows to share a file."""
 

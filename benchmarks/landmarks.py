@@ -117,7 +117,7 @@ def held_out(gaps: Sequence[Sequence[Gap]]) -> Iterator[Calibration]:
 
 
 def find_all(faces: Sequence[Face], calibrations: Sequence[Calibration]) -> tuple[Points, npt.NDArray[np.bool_]]:
-    """Return every face's landmarks by its own calibration, (n, 68, 2), NaN where absent, and the visible, (n, 68)."""
+    """Return every face's landmarks by its own calibration (n, 68, 2), NaN where absent, and visibility (n, 68)."""
     points, visible = [], []
     for face, calibration in zip(faces, calibrations, strict=True):
         contours = {name: attribute.contours for name, attribute in face.attributes.items()}
@@ -147,7 +147,7 @@ def _at_512(points: npt.NDArray[np.floating], face: Face) -> Points:
 
 
 def measure(detected: Sequence[Detected], true: Sequence[Face], predicted: Sequence[Face]) -> dict[str, Points]:
-    """Return the errors (images, 68), percent, by columns; NaN where a point is absent."""
+    """Return the errors (images, 68) in percent, by column; NaN where a point is absent."""
     calibrations = list(held_out([find_gaps(face, one) for face, one in zip(true, detected, strict=True)]))
     dlib, mediapipe = np.array([one.dlib for one in detected]), np.array([one.mediapipe for one in detected])
     span = np.array([one.span for one in detected])[:, None]

@@ -161,7 +161,7 @@ def _loaders(samples: list[Sample], c: DataConfig, bench: Bench) -> Iterator[Row
 
 
 def _stages(samples: list[Sample], c: DataConfig, bench: Bench) -> Iterator[Row]:
-    """Yield each stage, on what the stage before it made."""
+    """Yield each stage, on the output of the previous one."""
     naive, numbers = NaiveDataset(samples, c), range(len(samples))
     view = TrainingView(c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip)
     pictures = [naive.decode(i) for i in numbers]

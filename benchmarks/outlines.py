@@ -62,13 +62,13 @@ def true_grid(sample: Sample, label: UInt8Array) -> Scores:
 
 
 def true_places(mask: npt.NDArray[np.bool_]) -> Places:
-    """Return places along the true outline (n, 2): between pixels inside and outside, none at the image's border."""
+    """Return places along the true outline (n, 2): between pixels inside and outside, without the image's border."""
     lines: list[Places] = contour_generator(z=mask.astype(np.float64)).lines(0.5)  # type: ignore[assignment]  # its default type
     return np.concatenate([np.empty((0, 2)), *(spread(line[:-1], line[1:]) for line in lines)])
 
 
 def traced_places(contours: Sequence[Contour]) -> Places:
-    """Return places along traced outlines (n, 2), none at the image's border."""
+    """Return places along traced outlines (n, 2), without the image's border."""
     pieces = [(c.points[~c.cut], np.roll(c.points, -1, 0)[~c.cut]) for c in contours]
     return np.concatenate([np.empty((0, 2)), *(spread(start, end) for start, end in pieces)])
 

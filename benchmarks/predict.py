@@ -39,7 +39,7 @@ CALIBRATION = 8  # drawn faces that int8 is calibrated on; they affect scores, n
 class Drawn:
     """A backend that runs its network and returns a drawn face's scores, or background for the one image `nothing`.
 
-    The network's random weights would give a noisy mask with thousands of outlines, where a photo has twenty.
+    The network's random weights would give a noisy mask with thousands of outlines; a photo has twenty.
     """
 
     def __init__(self, backend: Backend, nothing: UInt8Array | None = None) -> None:
@@ -126,7 +126,7 @@ def open_network(bench: Bench, folder: Path, name: str, network: str) -> Backend
 
 
 def _limit(bench: Bench, name: str) -> dict[str, float]:
-    """Return the least milliseconds of our network by the measured rate of convolutions; int8's is not measured."""
+    """Return our network's minimum milliseconds at the measured convolution rate; int8's rate is not measured."""
     dtype = name.partition("-")[2]
     if name == "openvino-float32" and "bfloat16" in bench.dtypes:
         dtype = "bfloat16"  # OpenVINO computes in it wherever the processor does

@@ -34,7 +34,7 @@ STRIDE = 4
 
 
 def read_samples(data: DataConfig, split: str, images: int | None = None) -> list[Sample]:
-    """Return the first `images` samples of a split, or all; none is a DataError."""
+    """Return the first `images` samples of a split, or all; raise DataError if there are none."""
     check_source(data)
     samples = read_index(prepared_root(data))[split][:images]
     if not samples:
@@ -44,7 +44,7 @@ def read_samples(data: DataConfig, split: str, images: int | None = None) -> lis
 
 @dataclass(frozen=True, eq=False)
 class Detected:
-    """A validation image, dlib's points in it (68, 2), pixels at 512 x 512, and MediaPipe's, NaN where it has none."""
+    """A validation image with dlib's points (68, 2), in pixels at 512 x 512, and MediaPipe's, NaN where it has none."""
 
     sample: Sample
     dlib: Points

@@ -37,10 +37,10 @@ FORWARD_PASSES = {"training step": 3, "prediction": 1}
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A load of a sweep, and what was measured, or why it was `skipped`.
+    """A load of a sweep with its measurements, or the reason why it was `skipped`.
 
     A call takes `batch` images of `size` pixels or finds `faces` in a photo of `photo` pixels. `memory` is its extra
-    peak in MiB, `seconds` the median of three runs, `limit` the least at the machine's rate of convolutions.
+    peak in MiB, `seconds` the median of three runs, `limit` the minimum at the machine's convolution rate.
     """
 
     sweep: str

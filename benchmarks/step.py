@@ -1,4 +1,4 @@
-"""`step/*`: a whole training step, from images in memory to updated weights, of ours and of other networks."""
+"""`step/*`: a whole training step, from images in memory to updated weights, for our network and others."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -42,7 +42,7 @@ class Way:
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield `step/bisenet` and `step/smp_unet`, and `step/compile` where it is asked for."""
+    """Yield `step/bisenet` and `step/smp_unet`, and `step/compile` if requested."""
 
     def prepared(way: Way) -> Callable[[], Call]:
         return partial(prepare, way, bench.batch, bench.size, bench.device)

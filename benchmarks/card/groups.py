@@ -62,9 +62,9 @@ GROUPS: dict[str, tuple[str, Callable[[Floats], Members]]] = {
     "dark_photo": ("the tenth of the darkest photos, all pixels", lowest_tenth),
     "uneven_light": ("the tenth whose halves of the face differ most in luma", highest_tenth),
 }
-"""What makes a face a member, and the rule that selects members by the numbers of `measure`.
+"""Description of each group, and the rule that selects its members by the numbers of `measure`.
 
-A dark face is one of dark skin, in little light, or both: a photo does not tell them apart."""
+A dark face has dark skin, little light, or both: a photo cannot distinguish them."""
 
 
 def measure(photo: UInt8Array, label: UInt8Array) -> dict[str, float]:
