@@ -44,13 +44,13 @@ unit: $(INSTALLED) ## tests and doctests
 test-fast: $(INSTALLED) ## tests not marked slow: at most 90 s on 2 cores
 	$(BIN)/pytest -m 'not slow'
 
-bench: $(INSTALLED) ## facekp beside its peers on the CPU: a table, and benchmarks/results.json
+bench: $(INSTALLED) ## compare facekp with its peers on the CPU: a table, and benchmarks/results.json
 	$(BIN)/python -m benchmarks device=cpu
 
 bench-gpu: $(INSTALLED) ## the same on a CUDA GPU: benchmarks/results-cuda.json
 	$(BIN)/python -m benchmarks device=cuda
 
-bench-data: $(INSTALLED) ## image loading beside other loaders, on $$FACEKP_DATA or drawn faces: benchmarks/results-data.json
+bench-data: $(INSTALLED) ## compare image loading with other loaders, on $$FACEKP_DATA or drawn faces: benchmarks/results-data.json
 	$(BIN)/python -m benchmarks only=loader device=cpu out=benchmarks/results-data.json $(if $(FACEKP_DATA),root='$(FACEKP_DATA)')
 
 bench-scaling: $(INSTALLED) ## time and memory by batch, size and faces: benchmarks/scaling.json, docs/results/scaling.png

@@ -51,7 +51,7 @@ def resolve_device(device: str) -> torch.device:
         torch.zeros(1, device=found).item()  # the meta device has no values
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"device is '{device}', which this machine does not have ({reason}): take auto") from error
+        raise ConfigError(f"device is '{device}', which this machine does not have ({reason}): use auto") from error
     return found
 
 

@@ -51,7 +51,7 @@ class Registry(Generic[T]):
         return sorted(self._found)
 
     def __getitem__(self, name: str) -> T:
-        """Return what is registered as `name`; an unknown name raises ConfigError, which lists the known ones."""
+        """Return the component registered as `name`; an unknown name raises ConfigError, which lists the known ones."""
         if name not in (names := self.names()):
             raise ConfigError(f"{self.setting} is '{name}': choose one of {', '.join(names)}")
         return self._found[name]

@@ -182,7 +182,7 @@ class TestStarting:
         monkeypatch.setattr(HydraConfig.instance(), "cfg", job)
         trainer = TrainerConfig(accelerator="cpu", devices=2, strategy="ddp", precision="32-true")
         config = Config(model={"name": "resnet18"}, trainer=trainer, output_dir="x")
-        with pytest.raises(ConfigError, match=r"makes 2 processes, but a job of a sweep is one: take trainer\.dev"):
+        with pytest.raises(ConfigError, match=r"makes 2 processes, but a job of a sweep is one: use trainer\.dev"):
             build_trainer(config, [])
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

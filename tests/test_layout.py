@@ -66,7 +66,7 @@ def test_index_lists_samples_by_split(prepared: Path):
         ("id,split\n", "index.csv: lists no image"),
         ("name,part\n0,train\n", r"index.csv: columns \['name', 'part'\], need id and split"),
         ("id,split\n00000,training\n", "split 'training' of id 00000, need one of train, val, test"),
-        ("id,split\n00000,train\n00000,val\n", "index.csv: lists id 00000 twice, as 1 ids in all"),
+        ("id,split\n00000,train\n00000,val\n", r"index.csv: lists id 00000 twice \(duplicate ids: 1\)"),
     ],
 )
 def test_a_malformed_index_is_named(index: str, message: str, prepared: Path):

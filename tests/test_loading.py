@@ -247,14 +247,14 @@ class TestDecoded:
         meminfo = tmp_path / "meminfo"
         meminfo.write_text("MemTotal: 900 kB\nMemAvailable:   191 kB\n")  # 192 are needed
         monkeypatch.setattr(decoded_module, "MEMINFO", meminfo)
-        with pytest.raises(DataError, match=r"'ram' and needs 0\.000197 GB, but .* are free: take disk"):
+        with pytest.raises(DataError, match=r"'ram' and needs 0\.000197 GB, but .* are free: use disk"):
             decode_all(samples, replace(c, decoded="ram"))
         meminfo.write_text("MemAvailable:   192 kB\n")
         assert decode_all(samples, replace(c, decoded="ram")) is not None
 
     def test_workers_that_are_not_forked_take_a_file(self, c: DataConfig, tiny_root: Path) -> None:
         samples = read_index(tiny_root)["train"]
-        with pytest.raises(ConfigError, match=r"data\.decoded is 'ram', which workers started by .*: take disk"):
+        with pytest.raises(ConfigError, match=r"data\.decoded is 'ram', which workers started by .*: use disk"):
             pickle.dumps(decode_all(samples, replace(c, decoded="ram")))
         found = decode_all(samples, replace(c, decoded="disk"))
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(found))[5][1], found[5][1])

@@ -134,7 +134,7 @@ def test_stopped_processes_end_and_the_next_start_completes(stopped, stuck, tmp_
                 os.kill(pid, signal.SIGKILL)
         error = run.communicate(timeout=30)[1].splitlines()[-1]
         assert run.returncode == 2
-        assert error.startswith("error: one of 2 processes was killed (is memory short?): start again with fewer")
+        assert error.startswith("error: one of 2 processes was killed (out of memory?): start again with fewer")
     else:
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
         with mask.open("wb") as pipe:  # what is begun is brought to its end

@@ -65,7 +65,7 @@ class TestInit:
     @pytest.mark.parametrize(
         ("model", "other", "message"),
         [
-            ({"name": "smp", "encoder": "resnet34"}, "smp", "take one with the same trunk"),  # its first blocks fit
+            ({"name": "smp", "encoder": "resnet34"}, "smp", "use one with the same trunk"),  # its first blocks fit
             ({"name": "resnet18"}, "bisenet", r"init is '.*net.safetensors', which holds a network of .*resnet18"),
         ],
     )

@@ -208,7 +208,7 @@ class TestSource:
 
     def test_a_metrics_json_of_something_else_is_refused(self, tiny_root: Path, tmp_path: Path) -> None:
         (tmp_path / "metrics.json").write_text('{"loss": 1.0}')
-        with pytest.raises(ConfigError, match=r"metrics\.json' is no summary of a run"):
+        with pytest.raises(ConfigError, match=r"metrics\.json' is not the summary of a run"):
             train(settings(tiny_root, tmp_path))
 
     def test_last_takes_the_newest_run_beside_unless_those_are_other_jobs(

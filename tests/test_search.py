@@ -149,7 +149,7 @@ class TestMistakes:
         run("search.n_trials=1")
         with pytest.raises(ConfigError, match=r"^seed is 1, but '.*search' was trained with 0"):
             run("seed=1")
-        with pytest.raises(ConfigError, match=r"^search\.space: .*take the choices that the search began with"):
+        with pytest.raises(ConfigError, match=r"^search\.space: .*keep the choices that the search began with"):
             run("optim.lr=choice(0.1,0.2)", "search.n_trials=2")
 
     @pytest.mark.parametrize(

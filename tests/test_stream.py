@@ -173,7 +173,7 @@ class TestSplits:
     def test_each_of_lightnings_stages_needs_its_splits_only(self, data: FaceDataModule) -> None:
         for split, stages in {"train": {"fit"}, "val": {"fit", "validate"}, "test": {"test"}}.items():
             kept, data.samples[split] = data.samples[split], []
-            with pytest.raises(DataError, match=rf"whose index\.csv has no '{split}' image; take another data set"):
+            with pytest.raises(DataError, match=rf"whose index\.csv has no '{split}' image; use another data set"):
                 data.split(split)
             for stage in ("fit", "validate", "test", "predict"):
                 with pytest.raises(DataError) if stage in stages else nullcontext():

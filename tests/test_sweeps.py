@@ -107,7 +107,7 @@ class TestInterrupted:
         with pytest.raises(SystemExit):
             train_py("experiment=table1", "seed=7", "optim.lr=0.5", f"hydra.run.dir={job}", cwd=folder.parent)
         (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-        expected = f"error: optim.lr is 0.5, but '{job / 'metrics.json'}' was trained with 0.01: take the same, or"
+        expected = f"error: optim.lr is 0.5, but '{job / 'metrics.json'}' was trained with 0.01: use the same, or"
         assert line.startswith(expected)
         assert written(job) == before
         # Hydra had put the new one there.

@@ -50,7 +50,7 @@ class PixelCache:
         """Pickle the path alone, so that workers that are not forked map the file again."""
         if not isinstance(self.pixels, Path):
             method = multiprocessing.get_start_method()
-            raise ConfigError(f"data.decoded is 'ram', which workers started by '{method}' cannot share: take disk")
+            raise ConfigError(f"data.decoded is 'ram', which workers started by '{method}' cannot share: use disk")
         return PixelCache, (self.pixels, self.count, self.size)
 
     def fill(self, samples: Sequence[Sample]) -> None:
@@ -81,7 +81,7 @@ def decode_all(samples: Sequence[Sample], config: DataConfig) -> PixelCache | No
         if found and need > (free := 1024 * int(found[1])):
             raise DataError(
                 f"data.decoded is 'ram' and needs {need / 1e9:.3g} GB, but {free / 1e9:.3g} GB of memory are free: "
-                "take disk, none or a smaller data.size"
+                "use disk, none or a smaller data.size"
             )
         cache = PixelCache(mmap.mmap(-1, need), count, size)  # anonymous and shared: forked workers see the same pages
         cache.fill(samples)

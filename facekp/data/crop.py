@@ -17,7 +17,7 @@ class Span(NamedTuple):
         stop: source pixel after the last one that is read.
         scaled: length that the source pixels are scaled to, pixels.
         skip: scaled pixels before the crop.
-        keep: scaled pixels in the crop; fewer than the crop's side where the scaled image is smaller.
+        keep: scaled pixels in the crop; fewer than the crop's side if the scaled image is smaller.
     """
 
     start: int

@@ -65,7 +65,7 @@ class FaceDataModule(pl.LightningDataModule):
             return self.samples[name]
         if name == "train" and self.excluded:
             raise DataError(f"data.exclude is '{self.config.exclude}', which excludes all training images; keep some")
-        raise DataError(f"data.root is '{self.root}', whose index.csv has no '{name}' image; take another data set")
+        raise DataError(f"data.root is '{self.root}', whose index.csv has no '{name}' image; use another data set")
 
     @property
     def excluded_digest(self) -> str | None:

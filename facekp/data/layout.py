@@ -104,7 +104,7 @@ def list_samples(root: str | Path) -> list[Sample]:
         raise DataError(f"{path}: lists no image; prepare the data set again")
     twice = [name for name, count in Counter(sample.id for sample in samples).items() if count > 1]
     if twice:  # perhaps in two splits
-        raise DataError(f"{path}: lists id {twice[0]} twice, as {len(twice)} ids in all; leave one row of each")
+        raise DataError(f"{path}: lists id {twice[0]} twice (duplicate ids: {len(twice)}); keep one row of each")
     return samples
 
 

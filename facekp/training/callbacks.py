@@ -32,7 +32,7 @@ from facekp.weights.paths import BEST, CHECKPOINTS, LAST
 
 
 def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
-    """Return the callbacks of a run; `resume` is where it continues, or None."""
+    """Return the callbacks of a run; `resume` is the checkpoint that it continues from, or None."""
     folder, c = Path(config.output_dir) / CHECKPOINTS, config.callbacks
 
     def validate_after_the_last_step(trainer: pl.Trainer, *args: Any) -> None:  # `val_every` may miss it
@@ -84,10 +84,10 @@ class BestCheckpoint(ModelCheckpoint):
     Lightning would forget the best score then, and count the first validation after the resume as the best.
 
     Args:
-        folder: where the checkpoint is kept, as `best.ckpt`.
+        folder: the folder for the checkpoint, `best.ckpt`.
         monitor: name of the logged score to compare.
         mode: "min" or "max".
-        resume: where the run continues, or None.
+        resume: the checkpoint that the run continues from, or None.
     """
 
     def __init__(self, folder: Path, monitor: str, mode: str, resume: Resume | None = None) -> None:

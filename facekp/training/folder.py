@@ -61,7 +61,7 @@ def checked_settings(composed: DictConfig) -> Iterator[Config]:
     """Yield the checked settings of a job within seconds, and report a user's error in one line.
 
     Raises:
-        FacekpError: in a sweep, where a job that fails must not end the others.
+        FacekpError: in a sweep, in which a failed job must not end the others.
         SystemExit: in a single run.
     """
     with nullcontext() if sweep_job() else one_line_errors():
@@ -139,7 +139,7 @@ def require_same(
         # Another network has its own settings; then its name differs.
         if name not in free and name in before and now[name] != before[name]:
             error = OtherSettingsError(
-                f"{name} is {now[name]!r}, but '{source}' was trained with {before[name]!r}: take the same, or another "
+                f"{name} is {now[name]!r}, but '{source}' was trained with {before[name]!r}: use the same, or another "
                 "run folder (hydra.run.dir=; hydra.sweep.dir= of a sweep)"
             )
             error.source, error.settings = source, then
@@ -159,7 +159,7 @@ def finished_score(config: Config) -> float | None:
         summary = json.loads(path.read_text(encoding="utf-8"))
         settings, best = summary["settings"], summary["val"]["best"]
     except (ValueError, KeyError, TypeError):
-        raise ConfigError(f"'{path}' is no summary of a run: remove it, or give another hydra.run.dir") from None
+        raise ConfigError(f"'{path}' is not the summary of a run: remove it, or give another hydra.run.dir") from None
     require_same(record_settings(config, excluded_digest(config.data.exclude)), settings, path)
     return score_of(config, best)
 

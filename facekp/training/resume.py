@@ -48,7 +48,7 @@ def find_resume(config: Config) -> Resume | None:
     else:
         runs = own.parents[2]
         if not (beside := list(runs.glob(f"*/{CHECKPOINTS}/{LAST}.ckpt"))):
-            raise ConfigError(f"resume is 'last', but no run in {runs} has a checkpoint: give its path, or leave it")
+            raise ConfigError(f"resume is 'last', but no run in {runs} has a checkpoint: give its path, or omit resume")
         path = max(beside, key=lambda file: file.stat().st_mtime)
     content = read_checkpoint(path)
     if "loops" not in content:

@@ -46,7 +46,7 @@ class Run:
     Attributes:
         config: its settings.
         score: its best validation score, if it had finished before; else None.
-        resume: where it continues, or None.
+        resume: the checkpoint that it continues from, or None.
         trainer: its trainer, once that is built.
     """
 
@@ -98,7 +98,7 @@ def run(config: Config) -> Iterator[Run]:
             yield this
         except MisconfigurationException as error:
             raise ConfigError(
-                f"the trainer cannot run with these settings ({error}): change the one it names"
+                f"the trainer cannot run with these settings ({error}): change the one that it names"
             ) from error
         except (SystemExit, RuntimeError) as error:
             # Lightning turns Ctrl-C into exit status 1. A scheduler also sends SIGTERM to the loader workers, and torch
@@ -113,7 +113,7 @@ def run(config: Config) -> Iterator[Run]:
                 print(f"the same command with hydra.run.dir={config.output_dir} continues this run", file=sys.stderr)
             else:
                 step = config.trainer.val_every
-                print(f"nothing to continue: the first checkpoint would have been of step {step}", file=sys.stderr)
+                print(f"nothing to continue: the first checkpoint was due at step {step}", file=sys.stderr)
             raise KeyboardInterrupt from None
 
 
@@ -170,12 +170,12 @@ def build_trainer(
             default_root_dir=config.output_dir,
         )
     except (ValueError, RuntimeError, MisconfigurationException) as error:
-        raise ConfigError(f"trainer cannot start ({error}): take trainer.accelerator=auto trainer.devices=1") from error
+        raise ConfigError(f"trainer cannot start ({error}): use trainer.accelerator=auto trainer.devices=1") from error
     # Every process that Lightning starts would start the whole sweep again.
     environment = getattr(trainer.strategy, "cluster_environment", None)
     if sweep_job() and trainer.world_size > 1 and environment and not environment.creates_processes_externally:
         raise ConfigError(
-            f"trainer.devices makes {trainer.world_size} processes, but a job of a sweep is one: take "
+            f"trainer.devices makes {trainer.world_size} processes, but a job of a sweep is one: use "
             "trainer.devices=1, or on a cluster hydra/launcher=submitit_slurm (docs/guides/compare.md)"
         )
     for logger in loggers:

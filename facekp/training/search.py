@@ -57,7 +57,7 @@ class SearchConfig(Settings, group="search"):
 
 @dataclass
 class Command:
-    """The command's own settings, beside those of a run."""
+    """The command's own settings, apart from those of a run."""
 
     search: SearchConfig = field(default_factory=SearchConfig)
 
@@ -96,7 +96,7 @@ def search(settings: SearchConfig, arguments: Sequence[str]) -> "Study":
         try:
             trial = study.ask(space)
         except ValueError as error:
-            raise ConfigError(f"search.space: {error}; take the choices that the search began with") from error
+            raise ConfigError(f"search.space: {error}; keep the choices that the search began with") from error
         failures += _run_trial(trial, folder, fixed)
     if failures:
         raise failures[0]
@@ -123,7 +123,7 @@ def _compose(overrides: Sequence[str]) -> Config:
     t = config.trainer
     t.devices = 1 if t.devices == "auto" else t.devices
     alone = t.num_nodes == 1 and (t.devices == 1 or (isinstance(t.devices, list) and len(t.devices) == 1))
-    require("trainer.devices", t.devices, alone, "a trial is one process: take 1, and start the command for each GPU")
+    require("trainer.devices", t.devices, alone, "a trial is one process: use 1, and start the command for each GPU")
     return config
 
 

@@ -34,7 +34,7 @@ def write_summary(config: Config, trainer: pl.Trainer) -> dict[str, Any]:
     scores = score_rows(rows, config.callbacks)
     if not scores["val"]:
         raise ConfigError(
-            f"'{config.resume or config.output_dir}' is a finished run that kept no metrics.csv: nothing is left to do"
+            f"'{config.resume or config.output_dir}' is a finished run without a metrics.csv: nothing is left to do"
         )
     summary: dict[str, Any] = {"model": config.model, "seed": config.seed, **scores}
     tested = [row for row in rows if "test/miou" in row]
@@ -89,7 +89,7 @@ def score_rows(rows: list[Row], callbacks: CallbacksConfig) -> dict[str, Any]:
 
 
 def measured_cost(rows: list[Row]) -> dict[str, float | None]:
-    """Return a run's median speed and its peak memory, MiB; None where they were not logged."""
+    """Return a run's median speed and its peak memory, MiB; None if they were not logged."""
     speed = [row["train/images_per_second"] for row in rows if "train/images_per_second" in row]
     memory = [row["train/peak_memory"] for row in rows if "train/peak_memory" in row]
     return {

@@ -119,7 +119,7 @@ def write_weights(net: nn.Module, about: dict[str, Any], path: Path) -> None:
 def _require_readable(path: Path, about: dict[str, Any]) -> None:
     """Raise CheckpointError for a description that this version's networks would misread."""
     if not isinstance(about.get("size"), int) or not isinstance(about.get("model"), dict):
-        raise CheckpointError(f"checkpoint '{path}': does not state its size or network; take another copy")
+        raise CheckpointError(f"checkpoint '{path}': does not state its size or network; use another copy")
     for name, value in FIXED.items():
         if about.get(name) != value:
             raise CheckpointError(

@@ -64,7 +64,7 @@ def begin_with(net: Network, path: str | Path) -> str:
     trunk = _trunk(weights, NETWORKS[about["model"]["name"]])
     if not trunk or _shapes(trunk) != _shapes(_trunk(net.state_dict(), type(net))):
         raise ConfigError(
-            f"init is '{path}', which holds a network of {about['model']}: take one with the same trunk, or leave init"
+            f"init is '{path}', which holds a network of {about['model']}: use one with the same trunk, or omit init"
         )
     net.load_state_dict(trunk, strict=False)
     return "the trunk"

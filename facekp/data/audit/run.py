@@ -87,7 +87,7 @@ def run_audit(root: Path, out: Path, pictures: int = 200, workers: int | None = 
     return f"""{tabulate(rows, ["kind", "found", "images", "excluded", ""])}
 
 {images} images in {seconds:.0f} s ({images / seconds:.1f} images/s); {crossing} pairs cross the split
-look at {out / "audit.html"}, edit the column exclude of {out / "audit.csv"}, and train with
+look at {out / "audit.html"}, edit the exclude column of {out / "audit.csv"}, and train with
 data.exclude={out / "audit.csv"}: {excluded.id.nunique()} training images excluded"""
 
 

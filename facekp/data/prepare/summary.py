@@ -61,7 +61,7 @@ class Problem:
 
 
 def name_few(problems: list[Problem]) -> str:
-    """Name the first few files with what was found in each."""
+    """List the first few files, each with what was found in it."""
     names = [f"{p.file}: {p.detail}" if p.detail else p.file for p in problems[:MAX_NAMED]]
     more = len(problems) - len(names)
     return "; ".join(names) + (f"; and {more} more" if more else "")

@@ -51,7 +51,7 @@ def run_in_processes(
         yield from pool.map(function, items, chunksize=chunk)
     except BrokenProcessPool as error:
         raise DataError(
-            f"one of {workers} processes was killed (is memory short?): start again with fewer ({setting}=), "
+            f"one of {workers} processes was killed (out of memory?): start again with fewer ({setting}=); "
             "finished files are kept"
         ) from error
     finally:
