@@ -72,5 +72,5 @@ def test_evaluate_scores_as_computed_one_image_at_a_time(checkpoint: Path, tiny_
 
 def test_evaluate_leaves_a_runs_own_summary_alone(checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(ConfigError, match=r"out is '.*metrics\.json': this is a run folder, .*: give another"):
+    with pytest.raises(ConfigError, match=r"out is '.*metrics\.json': a run's own summary has this name: use another"):
         main([f"ckpt={checkpoint}", "device=cpu", f"out={tmp_path / 'metrics.json'}"])

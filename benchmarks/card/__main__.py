@@ -94,7 +94,7 @@ def claim_folder(folder: Path) -> None:
     make_folder(folder)
     ignored = folder / ".gitignore"
     free = not any(folder.iterdir()) or (ignored.is_file() and ignored.read_text() == "*\n")
-    require("pictures", str(folder), free, "it has other files in it; use a new or an empty folder")
+    require("pictures", str(folder), free, "there are other files in it; use a new or an empty folder")
     ignored.write_text("*\n")
     for picture in folder.glob("*.png"):
         picture.unlink()
