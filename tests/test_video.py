@@ -383,7 +383,7 @@ def test_predict_takes_photos_and_videos(parser, tmp_path, monkeypatch, capsys):
     (source / "words.mp4").write_text("no video")
     (source / "notes.txt").write_text("left alone")
     monkeypatch.setattr(FaceParser, "from_checkpoint", lambda *_, **__: parser)
-    arguments = ["ckpt=none", f"source={source}", f"out={out}", "smooth=false"]
+    arguments = ["ckpt=shipped", f"source={source}", f"out={out}", "smooth=false"]
     assert main(arguments) == 1
     printed = capsys.readouterr()
     assert "3 of 4 parsed" in printed.out
@@ -393,7 +393,7 @@ def test_predict_takes_photos_and_videos(parser, tmp_path, monkeypatch, capsys):
     assert sorted(p.name for p in out.iterdir()) == sorted(photo + clips)
     with pytest.raises(DataError, match="without pictures or videos"):
         find_images(str(out))  # results are not taken for sources
-    assert main(["ckpt=none", f"source={source / 'B.MOV'}", f"out={out}", "devices=2", "export=[json,csv]"]) == 0
+    assert main(["ckpt=shipped", f"source={source / 'B.MOV'}", f"out={out}", "devices=2", "export=[json,csv]"]) == 0
     assert "export: csv: photos only" in capsys.readouterr().err
 
 
