@@ -139,7 +139,7 @@ class TrainerConfig(Settings, group="trainer"):
     num_nodes: int = setting(1, "number of machines", at_least(1), affects=MACHINE)
     precision: str = setting(
         "auto",
-        "auto: 16-mixed on CUDA, else bf16-mixed if the CPU has it, else 32-true",
+        "auto: 16-mixed on CUDA, else bf16-mixed if the CPU supports it, else 32-true",
         one_of("auto", "32-true", "16-mixed", "bf16-mixed"),
         affects=SCORES,
     )
@@ -160,7 +160,7 @@ class LoggerConfig(Settings, group="logger"):
     """Where metrics and images are logged."""
 
     name: str = setting(
-        "wandb", "wandb, csv, or none, without metrics.csv too", one_of("wandb", "csv", "none"), affects=PLACE
+        "wandb", "wandb, csv, or none (not even metrics.csv)", one_of("wandb", "csv", "none"), affects=PLACE
     )
     project: str = setting("facekp", "W&B project", affects=PLACE)
     entity: str | None = setting(None, "W&B user or team; null: your default", affects=PLACE)
@@ -193,7 +193,7 @@ class CallbacksConfig(Settings, group="callbacks"):
 
 @dataclass
 class Config(Settings):
-    """Everything a training run depends on."""
+    """All settings of a training run."""
 
     data: DataConfig = field(default_factory=DataConfig)
     model: dict[str, Any] = setting({}, "model=NAME selects a network; model.KEY sets one of its own settings")

@@ -1,4 +1,4 @@
-"""User errors, and their report in one line without a traceback."""
+"""User errors, reported in one line without a traceback."""
 
 import difflib
 import errno

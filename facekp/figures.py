@@ -91,12 +91,12 @@ def main(argv: Sequence[str]) -> None:
 
 
 def read_landmarks(path: Path, photo: Path) -> "Points":
-    """Return a landmark detector's points (n, 2) float32 of one photo, in pixels of the detector's picture.
+    """Return a landmark detector's points (n, 2) float32 of one photo, in pixels of the detector's input.
 
     A table's row is found by the photo's name without folder, suffix and leading zeros: 22 matches 00022.
 
     Raises:
-        DataError: the file is unreadable or of another form, or its table lacks the photo.
+        DataError: the file is unreadable or malformed, or its table lacks the photo.
     """
     with decoding(f"landmarks '{path}'", f"give {LANDMARK_FILES}, or leave landmarks= out"):
         values = json.loads(path.read_text("utf-8")) if path.suffix.lower() == ".json" else _read_csv(path, photo.stem)
@@ -120,7 +120,7 @@ def _read_csv(path: Path, name: str) -> Any:
 def crop_face(parser: "FaceParser", image: UInt8Array, landmarks: Any, photo: Path) -> tuple[UInt8Array, Any]:
     """Crop the largest face from a photo (H, W, 3) uint8 RGB at its resolution, aligned as in CelebA-HQ.
 
-    Returns the crop (s, s, 3) uint8 RGB and the landmarks (n, 2) in it; both as given if the photo is already aligned.
+    Returns the crop (s, s, 3) uint8 RGB and the landmarks (n, 2) in it; both unchanged if the photo is already aligned.
 
     Raises:
         DataError: no face in the photo; the message names its file, `photo`.
@@ -153,7 +153,7 @@ def class_scores(parser: "FaceParser", image: UInt8Array, name: str) -> "tuple[l
 
 
 def draw_heads(image: UInt8Array, name: str, heads: "Sequence[Scores]", total: "Scores") -> "Figure":
-    """Draw a photo, every head's scores of a class on one colour scale, and their sum: the paper's figure 2."""
+    """Draw the paper's figure 2: a photo, every head's scores for a class on one colour scale, and their sum."""
     titles = [f"stride {round(len(total) / len(values))} ({values.shape[1]} x {values.shape[0]})" for values in heads]
     figure, (photo, *panels, own), stacked = _panels(image.shape[:2], ["photo", *titles, "sum"], extra=1.2)
     extent = photo.imshow(image).get_extent()
@@ -198,7 +198,7 @@ def draw_surface(image: UInt8Array, name: str, total: "Scores") -> "Figure":
 
 
 def draw_key_points(image: UInt8Array, face: "Face", landmarks: "Points | None" = None) -> "Figure":
-    """Draw a face's masks over its photo, and its key points beside them: the paper's figure 4.
+    """Draw the paper's figure 4: a face's masks over its photo, and its key points beside them.
 
     `landmarks` are (n, 2) float, pixels of the photo: a landmark detector's points, drawn in red.
     """

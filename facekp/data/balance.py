@@ -17,7 +17,7 @@ from facekp.files import exclusive_lock, make_folder, replacing
 from facekp.images import read_label
 
 POWERS = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
-"""Exponents of the choices of `data.balance`."""
+"""Exponents by choice of `data.balance`."""
 
 
 def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_]:

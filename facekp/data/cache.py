@@ -63,7 +63,7 @@ class PixelCache:
 
 
 def decode_all(samples: Sequence[Sample], config: DataConfig) -> PixelCache | None:
-    """Decode a split to where `data.decoded` says, and print how much space it takes; return None for "none".
+    """Decode a split to memory or disk, as `data.decoded` says, and print its size; return None for "none".
 
     A file is kept in `data.cache` and reused until an image or label changes.
 

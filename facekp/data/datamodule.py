@@ -77,7 +77,7 @@ class FaceDataModule(pl.LightningDataModule):
         self.root = prepared_root(self.config)
 
     def setup(self, stage: str) -> None:
-        """Check that the splits of a stage have images: a fit without validation images would keep no checkpoint."""
+        """Check that the splits of a stage have images: a fit without validation images would save no checkpoint."""
         for name in STAGE_SPLITS[stage]:
             self.split(name)
 

@@ -56,6 +56,6 @@ def excluded_digest(exclude: str | None) -> str | None:
     """Describe the images that `data.exclude` excludes, as `describe_exclusions` does.
 
     Raises:
-        DataError: as for `read_exclusions`.
+        DataError: see `read_exclusions`.
     """
     return describe_exclusions(read_exclusions(exclude))

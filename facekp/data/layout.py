@@ -67,7 +67,7 @@ def recognise(root: str | Path, setting: str = "data.root") -> Layout:
 
 
 def check_source(config: DataConfig) -> None:
-    """Check, within milliseconds, that the data set can be there.
+    """Check within milliseconds that the data set's folder exists and has a known layout.
 
     Raises:
         ConfigError: `data.root` is not set.

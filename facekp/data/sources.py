@@ -1,4 +1,4 @@
-"""Data set of the `data` settings as a folder in the prepared layout."""
+"""Resolution of the `data` settings to a folder in the prepared layout."""
 
 import hashlib
 from pathlib import Path

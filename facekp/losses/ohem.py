@@ -141,7 +141,7 @@ def _sweep(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
     """Process all upsampled scores (N, C, h, w) once, a few rows of one image at a time.
 
-    Chosen are the `counted` pixels (N, H, W) bool whose loss against `targets` (N, H, W) int64 exceeds `cut`.
+    The chosen pixels are those `counted` (N, H, W) bool whose loss against `targets` (N, H, W) int64 exceeds `cut`.
 
     Returns:
         The losses (N, H, W), -1 where not counted; sum and number of the chosen, float64; the sum's gradient or None.

@@ -1,4 +1,4 @@
-"""Callbacks of a training run: checkpoints, averaged weights, cost."""
+"""Callbacks of a training run: checkpoints, averaged weights, mask pictures and cost."""
 
 import shutil
 import time

@@ -34,7 +34,7 @@ PRUNED = "pruned.txt"
 COMPOSED = ".hydra"
 """Folder in a run folder with the settings that Hydra composed."""
 RENAMED = {"data.degrade": "data.corrupt", "data.left_out": EXCLUDED}
-"""Current names of renamed settings, by the names in older runs."""
+"""Current names of renamed settings, by their names in older runs."""
 ANY_TIME = settings_that(Config, Affects.MACHINE, Affects.SPEED, Affects.PLACE)
 """Settings that a run may change when it continues in its own folder."""
 
@@ -61,7 +61,7 @@ def checked_settings(composed: DictConfig) -> Iterator[Config]:
     """Yield the checked settings of a job within seconds, and report a user's error in one line.
 
     Raises:
-        FacekpError: in a sweep, in which a failed job must not end the others.
+        FacekpError: in a sweep, because a failed job must not end the others.
         SystemExit: in a single run.
     """
     with nullcontext() if sweep_job() else one_line_errors():
@@ -116,7 +116,7 @@ def complete(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def keep_settings(config: Config) -> None:
-    """Replace the settings that Hydra composed by the resolved ones: the environment may change later."""
+    """Replace the settings that Hydra composed with the resolved ones: the environment may change later."""
     folder = Path(config.output_dir) / COMPOSED
     if folder.is_dir():
         record = record_settings(config, excluded_digest(config.data.exclude))

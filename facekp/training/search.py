@@ -46,12 +46,12 @@ SETTINGS, FOLDER = "settings", "folder"
 class SearchConfig(Settings, group="search"):
     """How trials are drawn, and when the search ends."""
 
-    dir: str = setting("runs/search", "folder of the search; the same one continues it")
+    dir: str = setting("runs/search", "folder of the search; an existing one continues")
     storage: str | None = setting(None, "file or database URL of the study; null: DIR/optuna.journal")
     space: str | None = setting(None, "YAML file of the settings to draw; null: conf/search.yaml")
     n_trials: int = setting(30, "finished trials to run over all processes, pruned ones included", at_least(1))
     seed: int | None = setting(None, "seed of the sampler; null: a new one each time", at_least(0))
-    prune_after_trials: int = setting(5, "trials before the first is pruned", at_least(0))
+    prune_after_trials: int = setting(5, "number of trials before pruning starts", at_least(0))
     prune_after_steps: int = setting(500, "training steps before a trial is pruned", at_least(0))
 
 

@@ -36,7 +36,7 @@ def is_safetensors(path: str | Path) -> bool:
 
 
 def require_file(path: Path) -> None:
-    """Raise CheckpointError unless a checkpoint is a file; the message names the command that writes one."""
+    """Raise CheckpointError unless a checkpoint is an existing file; the message names the command that writes one."""
     writes = {
         SAFETENSORS: "`python -m facekp.export.release` writes it and its .json",
         ".onnx": "`python -m facekp.export ckpt=...` makes one",

@@ -1,4 +1,4 @@
-"""Geometry of a face's parts, read off its label without trusting the names left and right."""
+"""Geometry of a face's parts, derived from its label without trusting the names left and right."""
 
 from dataclasses import dataclass
 from itertools import combinations

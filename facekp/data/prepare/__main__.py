@@ -20,7 +20,7 @@ class PrepareSettings(Settings):
     raw: str = setting(MISSING, "official CelebAMask-HQ folder, as downloaded")
     out: str = setting(MISSING, "folder to write: images/, labels/, index.csv")
     size: int = setting(512, "side of the prepared images, pixels", check=at_least(MIN_SIDE))
-    workers: int | None = setting(None, "processes; null uses one per core", check=at_least(1))
+    workers: int | None = setting(None, "number of processes; null: one per core", check=at_least(1))
     skip_bad: bool = setting(False, "skip images that are damaged or have no mask")
 
 

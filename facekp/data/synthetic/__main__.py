@@ -22,7 +22,7 @@ class SyntheticSettings(Settings):
     train: int = setting(320, "faces of the training split", check=at_least(0))
     val: int = setting(48, "faces of the validation split", check=at_least(0))
     test: int = setting(16, "faces of the test split", check=at_least(0))
-    seed: int = setting(0, "random seed; every seed gives different faces", check=at_least(0))
+    seed: int = setting(0, "random seed; faces differ between seeds", check=at_least(0))
     size: int = setting(512, "side of the images, pixels", check=at_least(64))
 
 

@@ -113,7 +113,7 @@ class Portrait(Canvas):
             self.paint(blob, colour, blur=1.2 * min(width, height), opacity=opacity, inside="skin")
 
     def paint_nose(self) -> None:
-        """Mark the nose, which shadows have shaped, and add its tip, wings and nostrils."""
+        """Mark the nose, already shaped by shadows, and add its tip, wings and nostrils."""
         y, w, far = self.nose, self.rng.uniform(0.2, 0.27), -float(np.sign(self.lamp))
         half = [(0, -0.12), (0.075, -0.1), (0.085, 0.1), (0.12, y - 0.2), (w * 0.93, y - 0.06), (w, y + 0.03),
                 (w * 0.85, y + 0.1), (0.1, y + 0.125), (0, y + 0.14)]  # fmt: skip
@@ -126,7 +126,7 @@ class Portrait(Canvas):
         self.paint(self.surface(nostrils, lift=0.12), DARK, blur=0.012, opacity=0.8)
 
     def paint_mouth(self) -> None:
-        """Paint the lips and, where they are open, the inside of the mouth with the teeth."""
+        """Paint the lips and, if they are open, the inside of the mouth with the teeth."""
         rng, t = self.rng, np.linspace(-1, 1, 25)
         smile, arch = float(np.clip(rng.normal(0.4, 0.5), 0, 1.2)), 1 - t**2
         x, middle = (rng.uniform(0.31, 0.37) + 0.07 * smile) * t, self.mouth - 0.07 * smile * t**2
