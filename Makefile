@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+TWO := -n 2 --dist loadfile # two test files at a time
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast lint types docs unit bench bench-gpu bench-data bench-scaling format clean
@@ -39,10 +40,10 @@ docs: $(INSTALLED) ## build the site in site/ and check its links
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 unit: $(INSTALLED) ## tests and doctests
-	$(BIN)/pytest
+	$(BIN)/pytest $(TWO)
 
 test-fast: $(INSTALLED) ## tests not marked slow: at most 90 s on 2 cores
-	$(BIN)/pytest -m 'not slow'
+	$(BIN)/pytest $(TWO) -m 'not slow'
 
 bench: $(INSTALLED) ## compare facekp with its peers on the CPU: a table, and benchmarks/results.json
 	$(BIN)/python -m benchmarks device=cpu
