@@ -102,3 +102,7 @@ def test_help_lists_every_setting_with_type_default_and_help(flag: str, capsys: 
     assert rows[-1] == ["data.size", "int", "512", "side, pixels"]
     assert "data.root" in printed
     assert "list[float]" in printed
+
+
+def test_the_last_of_two_counts():
+    assert parse("path=a", "path=b").path == "b"

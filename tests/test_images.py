@@ -327,3 +327,14 @@ def test_batches_are_lists_of_images():
 def test_what_is_no_image_is_refused_by_name(image, message):
     with pytest.raises(DataError, match=message):
         to_array(image)
+
+
+@pytest.mark.parametrize(
+    ("mode", "form"), [("P", "PNG"), ("P", "GIF"), ("CMYK", "JPEG"), ("CMYK", "TIFF"), ("L", "PNG")]
+)
+def test_pictures_of_other_modes_have_the_colours_that_pillow_shows(mode, form, tmp_path):
+    path = tmp_path / f"picture.{form.lower()}"
+    path.write_bytes(encoded(PICTURE.convert(mode), form))
+    with Image.open(path) as picture:
+        want = np.array(picture.convert("RGB"))
+    assert (read_image(path) == want).all()
