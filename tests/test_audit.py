@@ -362,9 +362,13 @@ def test_nothing_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
         (["root=.", "pictures=-1"], ConfigError, "pictures is -1"),
     ],
 )
-def test_settings_that_cannot_be_used(arguments: list[str], error: type[Exception], message: str) -> None:
+def test_settings_that_cannot_be_used(
+    arguments: list[str], error: type[Exception], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(error, match=message):
         main(arguments)
+    assert not list(tmp_path.iterdir())  # not even the folder of the results
 
 
 def test_an_official_folder_has_to_be_prepared(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ def examine(sample: Sample) -> Examined:
 def run_audit(root: Path, out: Path, pictures: int = 200, workers: int | None = None) -> str:
     """Audit the prepared data set `root`, write audit.csv and audit.html into `out`, and return a summary."""
     started = time.perf_counter()
+    require_prepared(root)
     make_folder(out)
     findings = audit(root, workers=workers)
     table = pd.DataFrame(findings, columns=Finding._fields)
@@ -91,6 +92,13 @@ look at {out / "audit.html"}, edit the exclude column of {out / "audit.csv"}, an
 data.exclude={out / "audit.csv"}: {excluded.id.nunique()} training images excluded"""
 
 
+def require_prepared(root: Path) -> None:
+    """Raise DataError unless `root` is a data set in the prepared layout."""
+    if recognise(root, setting="root") == "official":
+        prepare = f"python -m facekp.data.prepare raw={root} out=..."
+        raise DataError(f"root is '{root}', the official layout: prepare it ({prepare}) and give its out")
+
+
 def audit(root: Path, *, workers: int | None = None) -> list[Finding]:
     """Return the findings in the prepared data set `root`, by kind and in the order of its index.
 
@@ -99,9 +107,7 @@ def audit(root: Path, *, workers: int | None = None) -> list[Finding]:
     Raises:
         DataError: a folder that is missing or not prepared, or an unusable index.
     """
-    if recognise(root, setting="root") == "official":
-        prepare = f"python -m facekp.data.prepare raw={root} out=..."
-        raise DataError(f"root is '{root}', the official layout: prepare it ({prepare}) and give its out")
+    require_prepared(root)
     samples = list_samples(root)
     opencv_threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # they would compete with our threads for the cores
