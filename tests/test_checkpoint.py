@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from facekp.classes import ATTRIBUTES
-from facekp.errors import CheckpointError
+from facekp.errors import CheckpointError, DataError
+from facekp.training.checkpoint_io import BesideCheckpointIO
 from facekp.weights.load import load_network
 
 
@@ -117,3 +118,21 @@ def test_bad_files_are_refused_in_one_line(checkpoint: Path, tmp_path: Path, kin
     assert "\n" not in text
     assert len(text) < len(str(path)) + 300
     assert not path.with_suffix(".ran").exists()
+
+
+def test_a_checkpoint_needs_no_other_file_system_and_replaces_the_last_one_only_when_it_is_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, files = tmp_path / "checkpoints" / "last.ckpt", BesideCheckpointIO()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    files.save_checkpoint({"step": 1}, path)
+
+    def full(content: object, part: Path) -> None:
+        part.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(DataError, match=r"last.ckpt': cannot be written \(No space left on device\); make room, or"):
+        files.save_checkpoint({"step": 2}, path)
+    assert torch.load(path, weights_only=True) == {"step": 1}
+    assert [file.name for file in path.parent.iterdir()] == ["last.ckpt"]

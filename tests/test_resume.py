@@ -234,3 +234,21 @@ class TestSource:
         torch.save(content, tmp_path / "old.ckpt")
         with pytest.raises(CheckpointError, match=rf"old\.ckpt': {message}"):
             find_resume(settings(tiny_root, tmp_path, {"resume": str(tmp_path / "old.ckpt")}))
+
+
+def test_a_log_that_cannot_be_written_ends_no_run_and_is_written_later(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run").touch()  # not a folder, as yet
+    log = RunLog(tmp_path / "run")
+    for _ in range(2):
+        log.log_metrics({"val/loss": 1.0})
+        log.save()
+    said = capsys.readouterr().err
+    assert said.startswith("metrics.csv: cannot log (")
+    assert said.count("training goes on") == 1
+    (tmp_path / "run").unlink()
+    (tmp_path / "run").mkdir()
+    log.log_metrics({"val/loss": 2.0})
+    log.save()
+    assert [row["val/loss"] for row in read_rows(tmp_path / "run" / "metrics.csv")] == [2.0]

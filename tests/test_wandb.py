@@ -170,3 +170,57 @@ def test_disabled_writes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     with closing_wandb(config):
         build_wandb(config, None)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_account")
+@pytest.mark.parametrize("home", ["a file", "full"])
+def test_where_home_cannot_be_written_wandb_writes_below_the_run_folder(
+    home: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "home").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / ("home" if home == "a file" else "")))
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    if home == "full":
+        monkeypatch.setattr("facekp.training.loggers.tempfile.TemporaryFile", lambda **_: open("/dev/full", "wb"))  # noqa: SIM115
+    config = logging_only(tmp_path / "run", offline=True)
+    Path(config.output_dir).mkdir()
+    with closing_wandb(config):
+        experiment = build_wandb(config, None).experiment
+        experiment.log({"table": wandb.Table(columns=["class"], data=[["nose"]])})
+    assert list(tmp_path.glob("run/wandb/data/artifacts/staging/*"))
+    assert "WANDB_DATA_DIR" not in os.environ  # the next job of a sweep has a folder of its own
+
+
+def test_what_wandb_raises_is_said_once_and_ends_no_run(
+    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    config = settings(tiny_root, tmp_path, {"logger": {"name": "wandb"}}, max_steps=2, val_every=1)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with closing_wandb(config):
+        loggers = build_loggers(config, None)
+        monkeypatch.setattr(type(loggers[1].experiment), "log", full)
+        trainer = build_trainer(config, loggers)
+        trainer.fit(build_module(config), build_data(config))
+    assert trainer.global_step == 2
+    assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("W&B")]
+    assert said == ["W&B: cannot log ([Errno 28] No space left on device); training goes on"]
+
+
+def test_a_wandb_that_cannot_start_at_all_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("wandb.init", refused)
+    assert len(build_loggers(logging_only(tmp_path, offline=True), None)) == 1
+    assert capsys.readouterr().err == "W&B: cannot log (entity nobody not found); training goes on\n"
+
+
+def test_checkpoints_are_written_before_pictures_are_sent(tmp_path: Path) -> None:
+    config = settings(tmp_path, tmp_path, {"logger": {"name": "wandb"}})
+    names = [type(callback).__name__ for callback in build_trainer(config, []).callbacks]
+    assert names[-3:] == ["BestCheckpoint", "ModelCheckpoint", "MaskPictures"]

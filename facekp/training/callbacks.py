@@ -10,13 +10,13 @@ import torch
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import (
     Callback,
+    Checkpoint,
     EarlyStopping,
     EMAWeightAveraging,
     LambdaCallback,
     ModelCheckpoint,
     TQDMProgressBar,
 )
-from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.trainer.states import TrainerFn
 
 from facekp.classes import ATTRIBUTES
@@ -26,6 +26,7 @@ from facekp.data.normalisation import MEAN, STD
 from facekp.hardware import peak_memory, reset_peak_memory, return_freed_memory
 from facekp.models import fuse
 from facekp.training.folder import record_settings
+from facekp.training.loggers import TolerantWandbLogger
 from facekp.training.metrics import PER_CLASS
 from facekp.training.resume import SETTINGS, Resume
 from facekp.weights.paths import BEST, CHECKPOINTS, LAST
@@ -109,8 +110,10 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict)
 
 
-class MaskPictures(Callback):
+class MaskPictures(Checkpoint):
     """Log validation images with true and predicted masks to W&B, and a table of the scores by class.
+
+    Lightning calls a `Checkpoint` after all other callbacks, so that the checkpoints are written first.
 
     Args:
         count: number of images, from the first validation batch.
@@ -118,7 +121,7 @@ class MaskPictures(Callback):
 
     def __init__(self, count: int) -> None:
         self.count = count
-        self._pictures: list[Any] = []
+        self._pictures: list[Any] = []  # images (N, H, W, 3), true and predicted masks (N, H, W), uint8
 
     @rank_zero_only
     def on_validation_batch_end(
@@ -127,33 +130,32 @@ class MaskPictures(Callback):
         """Keep the pictures of the first batch."""
         if batch_idx:
             return
-        import wandb
-
         images, labels = batch["image"][: self.count], batch["label"][: self.count]
         heads = pl_module(images, auxiliary=False)
         predicted = fuse(heads.predict, (labels.shape[1], labels.shape[2])).argmax(1)
         mean, std = (images.new_tensor(v)[:, None, None] for v in (MEAN, STD))
         pixels = ((images * std + mean).clamp(0, 1) * 255).permute(0, 2, 3, 1)
-        arrays = (tensor.to(torch.uint8).cpu().numpy() for tensor in (pixels, labels, predicted))
-        names = dict(enumerate(ATTRIBUTES))
-        self._pictures = []
-        for picture, truth, guess in zip(*arrays, strict=True):
-            masks = {"truth": truth, "prediction": guess}
-            shown = {name: {"mask_data": mask, "class_labels": names} for name, mask in masks.items()}
-            self._pictures.append(wandb.Image(picture, masks=shown))
+        self._pictures = [tensor.to(torch.uint8).cpu().numpy() for tensor in (pixels, labels, predicted)]
 
     @rank_zero_only
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log the pictures and the table."""
+        for logger in trainer.loggers:
+            if isinstance(logger, TolerantWandbLogger):
+                with logger.tolerate:
+                    logger.experiment.log(self._content(trainer))
+
+    def _content(self, trainer: pl.Trainer) -> dict[str, Any]:
         import wandb
 
-        scores = trainer.callback_metrics
+        names, scores, pictures = dict(enumerate(ATTRIBUTES)), trainer.callback_metrics, []
+        for picture, truth, guess in zip(*self._pictures, strict=True):
+            masks = {"truth": truth, "prediction": guess}
+            shown = {name: {"mask_data": mask, "class_labels": names} for name, mask in masks.items()}
+            pictures.append(wandb.Image(picture, masks=shown))
         rows = [[name, *(float(scores[f"val/{kind}/{name}"]) for kind in PER_CLASS)] for name in ATTRIBUTES]
         table = wandb.Table(columns=["class", *PER_CLASS], data=rows)
-        content = {"val/images": self._pictures, "val/classes_table": table, "trainer/global_step": trainer.global_step}
-        for logger in trainer.loggers:
-            if isinstance(logger, WandbLogger):
-                logger.experiment.log(content)
+        return {"val/images": pictures, "val/classes_table": table, "trainer/global_step": trainer.global_step}
 
 
 class Cost(Callback):

@@ -11,6 +11,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
 
 from facekp.files import replacing
+from facekp.training.tolerance import Tolerance
 
 FILE = "metrics.csv"
 Row = dict[str, float]
@@ -58,6 +59,7 @@ class RunLog(Logger):
         spent = [row["seconds"] for row in self.rows.values() if "seconds" in row] if past is not None else [0.0]
         self._began = time.monotonic() - max(spent) if spent else None
         self._write_after = 0.0
+        self._tolerate = Tolerance(FILE)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
         """Do nothing: the run folder already holds the composed configuration."""
@@ -76,7 +78,8 @@ class RunLog(Logger):
     def save(self) -> None:
         """Write the file unless it was just written; Lightning calls this after every row."""
         if time.monotonic() >= self._write_after:
-            self.finalize("")
+            with self._tolerate:  # the next call tries again
+                self.finalize("")
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -1,11 +1,12 @@
 """Loggers of a run: `metrics.csv` in its folder, and Weights & Biases by default."""
 
 import os
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import WandbLogger
@@ -17,19 +18,39 @@ from facekp.training.folder import StoppedError, job_name, sweep_job
 from facekp.training.history import RunLog
 from facekp.training.metrics import PER_CLASS
 from facekp.training.resume import Resume
+from facekp.training.tolerance import Tolerance
 
 LOSSES, SCORES = ("train/loss", "val/loss"), ("val/miou", "val/mean_f1", "val/pixel_accuracy")
 TIMEOUT = 20  # seconds to wait for W&B
+FOLDERS = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")
+"""Environment variables of the folders that W&B writes to besides the run folder; by default, they are in HOME."""
+ROOM = 2**20  # bytes that W&B's folders need at least
 
 
 def build_loggers(config: Config, resume: Resume | None) -> list[Logger]:
-    """Return the loggers of a run: its own log, and W&B's if it is selected."""
+    """Return the loggers of a run: its own log, and W&B's if it is selected and can be started."""
     past = (resume.folder, resume.step) if resume else ()
-    log = RunLog(Path(config.output_dir), *past, keep_file=config.logger.name != "none")
-    return [log, build_wandb(config, resume)] if config.logger.name == "wandb" else [log]
+    loggers: list[Logger] = [RunLog(Path(config.output_dir), *past, keep_file=config.logger.name != "none")]
+    if config.logger.name == "wandb":
+        with Tolerance("W&B"):
+            loggers.append(build_wandb(config, resume))
+    return loggers
 
 
-def build_wandb(config: Config, resume: Resume | None) -> WandbLogger:
+class TolerantWandbLogger(WandbLogger):
+    """Lightning's logger for W&B, whose errors do not end the run: the first is printed, and training goes on."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.tolerate = Tolerance("W&B")
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Send scores to W&B."""
+        with self.tolerate:
+            super().log_metrics(metrics, step)
+
+
+def build_wandb(config: Config, resume: Resume | None) -> TolerantWandbLogger:
     """Start the W&B run and return its logger; if W&B cannot be reached, print a line and log offline.
 
     A resumed run keeps its W&B id.
@@ -37,6 +58,8 @@ def build_wandb(config: Config, resume: Resume | None) -> WandbLogger:
     import wandb  # takes a second
 
     wanted = "offline" if config.logger.offline else os.environ.get("WANDB_MODE")
+    if wanted != "disabled":
+        rank_zero_only(_use_writable_folders)(Path(config.output_dir) / "wandb")
     if wanted in ("disabled", "offline", "dryrun"):
         return _start(config, resume, "disabled" if wanted == "disabled" else "offline")
     try:
@@ -50,7 +73,22 @@ def build_wandb(config: Config, resume: Resume | None) -> WandbLogger:
     return _start(config, resume, "offline")
 
 
-def _start(config: Config, resume: Resume | None, mode: Literal["online", "offline", "disabled"]) -> WandbLogger:
+def _use_writable_folders(instead: Path) -> None:
+    """Move those of W&B's folders that cannot be written below `instead`, until `closing_wandb` ends."""
+    from wandb import env
+
+    for name, folder in zip(FOLDERS, (env.get_data_dir(), env.get_cache_dir()), strict=True):
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as probe:
+                probe.write(bytes(ROOM))
+        except OSError:
+            os.environ[name] = str(instead / name.split("_")[1].lower())
+
+
+def _start(
+    config: Config, resume: Resume | None, mode: Literal["online", "offline", "disabled"]
+) -> TolerantWandbLogger:
     import wandb
 
     c, group, name, run_id = config.logger, None, Path(config.output_dir).name, None
@@ -60,7 +98,7 @@ def _start(config: Config, resume: Resume | None, mode: Literal["online", "offli
     if resume is not None:
         past = sorted((resume.folder / "wandb").glob("*run-*-*"), key=lambda path: path.stat().st_mtime)
         run_id = past[-1].name.rpartition("-")[2] if past else None  # folder names end with it
-    logger = WandbLogger(
+    logger = TolerantWandbLogger(
         project=c.project,
         entity=c.entity,
         group=c.group or group,
@@ -90,9 +128,7 @@ def closing_wandb(config: Config) -> Iterator[None]:
     if config.logger.name != "wandb":
         yield
         return
-    import wandb
-
-    status = 1
+    status, before = 1, {name: os.environ.get(name) for name in FOLDERS}
     try:
         yield
         status = 0
@@ -100,4 +136,10 @@ def closing_wandb(config: Config) -> Iterator[None]:
         status = 0
         raise
     finally:
-        wandb.finish(exit_code=status)
+        with Tolerance("W&B"):
+            import wandb
+
+            wandb.finish(exit_code=status)
+        for name, folder in before.items():
+            if folder is None:
+                os.environ.pop(name, None)

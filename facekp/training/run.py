@@ -20,6 +20,7 @@ from facekp.data.datamodule import FaceDataModule
 from facekp.errors import ConfigError, require
 from facekp.hardware import keep_freed_memory, resolve_accelerator, resolve_precision
 from facekp.training.callbacks import build_callbacks
+from facekp.training.checkpoint_io import BesideCheckpointIO
 from facekp.training.folder import finished_score, keep_settings, score_of, sweep_job
 from facekp.training.history import RunLog
 from facekp.training.loggers import closing_wandb
@@ -165,6 +166,7 @@ def build_trainer(
             use_distributed_sampler=False,  # the stream splits itself among the processes
             logger=loggers,
             callbacks=callbacks,
+            plugins=[BesideCheckpointIO()],
             enable_progress_bar=config.callbacks.progress,
             enable_model_summary=False,
             default_root_dir=config.output_dir,
