@@ -32,7 +32,7 @@ from facekp.weights.checkpoint import read_checkpoint
 PROCESSES = 2
 STEPS = 6
 KINDS = ("hard", "floor", "ties", "blank")
-Found = dict[str, Any]
+Found = dict[Any, Any]
 
 
 def batch(kind: str) -> tuple[Tensor, Tensor]:
@@ -59,8 +59,10 @@ def losses_of(rank: int) -> Found:
     for kind in KINDS:
         scores, labels = batch(kind)
         own = slice(2 * rank, 2 * rank + 2)
-        found[kind] = value_and_gradient(OhemCrossEntropy(), scores[own], labels[own])
-        found[f"{kind} eval"] = OhemCrossEntropy().eval()(scores[own], labels[own])
+        loss = OhemCrossEntropy()
+        for loss.batched in (False, True):
+            found[kind, loss.batched] = value_and_gradient(loss.train(), scores[own], labels[own])
+            found[kind, loss.batched, "eval"] = loss.eval()(scores[own], labels[own])
     pixel = torch.tensor([[0.0, 0.0], [0.0, 20.0]][rank], dtype=torch.float64).reshape(1, 2, 1, 1)
     found["pixel"] = value_and_gradient(OhemCrossEntropy(), pixel, torch.ones(1, 1, 1, dtype=torch.long))
     found["diverged"] = value_and_gradient(OhemCrossEntropy(), pixel * -math.nan, torch.ones(1, 1, 1).long())[0]
@@ -118,22 +120,25 @@ def pair(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Foun
 
 @pytest.mark.slow
 class TestTwoProcesses:
+    @pytest.mark.parametrize("batched", [False, True])
     @pytest.mark.parametrize("kind", KINDS)
-    def test_the_loss_is_the_whole_batchs_and_so_is_the_mean_gradient(self, pair: list[Found], kind: str) -> None:
+    def test_the_loss_is_the_whole_batchs_and_so_is_the_mean_gradient(
+        self, pair: list[Found], kind: str, batched: bool
+    ) -> None:
         scores, labels = batch(kind)
         want, gradient = value_and_gradient(reference, scores, labels)
         for process in pair:
-            assert process[kind][0].item() == pytest.approx(want.item(), rel=1e-12)
+            assert process[kind, batched][0].item() == pytest.approx(want.item(), rel=1e-12)
         # What DDP does with the parameters' gradients: it sums over the images and takes the mean over the processes.
-        got = torch.cat([process[kind][1] for process in pair]) / PROCESSES
+        got = torch.cat([process[kind, batched][1] for process in pair]) / PROCESSES
         if kind == "ties":  # which of equal pixels are taken is free; how many is not
-            norms = [g.abs().amax(1).ne(0).sum() for g in (got, gradient)]
-            assert norms[0] == norms[1] == labels.numel() // 16
+            if not batched:  # which shares the last places among them
+                assert got.abs().amax(1).ne(0).sum() == labels.numel() // 16
             assert got.abs().sum().item() == pytest.approx(gradient.abs().sum().item(), rel=1e-12)
         else:
             torch.testing.assert_close(got, gradient, rtol=1e-9, atol=1e-15)
         for process, own in zip(pair, (slice(2), slice(2, 4)), strict=True):  # in evaluation each scores its own
-            assert process[f"{kind} eval"].item() == pytest.approx(reference(scores[own], labels[own]).item())
+            assert process[kind, batched, "eval"].item() == pytest.approx(reference(scores[own], labels[own]).item())
 
     def test_the_loss_by_hand(self, pair: list[Found]) -> None:
         # One pixel each. The first loses ln 2, which is hard, the second e^-20: of the two, only the first counts.

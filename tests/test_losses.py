@@ -2,6 +2,7 @@
 
 import math
 import shutil
+from itertools import product
 
 import pytest
 import torch
@@ -19,8 +20,9 @@ from facekp.losses.ohem_dice import dice_loss
 def check(scores: Tensor, labels: Tensor, **settings: float) -> Tensor:
     """Compare value and gradient in float64 and float32 with the float64 reference; return the reference's value."""
     want, want_grad = value_and_gradient(lambda s, y: reference(s, y, **settings), scores.double(), labels)
-    for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 1e-5)):
-        got, grad = value_and_gradient(OhemCrossEntropy(**settings), scores.to(dtype), labels)
+    loss = OhemCrossEntropy(**settings)
+    for loss.batched, (dtype, tolerance) in product((False, True), ((torch.float64, 1e-12), (torch.float32, 1e-5))):
+        got, grad = value_and_gradient(loss, scores.to(dtype), labels)
         assert got.dtype == grad.dtype == dtype
         assert grad.shape == scores.shape
         assert abs(got - want) <= tolerance * want
@@ -104,10 +106,27 @@ def test_very_few_valid_pixels(valid: int) -> None:
     check(scores, few)
 
 
-def test_no_valid_pixel_gives_zero() -> None:
-    loss, grad = value_and_gradient(OhemCrossEntropy(), torch.randn(2, 19, 4, 4), torch.full((2, 32, 32), 255))
+@pytest.mark.parametrize("batched", [False, True])
+def test_no_valid_pixel_gives_zero(batched: bool) -> None:
+    rule = OhemCrossEntropy()
+    rule.batched = batched
+    loss, grad = value_and_gradient(rule, torch.randn(2, 19, 4, 4), torch.full((2, 32, 32), 255))
     assert loss.item() == 0
     assert torch.equal(grad, torch.zeros(2, 19, 4, 4))
+
+
+def test_pixels_that_tie_share_what_is_left_of_n_min() -> None:
+    # 64 pixels, n_min = 4: one loses ln(1 + e) > ln 2, and 63 tie with ln 2 on the remaining three places.
+    rule = OhemCrossEntropy(threshold=0.05)  # nothing is hard
+    rule.batched = True
+    scores = torch.zeros(1, 2, 8, 8)
+    scores[0, 1, 0, 0] = 1
+    loss, grad = value_and_gradient(rule, scores, torch.zeros(1, 8, 8, dtype=torch.long))
+    assert loss.item() == pytest.approx((math.log(1 + math.e) + 3 * math.log(2)) / 4, rel=1e-6)
+    want = torch.full((8, 8), 0.5 * 3 / 63 / 4)
+    want[0, 0] = 1 / (1 + math.exp(-1)) / 4
+    torch.testing.assert_close(grad[0, 1], want)
+    torch.testing.assert_close(grad[0, 0], -want)
 
 
 def test_ignored_pixels_do_not_count_though_their_scores_are_extreme() -> None:
@@ -171,7 +190,7 @@ def test_neither_piece_size_nor_upstream_factor_matters(
 ) -> None:
     scores, labels = one_class_case(margin)
     want, want_grad = value_and_gradient(reference, scores, labels)
-    monkeypatch.setitem(facekp.losses.ohem.PIECE_ELEMENTS, "cpu", elements)
+    monkeypatch.setattr(facekp.losses.ohem, "PIECE_ELEMENTS", elements)
     loss, grad = value_and_gradient(lambda s, y: 2.5 * OhemCrossEntropy()(s, y), scores, labels)
     torch.testing.assert_close(loss, 2.5 * want, rtol=1e-12, atol=0)
     torch.testing.assert_close(grad, 2.5 * want_grad, rtol=1e-10, atol=1e-15)

@@ -1,5 +1,7 @@
 """Normalisation of pixels with ImageNet's mean and standard deviation."""
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -16,12 +18,20 @@ def normalise(images: Tensor) -> Tensor:
     Returns:
         (N, 3, H, W) float32 in channels_last.
     """
-    width = images.shape[2]
-    mean, std = (torch.tensor(v, device=images.device).repeat(width) for v in (MEAN, STD))
-    scale, shift = 1 / (255 * std), -mean / std
+    scale, shift = _constants(images.shape[2], images.device)
     # Rows of W * 3 numbers: an innermost loop over three channels would take several times as long.
     rows = images.flatten(2)
-    out = torch.empty(rows.shape, dtype=torch.float32, device=images.device)
-    for target, source in zip(out, rows, strict=True):  # image by image, which fits a processor's cache
-        torch.addcmul(shift, target.copy_(source), scale, out=target)
+    if images.device.type == "cpu":
+        out = torch.empty(rows.shape, dtype=torch.float32)
+        for target, source in zip(out, rows, strict=True):  # image by image, which fits a processor's cache
+            torch.addcmul(shift, target.copy_(source), scale, out=target)
+    else:
+        out = torch.addcmul(shift, rows.float(), scale)
     return out.view(images.shape).permute(0, 3, 1, 2)
+
+
+@cache
+def _constants(width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the factors and the summands of a row of `width` pixels, (width * 3,) float32 each."""
+    mean, std = (torch.tensor(values, device=device).repeat(width) for values in (MEAN, STD))
+    return 1 / (255 * std), -mean / std

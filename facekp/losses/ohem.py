@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from facekp.classes import IGNORE_INDEX
+from facekp.losses.ohem_batched import batched_ohem, interpolation_matrix
 from facekp.losses.registry import register_loss
 
-# Upsampled scores are processed in pieces: 4 MB on a CPU, to stay in cache from one pass to the next; more on a GPU,
-# where larger pieces mean fewer kernel launches.
-PIECE_ELEMENTS = {"cpu": 1 << 20, "cuda": 1 << 25}
+PIECE_ELEMENTS = 1 << 20
+"""Upsampled scores are processed 4 MB at a time, which stay in a processor's cache from one pass to the next."""
 
 
 @register_loss("ohem")
@@ -25,8 +25,8 @@ class OhemCrossEntropy(nn.Module):
     With `t = -ln(threshold)` and `n_min = max(1, floor(min_kept * valid pixels))`: the mean of all losses above `t`, or
     of the `n_min` largest if fewer are above it.
 
-    The scores are upsampled bilinearly (`align_corners=False`) to the labels, a few rows of one image at a time, in one
-    pass that yields value and gradient.
+    The scores are upsampled bilinearly (`align_corners=False`) to the labels: on a CPU a few rows of one image at a
+    time, in one pass that yields value and gradient; elsewhere all at once (`facekp.losses.ohem_batched`).
 
     In training mode, a batch spans all processes of `torch.distributed`, which must all call the loss with labels of
     the same shape. Each returns the loss of the whole batch, whose gradient is the mean of their gradients, as
@@ -41,6 +41,9 @@ class OhemCrossEntropy(nn.Module):
         threshold: probability of the true class below which a pixel is hard, in (0, 1).
         min_kept: minimum share of the valid pixels to average, in (0, 1].
         ignore_index: label of pixels to ignore.
+
+    Attributes:
+        batched: whether to compute a whole batch at once on a CPU too, as elsewhere.
 
     Raises:
         ValueError: an argument out of its range, or shapes that do not fit.
@@ -63,6 +66,7 @@ class OhemCrossEntropy(nn.Module):
         self.threshold = threshold
         self.min_kept = min_kept
         self.ignore_index = ignore_index
+        self.batched = False
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of `scores` against `labels`; see the class for shapes."""
@@ -97,13 +101,23 @@ class _OhemFunction(torch.autograd.Function):
 def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: bool) -> tuple[Tensor, Tensor | None]:
     """Return the loss and, if wanted, its gradient with respect to `scores`."""
     work = scores.to(torch.float64 if scores.dtype == torch.float64 else torch.float32)
+    processes = dist.get_world_size() if rule.training and dist.is_available() and dist.is_initialized() else 1
+    if rule.batched or work.device.type != "cpu":
+        return batched_ohem(
+            work,
+            labels,
+            threshold=rule.threshold,
+            min_kept=rule.min_kept,
+            ignore_index=rule.ignore_index,
+            processes=processes,
+            grad=want_grad,
+        )
     valid = labels != rule.ignore_index
     # An ignored pixel needs some class to look up; its loss is then set below every other.
     targets = torch.where(valid, labels, 0)
     cut = -math.log(rule.threshold)
     losses, total, hard, grad = _sweep(work, targets, valid, cut, want_grad)
     counts = torch.stack([total, hard, valid.sum().to(total)])
-    processes = dist.get_world_size() if rule.training and dist.is_available() and dist.is_initialized() else 1
     if processes > 1:
         dist.all_reduce(counts)
     total, *numbers = counts.unbind()
@@ -148,8 +162,8 @@ def _sweep(
     """
     n, classes, h, w = scores.shape
     height, width = targets.shape[1:]
-    to_columns = _bilinear_matrix(w, width, scores)  # (W, w)
-    pieces = list(_pieces(_bilinear_matrix(h, height, scores), classes * width))
+    to_columns = interpolation_matrix(w, width, scores)  # (W, w)
+    pieces = list(_pieces(interpolation_matrix(h, height, scores), classes * width))
     losses = scores.new_empty(targets.shape)
     grad = torch.zeros_like(scores, memory_format=torch.contiguous_format) if want_grad else None
     sums = [torch.zeros(2, dtype=torch.float64, device=scores.device)]
@@ -178,16 +192,10 @@ def _sweep(
     return losses, total_loss, n_chosen, grad
 
 
-def _bilinear_matrix(size_in: int, size_out: int, like: Tensor) -> Tensor:
-    """Return the (size_out, size_in) matrix of 1-D linear interpolation, taken from torch's own kernel."""
-    eye = torch.eye(size_in, device=like.device, dtype=like.dtype)
-    return F.interpolate(eye[None], size=size_out, mode="linear", align_corners=False)[0].T.contiguous()
-
-
 def _pieces(to_rows: Tensor, row_elements: int) -> Iterator[tuple[slice, slice, Tensor]]:
     """Split the (H, h) matrix into pieces: rows of the labels, the rows of scores that they use, and the weights."""
     height = to_rows.shape[0]
-    rows = max(1, PIECE_ELEMENTS.get(to_rows.device.type, PIECE_ELEMENTS["cuda"]) // row_elements)
+    rows = max(1, PIECE_ELEMENTS // row_elements)
     sources = to_rows.cpu().ne(0)
     for start in range(0, height, rows):
         piece = slice(start, min(start + rows, height))

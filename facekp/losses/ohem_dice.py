@@ -53,12 +53,12 @@ def dice_loss(scores: Tensor, labels: Tensor) -> Tensor:
         labels: (N, H, W) int64, ids in 0..C-1 or the ignore index.
     """
     with torch.autocast(scores.device.type, enabled=False):
-        valid = labels != IGNORE_INDEX
-        one_hot = F.one_hot(labels.where(valid, 0), scores.shape[1]).movedim(-1, 1) * valid[:, None]
-        shares = F.adaptive_avg_pool2d(
-            one_hot.float(), (scores.shape[2], scores.shape[3])
-        )  # (N, C, h, w), at most 1 over classes
+        valid = (labels != IGNORE_INDEX)[:, None]
+        one_hot = scores.new_zeros(labels.shape[0], scores.shape[1], *labels.shape[1:], dtype=torch.float32)
+        one_hot.scatter_(1, labels[:, None].where(valid, 0), valid.float())
+        shares = F.adaptive_avg_pool2d(one_hot, scores.shape[2:])  # (N, C, h, w), at most 1 over classes
         predicted = scores.float().softmax(1) * shares.sum(1, keepdim=True)
         overlap, total = (2 * predicted * shares).sum((0, 2, 3)), (predicted + shares).sum((0, 2, 3))
         present = shares.sum((0, 2, 3)) > 0
-        return (1 - overlap / total)[present].mean() if bool(present.any()) else scores.sum() * 0
+        loss = (1 - overlap / total.where(present, 1)) * present  # a mask, not an index: no wait for a GPU
+        return loss.sum() / present.sum().clamp(min=1)
