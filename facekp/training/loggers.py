@@ -75,9 +75,9 @@ def build_wandb(config: Config, resume: Resume | None) -> TolerantWandbLogger:
 
 def _use_writable_folders(instead: Path) -> None:
     """Move those of W&B's folders that cannot be written below `instead`, until `closing_wandb` ends."""
-    from wandb import env
+    from wandb.env import get_cache_dir, get_data_dir
 
-    for name, folder in zip(FOLDERS, (env.get_data_dir(), env.get_cache_dir()), strict=True):
+    for name, folder in zip(FOLDERS, (get_data_dir(), str(get_cache_dir())), strict=True):
         try:
             os.makedirs(folder, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as probe:
