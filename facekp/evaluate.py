@@ -11,7 +11,7 @@ from facekp.cli import parse_cli
 from facekp.config import ScoringConfig
 from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors, require
-from facekp.files import expand, make_folder, replacing
+from facekp.files import expand, make_folder, write_file
 from facekp.parsing.choices import is_onnx
 from facekp.settings import Affects, Settings, multiple_of, one_of, setting
 from facekp.weights.paths import CHECKPOINTS, CKPT_HELP, SHIPPED, TERMS, locate_checkpoint, require_file
@@ -80,8 +80,7 @@ def main(argv: list[str]) -> None:
     classes = [(name, scores["iou"][name], scores["f1"][name]) for name in ATTRIBUTES]
     print(tabulate(overall, tablefmt="plain", floatfmt=".4f", missingval="none"), end="\n\n")
     print(tabulate(classes, ["class", "IoU", "F1"], tablefmt="simple", floatfmt=".4f", missingval="absent"))
-    with replacing(out) as part:
-        part.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
+    write_file(out, json.dumps(scores, indent=2) + "\n")
     print(f"\nwritten to {out}")
 
 

@@ -1,7 +1,5 @@
 """Figures 2, 3 and 4 of the paper for any photo: `python -m facekp.figures source=PHOTO out=FOLDER [ckpt=...]`."""
 
-import csv
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +42,6 @@ STYLE: Final[Any] = {  # Matplotlib's own type lists the keys of one version
     "svg.hashsalt": "facekp",  # the same figure gives the same file
 }  # fmt: skip
 UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}  # the same figure gives the same file
-LANDMARK_FILES = "CSV with a row `id,x0,y0,x1,y1,...` per photo, CSV with a row `x,y` per point, or JSON [[x, y], ...]"
 
 
 @dataclass
@@ -54,7 +51,7 @@ class FiguresSettings(ParserSettings):
     source: str = setting(MISSING, "a photo; if it has several faces, the largest is drawn", path=True)
     out: str = setting(MISSING, "folder for NAME.CLASS.heads.png, .surface.png, ...", affects=Affects.PLACE, path=True)
     class_: str = setting("nose", "the class whose scores are drawn", one_of(*ATTRIBUTES))
-    landmarks: str | None = setting(None, "CSV or JSON of a landmark detector's points, drawn in red", path=True)
+    landmarks: str | None = setting(None, "CSV of a landmark detector's points, drawn in red", path=True)
     landmarks_size: int | None = setting(None, "longer side of their image, pixels; null: the photo's", at_least(1))
     format: str = setting("png", "png, svg or pdf", one_of(*UNDATED))
     dpi: int = setting(300, "dots per inch of png, and of photos in svg and pdf", between(50, 1200))
@@ -93,28 +90,23 @@ def main(argv: Sequence[str]) -> None:
 def read_landmarks(path: Path, photo: Path) -> "Points":
     """Return a landmark detector's points (n, 2) float32 of one photo, in pixels of the detector's input.
 
-    A table's row is found by the photo's name without folder, suffix and leading zeros: 22 matches 00022.
+    The file is a CSV with a row `id,x0,y0,x1,y1,...` per photo. A row is found by the photo's name without folder,
+    suffix and leading zeros: 22 matches 00022.
 
     Raises:
-        DataError: the file is unreadable or malformed, or its table lacks the photo.
+        DataError: the file is unreadable or malformed, or lacks the photo.
     """
-    with decoding(f"landmarks '{path}'", f"give {LANDMARK_FILES}, or leave landmarks= out"):
-        values = json.loads(path.read_text("utf-8")) if path.suffix.lower() == ".json" else _read_csv(path, photo.stem)
-        points = np.asarray(values, np.float32)
-        if points.ndim != 2 or points.shape[1] != 2 or not len(points) or not np.isfinite(points).all():
-            raise ValueError(f"no points: an array of shape {points.shape}, or with values that are not finite")
+    import pandas as pd
+
+    with decoding(f"landmarks '{path}'", "give a CSV with a row `id,x0,y0,x1,y1,...` per photo, or omit landmarks="):
+        table = pd.read_csv(path, index_col="id", dtype={"id": str})
+        own = table[table.index.str.lstrip("0") == photo.stem.lstrip("0")]
+        if len(own) != 1:
+            raise LookupError(f"{len(own)} rows for the photo '{photo.stem}' among {len(table)}")
+        points = np.asarray(own, np.float32).reshape(-1, 2)
+        if not np.isfinite(points).all():
+            raise ValueError("coordinates that are not numbers")
     return points
-
-
-def _read_csv(path: Path, name: str) -> Any:
-    rows = [row for row in csv.reader(path.read_text("utf-8").splitlines()) if row]
-    header = rows[0][0].strip().lower() if rows else ""
-    if header != "id":
-        return rows[header == "x" :]
-    table = {row[0].lstrip("0"): row[1:] for row in rows[1:]}
-    if (own := name.lstrip("0")) not in table:
-        raise LookupError(f"no row for the photo '{name}' among {len(table)}; the first is '{next(iter(table), '')}'")
-    return np.reshape(table[own], (-1, 2))
 
 
 def crop_face(parser: "FaceParser", image: UInt8Array, landmarks: Any, photo: Path) -> tuple[UInt8Array, Any]:
@@ -187,12 +179,10 @@ def draw_surface(image: UInt8Array, name: str, total: "Scores") -> "Figure":
     )  # fmt: skip
     axes.view_init(elev=38, azim=-70)  # y points down in a photo, so its upper border lies at the back
     axes.set(xlim=(0, width), ylim=(height, 0), xlabel="x (pixels)", ylabel="y (pixels)", zlabel="score (logit)")
-    # The short side of a very wide or tall photo is stretched, to leave room for its labels.
     longer = max(width, height)
-    sides = (max(width, 0.4 * longer), max(height, 0.4 * longer), 0.5 * longer)
-    axes.set_box_aspect(sides)
-    for axis, side in zip("xyz", sides, strict=True):
-        axes.locator_params(axis=axis, nbins=max(2, round(5 * side / longer)))
+    # The short side of a very wide or tall photo is stretched, to leave room for its labels.
+    axes.set_box_aspect((max(width, 0.4 * longer), max(height, 0.4 * longer), 0.5 * longer))
+    axes.locator_params(nbins=4)
     figure.colorbar(surface, ax=axes, shrink=0.7, aspect=24, pad=0.12, label=f"summed score of {name} (logit)")
     return figure
 

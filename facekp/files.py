@@ -36,6 +36,12 @@ def replacing(path: Path) -> Iterator[Path]:
             part.unlink()
 
 
+def write_file(path: Path, content: str | bytes) -> None:
+    """Write a whole file, as UTF-8 if it is text; see `replacing`."""
+    with replacing(path) as part:
+        part.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Convert an OSError while writing `path` to a DataError that names it."""

@@ -146,32 +146,23 @@ def test_key_points_are_blue_and_a_detectors_red_where_they_are(photo):
     assert len(without.axes[1].collections[0].get_offsets()) == 0
 
 
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("a.csv", "id,x0,y0,x1,y1\n7,0,0,0,0\n00022,1,2,3.5,4\n"), ("a.csv", "id,x0,y0,x1,y1\n22,1,2,3.5,4\n"),
-        ("a.csv", "x,y\n1,2\n3.5,4\n"), ("a.csv", "1,2\n3.5,4\n"), ("a.json", "[[1, 2], [3.5, 4]]"),
-    ],
-)  # fmt: skip
-def test_landmarks_are_read_by_the_photos_name_or_as_those_of_one_photo(tmp_path, name, text):
-    (tmp_path / name).write_text(text)
+@pytest.mark.parametrize("name", ["00022", "22"])
+def test_landmarks_are_read_by_the_photos_name(tmp_path, name):
+    (tmp_path / "a.csv").write_text(f"id,x0,y0,x1,y1\n7,0,0,0,0\n{name},1,2,3.5,4\n")
     for photo in ("photos/00022.jpg", "22.png"):
-        assert read_landmarks(tmp_path / name, Path(photo)).tolist() == [[1, 2], [3.5, 4]]
+        assert read_landmarks(tmp_path / "a.csv", Path(photo)).tolist() == [[1, 2], [3.5, 4]]
 
 
 @pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("a.csv", ""), ("a.csv", "1,2,3\n4,5,6\n"), ("a.csv", "one,two\n"), ("a.csv", "1,2\n3\n"), ("a.csv", "1,nan\n"),
-        ("a.csv", "id,x0,y0\nphoto,1\n"), ("a.json", "{}"), ("a.json", "[1, 2]"), ("a.json", "[[1, 2]"),
-        ("a.json", '[["x", "y"]]'), ("a.csv", "\xff\xfe"), ("a.csv", "id,x0,y0\njohn,1,2\n"), ("nowhere.csv", None),
-    ],
+    "text",
+    ["", "1,2,3\n4,5,6\n", "x,y\n1,2\n", "id,x0,y0\nphoto,1\n", "id,x0,y0\nphoto,1,nan\n", "id,x0,y0\nphoto,a,b\n",
+     "id,x0\nphoto,1\n", "\xff\xfe", "id,x0,y0\njohn,1,2\n", None],
 )  # fmt: skip
-def test_a_file_without_landmarks_is_named(tmp_path, name, text):
+def test_a_file_without_landmarks_is_named(tmp_path, text):
     if text is not None:
-        (tmp_path / name).write_bytes(text.encode("latin-1"))
-    with pytest.raises(DataError, match=rf"landmarks '.*{name}': cannot be read \(.*\); give CSV"):
-        read_landmarks(tmp_path / name, Path("photo.jpg"))
+        (tmp_path / "a.csv").write_bytes(text.encode("latin-1"))
+    with pytest.raises(DataError, match=r"landmarks '.*a.csv': cannot be read \(.*\); give a CSV"):
+        read_landmarks(tmp_path / "a.csv", Path("photo.jpg"))
 
 
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
@@ -238,7 +229,7 @@ def test_a_face_in_a_photo_is_drawn_in_its_frame_and_a_detectors_points_move_alo
         ("format=gif", ConfigError, "format is 'gif': choose one of png, svg, pdf"),
         ("dpi=5", ConfigError, "dpi is 5: give a number from 50 to 1200"),
         ("source=none.png", DataError, r"image none.png: cannot be read"),
-        ("landmarks=points.csv", DataError, r"points.csv': cannot be read \(no row for the photo 'a' among 1"),
+        ("landmarks=points.csv", DataError, r"points.csv': cannot be read \(0 rows for the photo 'a' among 1"),
         ("ckpt=net.ckpt", CheckpointError, "net.ckpt"),
         ("ckpt=net.onnx", CheckpointError, "net.onnx"),
         ("ckpt=none.onnx", CheckpointError, "none.onnx"),

@@ -238,9 +238,9 @@ class TestDecoded:
         own[1].image.write_bytes(samples[2].image.read_bytes())
         os.utime(own[1].image, ns=(1, 1))
         changed = decode_all(own, c)
-        assert not np.array_equal(changed[1][0], first[1][0])
-        np.testing.assert_array_equal(changed[1][0], first[2][0])
-        np.testing.assert_array_equal(changed[0][0], first[0][0])
+        assert not np.array_equal(changed(1)[0], first(1)[0])
+        np.testing.assert_array_equal(changed(1)[0], first(2)[0])
+        np.testing.assert_array_equal(changed(0)[0], first(0)[0])
 
     def test_too_little_room_is_told_before(self, c, tiny_root, tmp_path, monkeypatch) -> None:
         samples = read_index(tiny_root)["train"]
@@ -257,7 +257,7 @@ class TestDecoded:
         with pytest.raises(ConfigError, match=r"data\.decoded is 'ram', which workers started by .*: use disk"):
             pickle.dumps(decode_all(samples, replace(c, decoded="ram")))
         found = decode_all(samples, replace(c, decoded="disk"))
-        np.testing.assert_array_equal(pickle.loads(pickle.dumps(found))[5][1], found[5][1])
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(found))(5)[1], found(5)[1])
 
 
 def test_what_is_normalised_twice_is_refused(tiny_root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Plots of a comparison as SVG, for HTML pages (in the page's text colour) or separate files."""
+"""Plots of a comparison as SVG: a file each, and a part of the page."""
 
 import math
 import re
@@ -16,14 +16,12 @@ from facekp.compare.runs import Run
 from facekp.compare.tables import CLASSES, spreads
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
-"""Okabe and Ito's colour-blind-safe colours, without black and yellow, which vanish on a dark or light page."""
+"""Okabe and Ito's colour-blind-safe colours, without black and yellow."""
 STROKES = (("-", "o", ""), ("--", "s", "////"))
 """Line, marker and hatch of the first six rows, and of the next six."""
 MAX_ROWS = len(COLOURS) * len(STROKES)
 """Maximum number of rows in a plot."""
-INK = "#010203"  # replaced by the page's text colour
 ASTRAY = 50  # ratio of the highest to the lowest loss above which the axis is logarithmic
-METADATA = ("Creator", "Date", "Format", "Type")  # omitted
 CURVES = {"train_loss": "training loss", "loss": "validation loss", "miou": "mIoU", "mean_f1": "mean F1"}
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
@@ -31,27 +29,17 @@ STYLE: dict[Any, Any] = {
     "font.size": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
 }
-
-
 Look = tuple[str, str, str, str]
 """How a row is drawn in every plot: colour, line, marker and hatch."""
 
 
 class Plot(NamedTuple):
-    """A plot: its name in file names, its title, and its SVG."""
+    """A plot: its name in file names, its title, and its SVG, whose ids begin with `name`."""
 
     name: str
     title: str
     svg: str
-    """An element of an HTML page; ids begin with `name`, text and axes are in the page's colour."""
-
-    @property
-    def file(self) -> str:
-        """The plot as a separate file: black on white, so that it is legible on a dark page too."""
-        start, end, rest = self.svg.partition(">")
-        return f'{start}{end}<rect width="100%" height="100%" fill="white"/>{rest.replace("currentColor", "black")}'
 
 
 def draw_plots(runs: Sequence[Run], table: pd.DataFrame) -> list[Plot]:
@@ -95,7 +83,7 @@ def _curves(points: pd.DataFrame, looks: dict[str, Look], axis: str, unit: str) 
         if "loss" in title and high > ASTRAY * low > 0:
             panel.set_yscale("log")
         panel.set_title(title, fontsize=10)
-        panel.grid(alpha=0.15, color=INK)
+        panel.grid(alpha=0.15, color="black")
     for panel in panels[1]:
         panel.set_xlabel(unit)
         panel.set_xlim(left=0)
@@ -128,14 +116,13 @@ def _bars(table: pd.DataFrame, looks: dict[str, Look]) -> Figure:
     for place, (row, (colour, _, _, hatch)) in enumerate(looks.items()):
         own = f1.xs(row, level=1)
         x = [c + (place - (len(looks) - 1) / 2) * width for c in range(len(CLASSES))]
-        edge = INK if hatch else colour
         # An absent class has no bar.
-        panel.bar(x, own["mean"], width * 0.92, color=colour, label=row, hatch=hatch, edgecolor=edge, linewidth=0)
+        panel.bar(x, own["mean"], width * 0.92, color=colour, label=row, hatch=hatch, edgecolor="black", linewidth=0)
         if own["count"].max() > 1:
-            panel.errorbar(x, own["mean"], own["std"], fmt="none", ecolor=INK, elinewidth=1)
+            panel.errorbar(x, own["mean"], own["std"], fmt="none", ecolor="black", elinewidth=1)
     panel.set_xticks(range(len(CLASSES)), labels=list(CLASSES), rotation=40, ha="right")
     panel.set(ylabel="F1", ylim=(0, 1), xlim=(-0.6, len(CLASSES) - 0.4), axisbelow=True)
-    panel.grid(axis="y", alpha=0.15, color=INK)
+    panel.grid(axis="y", alpha=0.15, color="black")
     _legend(figure, panel)
     return figure
 
@@ -148,7 +135,6 @@ def _legend(figure: Figure, panel: Axes) -> None:
 
 def _plot(name: str, title: str, figure: Figure) -> Plot:
     file = StringIO()
-    figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(METADATA))
+    figure.savefig(file, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = file.getvalue()
-    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
-    return Plot(name, title, re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg))
+    return Plot(name, title, re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", svg[svg.index("<svg") :]))

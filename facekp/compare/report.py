@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Template
 
 from facekp import __version__
 from facekp.compare.plots import MAX_ROWS, draw_plots
@@ -13,20 +13,14 @@ from facekp.compare.rows import differing, tabulate_runs
 from facekp.compare.runs import Run, read_runs
 from facekp.compare.tables import build_tables
 from facekp.compare.verdict import cautions, default_target, judge, shared_time
-from facekp.files import make_folder, replacing
+from facekp.files import make_folder, write_file
 
 NAME = "comparison"
 PLOT_NOTE = (
     "One point per validation; training loss: mean of the 100 steps before it. Thick lines: mean over seeds; thin "
     "lines: single runs. A cross marks the end of an unfinished run."
 )
-PAGES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
+PAGE = Path(__file__).with_name("report.html.j2")
 
 
 def compare(paths: Sequence[Path], out: Path, target: float | None = None) -> str:
@@ -55,13 +49,13 @@ def compare(paths: Sequence[Path], out: Path, target: float | None = None) -> st
         "plots": draw_plots(runs, table),
         "plot_note": PLOT_NOTE + more,
     }
-    files = {f"{NAME}-{plot.name}.svg": plot.file for plot in page["plots"]}
-    files[f"{NAME}.html"] = PAGES.get_template("report.html.j2").render(page, version=__version__)
+    files = {f"{NAME}-{plot.name}.svg": plot.svg for plot in page["plots"]}
+    template = Template(PAGE.read_text(encoding="utf-8"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    files[f"{NAME}.html"] = template.render(page, version=__version__)
     files |= {f"{NAME}.md": _markdown(**page), f"{NAME}.csv": _sheet(runs, table)}
     make_folder(out)
     for name, text in files.items():
-        with replacing(out / name) as part:
-            part.write_text(text, encoding="utf-8")
+        write_file(out / name, text)
     return "\n".join([page["tables"][0].text("simple"), *verdict, f"comparison: {out / NAME}.html"])
 
 

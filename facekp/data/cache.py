@@ -23,26 +23,22 @@ CHANNELS = 4  # red, green, blue, label
 
 
 class PixelCache:
-    """Images and labels of a split at the training size.
+    """The N images and labels of a split at the training size, in a file or in memory: all images, then all labels.
 
-    Args:
-        pixels: (N * size * size * 4,) uint8 in a file or in memory: all images, then all labels.
-        count: N.
-        size: side, pixels.
-        mode: mode of `np.memmap`; "w+" creates the file.
+    `size` is their side, pixels; `mode` is that of `np.memmap`: "w+" creates the file.
     """
 
     def __init__(self, pixels: Path | mmap.mmap, count: int, size: int, mode: Literal["r", "w+"] = "r") -> None:
         self.pixels, self.count, self.size = pixels, count, size
-        split, total = count * size**2 * 3, count * size**2 * CHANNELS
-        flat: UInt8Array
-        if isinstance(pixels, Path):
-            flat = np.memmap(pixels, np.uint8, mode, shape=(total,))
-        else:
-            flat = np.frombuffer(pixels, np.uint8)
-        self.images, self.labels = flat[:split].reshape(count, size, size, 3), flat[split:].reshape(count, size, size)
+        planes, shape = (CHANNELS * count, size, size), (count, size, size, 3)
+        flat: UInt8Array = (
+            np.memmap(pixels, np.uint8, mode, shape=planes)
+            if isinstance(pixels, Path)
+            else np.frombuffer(pixels, np.uint8).reshape(planes)
+        )
+        self.images, self.labels = flat[: 3 * count].reshape(shape), flat[3 * count :]
 
-    def __getitem__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
+    def __call__(self, index: int) -> tuple[UInt8Array, UInt8Array]:
         """Return image (size, size, 3) and label (size, size), uint8."""
         return np.asarray(self.images[index]), np.asarray(self.labels[index])
 

@@ -1,7 +1,7 @@
 """Labelled faces as tensors: reading, augmentation and batches."""
 
-from collections.abc import Sequence
-from typing import Protocol, TypedDict
+from collections.abc import Callable, Sequence
+from typing import TypedDict
 
 import albumentations as A
 import numpy as np
@@ -16,6 +16,8 @@ from facekp.data.sampler import BLANK, Draw
 from facekp.errors import DataError
 from facekp.images import UInt8Array, read_image, read_label
 
+Decoded = Callable[[int], tuple[UInt8Array, UInt8Array]]
+
 
 class Pixels(TypedDict):
     """A batch from a loader: `image` (N, H, W, 3) uint8 RGB; `label` (N, H, W) uint8, ids or 255."""
@@ -29,13 +31,6 @@ class Batch(TypedDict):
 
     image: Tensor
     label: Tensor
-
-
-class DecodedSamples(Protocol):
-    """Samples decoded in advance."""
-
-    def __getitem__(self, index: int, /) -> tuple[UInt8Array, UInt8Array]:
-        """Return image (H, W, 3) and label (H, W), uint8."""
 
 
 def to_batch(pixels: Pixels) -> Batch:
@@ -66,13 +61,11 @@ class FaceDataset(Dataset[Pixels]):
     Args:
         samples: the samples to read.
         transform: a pipeline of `facekp.data.transforms`, or any albumentations pipeline that returns uint8 pixels.
-        decoded: the samples' pixels, if decoded in advance.
+        decoded: returns the pixels of a sample by its index, if they are decoded in advance; see `read_sample`.
     """
 
-    def __init__(self, samples: Sequence[Sample], transform: A.Compose, decoded: DecodedSamples | None = None) -> None:
-        self.samples = samples
-        self.transform = transform
-        self.decoded = decoded
+    def __init__(self, samples: Sequence[Sample], transform: A.Compose, decoded: Decoded | None = None) -> None:
+        self.samples, self.transform, self.decoded = samples, transform, decoded
 
     def __len__(self) -> int:
         """Return the number of images."""
@@ -86,7 +79,7 @@ class FaceDataset(Dataset[Pixels]):
             TypeError: the transform does not return uint8 pixels.
         """
         index, seed = draw
-        image, label = read_sample(self.samples[index]) if self.decoded is None else self.decoded[index]
+        image, label = read_sample(self.samples[index]) if self.decoded is None else self.decoded(index)
         if index == BLANK:
             label = np.full_like(label, IGNORE_INDEX)
         # Forked workers would otherwise repeat one another's random numbers.

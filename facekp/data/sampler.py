@@ -28,9 +28,9 @@ class TrainingStream(Sampler[Draw]):
         size: number of images.
         repeats: (size,) float, mean number of draws of each image per pass; None draws each once.
         seed: non-negative.
-        length: draws in the whole stream, over all processes; a multiple of `global_batch`.
+        length: draws in the whole stream, over all processes; a multiple of `global_batch`, as is `start`.
         global_batch: draws per step, over all processes; a multiple of `world_size`.
-        start: position of the first draw, a multiple of `global_batch`.
+        start: position of the first draw.
         rank: index of this process.
         world_size: number of processes.
 
@@ -92,11 +92,6 @@ class EvaluationOrder(Sampler[Draw]):
 
     Processes with one image fewer draw a blank: all need the same number of batches, because batch norm synchronises
     its statistics at every batch.
-
-    Args:
-        dataset: the images to evaluate.
-        rank: index of this process.
-        world_size: number of processes.
 
     Example:
         >>> [[index for index, _ in EvaluationOrder("abc", rank, 2)] for rank in (0, 1)]

@@ -83,12 +83,6 @@ class BestCheckpoint(ModelCheckpoint):
     """Keep the best checkpoint of the whole run, even if it is resumed in another folder or was moved.
 
     Lightning would forget the best score then, and count the first validation after the resume as the best.
-
-    Args:
-        folder: the folder for the checkpoint, `best.ckpt`.
-        monitor: name of the logged score to compare.
-        mode: "min" or "max".
-        resume: the checkpoint that the run continues from, or None.
     """
 
     def __init__(self, folder: Path, monitor: str, mode: str, resume: Resume | None = None) -> None:
@@ -111,12 +105,9 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class MaskPictures(Checkpoint):
-    """Log validation images with true and predicted masks to W&B, and a table of the scores by class.
+    """Log the first `count` validation images with true and predicted masks to W&B, and a table of class scores.
 
     Lightning calls a `Checkpoint` after all other callbacks, so that the checkpoints are written first.
-
-    Args:
-        count: number of images, from the first validation batch.
     """
 
     def __init__(self, count: int) -> None:
@@ -162,9 +153,7 @@ class Cost(Callback):
     """Log `train/images_per_second` of all processes, without validation, and `train/peak_memory` of one process.
 
     Memory is in MiB: on a CPU, that of the process without its loader workers; on a GPU, what torch allocated there.
-
-    Args:
-        batch_size: images per step, over all processes.
+    `batch_size` is the number of images per step, over all processes.
     """
 
     def __init__(self, batch_size: int) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from facekp.config import CallbacksConfig, Config
 from facekp.errors import ConfigError
-from facekp.files import replacing
+from facekp.files import write_file
 from facekp.hardware import describe_machine, list_versions, resolve_precision
 from facekp.models import build_without_weights
 from facekp.models.cost import multiply_adds
@@ -55,8 +55,9 @@ def write_summary(config: Config, trainer: pl.Trainer) -> dict[str, Any]:
         "versions": list_versions(),
     }
     if trainer.is_global_zero:
-        with replacing(Path(config.output_dir) / SUMMARY) as part:  # the file marks the run as finished
-            part.write_text(json.dumps(summary, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        write_file(
+            Path(config.output_dir) / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n"
+        )  # the file marks the run as finished
     return summary
 
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from facekp.classes import ATTRIBUTES
 from facekp.data.normalisation import MEAN, STD
 from facekp.errors import CheckpointError
-from facekp.files import make_folder, replacing
+from facekp.files import make_folder, write_file
 from facekp.weights.paths import WEIGHTS, require_file
 
 KEY: Final = "facekp"
@@ -109,11 +109,9 @@ def write_weights(net: nn.Module, about: dict[str, Any], path: Path) -> None:
     state = net.state_dict().items()
     small = {k: (v.half() if v.is_floating_point() and v.ndim > 1 else v).contiguous() for k, v in state}
     make_folder(path.parent)
-    with replacing(path) as part:
-        part.write_bytes(save(small))  # safetensors' save_file would make the file readable by its owner only
+    write_file(path, save(small))  # safetensors' save_file would make the file readable by its owner only
     about = about | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    with replacing(path.with_suffix(".json")) as part:
-        part.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    write_file(path.with_suffix(".json"), json.dumps(about, indent=2) + "\n")
 
 
 def _require_readable(path: Path, about: dict[str, Any]) -> None:

@@ -27,16 +27,12 @@ from facekp.files import make_folder, replacing
 from facekp.images import UInt8Array, read_image, read_label
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Examined:
     """An examined image: 4 kB, so that 30,000 fit in memory.
 
-    Attributes:
-        sample: the image and its label.
-        flaws: its own flaws.
-        thumb: (64, 64) uint8, grey, or None if the image is unreadable.
-        image_digest: hash of the pixels; empty if the image is unreadable.
-        label_digest: hash of the label; empty if it is unreadable or shows no face.
+    `thumb` is (64, 64) uint8, grey, or None if the image is unreadable; the digest of an unreadable image or label, or
+    of a label without a face, is empty.
     """
 
     sample: Sample
@@ -48,24 +44,21 @@ class Examined:
 
 def examine(sample: Sample) -> Examined:
     """Read an image and its label, and report their flaws."""
-    flaws: list[Flaw] = []
-    pictures: list[UInt8Array | None] = []
-    for read, path in ((read_image, sample.image), (read_label, sample.label)):
-        try:
-            pictures.append(read(path))
-        except DataError as error:
-            pictures.append(None)
-            flaws.append(Flaw("unreadable", str(error)))
-    image, label = pictures
+    found = Examined(sample, [])
+    image = label = None
+    try:
+        image = read_image(sample.image)
+        found.thumb, found.image_digest = thumbnail(image), _digest(image)
+    except DataError as error:
+        found.flaws.append(Flaw("unreadable", str(error)))
+    try:
+        label = read_label(sample.label)
+        found.label_digest = _digest(label) if (label == SKIN).any() else b""
+    except DataError as error:
+        found.flaws.append(Flaw("unreadable", str(error)))
     if image is not None and label is not None:
-        flaws += check_face(image, label)
-    return Examined(
-        sample,
-        flaws,
-        thumb=None if image is None else thumbnail(image),
-        image_digest=b"" if image is None else _digest(image),
-        label_digest=b"" if label is None or not (label == SKIN).any() else _digest(label),
-    )
+        found.flaws.extend(check_face(image, label))
+    return found
 
 
 def run_audit(root: Path, out: Path, pictures: int = 200, workers: int | None = None) -> str:

@@ -17,7 +17,7 @@ from facekp.classes import ATTRIBUTES, PALETTE
 from facekp.data.audit.findings import KINDS, Finding
 from facekp.data.layout import IMAGES, LABELS
 from facekp.errors import DataError
-from facekp.files import replacing
+from facekp.files import write_file
 from facekp.images import UInt8Array, palette_image, read_image, read_label, resize
 
 SIDE = 192  # of a thumbnail, pixels
@@ -46,8 +46,7 @@ def write_sheet(path: Path, root: Path, findings: Sequence[Finding], images: int
         excluded=len({finding.id for finding in findings if finding.exclude == "yes"}),
         side=SIDE,
     )
-    with replacing(path) as part:
-        part.write_text(html, encoding="utf-8")
+    write_file(path, html)
 
 
 def draw_card(root: Path, finding: Finding) -> str:

@@ -8,12 +8,10 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -31,12 +29,10 @@ from facekp.data.layout import (
 )
 from facekp.data.prepare.convert import Face, Prepared, convert, read_back
 from facekp.data.prepare.official import list_images, list_masks, read_mapping
-from facekp.data.prepare.summary import SKIPPED, SUMMARY, DataSummary, Kind, Problem, name_few, summarise
+from facekp.data.prepare.summary import CONSEQUENCES, SUMMARY, DataSummary, Problem, name_few, read_summary, summarise
 from facekp.data.prepare.workers import run_in_processes
 from facekp.errors import DataError, require
-from facekp.files import ANOTHER, exclusive_lock, replacing, require_space, writing
-
-T = TypeVar("T")
+from facekp.files import ANOTHER, exclusive_lock, require_space, write_file, writing
 
 SOURCE = "source.json"
 """Records what a prepared folder was made from."""
@@ -48,10 +44,7 @@ BYTES_PER_PAIR = 8192
 
 @dataclass(frozen=True)
 class Preparation:
-    """The result of `prepare`: the folder, its number of images, and how many were written in how many seconds.
-
-    `summary` is None if the folder was already complete and has no summary.json.
-    """
+    """The result of `prepare`; `summary` is None if the folder was already complete and has no summary.json."""
 
     out: Path
     summary: DataSummary | None
@@ -80,7 +73,7 @@ def prepare(
         out: the folder to write, created if missing.
         size: side of the prepared images and labels, pixels.
         workers: processes; None uses one per core.
-        skip_bad: skip images that cannot be prepared (see `SKIPPED`) instead of raising an error for them once all
+        skip_bad: skip images that cannot be prepared instead of raising an error for them once all
             others are written.
 
     Raises:
@@ -96,8 +89,16 @@ def prepare(
     splits = read_mapping(raw / OFFICIAL_MAPPING)
     images = list_images(raw, splits)
     written = 0
-    with lock_output(out, raw, size):
-        summary = DataSummary.read(out)
+    # Without the images, so that a preparation continues after a damaged one is replaced or removed.
+    mapping = hashlib.sha256((raw / OFFICIAL_MAPPING).read_bytes()).hexdigest()
+    source = {"raw": str(raw.resolve()), "size": size, "mapping": mapping}
+    _require_same(out, source)  # before a lock file is written
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
+    with exclusive_lock(out):
+        _require_same(out, source)
+        write_file(out / SOURCE, json.dumps(source, indent=2) + "\n")
+        summary = read_summary(out)
         skipped = set(summary.skipped if summary else ())
         if not _is_complete(out, images.keys() - skipped, splits):
             faces, problems = _pair(raw, images, splits, skip_bad=skip_bad)
@@ -107,45 +108,30 @@ def prepare(
             problems += [problem for face in prepared for problem in face.problems]
             summary = summarise((splits[i] for i in whole), pixels, images.keys() - whole.keys(), problems)
             summary.write(out)
-            _require_whole(summary, raw, out, skip_bad=skip_bad)
+            bad = [p for kind, found in summary.problems.items() if "skipped" in CONSEQUENCES[kind] for p in found]
+            if bad and not (skip_bad and whole):
+                raise DataError(
+                    f"folder '{raw}': {len(bad)} of its images cannot be prepared, all others are: {name_few(bad)}; "
+                    "repair or remove these and start again, or skip them: python -m facekp.data.prepare "
+                    f"raw={raw} out={out} skip_bad=true ({SUMMARY} names all)"
+                )
             skipped = set(summary.skipped)
             for part in (part for name in (IMAGES, LABELS) for part in (out / name).glob(".*.part")):
                 part.unlink(missing_ok=True)  # left by killed runs
-            with replacing(out / INDEX) as part:
-                part.write_text(_index(images.keys() - skipped, splits), encoding="utf-8")
+            write_file(out / INDEX, _index(images.keys() - skipped, splits))
     return Preparation(out, summary, len(images) - len(skipped), written, time.perf_counter() - started)
 
 
-@contextmanager
-def lock_output(out: Path, raw: Path, size: int) -> Iterator[None]:
-    """Lock `out` and record that it holds `raw` at `size` pixels.
-
-    Raises:
-        DataError: it cannot be written, or holds images from another source, size or program.
-    """
-    # Without the images, so that a preparation continues after a damaged one is replaced or removed.
-    digest = hashlib.sha256((raw / OFFICIAL_MAPPING).read_bytes())
-    source = {"raw": str(raw.resolve()), "size": size, "mapping": digest.hexdigest()}
-    _require_same(out, source)  # before a lock file is written
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(out):
-        _require_same(out, source)
-        with replacing(out / SOURCE) as part:
-            part.write_text(json.dumps(source, indent=2) + "\n", encoding="utf-8")
-        yield
-
-
-def find_pairs(out: Path) -> set[int]:
+def _find_pairs(out: Path) -> set[int]:
     """Return the ids whose image and label both exist."""
     images, labels = ({path.stem for path in (out / name).glob("[0-9]*")} for name in (IMAGES, LABELS))
     return {int(stem) for stem in images & labels if stem.isdecimal()}
 
 
-def _require_same(out: Path, source: dict[str, object]) -> None:
+def _require_same(out: Path, source: dict[str, Any]) -> None:
     """Raise DataError if `out` holds images that were not made from `source`."""
     path = out / SOURCE
-    if not (out / INDEX).exists() and not find_pairs(out):
+    if not (out / INDEX).exists() and not _find_pairs(out):
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -192,42 +178,29 @@ def _pair(
             f"image {bare[0]}: image without label (no mask file {int(bare[0].stem):05d}_*.png), as {len(bare)} of "
             f"{len(images)} images are; unpack the masks again, remove the images, or skip them with skip_bad=true"
         )
-    problems += [Problem(Kind.NO_MASK, path.relative_to(raw).as_posix()) for path in bare]
-    problems += [Problem(Kind.NOT_THERE, f"{OFFICIAL_IMAGES}/{i}.jpg") for i in splits if i not in images]
-    problems += [Problem(Kind.NO_IMAGE, f"{OFFICIAL_MASKS}/*/{i:05d}_*.png") for i in masks if i not in images]
+    problems += [Problem("image without any mask", path.relative_to(raw).as_posix()) for path in bare]
+    problems += [
+        Problem("listed image that is not there", f"{OFFICIAL_IMAGES}/{i}.jpg") for i in splits if i not in images
+    ]
+    problems += [
+        Problem("mask without an image", f"{OFFICIAL_MASKS}/*/{i:05d}_*.png") for i in masks if i not in images
+    ]
     return [Face(raw, i, path, masks[i]) for i, path in images.items() if i in masks], problems
 
 
 def _write_faces(faces: list[Face], out: Path, size: int, workers: int | None) -> tuple[list[Prepared], int]:
     """Prepare the missing faces; return all faces, and how many were written."""
-    there = find_pairs(out)
+    there = _find_pairs(out)
     again = [face for face in faces if face.id in there]
     require_space(out, (len(faces) - len(again)) * (size**2 * BYTES_PER_PIXEL + BYTES_PER_PAIR))
     for name in (IMAGES, LABELS):
         with writing(out / name):
             (out / name).mkdir(exist_ok=True)
+    bar = partial(tqdm, unit=" images", mininterval=0.5 if sys.stderr.isatty() else 10)
     back = run_in_processes(partial(read_back, out=out), again, workers)
-    done = {face.id: face for face in _progress(back, "reading existing files", len(again)) if face}
+    done = {face.id: face for face in bar(back, "reading existing files", len(again), disable=not again) if face}
     left = [face for face in faces if face.id not in done]
     new = run_in_processes(partial(convert, out=out, size=size), left, workers)
-    written = 0
-    for face in _progress(new, "preparing", len(faces), len(done)):
-        done[face.id] = face
-        written += face.pixels is not None
-    return [done[face.id] for face in faces], written
-
-
-def _progress(items: Iterator[T], what: str, total: int, done: int = 0) -> Iterator[T]:
-    """Show images/s and the time left, twice a second on a terminal and every ten seconds in a log."""
-    interval = 0.5 if sys.stderr.isatty() else 10
-    yield from tqdm(items, what, total, unit=" images", initial=done, mininterval=interval, disable=done == total)
-
-
-def _require_whole(summary: DataSummary, raw: Path, out: Path, *, skip_bad: bool) -> None:
-    bad = [problem for problem in summary.problems if problem.kind in SKIPPED]
-    if bad and not (skip_bad and summary.classes):
-        raise DataError(
-            f"folder '{raw}': {len(bad)} of its images cannot be prepared, all others are: {name_few(bad)}; repair "
-            f"or remove these and start again, or skip them: python -m facekp.data.prepare raw={raw} "
-            f"out={out} skip_bad=true ({SUMMARY} names all)"
-        )
+    made = list(bar(new, "preparing", len(faces), initial=len(done), disable=not left))
+    done |= {face.id: face for face in made}
+    return [done[face.id] for face in faces], sum(face.pixels is not None for face in made)

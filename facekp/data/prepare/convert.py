@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -14,9 +14,9 @@ from PIL import Image
 from facekp.classes import ATTRIBUTES, NUM_CLASSES
 from facekp.data.layout import IMAGES, LABELS
 from facekp.data.prepare.official import composite, load_image, load_mask
-from facekp.data.prepare.summary import Kind, Problem
+from facekp.data.prepare.summary import Problem
 from facekp.errors import DataError
-from facekp.files import replacing
+from facekp.files import replacing, write_file
 from facekp.images import UInt8Array, read_label, resize, write_label
 
 JPEG_QUALITY = 95
@@ -38,12 +38,11 @@ class Face:
     image: Path
     masks: dict[int, Path]
 
-    @property
-    def name(self) -> str:
-        """Stem of the prepared files."""
-        return f"{self.id:05d}"
+    def prepared(self, out: Path) -> tuple[Path, Path]:
+        """Return its image and its label in the prepared folder."""
+        return out / IMAGES / f"{self.id:05d}.jpg", out / LABELS / f"{self.id:05d}.png"
 
-    def problem(self, kind: Kind, path: Path, detail: str = "") -> Problem:
+    def problem(self, kind: str, path: Path, detail: str = "") -> Problem:
         """Describe a problem of one of the face's files."""
         return Problem(kind, path.relative_to(self.raw).as_posix(), detail)
 
@@ -67,20 +66,20 @@ def convert(face: Face, out: Path, size: int) -> Prepared:
         DataError: `out` cannot be written. Unreadable files raise nothing: they are listed in the face's problems.
     """
     try:
-        kind, path = Kind.BAD_IMAGE, face.image
+        kind, path = "image that cannot be used", face.image
         image = load_image(path)
-        kind, masks = Kind.BAD_MASK, dict[int, UInt8Array]()
+        kind, masks = "mask that cannot be read", dict[int, UInt8Array]()
         for class_id, path in face.masks.items():
             masks[class_id] = load_mask(path)
     except DataError as error:
         return Prepared(face.id, None, (face.problem(kind, path, str(error).partition(": ")[2].rpartition("; ")[0]),))
     problems = tuple(_inspect(face, image, masks))
     bgr, label = resize(image, (size, size))[..., ::-1], composite(masks, size)
-    with replacing(out / IMAGES / f"{face.name}.jpg") as part:
-        part.write_bytes(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
+    image_path, label_path = face.prepared(out)
+    write_file(image_path, cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
     # Stored in the label file itself, which is complete or absent after a kill.
-    note = json.dumps({"masks": sorted(masks), "problems": [astuple(problem) for problem in problems]})
-    with replacing(out / LABELS / f"{face.name}.png") as part:
+    note = json.dumps({"masks": sorted(masks), "problems": problems})
+    with replacing(label_path) as part:
         write_label(part, label, {NOTE: note})
     return Prepared(face.id, _count(label), problems)
 
@@ -91,14 +90,14 @@ def read_back(face: Face, out: Path) -> Prepared | None:
     A kill leaves complete files or none, but a power failure may truncate a file, and more masks may have been unpacked
     since.
     """
-    path = out / LABELS / f"{face.name}.png"
+    image, path = face.prepared(out)
     try:
-        if not (out / IMAGES / f"{face.name}.jpg").read_bytes().endswith(JPEG_END):
+        if not image.read_bytes().endswith(JPEG_END):
             return None
         label = read_label(path)
         with Image.open(path) as picture:
             note = json.loads(picture.info[NOTE])
-        problems = tuple(Problem(Kind(kind), *rest) for kind, *rest in note["problems"])
+        problems = tuple(Problem(*problem) for problem in note["problems"])
         return Prepared(face.id, _count(label), problems) if note["masks"] == sorted(face.masks) else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
@@ -109,18 +108,19 @@ def _inspect(face: Face, image: UInt8Array, masks: dict[int, UInt8Array]) -> Ite
     usual = Counter(mask.shape for mask in masks.values()).most_common(1)[0][0]
     height, width, _ = image.shape
     if height != width:
-        yield face.problem(Kind.SHAPE, face.image, f"{width} x {height}")
+        yield face.problem("image or mask that is not square", face.image, f"{width} x {height}")
     for class_id in ALWAYS:
         if class_id not in masks:
-            yield face.problem(Kind.MISSING, face.image, ATTRIBUTES[class_id])
+            yield face.problem("face without a skin or nose mask", face.image, ATTRIBUTES[class_id])
     for class_id, mask in masks.items():
         path, (height, width) = face.masks[class_id], mask.shape
         if mask.shape != usual:
-            yield face.problem(Kind.SIZE, path, f"{width} x {height}, the others {usual[1]} x {usual[0]}")
+            detail = f"{width} x {height}, the others {usual[1]} x {usual[0]}"
+            yield face.problem("mask of another size than the face's other masks", path, detail)
         elif height != width:
-            yield face.problem(Kind.SHAPE, path, f"{width} x {height}")
+            yield face.problem("image or mask that is not square", path, f"{width} x {height}")
         if not mask.any():
-            yield face.problem(Kind.EMPTY, path)
+            yield face.problem("mask without a pixel", path)
 
 
 def _count(label: UInt8Array) -> Counts:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from facekp.classes import ATTRIBUTES
 from facekp.data.layout import MIN_SIDE, OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS
-from facekp.data.prepare.summary import Kind, Problem
+from facekp.data.prepare.summary import Problem
 from facekp.errors import DataError
 from facekp.images import UInt8Array, decoding, read_image
 
@@ -93,10 +93,10 @@ def list_masks(raw: Path) -> tuple[dict[int, dict[int, Path]], list[Problem]]:
                 continue
             path, class_id = Path(folder, name), _CLASS_IDS.get(match[2].lower())
             if class_id is None:
-                problems.append(Problem(Kind.UNKNOWN, path.relative_to(raw).as_posix(), match[2]))
+                problems.append(Problem("mask of an unknown attribute", path.relative_to(raw).as_posix(), match[2]))
             elif (first := masks[int(match[1])].setdefault(class_id, path)) is not path:
-                kept = first.relative_to(raw).as_posix()
-                problems.append(Problem(Kind.SECOND, path.relative_to(raw).as_posix(), f"beside {kept}"))
+                second, kept = (file.relative_to(raw).as_posix() for file in (path, first))
+                problems.append(Problem("second mask of one attribute", second, f"beside {kept}"))
     return dict(masks), problems
 
 

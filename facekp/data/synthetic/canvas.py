@@ -15,12 +15,10 @@ MIN_VISIBLE = 3  # pixels; a part with fewer counts as absent
 
 
 class Canvas:
-    """A square picture that records which part of the face each pixel shows.
+    """A square picture of `size` pixels that records which part of the face each pixel shows.
 
-    Args:
-        size: side, pixels.
-        origin: position of the face's origin, as a fraction of the side.
-        unit: one face unit, as a fraction of the side; its angle is the roll of the head.
+    `origin` and `unit` are the face's origin and one face unit, as fractions of the side; the angle of `unit` is the
+    roll of the head.
 
     Attributes:
         image: (3, S, S) float32, RGB, 0..1.
@@ -39,11 +37,11 @@ class Canvas:
         self, curves: npt.ArrayLike, colour: npt.ArrayLike, part: str = "", *, width: float = 0, blur: float = 0,
         opacity: float = 1, inside: str = "",
     ) -> None:  # fmt: skip
-        """Fill closed curves with a colour, or draw lines.
+        """Fill closed curves, (n,) or (k, n) points, with a colour (3,) RGB, 0..1, times `light`, or draw lines.
 
         Args:
-            curves: (n,) points of a curve, or (k, n) of several.
-            colour: (3,) RGB, 0..1; `light` multiplies it.
+            curves: the curves.
+            colour: the colour.
             part: attribute that these pixels show from now on.
             width: thickness of lines, at least a pixel; 0 fills the curves.
             blur: softness of the edges, face units.

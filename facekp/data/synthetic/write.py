@@ -1,37 +1,29 @@
 """Synthetic faces with all 19 classes, written in CelebAMask-HQ's official layout."""
 
 import json
-import os
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from facekp.data.layout import OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS, SPLITS
 from facekp.data.synthetic import REVISION
 from facekp.data.synthetic.portrait import Portrait
 from facekp.errors import DataError
-from facekp.files import ANOTHER, replacing, writing
+from facekp.files import ANOTHER, write_file, writing
 
 FIRST_NUMBER = {"train": 1, "val": 162771, "test": 182638}  # the number in orig_file determines the split
 SETTINGS = "synthetic.json"  # describes the faces of a folder
 IMAGES_PER_FOLDER = 2000
 
 
-@dataclass(frozen=True, eq=False)
-class SyntheticFace:
-    """A drawn face.
-
-    Attributes:
-        image: (S, S, 3) uint8, RGB.
-        masks: (S, S) bool for each visible attribute. They overlap (skin extends beneath the eyes); painted in the
-            order of the class ids they give the label of what the picture shows.
-    """
+class SyntheticFace(NamedTuple):
+    """A drawn face: `image` (S, S, 3) uint8 RGB, and `masks`, (S, S) bool by visible attribute (see `Canvas.masks`)."""
 
     image: npt.NDArray[np.uint8]
     masks: dict[str, npt.NDArray[np.bool_]]
@@ -71,23 +63,16 @@ def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: 
         raise DataError(f"folder '{root}': holds faces drawn with {found}, not {wanted}; remove it, or {ANOTHER}")
     if not found and any(images.iterdir()):
         raise DataError(f"folder '{root}': holds images that were not drawn; {ANOTHER}")
-    with replacing(root / SETTINGS) as part:
-        part.write_text(wanted, encoding="utf-8")
+    write_file(root / SETTINGS, wanted)
     numbers = [FIRST_NUMBER[split] + k for split in SPLITS for k in range(counts[split])]
     for folder in range(-(-len(numbers) // IMAGES_PER_FOLDER)):
         (root / OFFICIAL_MASKS / str(folder)).mkdir(parents=True, exist_ok=True)
     seeds = np.random.SeedSequence(seed).generate_state(max(1, len(numbers)), np.uint64)
     # Threads: OpenCV and numpy release the interpreter lock, and processes would first import torch.
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        jobs = [pool.submit(_write_face, root, index, int(seeds[index]), size) for index in range(len(numbers))]
-        for job in tqdm(jobs, desc="drawing faces", unit="face"):
-            job.result()
-    finally:
-        pool.shutdown(cancel_futures=True)  # Ctrl-C or a full disk: do not draw the remaining faces first
+    bar = tqdm(range(len(numbers)), desc="drawing faces", unit="face")
+    Parallel(-1, backend="threading")(delayed(_write_face)(root, index, int(seeds[index]), size) for index in bar)
     rows = ["idx orig_idx orig_file", *(f"{i} {number - 1} {number:06d}.jpg" for i, number in enumerate(numbers))]
-    with replacing(root / OFFICIAL_MAPPING) as part:
-        part.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    write_file(root / OFFICIAL_MAPPING, "\n".join(rows) + "\n")
 
 
 def _write_face(root: Path, index: int, seed: int, size: int) -> None:
@@ -99,5 +84,4 @@ def _write_face(root: Path, index: int, seed: int, size: int) -> None:
         path = root / OFFICIAL_MASKS / str(index // IMAGES_PER_FOLDER) / f"{index:05d}_{name}.png"
         path.write_bytes(cv2.imencode(".png", np.uint8(255) * mask)[1].tobytes())
     # The image is written last and atomically, so a face that has one is finished.
-    with replacing(image) as part:
-        part.write_bytes(cv2.imencode(".jpg", face.image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 95))[1].tobytes())
+    write_file(image, cv2.imencode(".jpg", face.image[..., ::-1], (cv2.IMWRITE_JPEG_QUALITY, 95))[1].tobytes())

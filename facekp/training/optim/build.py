@@ -1,5 +1,6 @@
 """Construction of the optimiser and the learning-rate schedule from the `optim` settings."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -50,12 +51,12 @@ def build_optimizer(
     owner = f"{names.name} with {names.schedule}"
     values = checked_settings("optim", owner, {**shared, **of_optimizer, **of_schedule}, settings)
 
-    def of(known: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in values.items() if key in known}
-
-    c = SharedOptimConfig(**of(shared))
-    built = optimizer(parameter_groups(net, heads, c), c.lr, fused=fused, **of(of_optimizer))
-    decay = schedule(total_steps, **of(of_schedule))
+    shared_values, own, decays = (
+        {key: value for key, value in values.items() if key in known} for known in (shared, of_optimizer, of_schedule)
+    )
+    c = SharedOptimConfig(**shared_values)
+    built = optimizer(parameter_groups(net, heads, c), c.lr, fused=fused, **own)
+    decay = schedule(total_steps, **decays)
 
     # A function, not an object: checkpoints would store the object's attributes, and must hold only plain data.
     def factor(step: int) -> float:
@@ -71,14 +72,12 @@ def parameter_groups(net: nn.Module, heads: Sequence[str], c: SharedOptimConfig)
 
     Matrices and kernels decay; biases and batch-norm's scale and shift, which have one dimension, do not.
     """
-    trained = {name: p for name, p in net.named_parameters() if p.requires_grad}
     prefixes = tuple(f"{name}." for name in heads)
-    groups = []
-    for in_head, rate in ((False, c.lr), (True, c.lr * c.head_lr_mult)):
-        for decays, decay in ((True, c.weight_decay), (False, 0.0)):
-            names = [
-                name for name, p in trained.items() if (name.startswith(prefixes), p.ndim > 1) == (in_head, decays)
-            ]
-            if names:
-                groups.append({"params": [trained[name] for name in names], "lr": rate, "weight_decay": decay})
-    return groups
+    groups: dict[tuple[bool, bool], list[nn.Parameter]] = defaultdict(list)
+    for name, p in net.named_parameters():
+        if p.requires_grad:
+            groups[name.startswith(prefixes), p.ndim > 1].append(p)
+    return [
+        {"params": own, "lr": c.lr * (c.head_lr_mult if head else 1), "weight_decay": c.weight_decay if decays else 0.0}
+        for (head, decays), own in sorted(groups.items(), key=lambda group: (group[0][0], not group[0][1]))
+    ]

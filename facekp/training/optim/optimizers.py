@@ -9,14 +9,7 @@ from facekp.training.optim.build import register_optimizer
 
 @register_optimizer("sgd")
 def sgd(groups: list[dict[str, Any]], lr: float, *, momentum: float = 0.9, fused: bool = True) -> SGD:
-    """Return SGD over parameter groups, as in the paper.
-
-    Args:
-        groups: parameter groups.
-        lr: base learning rate.
-        momentum: share of the last update that is added to the next.
-        fused: one kernel for all parameters.
-    """
+    """Return SGD over parameter groups, as in the paper; `fused` is one kernel for all parameters."""
     return SGD(groups, lr=lr, momentum=momentum, fused=fused)
 
 
@@ -24,14 +17,7 @@ def sgd(groups: list[dict[str, Any]], lr: float, *, momentum: float = 0.9, fused
 def adamw(
     groups: list[dict[str, Any]], lr: float, *, beta1: float = 0.9, beta2: float = 0.999, fused: bool = True
 ) -> AdamW:
-    """Return AdamW over parameter groups.
-
-    Args:
-        groups: parameter groups.
-        lr: base learning rate.
-        beta1: decay of the gradients' average.
-        beta2: decay of the squared gradients' average.
-        fused: one kernel for all parameters.
+    """Return AdamW; `beta1` and `beta2` are the decays of the averages of the gradients and their squares.
 
     Reference: Loshchilov and Hutter 2017, arXiv:1711.05101.
     """

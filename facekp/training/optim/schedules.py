@@ -9,10 +9,6 @@ from facekp.training.optim.build import Factor, register_schedule
 def polynomial(total_steps: int, power: float = 0.9) -> Factor:
     """Return the factor `(1 - i / total_steps) ** power` of step `i`; 0 past the end.
 
-    Args:
-        total_steps: optimiser steps of the whole run.
-        power: exponent of the decay.
-
     Reference: BiSeNet, arXiv:1808.00897, section 4.1.
 
     Example:
@@ -24,11 +20,7 @@ def polynomial(total_steps: int, power: float = 0.9) -> Factor:
 
 @register_schedule("cosine")
 def cosine(total_steps: int, floor: float = 0.0) -> Factor:
-    """Return half a cosine, from 1 at step 0 to `floor` at the last step and after it.
-
-    Args:
-        total_steps: optimiser steps of the whole run.
-        floor: final factor.
+    """Return half a cosine, from 1 at step 0 to `floor` at step `total_steps` and after it.
 
     Reference: Loshchilov and Hutter 2016, arXiv:1608.03983, formula 5.
 
