@@ -144,6 +144,12 @@ class TrainerConfig(Settings, group="trainer"):
         affects=SCORES,
     )
     max_steps: int = setting(4000, "training steps", at_least(1), confounds="scores as if the budget were the same")
+    max_time: float | None = setting(
+        None,
+        "minutes of training, which the learning rate follows; null: no limit",
+        above(0),
+        confounds="scores as if the budget were the same",
+    )
     val_every: int = setting(500, "steps between validations", at_least(1), affects=SCORES)
     log_every: int = setting(10, "steps between logged values", at_least(1), affects=MACHINE)
     limit_val_batches: Any = setting(

@@ -38,7 +38,7 @@ def _no_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("FACEKP_DATA", raising=False)
 
 
-@pytest.mark.parametrize("overrides", [[], ["experiment=table1"]])
+@pytest.mark.parametrize("overrides", [[], ["experiment=paper"]])
 def test_the_defaults_are_the_papers(overrides: list[str]) -> None:
     config = composed(*overrides)
     assert config.model == {"name": "resnet18", "pretrained": False}

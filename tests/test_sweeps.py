@@ -35,7 +35,7 @@ def written(folder: Path) -> dict[Path, int]:
 class TestInterrupted:
     """Two networks on a seed that cannot be and on a good one; Ctrl-C in the last job."""
 
-    JOBS = ("experiment=table1", "model=resnet18,fpn", "seed=-1,7", "hydra.sweep.dir=sweep", "-m")
+    JOBS = ("experiment=paper", "model=resnet18,fpn", "seed=-1,7", "hydra.sweep.dir=sweep")
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
@@ -105,7 +105,7 @@ class TestInterrupted:
         job = folder / "1-resnet18"
         before = written(job)
         with pytest.raises(SystemExit):
-            train_py("experiment=table1", "seed=7", "optim.lr=0.5", f"hydra.run.dir={job}", cwd=folder.parent)
+            train_py("seed=7", "optim.lr=0.5", f"hydra.run.dir={job}", cwd=folder.parent)
         (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
         expected = f"error: optim.lr is 0.5, but '{job / 'metrics.json'}' was trained with 0.01: use the same, or"
         assert line.startswith(expected)
@@ -166,7 +166,7 @@ def test_what_slurm_is_asked_for(
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     asked = ("partition=gpu", "timeout_min=720", "max_num_timeout=3", "gpus_per_node=4", "tasks_per_node=4")
     launcher = ("hydra/launcher=submitit_slurm", *(f"hydra.launcher.{setting}" for setting in asked))
-    jobs = ("seed=0,1,2", "trainer=ddp", "trainer.devices=4", "hydra.sweep.dir=sweep", "-m")
+    jobs = ("seed=0,1,2", "trainer=ddp", "trainer.devices=4", "hydra.sweep.dir=sweep")
     with pytest.raises(submitit.core.utils.FailedJobError):
         train_py(*launcher, *jobs, cwd=tmp_path)
     (script,) = tmp_path.glob("sweep/.submitit/**/*.sh")

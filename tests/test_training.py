@@ -1,19 +1,23 @@
 """Whole training runs through train.py: their arithmetic, scores and summary, and how they end."""
 
+import itertools
 import json
 import math
 from functools import partialmethod
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
 import torch
 from helpers.losses import reference
+from pytorch_lightning.callbacks import LambdaCallback
 from runs import STEPS, PowerCutError, before_step, logged, settings, train
 from torch._dynamo.utils import counters
 
+import facekp.training.callbacks
 from facekp.classes import ATTRIBUTES
 from facekp.data.dataset import to_batch
 from facekp.errors import ConfigError, DataError
@@ -69,6 +73,29 @@ class TestRun:
         assert got == pytest.approx(want)
         got, want = (read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"] for run in (tmp_path, straight))
         assert got.keys() == want.keys()
+
+    def test_a_time_limit_ends_with_a_validation_and_the_learning_rate_at_zero(
+        self, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        ticks, done = itertools.count(), itertools.count(1)
+        now = {"steps": 0}
+
+        def clock() -> float:  # 15 s a step; never the same twice
+            return 15 * now["steps"] + 1e-6 * next(ticks)
+
+        step = LambdaCallback(on_train_batch_end=lambda *args: now.update(steps=next(done)))
+        monkeypatch.setattr(facekp.training.callbacks, "time", SimpleNamespace(perf_counter=clock))
+        config = settings(tiny_root, tmp_path, {"optim.warmup_steps": 0}, max_time=1, max_steps=800, val_every=3)
+        with pytest.raises(PowerCutError):
+            train(config, step, before_step(3))
+        train(config, step)  # from step 3, with 45 s spent
+        rows = logged(tmp_path)
+        assert [row["step"] for row in rows] == [1, 2, 3, 4, 5]
+        assert [row["step"] for row in rows if "val/miou" in row] == [3, 5]
+        # Of the time when the step before began, or of the steps if that is more.
+        rates = [1e-2 * (1 - share) ** 0.9 for share in (0, 1 / 800, 1 / 4, 2 / 4, 3 / 4)]
+        assert [row["lr"] for row in rows] == pytest.approx(rates, rel=1e-4, abs=1e-6)
+        assert json.loads((tmp_path / "metrics.json").read_text())["steps"] == 5
 
     def test_validation_scores_are_those_of_the_checkpoint(self, straight: Path, tiny_root: Path) -> None:
         net = load_network(straight / "checkpoints" / "last.ckpt")[0]

@@ -45,6 +45,7 @@ def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
 
     callbacks: list[Callback] = [
         Cost(config.data.batch_size),
+        *([TimeLimit(config.trainer.max_time)] if config.trainer.max_time else []),
         LambdaCallback(on_train_batch_start=validate_after_the_last_step, on_save_checkpoint=keep_settings),
         # Two, because Lightning's `save_last` saves only when there is a new best.
         BestCheckpoint(folder, c.monitor, c.mode, resume),
@@ -102,6 +103,44 @@ class BestCheckpoint(ModelCheckpoint):
             moved = {"dirpath": self.dirpath, "best_model_path": str(new), "kth_best_model_path": str(new)}
             state_dict = {**state_dict, **moved, "best_k_models": {str(new): state_dict["best_model_score"]}}
         super().load_state_dict(state_dict)
+
+
+class TimeLimit(Callback):
+    """End training after a number of minutes, validations included, and let the learning rate follow the time.
+
+    The first step after the limit is the last; the validation after it comes on top. A resumed run's clock goes on.
+
+    Args:
+        minutes: the limit.
+    """
+
+    def __init__(self, minutes: float) -> None:
+        self.seconds = 60 * minutes
+        self._spent = 0.0
+        self._seen = 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._seen = time.perf_counter()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
+        """Tell the module the share of the time that is spent, and make this the last step when it is 1."""
+        share = min(1.0, self.state_dict()["spent"] / self.seconds)
+        if trainer.world_size > 1:  # every process ends at the same step
+            share = trainer.strategy.broadcast(share)
+        pl_module.time_spent = share
+        if share == 1:
+            trainer.fit_loop.epoch_loop.max_steps = trainer.global_step + 1
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the seconds that are spent."""
+        now = time.perf_counter()
+        self._spent, self._seen = self._spent + now - self._seen, now
+        return {"spent": self._spent}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore the seconds that are spent."""
+        self._spent = state_dict["spent"]
 
 
 class MaskPictures(Checkpoint):

@@ -30,9 +30,13 @@ class FaceParsing(pl.LightningModule):
         total_steps: optimiser steps of the whole run.
         size: side in pixels at which images are evaluated and predicted.
         compile: compile the network with `torch.compile`.
+
+    Attributes:
+        time_spent: share of a time limit that is spent, which the learning rate follows; 0 without one.
     """
 
     hparams: Any
+    time_spent = 0.0
 
     def __init__(
         self,
@@ -97,7 +101,13 @@ class FaceParsing(pl.LightningModule):
 
     def _build_optimizer(self, fused: bool) -> tuple[Optimizer, LambdaLR]:
         total_steps, heads = self.hparams.total_steps, self.net.head_parts
-        return build_optimizer(self.net, self.hparams.optim, total_steps=total_steps, heads=heads, fused=fused)
+
+        def progress(step: int) -> float:
+            return max(step, self.time_spent * total_steps)
+
+        return build_optimizer(
+            self.net, self.hparams.optim, progress, total_steps=total_steps, heads=heads, fused=fused
+        )
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description that prediction needs, as plain data."""

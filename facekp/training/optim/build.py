@@ -11,8 +11,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from facekp.config import SharedOptimConfig
 from facekp.registry import Registry, checked_settings, parameters_of
 
-Factor = Callable[[int], float]
-"""Factor of the base learning rate at a step, 0-based."""
+Factor = Callable[[float], float]
+"""Factor of the base learning rate at a step, 0-based; fractions where a time limit sets the pace."""
 
 OPTIMIZERS = Registry[Callable[..., Optimizer]]("optim.name", "facekp.training.optim")
 register_optimizer = OPTIMIZERS.register
@@ -26,6 +26,7 @@ register_schedule = SCHEDULES.register
 def build_optimizer(
     net: nn.Module,
     settings: Mapping[str, Any],
+    progress: Callable[[int], float] = float,
     *,
     total_steps: int,
     heads: Sequence[str] = ("heads",),
@@ -36,6 +37,7 @@ def build_optimizer(
     Args:
         net: the network.
         settings: `SharedOptimConfig`, and the settings of the optimiser and the schedule that it names.
+        progress: the step at which the decay is taken, from 0 to `total_steps`, at an optimiser step.
         total_steps: optimiser steps of the whole run.
         heads: names of the submodules of `net` that are heads (`Network.head_parts`).
         fused: use one kernel for all parameters; incompatible with clipping under a gradient scaler.
@@ -61,7 +63,7 @@ def build_optimizer(
     # A function, not an object: checkpoints would store the object's attributes, and must hold only plain data.
     def factor(step: int) -> float:
         if step >= c.warmup_steps:
-            return decay(step)
+            return decay(progress(step))
         return float((c.warmup_start / c.lr) ** (1 - step / c.warmup_steps))
 
     return built, LambdaLR(built, factor)
