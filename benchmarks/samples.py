@@ -19,7 +19,7 @@ from facekp.files import expand
 from facekp.images import UInt8Array, read_label
 from facekp.keypoints.score_grid import Scores
 from facekp.keypoints.settings import KeypointConfig
-from facekp.parsing.choices import HAAR
+from facekp.parsing.choices import AUTO
 from facekp.parsing.detectors import Detector
 from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.face_crop import Crop
@@ -128,6 +128,6 @@ class LabelParser(FaceParser):
 
     stages: LabelStages
 
-    def __init__(self, detector: Detector | str = HAAR) -> None:
+    def __init__(self, detector: Detector | str = AUTO) -> None:
         super().__init__(Labels(), detector=detector)
         self.stages = LabelStages(self.stages.backend, self.stages.keypoints, self.stages.detector)

@@ -388,7 +388,9 @@ def test_detectors_that_cannot_be_opened_are_named(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"no network")
     save_network(tmp_path / "same.onnx", {"same": (1, 3, 320, 320)}, [("Identity", ["input"], "same", {})])
     for name, reason in (("none", "is not a file"), ("bad", "OpenCV cannot load"), ("same", "is not a YuNet network")):
-        with pytest.raises(ConfigError, match=rf"detector is '.*{name}.onnx', which {reason}: give haar, or OpenCV's"):
+        with pytest.raises(
+            ConfigError, match=rf"detector is '.*{name}.onnx', which {reason}: give auto, centerface, haar, or OpenCV's"
+        ):
             open_detector(str(tmp_path / f"{name}.onnx"))
 
 

@@ -1,6 +1,6 @@
 """Alignment of crops by the eyes, nose and mouth of a face, as in CelebA-HQ."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import cv2
@@ -45,6 +45,12 @@ def fit_crop(points: Mapping[str, complex]) -> tuple[Crop, float]:
     crop = Crop(*fit_similarity(places, found))
     distances = found - crop.origin - crop.edge * places
     return crop, float(np.sqrt((abs(distances) ** 2).mean())) / max(crop.side, 1e-9)
+
+
+def fit_five(points: Sequence[complex]) -> Crop:
+    """Fit a crop to a detector's five points: right eye, left eye, nose, and both corners of the mouth."""
+    r_eye, l_eye, nose, *mouth = points
+    return fit_crop({"r_eye": r_eye, "l_eye": l_eye, "nose": nose, "mouth": sum(mouth) / 2})[0]
 
 
 def refine(crop: Crop, mask: UInt8Array) -> Crop | None:

@@ -7,8 +7,8 @@ Align = Literal["none", "auto"]
 ALIGNS: Final[tuple[str, ...]] = get_args(Align)
 BackendName = Literal["auto", "torch", "onnx", "openvino"]
 BACKENDS: Final[tuple[str, ...]] = get_args(BackendName)
-HAAR: Final = "haar"
-"""Name of the detector that comes with OpenCV; any other detector is given as a file."""
+AUTO, CENTERFACE, HAAR = DETECTORS = ("auto", "centerface", "haar")
+"""Names of face detectors; any other is given as a file."""
 ONNX_SUFFIX: Final = ".onnx"
 
 

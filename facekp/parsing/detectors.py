@@ -1,5 +1,6 @@
 """Face detectors, which propose crops of a photo for the network to check."""
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from threading import local
@@ -12,13 +13,14 @@ import numpy as np
 from facekp.errors import ConfigError
 from facekp.files import expand
 from facekp.images import UInt8Array
-from facekp.parsing.alignment import distinct, fit_crop
-from facekp.parsing.choices import HAAR
+from facekp.parsing.alignment import distinct, fit_five
+from facekp.parsing.centerface import INSTALL, CenterFaceDetector, find_centerface
+from facekp.parsing.choices import AUTO, CENTERFACE, DETECTORS, HAAR
 from facekp.parsing.face_crop import Crop
 
 T = TypeVar("T")
 
-REMEDY = f"give {HAAR}, or OpenCV's face_detection_yunet .onnx file"
+REMEDY = f"give {', '.join(DETECTORS)}, or OpenCV's face_detection_yunet .onnx file"
 CASCADE = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
 MIN_BOX, SCALE_STEP, MIN_NEIGHBOURS = 24, 1.2, 2
 """Search parameters of the cascade. The box is in pixels of the resized photo, slightly above the cascade's own 20."""
@@ -41,11 +43,18 @@ They may be a third too large or too small, and some may show no face: the netwo
 
 
 def open_detector(name: str) -> Detector:
-    """Open a detector: "haar", or the path of a YuNet .onnx file.
+    """Open a detector: "auto", "centerface", "haar", or the path of a YuNet .onnx file.
+
+    "auto" selects CenterFace if its network is installed, else the cascade, which tells at its first use how to
+    install CenterFace.
 
     Raises:
         ConfigError: any other name or file.
     """
+    if name == CENTERFACE or (name == AUTO and find_centerface()):
+        return CenterFaceDetector()
+    if name == AUTO:
+        return HaarDetector(f"detector: OpenCV's cascade, which misses more faces than CenterFace; {INSTALL}")
     return HaarDetector() if name == HAAR else YuNetDetector(expand(name))
 
 
@@ -64,10 +73,19 @@ class HaarDetector:
     """OpenCV's cascade of Haar features, for upright faces and faces rotated by up to 45 degrees.
 
     Reference: Viola and Jones 2001; OpenCV's `CascadeClassifier`.
+
+    Args:
+        hint: a line to print at the first use.
     """
+
+    def __init__(self, hint: str = "") -> None:
+        self.hint = hint
 
     def __call__(self, image: UInt8Array) -> list[Crop]:
         """Return crops that may show faces; see `Detector`."""
+        if self.hint:
+            print(self.hint, file=sys.stderr)
+            self.hint = ""
         grey, found = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), []
         cascade = _opened_here(cv2.CascadeClassifier, CASCADE)
         for longest, angle in SEARCHES:
@@ -122,10 +140,9 @@ class YuNetDetector:
         network.setInputSize(size)
         _, rows = network.detect(cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
         crops = []
-        # A row: box (4), five points (x, y), score. The points are the eyes, the nose and both corners of the mouth.
+        # A row: box (4), five points (x, y), score.
         for row in [] if rows is None else sorted(np.asarray(rows, np.float64), key=lambda row: -row[14]):
-            r_eye, l_eye, nose, *mouth = ((row[4:14:2] + 1j * row[5:14:2]) * scale).tolist()
-            crops.append(fit_crop({"r_eye": r_eye, "l_eye": l_eye, "nose": nose, "mouth": sum(mouth) / 2})[0])
+            crops.append(fit_five(((row[4:14:2] + 1j * row[5:14:2]) * scale).tolist()))
         return distinct(crops)
 
 

@@ -15,7 +15,7 @@ from facekp.keypoints.settings import KeypointConfig
 from facekp.models.heads import STRIDE
 from facekp.parsing.alignment import distinct
 from facekp.parsing.backends import Backend, open_backend
-from facekp.parsing.choices import ALIGNS, HAAR, Align
+from facekp.parsing.choices import ALIGNS, AUTO, Align
 from facekp.parsing.detectors import Detector, open_detector
 from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.face_crop import Crop, cut
@@ -25,6 +25,8 @@ from facekp.weights.paths import SHIPPED
 
 WHOLE: Final = 0.1
 """A crop counts as the whole photo if the mean distance of their corners is below this share of the side."""
+TURNED_SIDE: Final = 1600
+"""Maximum longer side in pixels of a photo when it is searched for turned faces."""
 
 
 class FaceParser:
@@ -33,7 +35,8 @@ class FaceParser:
     Args:
         backend: runs the network; None selects the shipped weights in torch. `from_checkpoint` opens others.
         keypoints: how to trace outlines, and the number of key points.
-        detector: face detector for align="auto": "haar", the path of a YuNet .onnx file, or a `Detector`.
+        detector: face detector for align="auto": "auto", "centerface", "haar", the path of a YuNet .onnx file, or a
+            `Detector`; see `open_detector`.
 
     Attributes:
         stages: the stages of parsing, for callers that run them separately, such as `facekp.predict.pipeline`.
@@ -61,7 +64,7 @@ class FaceParser:
         backend: Backend | None = None,
         *,
         keypoints: KeypointConfig | None = None,
-        detector: Detector | str = HAAR,
+        detector: Detector | str = AUTO,
     ) -> None:
         if isinstance(backend, str | Path):
             raise TypeError(f"FaceParser takes a backend: open '{backend}' with FaceParser.from_checkpoint")
@@ -76,7 +79,7 @@ class FaceParser:
         device: str = "auto",
         backend: str = "auto",
         keypoints: KeypointConfig | None = None,
-        detector: Detector | str = HAAR,
+        detector: Detector | str = AUTO,
     ) -> "FaceParser":
         """Load a training checkpoint, or an ONNX file exported by `facekp.export`.
 
@@ -137,8 +140,14 @@ class Stages:
         return self._with_views(scene, distinct([*self.detector(image), Crop.central(scene.size)]))
 
     def parse(self, scenes: Sequence[Scene]) -> list[Scene]:
-        """Run all stages between `look` and `trace` on scenes of one shape."""
-        return self.score([self._align(scene) if scene.searched else scene for scene in self.score(scenes)])
+        """Run all stages between `look` and `trace` on scenes of one shape.
+
+        A photo without an upright face is searched again for faces turned by a quarter or a half.
+        """
+        aligned = [self._align(scene) if scene.searched else scene for scene in self.score(scenes)]
+        turned = {scene: self._look_turned(scene) for scene in aligned if scene.searched and not scene.views}
+        found = dict(zip(turned, map(self._align, self.score(list(turned.values()))), strict=True))
+        return self.score([found.get(scene, scene) for scene in aligned])
 
     def score(self, scenes: Sequence[Scene]) -> list[Scene]:
         """Run the network in batches on the views without scores; all scenes have the same shape."""
@@ -164,6 +173,19 @@ class Stages:
     def cut(self, image: UInt8Array, crop: Crop) -> UInt8Array:
         """Return a crop of `image` (H, W, 3) uint8 RGB at the network's size."""
         return cut(image, crop, self.backend.size)
+
+    def _look_turned(self, scene: Scene) -> Scene:
+        """Return a scene with views that may show faces turned by one, two or three quarters."""
+        shrink = max(1.0, max(scene.size) / TURNED_SIDE)
+        small = resize(scene.image, (max(1, round(scene.size[0] / shrink)), max(1, round(scene.size[1] / shrink))))
+        crops = []
+        for quarters in (1, 3, 2):
+            image = np.ascontiguousarray(np.rot90(small, quarters))
+            whole, turn = Crop.central((image.shape[0], image.shape[1])), shrink * 1j**quarters
+            middle = Crop.central(scene.size).middle
+            for crop in distinct([*self.detector(image), whole]):
+                crops.append(Crop(middle + turn * (crop.origin - whole.middle), turn * crop.edge))
+        return self._with_views(scene, crops)
 
     def _align(self, scene: Scene) -> Scene:
         """Drop the views without a face, and align the others by the eyes, nose and mouth that the network saw."""

@@ -7,11 +7,12 @@ from omegaconf import MISSING
 from facekp.files import expand
 from facekp.formats.base import all_formats
 from facekp.keypoints.settings import KeypointConfig
-from facekp.parsing.choices import HAAR, Align, BackendName
+from facekp.parsing.choices import AUTO, DETECTORS, Align, BackendName
 from facekp.settings import Affects, Settings, above, at_least, check_that, each, one_of, setting
 from facekp.weights.paths import CKPT_HELP, SHIPPED
 
-DETECTOR = check_that(lambda name: name == HAAR or expand(name).is_file(), "haar, or the path of a YuNet .onnx file")
+DETECTOR_HELP = f"{', '.join(DETECTORS)}, or the path of a YuNet .onnx file"
+DETECTOR = check_that(lambda name: name in DETECTORS or expand(name).is_file(), DETECTOR_HELP)
 
 
 @dataclass
@@ -26,7 +27,7 @@ class ParserSettings(Settings):
     align: str = setting(
         "auto", "auto: find the faces; none: each photo is one face, cropped as in CelebA-HQ", one_of(Align)
     )
-    detector: str = setting(HAAR, "face detector: haar, or the path of a YuNet .onnx file", DETECTOR)
+    detector: str = setting(AUTO, f"face detector: {DETECTOR_HELP}; auto: centerface if installed", DETECTOR)
     keypoints: KeypointConfig = field(default_factory=KeypointConfig)
     backend: str = setting(
         "auto", "torch for .ckpt; onnx or openvino for .onnx", one_of(BackendName), affects=Affects.MACHINE

