@@ -197,7 +197,7 @@ def main(settings: Options) -> None:
         return write_calibration(detected)
     parser = FaceParser.from_checkpoint(settings.ckpt) if settings.ckpt else None
     seen = tqdm(detected, desc="predicting", unit="face")
-    faces = [parser(one.sample.image)[0] for one in seen] if parser else []
+    faces = [parser(one.sample.image, align="none")[0] for one in seen] if parser else []
     rows = list(summarise(measure(detected, true_faces(detected), faces)))
     print(tabulate(rows, headers="keys", floatfmt=".2f"))
     about = {"ckpt": settings.ckpt, "images": len(detected), "folds": FOLDS, "goal": {"points": CORNERS, "true": GOAL}}

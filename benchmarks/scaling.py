@@ -85,7 +85,7 @@ def prepare_point(point: Point, dtype: DType, device: torch.device) -> Call:
         crowd = FaceParser(Drawn(backend, whole), detector=lambda _: crops)
 
         def find() -> None:
-            if len(crowd(photo, align="auto")) != point.faces:
+            if len(crowd(photo)) != point.faces:
                 raise RuntimeError(f"some of {point.faces} faces in a photo are lost: this measures something else")
 
         return find

@@ -88,7 +88,7 @@ def tremble(parser: FaceParser, photo: UInt8Array, settings: Options) -> dict[st
     seen: list[tuple[dict[str, Vectors], ...]] = []
     for i in tqdm(range(settings.frames), unit="frame"):
         noisy = np.clip(photo + rng.normal(0, settings.pixel_noise, photo.shape), 0, 255).round().astype(np.uint8)
-        faces = parser(noisy, align="auto")
+        faces = parser(noisy)
         if len(faces) != 1:
             raise DataError(f"photo '{settings.photo}': {len(faces)} faces are found in a frame; give a photo of one")
         (tracked,) = tracks(faces, i / 30)

@@ -1,7 +1,7 @@
 """Face parsing: masks and key points for every attribute of a face.
 
 >>> from facekp import FaceParser
->>> faces = FaceParser()("photo.jpg", align="auto")  # doctest: +SKIP
+>>> faces = FaceParser()("photo.jpg")  # doctest: +SKIP
 >>> faces[0].keypoints["nose"]  # doctest: +SKIP
 """
 

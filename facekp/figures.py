@@ -73,7 +73,7 @@ def main(argv: Sequence[str]) -> None:
     out = make_folder(expand(config.out))
     if config.align == "auto":
         image, landmarks = crop_face(parser, image, landmarks, photo)
-    (face,) = parser(image)
+    (face,) = parser(image, align="none")
     heads, total = class_scores(parser, image, config.class_)
     with rc_context(STYLE):
         for name, figure in (

@@ -270,7 +270,7 @@ def test_a_photo_framed_as_in_celeba_hq_is_taken_as_it_is(method):
     image, label = drawn(0)
     parser = parser_of(label)
     parser.stages.keypoints.method = method
-    (aligned,), (whole,) = parser(image, align="auto"), parser(image, align="none")
+    (aligned,), (whole,) = parser(image), parser(image, align="none")
     np.testing.assert_array_equal(aligned.mask, whole.mask)
     assert aligned.to_dict() == whole.to_dict()
 
@@ -286,7 +286,7 @@ def test_no_face_is_an_empty_list(size):
 def test_files_hold_what_the_parser_returns_and_photos_without_faces_are_reported(tmp_path, capsys):
     photo, label = paste((300, 500), (0, turned(130 + 150j, 180, 15)), (1, turned(380 + 150j, 160, 0)))
     parser = parser_of(label)
-    want = [face.to_dict() for face in parser(photo, align="auto")]
+    want = [face.to_dict() for face in parser(photo)]
     assert len(want) == 2
     Image.fromarray(photo).save(tmp_path / "two.png")
     jobs = list_jobs([tmp_path / "two.png"], tmp_path / "out")
@@ -333,13 +333,28 @@ def test_the_network_sees_only_what_may_be_a_face_and_each_once():
     photo, label = paste((500, 600), (0, turned(300 + 250j, 280, 20)))
     parser = parser_of(label, lambda image: [Crop.around(290 + 250j, 300), Crop(0, 40), Crop(500, 40)])
     parser.stages.backend = Counting()
-    assert len(parser(photo, align="auto")) == 1
+    assert len(parser(photo)) == 1
     # Three boxes, two at a time, the middle of the photo being that of the first; then the one face, framed anew.
     assert parser.stages.backend.calls == [2, 1, 1]
     # What is a face only at the first look is none.
     parser.stages.backend = Counting(blind=2)
-    assert parser(photo, align="auto") == []
+    assert parser(photo) == []
     assert parser.stages.backend.calls == [2, 1, 1]
+
+
+def test_several_photos_give_a_list_each_and_share_the_networks_calls():
+    photo, label = paste((500, 600), (0, turned(300 + 250j, 280, 20)))
+    crops = iter([[Crop.around(290 + 250j, 300)], [Crop.around(310 + 240j, 300)], []])
+    parser = parser_of(label, lambda _: next(crops, []))
+    parser.stages.backend = Counting()
+    first, second = parser([photo, photo])
+    assert [len(first), len(second)] == [1, 1]
+    assert parser.stages.backend.calls == [2, 2]  # both as proposed, both as aligned
+    assert mean_iou(first[0].mask, second[0].mask) > 0.9
+    parser.stages.label = np.zeros_like(label)
+    assert parser(np.stack([photo, photo])) == [[], []]
+    assert parser([photo]) == [[]]
+    assert parser(photo) == parser([]) == []
 
 
 # Detectors
@@ -428,11 +443,11 @@ def test_yunets_points_are_read_in_their_order(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("scale", "angle"), [(0.6, 20.0), (1.5, -30.0)])
 def test_the_shipped_network_parses_a_turned_and_scaled_portrait_as_it_parses_the_portrait(scale, angle):
     portrait, parser = read_image(PORTRAIT), FaceParser()
-    ((straight,), size) = parser(portrait, align="auto"), len(portrait)
+    ((straight,), size) = parser(portrait), len(portrait)
     frame = Crop.around(620 + 500j, size * scale * np.exp(1j * np.radians(angle)))
     around = np.random.default_rng(4).integers(0, 256, (1000, 1240, 3), np.uint8)
     picture = cv2.warpAffine(portrait, frame.matrix(size), (1240, 1000), dst=around, borderMode=cv2.BORDER_TRANSPARENT)
-    (found,) = parser(picture, align="auto")
+    (found,) = parser(picture)
     flags = cv2.WARP_INVERSE_MAP | cv2.INTER_NEAREST
     back = cv2.warpAffine(found.mask, frame.matrix(size), (size, size), flags=flags)
     for name in ("skin", "nose", "hair", "neck"):  # lips are three pixels high at 0.6: their corners are below

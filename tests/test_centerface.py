@@ -117,10 +117,10 @@ def test_a_photo_without_an_upright_face_is_turned(quarters):
         seen.append(image.shape)
         return [frame] if np.array_equal(image, photo) else []
 
-    (upright,) = parser_of(label, find)(photo, align="auto")
+    (upright,) = parser_of(label, find)(photo)
     assert len(seen) == 1
     sideways, own = (np.ascontiguousarray(np.rot90(a, quarters)) for a in (photo, label))
-    (face,) = parser_of(own, find)(sideways, align="auto")
+    (face,) = parser_of(own, find)(sideways)
     assert len(seen) == 5
     assert mean_iou(own, face.mask) >= 0.97 * mean_iou(label, upright.mask)
 
@@ -131,7 +131,7 @@ def test_a_turned_portrait_that_no_detector_finds_is_tried_as_a_whole():
     photo, own = np.zeros((600, 512, 3), np.uint8), put_back(label, frame, (600, 512))
     photo[44:556] = face
     sideways = np.ascontiguousarray(np.rot90(own))
-    (found,) = parser_of(sideways, lambda _: [])(np.ascontiguousarray(np.rot90(photo)), align="auto")
+    (found,) = parser_of(sideways, lambda _: [])(np.ascontiguousarray(np.rot90(photo)))
     assert mean_iou(sideways, found.mask) >= 0.85
 
 

@@ -292,21 +292,21 @@ def test_what_is_no_list_of_images_is_refused():
     parser = FaceParser(BrightIsNose(size=64))
     for one, kind in ((None, "NoneType"), (b"\xff\xd8", "bytes"), ({1, 2}, "set")):
         with pytest.raises(DataError, match=f"image: {kind}, need a path, .* or a list of them"):
-            parser(one)
+            parser(one, align="none")
 
 
 def test_batches_are_lists_of_images():
     parser = FaceParser(BrightIsNose(size=64))
     batch = np.stack([FACE, FACE[::-1], FACE[:, ::-1]])
-    want = [parser(one)[0].mask for one in batch]
+    want = [parser(one, align="none")[0].mask for one in batch]
     assert not np.array_equal(want[0], want[1])
     tensor = torch.from_numpy(batch.copy()).permute(0, 3, 1, 2)
     for given in (batch, list(batch), tuple(batch), tensor, tensor / 255, [Image.fromarray(one) for one in batch]):
-        faces = parser(given)
+        faces = parser(given, align="none")
         assert len(faces) == 3
         for face, mask in zip(faces, want, strict=True):
             np.testing.assert_array_equal(face.mask, mask)
-    assert parser([]) == parser(np.zeros((0, 64, 64, 3), np.uint8)) == []
+    assert parser([]) == parser(np.zeros((0, 64, 64, 3), np.uint8), align="none") == []
 
 
 @pytest.mark.parametrize(

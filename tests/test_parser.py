@@ -34,7 +34,7 @@ def parser():
 
 def test_mask_and_key_points_are_in_source_pixels(parser):
     # Twice the network's size; the square covers source pixels 128..319 in x and 64..255 in y.
-    (face,) = parser(picture(512, 512, 64, 128, 192))
+    (face,) = parser(picture(512, 512, 64, 128, 192), align="none")
     assert face.mask.shape == (512, 512)
     assert face.mask.dtype == np.uint8
     assert set(np.unique(face.mask)) == {NOSE, HAIR}
@@ -54,7 +54,7 @@ def test_mask_and_key_points_are_in_source_pixels(parser):
 
 def test_oblong_images_keep_their_shape(parser):
     # Halved for the network; the square fills one cell of its coarsest head, and its centre is (287.5, 95.5).
-    (face,) = parser(picture(128, 512, 64, 256, 64))
+    (face,) = parser(picture(128, 512, 64, 256, 64), align="none")
     assert face.mask.shape == (128, 512)
     outline = face.attributes["nose"].contours[0]
     np.testing.assert_allclose([outline.points[:, 0].min(), outline.points[:, 0].max()], [255.5, 319.5], atol=1)
@@ -73,7 +73,7 @@ def test_confidence_is_the_mean_softmax_over_the_mask():
             maps[0][..., NOSE] = 1.0
             return maps
 
-    (face,) = FaceParser(Even(size=64))(picture(64, 64, 0, 0, 8))
+    (face,) = FaceParser(Even(size=64))(picture(64, 64, 0, 0, 8), align="none")
     assert face.attributes["nose"].confidence == pytest.approx(np.e / (np.e + 18), abs=1e-5)
 
 
@@ -81,15 +81,13 @@ def test_unknown_alignment_and_device_are_named(parser):
     image = picture(64, 64, 0, 0, 8)
     with pytest.raises(ConfigError, match="align is 'eyes': choose one of none, auto"):
         parser(image, align="eyes")
-    with pytest.raises(ConfigError, match="2 images are given: pass one per call"):
-        parser([image, image], align="auto")
     for device in ("cuda:99", "meta"):  # the second is one of torch's, without values
         with pytest.raises(ConfigError, match=f"device is '{device}'"):
             resolve_device(device)
 
 
 def test_faces_are_compared_by_identity_and_shown_in_a_line(parser):
-    one, other = parser([picture(256, 256, 64, 64, 128)] * 2)
+    one, other = parser([picture(256, 256, 64, 64, 128)] * 2, align="none")
     nose, mark = one.attributes["nose"], one.landmarks["nose_base"]
     for own, twin in (
         (one, other),
@@ -116,7 +114,7 @@ def test_a_notebook_shows_a_face_as_its_overlay(parser, tmp_path):
     photo = picture(600, 800, 200, 300, 250)
     Image.fromarray(photo).save(tmp_path / "photo.png")
     for source in (photo, tmp_path / "photo.png"):
-        (face,) = parser(source)
+        (face,) = parser(source, align="none")
         assert face.image is source  # neither a copy nor the file's pixels are kept
         with Image.open(BytesIO(face._repr_png_())) as shown:
             assert shown.format == "PNG"
@@ -158,10 +156,10 @@ def test_images_of_one_size_run_in_batches_and_keep_their_names(tmp_path):
     out = tmp_path / "out"
     assert parse_files(parser, list_jobs(find_images(str(tmp_path)), out), Results(out, ["mask"])) == []
     assert parser.stages.backend.calls == [2, 1, 1, 1]  # a b, c, d, which has another size, e
-    together = dict(zip(sides, parser([tmp_path / f"{name}.png" for name in sides]), strict=True))
+    together = dict(zip(sides, parser([tmp_path / f"{name}.png" for name in sides], align="none"), strict=True))
     assert parser.stages.backend.calls[4:] == [2, 1, 1, 1]
     for name, side in sides.items():
-        (alone,) = FaceParser(BrightIsNose())(tmp_path / f"{name}.png")
+        (alone,) = FaceParser(BrightIsNose())(tmp_path / f"{name}.png", align="none")
         with Image.open(out / f"{name}.mask.png") as mask:
             assert mask.mode == "P"
             np.testing.assert_array_equal(np.array(mask), alone.mask)

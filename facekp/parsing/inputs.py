@@ -28,13 +28,20 @@ def as_images(image: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
         (1, 5)
     """
     if isinstance(image, np.ndarray | torch.Tensor):
-        return list(image) if image.ndim == 4 else [image]
+        return list(image) if is_several(image) else [image]
     if isinstance(image, str | Path | Image.Image):
         return [image]
     if not isinstance(image, Sequence) or isinstance(image, bytes):
         what = "a path, a PIL image, an array, a tensor or a list of them (cv2.imread returns None if it cannot read)"
         raise DataError(f"image: {type(image).__name__}, need {what}")
     return image
+
+
+def is_several(image: ImageLike | Sequence[ImageLike]) -> bool:
+    """Return whether an argument of `FaceParser` holds several images, perhaps one or none, rather than one."""
+    if isinstance(image, np.ndarray | torch.Tensor):
+        return image.ndim == 4
+    return not isinstance(image, str | Path | Image.Image)
 
 
 def to_array(image: ImageLike) -> UInt8Array:

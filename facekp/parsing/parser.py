@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, overload
 
 import numpy as np
 
-from facekp.errors import ConfigError, require
+from facekp.errors import require
 from facekp.images import UInt8Array, resize
 from facekp.keypoints.score_grid import argmax_at, mean_confidence, sum_on_grid
 from facekp.keypoints.settings import KeypointConfig
@@ -19,7 +19,7 @@ from facekp.parsing.choices import ALIGNS, AUTO, Align
 from facekp.parsing.detectors import Detector, open_detector
 from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.face_crop import Crop, cut
-from facekp.parsing.inputs import ImageLike, as_images, to_array
+from facekp.parsing.inputs import ImageLike, as_images, is_several, to_array
 from facekp.parsing.scenes import Scene, View, in_batches, suppress_neighbours
 from facekp.weights.paths import SHIPPED
 
@@ -35,7 +35,7 @@ class FaceParser:
     Args:
         backend: runs the network; None selects the shipped weights in torch. `from_checkpoint` opens others.
         keypoints: how to trace outlines, and the number of key points.
-        detector: face detector for align="auto": "auto", "centerface", "haar", the path of a YuNet .onnx file, or a
+        detector: face detector: "auto", "centerface", "haar", the path of a YuNet .onnx file, or a
             `Detector`; see `open_detector`.
 
     Attributes:
@@ -50,12 +50,12 @@ class FaceParser:
         >>> from facekp.data.synthetic.write import draw_face
         >>> from facekp.models import build_model
         >>> parser = FaceParser(TorchBackend(build_model("resnet18"), 64, torch.device("cpu")))
-        >>> (face,) = parser(draw_face(0, 96).image)
+        >>> (face,) = parser(draw_face(0, 96).image, align="none")  # a crop; without `align`, faces are searched for
         >>> face.mask.shape, face.mask.dtype
         ((96, 96), dtype('uint8'))
         >>> all(points.shape == (32, 2) for points in face.keypoints.values())
         True
-        >>> len(parser(torch.rand(5, 3, 64, 48)))  # a batch gives a face for each of its images
+        >>> len(parser(torch.rand(5, 3, 64, 48), align="none"))  # a face for each image of a batch
         5
     """
 
@@ -91,36 +91,48 @@ class FaceParser:
         """
         return cls(open_backend(path, device=device, backend=backend), keypoints=keypoints, detector=detector)
 
-    def __call__(self, image: ImageLike | Sequence[ImageLike], *, align: Align = "none") -> list[Face]:
-        """Parse one image, or several that are already aligned.
+    @overload
+    def __call__(  # type: ignore[overload-overlap]  # a str is a sequence of str
+        self, image: ImageLike, *, align: Align = "auto"
+    ) -> list[Face]: ...
+
+    @overload
+    def __call__(self, image: Sequence[ImageLike], *, align: Literal["auto"] = "auto") -> list[list[Face]]: ...
+
+    @overload
+    def __call__(self, image: Sequence[ImageLike], *, align: Literal["none"]) -> list[Face]: ...
+
+    def __call__(
+        self, image: ImageLike | Sequence[ImageLike], *, align: Align = "auto"
+    ) -> list[Face] | list[list[Face]]:
+        """Parse one image, or several.
 
         Args:
             image: a path, a PIL image, an array (H, W, 3) or a tensor (3, H, W); see `inputs.to_array` for other shapes
-                and for dtypes. With align="none", also several images: a list, an array (N, H, W, 3) or a tensor
-                (N, 3, H, W).
-            align: "none" treats the whole image as one face, aligned as in CelebA-HQ. "auto" finds and aligns faces
-                anywhere in the image, of any size, rotated by up to about 45 degrees.
+                and for dtypes. Or several images: a list, an array (N, H, W, 3) or a tensor (N, 3, H, W).
+            align: "auto" finds and aligns faces anywhere in an image, of any size, rotated by up to about 45 degrees,
+                or all sideways or upside down. "none" treats each whole image as one face, cropped as in CelebA-HQ.
 
         Returns:
-            With "none", one face per image, in order; with "auto", the faces in the image, largest first; the list may
-            be empty. Coordinates are in pixels of the image.
+            With "auto", the faces in the image, largest first; the list may be empty. Several images give a list of
+            such lists. With "none", one face per image, in order. Coordinates are in pixels of the image.
 
         Raises:
             DataError: an image that cannot be read, is smaller than 32 pixels, or has another shape or dtype.
-            ConfigError: another `align`, or "auto" with several images, whose faces could not be told apart.
+            ConfigError: another `align`.
         """
         require("align", align, align in ALIGNS, f"choose one of {', '.join(ALIGNS)}")
         images = as_images(image)
-        if align == "auto" and len(images) != 1:
-            raise ConfigError(f"align is 'auto', but {len(images)} images are given: pass one per call")
         scenes = (self.stages.look(to_array(one), align) for one in images)
         batches = in_batches(scenes, self.stages.backend.batch, lambda scene: scene.shape)
         parsed = (scene for batch in batches for scene in self.stages.parse(batch))
-        return [
-            replace(face, image=source)
+        faces = [
+            [replace(face, image=source) for face in self.stages.trace(scene)]
             for source, scene in zip(images, parsed, strict=True)
-            for face in self.stages.trace(scene)
         ]
+        if align == "auto" and is_several(image):
+            return faces
+        return [face for own in faces for face in own]
 
 
 @dataclass
