@@ -27,12 +27,17 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # see mallopt(3)
 def describe_machine() -> str:
     """Return the processor, its cores and the GPUs in one line."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8") if info.is_file() else ""
-    about = dict(re.findall(r"^(model name|flags)\s*: (.*)$", text, re.MULTILINE))
+    about = _cpu_info()
     vectors = next((v.upper() for v in ("avx512f", "avx2") if v in about.get("flags", "").split()), platform.machine())
     name = about.get("model name") or platform.processor() or "processor"
     return f"{name} ({vectors}), {os.cpu_count()} cores, {', '.join(gpus) or 'no GPU'}"
+
+
+def _cpu_info() -> dict[str, str]:
+    """Return the processor's `model name` and `flags`, as far as the system lists them."""
+    info = Path("/proc/cpuinfo")
+    text = info.read_text(encoding="utf-8") if info.is_file() else ""
+    return dict(re.findall(r"^(model name|flags)\s*: (.*)$", text, re.MULTILINE))
 
 
 def list_versions() -> dict[str, str]:
@@ -57,7 +62,8 @@ def resolve_device(device: str) -> torch.device:
 
 def cpu_precision() -> Literal["bfloat16", "float32"]:
     """Return "bfloat16" if the processor supports it in hardware, else "float32"."""
-    has = torch.cpu.get_capabilities()
+    known = hasattr(torch.cpu, "get_capabilities")  # since torch 2.10
+    has = torch.cpu.get_capabilities() if known else dict.fromkeys(_cpu_info().get("flags", "").split(), True)
     return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "float32"
 
 

@@ -9,13 +9,20 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
-from zlib_ng import zlib_ng
 
 from facekp.classes import IGNORE_INDEX, NUM_CLASSES, PALETTE
 from facekp.errors import DataError
+
+try:  # both are faster than Pillow, which reads the same pixels where they are missing
+    import simplejpeg
+except ImportError:
+    simplejpeg = None
+try:
+    from zlib_ng import zlib_ng
+except ImportError:
+    zlib_ng = None  # type: ignore[assignment]  # a module elsewhere
 
 UInt8Array = npt.NDArray[np.uint8]
 UPRIGHT = {
@@ -152,7 +159,7 @@ def decode_jpeg(data: bytes) -> UInt8Array | None:
     Return None for files that Pillow must read: damaged, huge, in another colour space, or perhaps with an orientation.
     """
     header = data[: data.find(START_OF_SCAN)]
-    if any(mark in header for mark in EXIF_MARKS):
+    if simplejpeg is None or any(mark in header for mark in EXIF_MARKS):
         return None
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
@@ -172,7 +179,7 @@ def decode_png(data: bytes) -> UInt8Array | None:
 
     Reference: www.w3.org/TR/png-3, sections 5, 7 and 12.7.
     """
-    if len(data) < PNG_HEADER.size:
+    if zlib_ng is None or len(data) < PNG_HEADER.size:
         return None
     signature, _, _, width, height, bits, colour, _, _, interlaced = PNG_HEADER.unpack_from(data)
     if signature != PNG_SIGNATURE or bits != 8 or colour not in (GREY, INDEXED) or interlaced:

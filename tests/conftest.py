@@ -17,6 +17,12 @@ PORTRAIT = REPOSITORY / "docs" / "astronaut.jpg"
 """A public-domain photo, 512 x 512."""
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip tests of a GPU without one."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> Iterator[None]:
     """Give every test the same random numbers, whichever tests run before it, and leave no thread setting behind."""

@@ -14,8 +14,6 @@ import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image, ImageDraw
-from pycocotools import coco
-from pycocotools import mask as coco_mask
 
 from facekp.classes import PALETTE
 from facekp.errors import DataError
@@ -24,6 +22,9 @@ from facekp.formats.json import json_schema
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
 from facekp.predict.results import Results
+
+coco = pytest.importorskip("pycocotools.coco")
+coco_mask = pytest.importorskip("pycocotools.mask")
 
 NOSE, L_EYE, L_LIP, HAIR = 2, 4, 12, 13
 SVG = "{http://www.w3.org/2000/svg}"

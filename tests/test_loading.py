@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, default_collate
 
+import facekp.images
 from facekp.classes import mirror_table
 from facekp.config import DataConfig
 from facekp.data import cache as decoded_module
@@ -44,6 +45,9 @@ def encoded(image: Image.Image, kind: str, **settings: object) -> bytes:
         return file.getvalue()
 
 
+@pytest.mark.skipif(
+    facekp.images.simplejpeg is None or facekp.images.zlib_ng is None, reason="Pillow reads everything here"
+)
 class TestDecoding:
     @pytest.mark.parametrize(
         "settings", [{}, {"quality": 95, "subsampling": 0}, {"progressive": True}, {"subsampling": 1}]

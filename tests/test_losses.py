@@ -248,7 +248,7 @@ def test_compiled_equals_the_reference() -> None:
     assert (grad - want_grad).abs().max() <= 1e-5 * want_grad.abs().max()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 @pytest.mark.parametrize("margin", [0.0, 6.0])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-5), (torch.float16, 1e-3)])
 def test_cuda_equals_the_reference(dtype: torch.dtype, tolerance: float, margin: float) -> None:

@@ -13,7 +13,6 @@ from facekp.training.history import RunLog
 from facekp.training.run import build_data, build_module, build_trainer
 
 STEPS = 20
-GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 def losses_of(root: Path, folder: Path, accelerator: str, precision: str, dtype: torch.dtype) -> Tensor:
@@ -47,8 +46,8 @@ def losses_of(root: Path, folder: Path, accelerator: str, precision: str, dtype:
     ("accelerator", "precision", "dtype"),
     [
         ("cpu", "bf16-mixed", torch.bfloat16),
-        pytest.param("gpu", "bf16-mixed", torch.bfloat16, marks=GPU),
-        pytest.param("gpu", "16-mixed", torch.float16, marks=GPU),
+        pytest.param("gpu", "bf16-mixed", torch.bfloat16, marks=pytest.mark.gpu),
+        pytest.param("gpu", "16-mixed", torch.float16, marks=pytest.mark.gpu),
     ],
 )
 def test_twenty_steps(tiny_root: Path, tmp_path: Path, accelerator: str, precision: str, dtype: torch.dtype) -> None:

@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wandb
 from helpers.wandb_files import read_run
 from runs import settings
-from wandb.proto import wandb_internal_pb2
 
 from facekp.classes import ATTRIBUTES
 from facekp.config import Config, LoggerConfig
 from facekp.training.loggers import build_loggers, build_wandb, closing_wandb
 from facekp.training.resume import Resume
 from facekp.training.run import build_data, build_module, build_trainer
+
+wandb = pytest.importorskip("wandb")
+wandb_internal_pb2 = pytest.importorskip("wandb.proto.wandb_internal_pb2")
 
 
 @pytest.fixture(scope="module")

@@ -56,9 +56,8 @@ def dice_loss(scores: Tensor, labels: Tensor) -> Tensor:
         valid = (labels != IGNORE_INDEX)[:, None]
         one_hot = scores.new_zeros(labels.shape[0], scores.shape[1], *labels.shape[1:], dtype=torch.float32)
         one_hot.scatter_(1, labels[:, None].where(valid, 0), valid.float())
-        shares = F.adaptive_avg_pool2d(
-            one_hot, (scores.shape[2], scores.shape[3])
-        )  # (N, C, h, w), at most 1 over classes
+        # (N, C, h, w), at most 1 over classes
+        shares = F.adaptive_avg_pool2d(one_hot, (scores.shape[2], scores.shape[3]))
         predicted = scores.float().softmax(1) * shares.sum(1, keepdim=True)
         overlap, total = (2 * predicted * shares).sum((0, 2, 3)), (predicted + shares).sum((0, 2, 3))
         present = shares.sum((0, 2, 3)) > 0

@@ -3,7 +3,9 @@
 import struct
 from pathlib import Path
 
-from wandb.proto import wandb_internal_pb2
+import pytest
+
+wandb_internal_pb2 = pytest.importorskip("wandb.proto.wandb_internal_pb2")
 
 HEADER, BLOCK = 7, 32768
 

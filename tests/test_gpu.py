@@ -1,0 +1,79 @@
+"""What only a GPU can show: the loss without waiting, normalisation, a resumed run, and two processes on one device."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from conftest import PORTRAIT
+from helpers.losses import random_case
+from runs import PowerCutError, before_step, logged, settings, train
+from torch import nn
+
+from facekp.data.normalisation import normalise
+from facekp.losses import OhemCrossEntropy
+from facekp.losses.ohem_dice import dice_loss
+from facekp.models import build_model
+from facekp.parsing.parser import FaceParser
+
+pytestmark = pytest.mark.gpu
+
+
+def test_losses_and_normalisation_never_wait_for_the_device() -> None:
+    scores, labels = (tensor.cuda() for tensor in random_case(2, 8, 8, 64, 64))
+    leaf = scores.float().requires_grad_()
+    pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, device="cuda")
+    normalise(pixels)  # makes its constants, once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        (OhemCrossEntropy()(leaf, labels) + dice_loss(leaf, labels)).backward()
+        normalise(pixels)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_normalisation_is_the_cpus() -> None:
+    pixels = torch.randint(0, 256, (2, 48, 64, 3), dtype=torch.uint8)
+    torch.testing.assert_close(normalise(pixels.cuda()).cpu(), normalise(pixels), rtol=0, atol=1e-6)
+
+
+def test_a_resumed_run_equals_the_undisturbed_one_bit_for_bit(tiny_root: Path, tmp_path: Path) -> None:
+    steps: dict[str, Any] = {"accelerator": "cuda", "precision": "16-mixed", "deterministic": True}
+    whole, cut = (settings(tiny_root, tmp_path / name, **steps) for name in ("whole", "cut"))
+    train(whole)
+    with pytest.raises(PowerCutError):
+        train(cut, before_step(6))
+    train(cut)
+    assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
+
+
+def synchronised(rank: int, folder: Path) -> None:
+    """Be one of two processes on one GPU: batch-norm statistics of both halves of a batch."""
+    dist.init_process_group("gloo", f"file://{folder}/join", rank=rank, world_size=2)
+    norm = nn.SyncBatchNorm(4).cuda().train()
+    images = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0)).cuda()
+    norm(images[2 * rank : 2 * rank + 2])
+    torch.save(norm.running_mean.cpu(), folder / f"{rank}.pt")  # type: ignore[union-attr]
+
+
+def test_two_processes_on_one_gpu_share_batch_norm_statistics(tmp_path: Path) -> None:
+    mp.spawn(synchronised, (tmp_path,), 2)
+    images = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    for rank in range(2):
+        torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), 0.1 * images.mean((0, 2, 3)))
+
+
+def test_channels_last_in_half_precision_gives_the_cpus_scores() -> None:
+    net, images = build_model("fpn").eval(), torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        want = net(images).predict[0]
+        with torch.autocast("cuda", torch.float16):
+            got = net.cuda().to(memory_format=torch.channels_last)(images.cuda()).predict[0]
+    assert (got.float().cpu() - want).abs().max() < 0.02 * want.abs().max()
+
+
+def test_the_shipped_weights_parse_alike() -> None:
+    cpu, gpu = (FaceParser(device=device)(PORTRAIT, align="none")[0].mask for device in ("cpu", "cuda"))
+    assert (cpu == gpu).mean() > 0.999
