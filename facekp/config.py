@@ -57,12 +57,12 @@ class ScoringConfig(FacesConfig):
     """The faces to score, and how to load them."""
 
     eval_batch_size: int = setting(16, "evaluation batch size, per process", at_least(1), affects=SCORES)
-    workers: int | None = setting(None, "loader processes; null: cores - 1, at most 8", at_least(0), affects=SPEED)
+    workers: int | None = setting(None, "loader processes; null: cores - 1, at most 16", at_least(0), affects=SPEED)
 
     @property
     def loader_workers(self) -> int:
         """Number of loader processes, with null resolved."""
-        return min(8, max(1, (os.cpu_count() or 2) - 1)) if self.workers is None else self.workers
+        return min(16, max(1, (os.cpu_count() or 2) - 1)) if self.workers is None else self.workers
 
 
 @dataclass

@@ -15,6 +15,7 @@ from torch import nn
 from facekp.data.normalisation import normalise
 from facekp.losses import OhemCrossEntropy
 from facekp.losses.ohem_dice import dice_loss
+from facekp.losses.ohem_lovasz import lovasz_softmax
 from facekp.models import build_model
 from facekp.parsing.parser import FaceParser
 
@@ -28,7 +29,7 @@ def test_losses_and_normalisation_never_wait_for_the_device() -> None:
     normalise(pixels)  # makes its constants, once
     torch.cuda.set_sync_debug_mode("error")
     try:
-        (OhemCrossEntropy()(leaf, labels) + dice_loss(leaf, labels)).backward()
+        (OhemCrossEntropy()(leaf, labels) + dice_loss(leaf, labels) + lovasz_softmax(leaf, labels)).backward()
         normalise(pixels)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -15,6 +15,7 @@ from facekp.classes import IGNORE_INDEX
 from facekp.losses import build_loss
 from facekp.losses.ohem import OhemCrossEntropy
 from facekp.losses.ohem_dice import dice_loss
+from facekp.losses.ohem_lovasz import lovasz_softmax
 
 
 def check(scores: Tensor, labels: Tensor, **settings: float) -> Tensor:
@@ -296,3 +297,42 @@ class TestDice:
         assert got.item() == pytest.approx(
             (OhemCrossEntropy(0.6, 0.25)(scores, labels) + dice_loss(scores, labels) / 2).item()
         )
+
+
+class TestLovasz:
+    def test_by_hand(self) -> None:
+        # Probabilities of class 1 in four pixels, of which the first two are of class 1.
+        p = torch.tensor([0.9, 0.4, 0.3, 0.2])
+        scores = torch.stack([torch.zeros(4), (p / (1 - p)).log()]).view(1, 2, 1, 4)
+        labels = torch.tensor([[[1, 1, 0, 0]]])
+        # Class 1: errors 0.6 (own), 0.3, 0.2, 0.1 (own); 1 - IoU so far is 1/2, 2/3, 3/4, 1.
+        first = 0.6 / 2 + 0.3 * (2 / 3 - 1 / 2) + 0.2 * (3 / 4 - 2 / 3) + 0.1 / 4
+        # Class 0: errors 0.6, 0.3 (own), 0.2 (own), 0.1; 1 - IoU so far is 1/3, 2/3, 1, 1.
+        second = (0.6 + 0.3 + 0.2) / 3
+        assert lovasz_softmax(scores, labels).item() == pytest.approx((first + second) / 2)
+
+    def test_of_certain_predictions_it_is_one_minus_the_mean_iou(self) -> None:
+        labels, guess = torch.randint(0, 5, (2, 2, 8, 8)).unbind()
+        labels[0, 0] = IGNORE_INDEX
+        scores = 200.0 * F.one_hot(guess, 5).movedim(-1, 1)
+        valid = labels != IGNORE_INDEX
+        wrong = []
+        for c in range(5):
+            own, found = (labels == c) & valid, (guess == c) & valid
+            wrong.append(1 - (own & found).sum() / (own | found).sum())
+        assert lovasz_softmax(scores, labels).item() == pytest.approx(sum(wrong).item() / 5)
+
+    def test_absent_classes_do_not_count_and_no_valid_pixel_is_zero(self) -> None:
+        scores, labels = torch.randn(2, 5, 4, 4, requires_grad=True), torch.ones(2, 8, 8, dtype=torch.long)
+        certain = torch.full((2, 5, 4, 4), -50.0)
+        certain[:, 1] = 50
+        assert lovasz_softmax(certain, labels).item() == pytest.approx(0, abs=1e-6)
+        nothing = lovasz_softmax(scores, torch.full_like(labels, IGNORE_INDEX))
+        nothing.backward()
+        assert (nothing.item(), scores.grad.abs().sum().item()) == (0, 0)
+
+    def test_it_is_added_to_ohem(self) -> None:
+        scores, labels = torch.randn(2, 5, 4, 4), torch.randint(0, 5, (2, 16, 16))
+        got = build_loss("ohem_lovasz", threshold=0.6, min_kept=0.25, lovasz=0.5)(scores, labels)
+        want = OhemCrossEntropy(0.6, 0.25)(scores, labels) + lovasz_softmax(scores, labels) / 2
+        assert got.item() == pytest.approx(want.item())
