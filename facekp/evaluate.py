@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from facekp.classes import ATTRIBUTES
@@ -12,7 +12,7 @@ from facekp.config import ScoringConfig
 from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors, require
 from facekp.files import expand, make_folder, write_file
-from facekp.parsing.choices import is_onnx
+from facekp.parsing.choices import TTA_HELP, Tta, is_onnx
 from facekp.settings import Affects, Settings, multiple_of, one_of, setting
 from facekp.weights.paths import CHECKPOINTS, CKPT_HELP, SHIPPED, TERMS, locate_checkpoint, require_file
 
@@ -28,6 +28,7 @@ class EvaluateConfig(Settings):
     data: ScoringConfig = field(default_factory=lambda: ScoringConfig(root=os.environ.get("FACEKP_DATA")))
     split: str = setting("val", "split to score on: train, val or test", check=one_of(*SPLITS))
     size: int | None = setting(None, "side of the images, pixels; null: as in training", check=multiple_of(32))
+    tta: str = setting("none", f"{TTA_HELP}; without a loss", check=one_of(Tta))
     backend: str = setting("auto", "torch for .ckpt; onnx or openvino for .onnx; auto", affects=Affects.MACHINE)
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", affects=Affects.MACHINE)
     out: str = setting("metrics.json", "file to write the scores to", affects=Affects.PLACE, path=True)
@@ -69,11 +70,14 @@ def main(argv: list[str]) -> None:
 
     from facekp.data.datamodule import FaceDataModule
     from facekp.hardware import keep_freed_memory
+    from facekp.parsing.tta import flipped
 
     keep_freed_memory()
     out = expand(config.out)
     make_folder(out.parent)
     scorer = load_scorer(config.ckpt, config.backend, config.device)
+    if config.tta == "flip":
+        scorer = replace(scorer, run=flipped(scorer.run), criterion=None)
     data = FaceDataModule(config.data.at_size(config.size or scorer.size), seed=0, total_steps=0)
     scores = scorer(data.evaluation_loader(config.split))
     overall = [(name, scores[name]) for name in ("loss", "miou", "mean_f1", "pixel_accuracy")]

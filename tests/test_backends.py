@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,10 @@ from facekp.errors import CheckpointError, ConfigError
 from facekp.export.__main__ import ExportSettings
 from facekp.export.onnx import calibration_images, export_onnx, quantise
 from facekp.images import read_image, resize
-from facekp.models import build_model, fuse
+from facekp.models import Heads, build_model, fuse
 from facekp.parsing.backends import ABOUT, TorchBackend, describe_export, open_backend
 from facekp.parsing.score_net import ScoreNet, fold_batch_norm
+from facekp.parsing.tta import Flip, flipped
 from facekp.weights.load import load_network
 from facekp.weights.paths import WEIGHTS
 
@@ -244,3 +246,41 @@ def test_backends_that_do_not_fit_are_named():
     ):
         with pytest.raises(ConfigError, match=message):
             open_backend(**kwargs)
+
+
+class TestFlip:
+    """Test-time augmentation by hand: scores that depend on the column and the class."""
+
+    @staticmethod
+    def run(images):
+        """Return one score map at the images' own resolution: the red channel for l_eye, the green one for r_eye."""
+        scores = np.zeros((*images.shape[:3], 19), np.float32)
+        scores[..., 4], scores[..., 5] = images[..., 0], images[..., 1]
+        return [scores]
+
+    def test_left_and_right_are_swapped_back(self):
+        images = np.zeros((1, 1, 2, 3), np.uint8)
+        images[0, 0, :, 0] = 10, 20  # l_eye
+        images[0, 0, :, 1] = 50, 90  # r_eye
+        backend = SimpleNamespace(size=64, batch=3, streams=2)
+        flip = Flip(backend)
+        assert (flip.size, flip.batch, flip.streams) == (64, 3, 2)
+        flip.backend = self.run
+        # The mirror image's r_eye is l_eye: (10 + 50) / 2 at column 0, (20 + 90) / 2 at column 1.
+        (scores,) = flip(images)
+        assert scores.dtype == np.float32
+        assert scores[0, 0, :, 4].tolist() == scores[0, 0, :, 5].tolist() == [30, 55]
+        assert not scores[..., [0, 3, 6]].any()
+
+        def heads(pixels):
+            return Heads(tuple(torch.from_numpy(s).permute(0, 3, 1, 2) for s in self.run(pixels.numpy())))
+
+        (again,) = flipped(heads)(torch.from_numpy(images)).predict
+        assert torch.equal(again.permute(0, 2, 3, 1), torch.from_numpy(scores))
+
+    def test_a_parser_takes_it_and_names_the_choices(self):
+        assert isinstance(
+            FaceParser(TorchBackend(build_model("fpn"), 64, torch.device("cpu")), tta="flip").stages.backend, Flip
+        )
+        with pytest.raises(ConfigError, match="tta is 'mirror': choose one of none, flip"):
+            FaceParser(backend, tta="mirror")

@@ -7,6 +7,9 @@ Align = Literal["none", "auto"]
 ALIGNS: Final[tuple[str, ...]] = get_args(Align)
 BackendName = Literal["auto", "torch", "onnx", "openvino"]
 BACKENDS: Final[tuple[str, ...]] = get_args(BackendName)
+Tta = Literal["none", "flip"]
+TTAS: Final[tuple[str, ...]] = get_args(Tta)
+TTA_HELP: Final = "flip: average the scores with those of the mirrored image, in twice the time"
 AUTO, CENTERFACE, HAAR = DETECTORS = ("auto", "centerface", "haar")
 """Names of face detectors; any other is given as a file."""
 ONNX_SUFFIX: Final = ".onnx"

@@ -15,12 +15,13 @@ from facekp.keypoints.settings import KeypointConfig
 from facekp.models.heads import STRIDE
 from facekp.parsing.alignment import distinct
 from facekp.parsing.backends import Backend, open_backend
-from facekp.parsing.choices import ALIGNS, AUTO, Align
+from facekp.parsing.choices import ALIGNS, AUTO, TTAS, Align
 from facekp.parsing.detectors import Detector, open_detector
 from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.face_crop import Crop, cut
 from facekp.parsing.inputs import ImageLike, as_images, is_several, to_array
 from facekp.parsing.scenes import Scene, View, in_batches, suppress_neighbours
+from facekp.parsing.tta import Flip
 from facekp.weights.paths import SHIPPED
 
 WHOLE: Final = 0.1
@@ -37,6 +38,7 @@ class FaceParser:
         keypoints: how to trace outlines, and the number of key points.
         detector: face detector: "auto", "centerface", "haar", the path of a YuNet .onnx file, or a
             `Detector`; see `open_detector`.
+        tta: test-time augmentation: "flip" averages the scores with those of the mirrored image, in twice the time.
 
     Attributes:
         stages: the stages of parsing, for callers that run them separately, such as `facekp.predict.pipeline`.
@@ -65,11 +67,14 @@ class FaceParser:
         *,
         keypoints: KeypointConfig | None = None,
         detector: Detector | str = AUTO,
+        tta: str = "none",
     ) -> None:
         if isinstance(backend, str | Path):
             raise TypeError(f"FaceParser takes a backend: open '{backend}' with FaceParser.from_checkpoint")
+        require("tta", tta, tta in TTAS, f"choose one of {', '.join(TTAS)}")
         searcher = open_detector(detector) if isinstance(detector, str) else detector
-        self.stages = Stages(backend or open_backend(), keypoints or KeypointConfig(), searcher)
+        backend = backend or open_backend()
+        self.stages = Stages(Flip(backend) if tta == "flip" else backend, keypoints or KeypointConfig(), searcher)
 
     @classmethod
     def from_checkpoint(
@@ -80,6 +85,7 @@ class FaceParser:
         backend: str = "auto",
         keypoints: KeypointConfig | None = None,
         detector: Detector | str = AUTO,
+        tta: str = "none",
     ) -> "FaceParser":
         """Load a training checkpoint, or an ONNX file exported by `facekp.export`.
 
@@ -89,7 +95,8 @@ class FaceParser:
             CheckpointError: a file of another kind.
             ConfigError: a device that this machine does not have, or a backend or detector that does not fit.
         """
-        return cls(open_backend(path, device=device, backend=backend), keypoints=keypoints, detector=detector)
+        opened = open_backend(path, device=device, backend=backend)
+        return cls(opened, keypoints=keypoints, detector=detector, tta=tta)
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is a sequence of str

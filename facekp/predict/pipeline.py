@@ -54,7 +54,7 @@ def open_parser(settings: ParserSettings, device: str) -> FaceParser:
     """Open the checkpoint in the settings on a device."""
     s = settings
     return FaceParser.from_checkpoint(
-        s.ckpt, device=device, backend=s.backend, keypoints=s.keypoints, detector=s.detector
+        s.ckpt, device=device, backend=s.backend, keypoints=s.keypoints, detector=s.detector, tta=s.tta
     )
 
 

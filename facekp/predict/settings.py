@@ -7,7 +7,7 @@ from omegaconf import MISSING
 from facekp.files import expand
 from facekp.formats.base import all_formats
 from facekp.keypoints.settings import KeypointConfig
-from facekp.parsing.choices import AUTO, DETECTORS, Align, BackendName
+from facekp.parsing.choices import AUTO, DETECTORS, TTA_HELP, Align, BackendName, Tta
 from facekp.settings import Affects, Settings, above, at_least, check_that, each, one_of, setting
 from facekp.weights.paths import CKPT_HELP, SHIPPED
 
@@ -28,6 +28,7 @@ class ParserSettings(Settings):
         "auto", "auto: find the faces; none: each photo is one face, cropped as in CelebA-HQ", one_of(Align)
     )
     detector: str = setting(AUTO, f"face detector: {DETECTOR_HELP}; auto: centerface if installed", DETECTOR)
+    tta: str = setting("none", TTA_HELP, one_of(Tta))
     keypoints: KeypointConfig = field(default_factory=KeypointConfig)
     backend: str = setting(
         "auto", "torch for .ckpt; onnx or openvino for .onnx", one_of(BackendName), affects=Affects.MACHINE
