@@ -279,8 +279,7 @@ class TestFlip:
         assert torch.equal(again.permute(0, 2, 3, 1), torch.from_numpy(scores))
 
     def test_a_parser_takes_it_and_names_the_choices(self):
-        assert isinstance(
-            FaceParser(TorchBackend(build_model("fpn"), 64, torch.device("cpu")), tta="flip").stages.backend, Flip
-        )
+        backend = TorchBackend(build_model("fpn"), 64, torch.device("cpu"))
+        assert isinstance(FaceParser(backend, tta="flip").stages.backend, Flip)
         with pytest.raises(ConfigError, match="tta is 'mirror': choose one of none, flip"):
             FaceParser(backend, tta="mirror")
