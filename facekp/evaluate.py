@@ -11,13 +11,17 @@ from facekp.cli import parse_cli
 from facekp.config import ScoringConfig
 from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors, require
-from facekp.files import expand, make_folder, write_file
+from facekp.files import OVERWRITE, begins_with, expand, keep_foreign, make_folder, write_file
 from facekp.parsing.choices import TTA_HELP, Tta, is_onnx
 from facekp.settings import Affects, Settings, multiple_of, one_of, setting
 from facekp.weights.paths import CHECKPOINTS, CKPT_HELP, SHIPPED, TERMS, locate_checkpoint, require_file
 
 if TYPE_CHECKING:
     from facekp.training.scoring import Scorer
+
+
+MARK = rb'\{\s+"loss": [^,]+,.{,999}"pixel_accuracy": '
+"""Regular expression for the first bytes of the file of scores."""
 
 
 @dataclass
@@ -32,6 +36,7 @@ class EvaluateConfig(Settings):
     backend: str = setting("auto", "torch for .ckpt; onnx or openvino for .onnx; auto", affects=Affects.MACHINE)
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", affects=Affects.MACHINE)
     out: str = setting("metrics.json", "file to write the scores to", affects=Affects.PLACE, path=True)
+    overwrite: bool = setting(False, OVERWRITE, affects=Affects.PLACE)
 
     def __post_init__(self) -> None:
         """Check the values, and refuse to overwrite a run folder's own summary."""
@@ -74,6 +79,7 @@ def main(argv: list[str]) -> None:
 
     keep_freed_memory()
     out = expand(config.out)
+    keep_foreign({out: begins_with(MARK)}, overwrite=config.overwrite)
     make_folder(out.parent)
     scorer = load_scorer(config.ckpt, config.backend, config.device)
     if config.tta == "flip":

@@ -13,7 +13,7 @@ from omegaconf import MISSING
 from facekp.classes import ATTRIBUTES, PALETTE
 from facekp.cli import parse_cli
 from facekp.errors import DataError, one_line_errors
-from facekp.files import expand, make_folder, replacing
+from facekp.files import OVERWRITE, contains, expand, keep_foreign, make_folder, replacing
 from facekp.images import UInt8Array, decoding, read_image
 from facekp.predict.settings import ParserSettings
 from facekp.settings import Affects, at_least, between, one_of, setting
@@ -41,7 +41,11 @@ STYLE: Final[Any] = {  # Matplotlib's own type lists the keys of one version
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "facekp",  # the same figure gives the same file
 }  # fmt: skip
-UNDATED = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}  # the same figure gives the same file
+UNDATED = {  # the same figure gives the same file
+    "png": {"Software": "facekp"},
+    "svg": {"Date": None, "Creator": "facekp"},
+    "pdf": {"CreationDate": None, "Creator": "facekp"},
+}
 
 
 @dataclass
@@ -54,6 +58,7 @@ class FiguresSettings(ParserSettings):
     landmarks: str | None = setting(None, "CSV of a landmark detector's points, drawn in red", path=True)
     landmarks_size: int | None = setting(None, "longer side of their image, pixels; null: the photo's", at_least(1))
     format: str = setting("png", "png, svg or pdf", one_of(*UNDATED))
+    overwrite: bool = setting(False, OVERWRITE, affects=Affects.PLACE)
     dpi: int = setting(300, "dots per inch of png, and of photos in svg and pdf", between(50, 1200))
 
 
@@ -69,20 +74,23 @@ def main(argv: Sequence[str]) -> None:
     landmarks = read_landmarks(expand(config.landmarks), photo) if config.landmarks else None
     if landmarks is not None and config.landmarks_size:
         landmarks = (landmarks + 0.5) * (max(image.shape[:2]) / config.landmarks_size) - 0.5
+    out, names = expand(config.out), (f"{config.class_}.heads", f"{config.class_}.surface", "points")
+    paths = [out / f"{photo.stem}.{name}.{config.format}" for name in names]
+    keep_foreign(dict.fromkeys(paths, contains(b"facekp")), overwrite=config.overwrite)
     parser = open_parser(config, config.device)
-    out = make_folder(expand(config.out))
+    make_folder(out)
     if config.align == "auto":
         image, landmarks = crop_face(parser, image, landmarks, photo)
     (face,) = parser(image, align="none")
     heads, total = class_scores(parser, image, config.class_)
     with rc_context(STYLE):
-        for name, figure in (
-            (f"{config.class_}.heads", draw_heads(image, config.class_, heads, total)),
-            (f"{config.class_}.surface", draw_surface(image, config.class_, total)),
-            ("points", draw_key_points(image, face, landmarks)),
-        ):
-            path = out / f"{photo.stem}.{name}.{config.format}"
-            with replacing(path) as part:
+        figures = (
+            draw_heads(image, config.class_, heads, total),
+            draw_surface(image, config.class_, total),
+            draw_key_points(image, face, landmarks),
+        )
+        for path, figure in zip(paths, figures, strict=True):
+            with replacing(path, shared=True) as part:
                 figure.savefig(part, format=config.format, dpi=config.dpi, metadata=UNDATED[config.format])
             print(path)
 

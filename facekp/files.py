@@ -1,10 +1,12 @@
 """Crash-safe files and folders: atomic writes, locks and disk checks."""
 
 import errno
+import mmap
 import os
+import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,15 +20,74 @@ ANOTHER = "give another folder (out=; data.cache= or hydra.run.dir= when trainin
 """Remedy for a folder that cannot be written to."""
 
 
+OVERWRITE = "replace files that facekp did not write"
+"""Help of the setting `overwrite`."""
+HEAD = 4096
+"""Bytes at the start of a file that are searched for the mark of its writer."""
+Recognise = Callable[[Path], bool]
+"""Whether facekp wrote a file, told by its content."""
+
+
+def begins_with(mark: bytes) -> Recognise:
+    """Return a function that tells whether a file begins with `mark`, a regular expression for its first bytes."""
+    pattern = re.compile(mark, re.DOTALL)
+
+    def recognise(path: Path) -> bool:
+        with path.open("rb") as file:
+            return pattern.match(file.read(HEAD)) is not None
+
+    return recognise
+
+
+def contains(mark: bytes) -> Recognise:
+    """Return a function that tells whether a file contains `mark`."""
+
+    def recognise(path: Path) -> bool:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(mark) >= 0
+
+    return recognise
+
+
+def keep_foreign(
+    files: Mapping[Path, Recognise],
+    *,
+    overwrite: bool = False,
+    remedy: str = "give another out=, or replace with overwrite=true",
+) -> None:
+    """Raise DataError if facekp did not write one of the `files` that exist, each told by its function.
+
+    Commands call this before they write anything. `overwrite` allows all.
+    """
+
+    def is_foreign(path: Path, recognise: Recognise) -> bool:
+        try:
+            return os.path.lexists(path) and not recognise(path)
+        except (OSError, ValueError, KeyError, TypeError):  # a folder, a broken link, no permission, other JSON, ...
+            return True
+
+    foreign = [] if overwrite else [path for path, recognise in files.items() if is_foreign(path, recognise)]
+    if foreign:
+        names = ", ".join(f"'{path}'" for path in foreign[:3]) + f" and {len(foreign) - 3} more" * (len(foreign) > 3)
+        raise DataError(
+            f"{names}: would be replaced, but this command did not write "
+            f"{'it, or it was' if len(foreign) == 1 else 'them, or they were'} changed since; {remedy}"
+        )
+
+
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; its file replaces `path` on success and is removed on an error.
+
+    Args:
+        path: the file to write.
+        shared: whether several processes may write it at once, because no lock is held; the last one's file remains.
 
     Raises:
         DataError: the folder cannot be written to, or the disk is full.
     """
     # The same name each time, so that the next run overwrites what a killed run left behind.
-    part = path.with_name(f".{path.name}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}.part" if shared else f".{path.name}.part")
     try:
         with writing(path):
             yield part
@@ -37,8 +98,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_file(path: Path, content: str | bytes) -> None:
-    """Write a whole file, as UTF-8 if it is text; see `replacing`."""
-    with replacing(path) as part:
+    """Write a whole file, as UTF-8 if it is text; several processes may at once. See `replacing`."""
+    with replacing(path, shared=True) as part:
         part.write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
@@ -67,6 +128,26 @@ def make_folder(folder: Path) -> Path:
 
 
 @contextmanager
+def claim(folder: Path, refusal: str) -> Iterator[None]:
+    """Hold the lock of `folder`, as often as this process likes; a killed process releases it.
+
+    Raises:
+        DataError: another process holds it; `refusal` is the message.
+    """
+    lock = FileLock(folder / LOCK, is_singleton=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DataError(refusal) from None
+    except OSError:  # some network file systems do not support locks: continue without one
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def exclusive_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of `folder`, waiting while another process holds it; a killed process releases its lock."""
     lock = FileLock(folder / LOCK)
@@ -81,6 +162,25 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def walk(folder: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Yield folders below and including `folder`, sorted, with the names of their subfolders and files.
+
+    Links to folders are followed; a folder that is reached again, as in a circle of links, is left out.
+    """
+    seen = set()
+    for path, subfolders, names in os.walk(folder, followlinks=True):
+        try:
+            state = os.stat(path)
+        except OSError:  # it has just been removed
+            continue
+        if (state.st_dev, state.st_ino) in seen:
+            subfolders.clear()
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        subfolders.sort()
+        yield Path(path), subfolders, sorted(names)
 
 
 def require_space(folder: Path, need: float) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 import cv2
 import numpy as np
@@ -138,6 +139,17 @@ def resize(image: UInt8Array, size: tuple[int, int]) -> UInt8Array:
     return image
 
 
+def fit_within(image: UInt8Array, side: int) -> UInt8Array:
+    """Reduce `image` (H, W, 3) uint8 to at most `side` pixels on its longer side, keeping its proportions.
+
+    Example:
+        >>> fit_within(np.zeros((300, 2, 3), np.uint8), 100).shape
+        (100, 1, 3)
+    """
+    scale = min(1.0, side / max(image.shape[:2]))
+    return resize(image, (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))))
+
+
 def palette_image(mask: UInt8Array) -> Image.Image:
     """Return `mask` (H, W) uint8 as a palette image whose indices are the class ids."""
     picture = Image.fromarray(mask)
@@ -145,12 +157,12 @@ def palette_image(mask: UInt8Array) -> Image.Image:
     return picture
 
 
-def write_label(path: str | Path, mask: UInt8Array, notes: Mapping[str, str] | None = None) -> None:
+def write_label(file: str | Path | BinaryIO, mask: UInt8Array, notes: Mapping[str, str] | None = None) -> None:
     """Write `mask` (H, W) uint8, class ids, as a palette PNG with `notes` as its text chunks."""
     info = PngInfo()
     for key, text in (notes or {}).items():
         info.add_text(key, text)
-    palette_image(mask).save(path, format="PNG", pnginfo=info)
+    palette_image(mask).save(file, format="PNG", pnginfo=info)
 
 
 def decode_jpeg(data: bytes) -> UInt8Array | None:

@@ -338,6 +338,19 @@ def test_the_sheet_holds_its_pictures_and_needs_no_network(flawed_set: Path, tmp
     assert ", the first 1 shown" in page.replace("\n", " ").replace("  ", " ")
 
 
+def test_an_edited_exclude_column_is_kept(flawed_set: Path, tmp_path: Path) -> None:
+    for _ in range(2):  # its own files are replaced
+        main([f"root={flawed_set}", f"out={tmp_path}", "pictures=0"])
+    table = tmp_path / "audit.csv"
+    edited = table.read_text().replace(",yes,", ",no,", 1)
+    table.write_text(edited)
+    with pytest.raises(DataError, match=r"audit.csv': would be replaced, .* it was changed since; .*overwrite=true"):
+        main([f"root={flawed_set}", f"out={tmp_path}"])
+    assert table.read_text() == edited
+    main([f"root={flawed_set}", f"out={tmp_path}", "pictures=0", "overwrite=true"])
+    assert table.read_text() != edited
+
+
 def test_names_are_escaped(tmp_path: Path) -> None:
     root = write_set(tmp_path / "<b>set", {"<i>": ("train", draw_photo(0), np.zeros((SIDE, SIDE), np.uint8))})
     main([f"root={root}", f"out={tmp_path}"])

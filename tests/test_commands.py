@@ -14,7 +14,7 @@ from facekp.data.dataset import FaceDataset
 from facekp.data.layout import read_index
 from facekp.data.normalisation import normalise
 from facekp.data.transforms import evaluation_transform
-from facekp.errors import ConfigError
+from facekp.errors import ConfigError, DataError
 from facekp.evaluate import main
 from facekp.models import build_model, fuse
 
@@ -49,6 +49,10 @@ def test_evaluate_scores_as_computed_one_image_at_a_time(checkpoint: Path, tiny_
     out = tmp_path / "scores.json"
     main([f"ckpt={checkpoint}", f"data.root={tiny_root}", "split=val", f"out={out}", "data.workers=0", "device=cpu"])
     written = json.loads(out.read_text())
+    main([f"ckpt={checkpoint}", f"data.root={tiny_root}", "split=val", f"out={out}", "data.workers=0", "device=cpu"])
+    out.write_text(json.dumps({"loss": 1}, indent=2))
+    with pytest.raises(DataError, match=r"scores.json': would be replaced, but this command did not write it"):
+        main([f"ckpt={checkpoint}", f"out={out}"])
 
     net = build_model("resnet18").eval()
     content = torch.load(checkpoint, weights_only=True)["state_dict"]

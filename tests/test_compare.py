@@ -328,6 +328,18 @@ class TestFiles:
         assert (lines["4-bisenet"]["error"], lines["4-bisenet"]["cost.parameters"]) == ("boom", "")
 
     @pytest.mark.usefixtures("drawn")
+    def test_other_programs_files_are_not_replaced(self, four):
+        for _ in range(2):  # its own are
+            compare([four], four)
+        for name in FILES:
+            (four / name).write_text("theirs")
+        with pytest.raises(DataError, match=r"comparison.* and \d more: would be replaced"):
+            compare([four], four)
+        assert {(four / name).read_text() for name in FILES} == {"theirs"}
+        main([str(four), "overwrite=true"])
+        assert "theirs" not in {(four / name).read_text() for name in FILES}
+
+    @pytest.mark.usefixtures("drawn")
     def test_the_page_needs_nothing_else_and_the_same_runs_give_the_same_files(self, four, tmp_path):
         write_run(four / "9-x", TestSettings.CURVE, "<b>", optim__lr=1.0)
         first, second = tmp_path / "one", tmp_path / "two"

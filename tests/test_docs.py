@@ -125,6 +125,7 @@ def test_examples_of_extending_run(tiny_root: Path, tmp_path: Path) -> None:
     assert (used["optim"]["name"], used["optim"]["times"], used["trainer"]["benchmark"]) == ("rmsprop", 2, True)
     (predict,) = (command for command in words if command[0] == "predict.py")
     run(*predict)
-    lines = (tmp_path / "results/astronaut.points.txt").read_text(encoding="utf-8").splitlines()
+    mark, *lines = (tmp_path / "results/astronaut.points.txt").read_text(encoding="utf-8").splitlines()
+    assert mark == "# facekp"
     assert len(lines) > 60
     assert all(re.fullmatch(r"0 \w+ -?[\d.]+ -?[\d.]+", line) for line in lines)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from facekp.errors import DataError
 from facekp.evaluate import main as evaluate
 from facekp.export.__main__ import main as export
 from facekp.predict.__main__ import main as predict
@@ -18,6 +19,10 @@ def test_an_exported_network_is_scored_and_predicts_like_its_checkpoint(checkpoi
         settings = [] if precision == "float32" else [f"data.root={tiny_root}", "images=2"]
         export([f"ckpt={checkpoint}", f"precision={precision}", f"out={tmp_path / precision}.onnx", *settings])
         assert f"{precision}, for images of 64 pixels" in capsys.readouterr().out
+        export([f"ckpt={checkpoint}", f"precision={precision}", f"out={tmp_path / precision}.onnx", *settings])
+    (theirs := tmp_path / "theirs.onnx").write_bytes(b"another network")
+    with pytest.raises(DataError, match=r"theirs.onnx': would be replaced"):
+        export([f"ckpt={checkpoint}", f"out={theirs}"])
     scores = []
     for ckpt in (checkpoint, tmp_path / "float32.onnx"):
         out = tmp_path / f"{ckpt.suffix}.json"

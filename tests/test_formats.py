@@ -3,6 +3,8 @@
 import csv
 import json
 import os
+import subprocess
+import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -59,8 +61,9 @@ def write(folder, masks, export, name="é & <1>.png"):
     image = np.random.default_rng(0).integers(0, 256, (*(masks or [shapes()])[0].shape, 3), dtype=np.uint8)
     Image.fromarray(image).save(photo)
     results = Results(out, export)
-    results.write(Photo(photo, name, out / photo.stem, image), [faced(mask) for mask in masks])
-    results.finish([out / photo.stem])
+    with results.claimed():
+        results.write(Photo(photo, name, out / photo.stem, image), [faced(mask) for mask in masks])
+        results.finish([out / photo.stem])
     return out
 
 
@@ -239,12 +242,11 @@ def test_a_photo_without_faces_has_every_file(tmp_path):
 
 def test_a_photos_json_is_written_after_its_other_files(tmp_path, monkeypatch):
     # Where NAME.json is, the photo's other files are whole.
-    monkeypatch.setattr(FORMATS["json"], "encode", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        write(tmp_path, [shapes()], ["json", "svg", "mask", "overlay", "labelme"], "a.png")
-    written = sorted(p.name for p in (tmp_path / "out").rglob("*.*"))
-    assert written == ["a.json", "a.mask.png", "a.overlay.jpg", "a.svg"]  # a.json is LabelMe's
-    assert not (tmp_path / "out" / "a.json").exists()
+    written = []
+    monkeypatch.setattr(os, "replace", lambda part, path: written.append(path.name) or Path(part).rename(path))
+    write(tmp_path, [shapes()], ["json", "svg", "mask", "overlay", "labelme"], "a.png")
+    assert sorted(written[:-1]) == ["a.json", "a.mask.png", "a.overlay.jpg", "a.svg"]  # a.json is LabelMe's
+    assert written[-1] == "a.json"
 
 
 def test_a_format_is_one_class(tmp_path, monkeypatch):
@@ -266,7 +268,8 @@ def test_what_a_killed_run_left_is_not_joined(tmp_path):
     Results(tmp_path, ["coco"]).write(photo, [faced(shapes())])
     assert not (tmp_path / "annotations.json").exists()
     results = Results(tmp_path, ["coco"])
-    results.finish([tmp_path / "a"])
+    with results.claimed():
+        results.finish([tmp_path / "a"], skipped=1)
     assert coco.COCO(tmp_path / "annotations.json").getImgIds() == []
     assert [p.name for p in tmp_path.iterdir()] == ["annotations.json"]
 
@@ -275,12 +278,48 @@ def test_several_threads_write_into_one_new_folder_and_are_joined_in_order(tmp_p
     face, image = faced(shapes()), np.zeros((120, 200, 3), np.uint8)
     results = Results(tmp_path, ["labelme", "csv"])
     stems = [tmp_path / str(i) for i in range(40)]
-    with ThreadPoolExecutor(8) as pool:
+    with results.claimed(), ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda stem: results.write(Photo(Path("a.png"), stem.name, stem, image), [face]), stems))
-    results.finish(stems)
+        results.finish(stems)
     rows = (tmp_path / "keypoints.csv").read_text().splitlines()[1:]
     assert [row.split(",")[0] for row in rows] == [stem.name for stem in stems for _ in range(4 * 8)]
     assert len(list((tmp_path / "labelme").iterdir())) == 40
+
+
+def test_a_piece_that_vanished_is_an_error_not_a_shorter_file(tmp_path):
+    photo = Photo(Path("a.png"), "a.png", tmp_path / "a", np.zeros((120, 200, 3), np.uint8))
+    results = Results(tmp_path, ["coco"])
+    with results.claimed():
+        results.write(photo, [faced(shapes())])
+        with pytest.raises(DataError, match=r"annotations.json': not written, because the pieces of 1 photos have"):
+            results.finish([tmp_path / "a", tmp_path / "b"])
+        results.finish([tmp_path / "a", tmp_path / "b"], skipped=1)
+    assert coco.COCO(tmp_path / "annotations.json").getImgIds() == [1]
+
+
+def test_a_second_run_may_not_write_the_files_of_all_photos_but_may_write_others(tmp_path):
+    holder = "import sys; from pathlib import Path; from facekp.predict.results import Results\n"
+    holder += "with Results(Path(sys.argv[1]), ['csv']).claimed(): print('held', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", holder, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout.readline() == "held\n"
+        busy = r"another run is writing its files of all photos \(annotations.json, key"
+        with pytest.raises(DataError, match=busy), Results(tmp_path, ["coco", "json"]).claimed():
+            pass
+        with Results(tmp_path, ["json"]).claimed():
+            pass
+        first.stdin.close()
+    with Results(tmp_path, ["coco"]).claimed():  # the first has ended
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_overlay_larger_than_jpeg_holds_is_reduced(tmp_path):
+    mask = np.zeros((40, 65_600), np.uint8)
+    mask[10:30, 100:200] = NOSE
+    out = write(tmp_path, [mask], ["overlay", "mask"], "a.png")
+    assert Image.open(out / "a.overlay.jpg").width == 65_500  # the legend adds to the height
+    assert Image.open(out / "a.mask.png").size == (65_600, 40)
 
 
 def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path):

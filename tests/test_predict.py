@@ -12,6 +12,7 @@ from conftest import REPOSITORY
 from PIL import Image
 
 from facekp.errors import one_line_errors
+from facekp.formats.base import FORMATS
 from facekp.parsing.parser import FaceParser
 from facekp.predict import run as predicting
 from facekp.predict.__main__ import main
@@ -22,6 +23,7 @@ EVERYTHING = "export=[mask,overlay,json,svg,labelme,coco,csv]"
 EARLY = """
 import sys
 from facekp.errors import one_line_errors
+from facekp.formats.base import FORMATS
 from facekp.predict.__main__ import main
 for arguments in (["--help"], ["out=x"], ["source=x", "out=x", "keypoint.n=3"], ["source=x", "out=x", "export=[png]"],
                   ["source=x", "out=x", "one_euro.beta=-1"], ["source=x", "out=x", "one_euro.min_cutoff=0"],
@@ -105,6 +107,24 @@ def test_results_beside_the_photos_are_not_parsed(checkpoint, tmp_path, capsys):
         assert "1 of 1 parsed" in capsys.readouterr().out
 
 
+def test_a_format_that_cannot_hold_one_photo_is_that_photos_failure(checkpoint, photos, tmp_path, monkeypatch, capsys):
+    encode = FORMATS["overlay"].encode
+
+    def refuse(self, photo, faces):
+        if photo.stem.name == "2":
+            raise OSError("encoder error -2")
+        return encode(self, photo, faces)
+
+    monkeypatch.setattr(FORMATS["overlay"], "encode", refuse)
+    out = tmp_path / "out"
+    assert run(f"ckpt={checkpoint}", f"source={photos}/*.png", f"out={out}", "device=cpu", EVERYTHING) == 1
+    said = capsys.readouterr()
+    assert "4 of 5 parsed" in said.out
+    assert "2.png: 2.overlay.jpg of 96 x 64 pixels cannot be made (encoder error -2); reduce it, or leave" in said.err
+    assert not list(out.glob("2.*"))
+    assert len(json.loads((out / "annotations.json").read_text())["images"]) == 4
+
+
 def test_several_photos_take_one_thread_each_and_a_single_photo_takes_all(checkpoint, photos, tmp_path):
     parser = FaceParser.from_checkpoint(checkpoint, device="cpu")
     backend, threads = parser.stages.backend, []
@@ -181,7 +201,7 @@ class TestDevices:
     def test_the_error_of_a_process_is_that_of_the_run(self, opened, checkpoint, photos, tmp_path, capsys):
         (tmp_path / "out" / "4.json").mkdir(parents=True)
         arguments = [f"ckpt={checkpoint}", f"source={photos}", f"out={tmp_path / 'out'}", "devices=2", "export=[json]"]
-        assert run(*arguments) == 2
+        assert run(*arguments, "overwrite=true") == 2
         assert "4.json': cannot be written" in capsys.readouterr().err.splitlines()[-1]
 
     def test_more_gpus_than_there_are_are_refused(self, opened, checkpoint, photos, tmp_path, capsys):

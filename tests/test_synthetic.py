@@ -158,6 +158,15 @@ def test_a_folder_of_other_faces_is_refused(root, tmp_path):
         write_synthetic(tmp_path, COUNTS)
 
 
+@pytest.mark.parametrize("name", ["CelebAMask-HQ-mask-anno/0/00000_hair.png", "CelebA-HQ-to-CelebA-mapping.txt"])
+def test_other_files_of_the_official_layout_are_not_replaced(tmp_path, name):
+    (theirs := tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    theirs.write_text("theirs")
+    with pytest.raises(DataError, match="holds images that were not drawn"):
+        write_synthetic(tmp_path, COUNTS)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [theirs]
+
+
 def test_writing_again_restores_what_was_lost_and_nothing_else(root):
     before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
     (root / "CelebA-HQ-img" / "1.jpg").unlink()

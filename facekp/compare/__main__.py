@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facekp.cli import parse_cli
 from facekp.errors import ConfigError, one_line_errors
-from facekp.files import expand
+from facekp.files import OVERWRITE, expand
 from facekp.settings import Affects, Settings, between, setting
 
 
@@ -23,12 +23,14 @@ class CompareConfig(Settings):
     target: float | None = setting(
         None, "mIoU to report the time to; null: the highest that all reached, in steps of 0.05", between(0, 1, "(]")
     )
+    overwrite: bool = setting(False, OVERWRITE, affects=Affects.PLACE)
 
 
 def main(argv: list[str]) -> None:
     """Compare the runs and print the ranking."""
     # A sweep's folders may have names such as lr=0.1.
-    runs = [a for a in argv if not a.startswith(("-", "out=", "target=")) and ("=" not in a or Path(a).exists())]
+    own = ("-", "out=", "target=", "overwrite=")
+    runs = [a for a in argv if not a.startswith(own) and ("=" not in a or Path(a).exists())]
     paths = [expand(run) for run in runs if run != "help"]
     settings = [a for a in argv if a not in runs or a == "help"]
     config = parse_cli(CompareConfig, settings, program="python -m facekp.compare RUN...", about=__doc__ or "")
@@ -37,7 +39,7 @@ def main(argv: list[str]) -> None:
     from facekp.compare.report import compare  # pandas and matplotlib take a second
 
     out = paths[0] if len(paths) == 1 and paths[0].is_dir() else Path("comparison")
-    print(compare(paths, expand(config.out) if config.out else out, config.target))
+    print(compare(paths, expand(config.out) if config.out else out, config.target, overwrite=config.overwrite))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,18 @@ from facekp.compare.rows import differing, tabulate_runs
 from facekp.compare.runs import Run, read_runs
 from facekp.compare.tables import build_tables
 from facekp.compare.verdict import cautions, default_target, judge, shared_time
-from facekp.files import make_folder, write_file
+from facekp.files import begins_with, keep_foreign, make_folder, write_file
 
 NAME = "comparison"
+KNOWN = ["row", "run", "path", "status", "error", "steps", "machine", "precision", "seed"]
+"""The first columns of the CSV file."""
+MARKS = {
+    ".html": rb"<!doctype html>.{,300}<title>Comparison of \d+ run",
+    ".md": rb"# Comparison of \d+ run",
+    ".csv": ",".join(KNOWN).encode(),
+    ".svg": rb'<svg .{,999}<g id="[\w-]+-figure_1"',
+}
+"""Regular expressions for the first bytes of the files, by suffix."""
 PLOT_NOTE = (
     "One point per validation; training loss: mean of the 100 steps before it. Thick lines: mean over seeds; thin "
     "lines: single runs. A cross marks the end of an unfinished run."
@@ -23,7 +32,7 @@ PLOT_NOTE = (
 PAGE = Path(__file__).with_name("report.html.j2")
 
 
-def compare(paths: Sequence[Path], out: Path, target: float | None = None) -> str:
+def compare(paths: Sequence[Path], out: Path, target: float | None = None, *, overwrite: bool = False) -> str:
     """Compare runs, write the files, and return the ranking and the path of the page, as text to print.
 
     Args:
@@ -31,6 +40,7 @@ def compare(paths: Sequence[Path], out: Path, target: float | None = None) -> st
         out: the folder to write to.
         target: mIoU to report the time to; None takes the highest that all finished runs reached, rounded
             down to 0.05.
+        overwrite: replace files of the same names that are not a comparison's.
 
     Raises:
         DataError: no run in `paths`, a file that is no summary of a run, or a folder that cannot be written.
@@ -53,6 +63,7 @@ def compare(paths: Sequence[Path], out: Path, target: float | None = None) -> st
     template = Template(PAGE.read_text(encoding="utf-8"), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     files[f"{NAME}.html"] = template.render(page, version=__version__)
     files |= {f"{NAME}.md": _markdown(**page), f"{NAME}.csv": _sheet(runs, table)}
+    keep_foreign({out / name: begins_with(MARKS[Path(name).suffix]) for name in files}, overwrite=overwrite)
     make_folder(out)
     for name, text in files.items():
         write_file(out / name, text)
@@ -69,7 +80,7 @@ def _markdown(title: str, verdict: Any, cautions: Any, tables: Any, plots: Any, 
 
 def _sheet(runs: Sequence[Run], table: pd.DataFrame) -> str:
     """Return CSV with one line per run and every known figure in full precision."""
-    known = table[["row", "run", "path", "status", "error", "steps", "machine", "precision", "seed"]]
+    known = table[KNOWN]
     apart = differing(runs).reindex(table.index).drop(columns="seed", errors="ignore")
     figures = table[[name for name in table if "." in name or name == "seconds"]]
     sheet = pd.concat([known, apart, figures], axis=1)

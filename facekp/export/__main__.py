@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from facekp.cli import parse_cli
 from facekp.config import FacesConfig
 from facekp.errors import one_line_errors
-from facekp.files import expand, make_folder, replacing
+from facekp.files import OVERWRITE, contains, expand, keep_foreign, make_folder, replacing
 from facekp.parsing.choices import ONNX_SUFFIX, is_onnx
 from facekp.settings import Affects, Settings, at_least, check_that, one_of, setting
 from facekp.weights.paths import SHIPPED, TERMS, WEIGHTS, locate_checkpoint, require_file
@@ -30,6 +30,7 @@ class ExportSettings(Settings):
         affects=Affects.PLACE,
         path=True,
     )
+    overwrite: bool = setting(False, OVERWRITE, affects=Affects.PLACE)
     images: int = setting(128, "number of training images to calibrate int8 on", at_least(1))
     data: FacesConfig = field(default_factory=lambda: FacesConfig(root=os.environ.get("FACEKP_DATA")))
 
@@ -40,7 +41,7 @@ def main(argv: list[str]) -> None:
     settings = parse_cli(ExportSettings, argv, program="python -m facekp.export", about=about)
     require_file(locate_checkpoint(settings.ckpt))
 
-    from facekp.export.onnx import calibration_images, export_onnx, quantise  # torch takes seconds to import
+    from facekp.export.onnx import MARK, calibration_images, export_onnx, quantise  # torch takes seconds to import
     from facekp.weights.load import load_network
 
     ckpt = locate_checkpoint(settings.ckpt)
@@ -49,6 +50,7 @@ def main(argv: list[str]) -> None:
     beside = Path(ckpt.name) if ckpt == WEIGHTS else ckpt  # never into the package
     suffix = f".{settings.precision}{ONNX_SUFFIX}" if quantised else ONNX_SUFFIX
     out = expand(settings.out) if settings.out else beside.with_suffix(suffix)
+    keep_foreign({out: contains(MARK)}, overwrite=settings.overwrite)
     make_folder(out.parent)
     # Read first, so that a missing data set is reported before any work.
     images = calibration_images(settings.data.at_size(size), settings.images) if quantised else []
@@ -58,7 +60,7 @@ def main(argv: list[str]) -> None:
         if quantised:
             float32, made = made, Path(folder) / "int8.onnx"
             quantise(float32, made, images)
-        with replacing(out) as part:
+        with replacing(out, shared=True) as part:
             shutil.copyfile(made, part)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB, {settings.precision}, for images of {size} pixels")
 

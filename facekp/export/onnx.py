@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from facekp.classes import NUM_CLASSES
+from facekp.classes import ATTRIBUTES, NUM_CLASSES
 from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.errors import ConfigError, FacekpError
@@ -24,6 +24,8 @@ CHECKED_SHAPE: Final = (2, 96, 160, 3)
 TOLERANCE: Final = 1e-4
 """Largest difference between torch's scores and the file's, as a share of the largest score."""
 IMAGE_CHANNELS: Final = 3
+MARK: Final = f'"classes": {json.dumps(ATTRIBUTES)}'.encode()
+"""Bytes of the metadata of every exported file."""
 
 
 def export_onnx(net: nn.Module, size: int, path: Path, terms: str = "") -> None:

@@ -17,7 +17,7 @@ from facekp.cli import parse_cli
 from facekp.config import Config, ScoringConfig, fold
 from facekp.data.layout import SPLITS
 from facekp.errors import one_line_errors
-from facekp.files import expand, make_folder
+from facekp.files import OVERWRITE, expand, keep_foreign, make_folder
 from facekp.settings import Affects, Settings, at_least, check_that, multiple_of, one_of, setting, walk
 from facekp.weights.paths import SAFETENSORS, is_safetensors
 
@@ -32,6 +32,7 @@ class ReleaseSettings(Settings):
     out: str = setting(
         MISSING, "NAME.safetensors; NAME.json is written beside it", SAFE_PATH, affects=Affects.PLACE, path=True
     )
+    overwrite: bool = setting(False, OVERWRITE, affects=Affects.PLACE)
     size: int | None = setting(None, "side of photos, pixels; null: as trained", multiple_of(32))
     terms: str | None = setting(None, "terms of use of the weights")
     data: ScoringConfig = field(default_factory=lambda: ScoringConfig(root=os.environ.get("FACEKP_DATA")))
@@ -65,11 +66,12 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
     from facekp.training.folder import ANY_TIME
     from facekp.training.resume import SETTINGS
     from facekp.training.scoring import network_scorer
-    from facekp.weights.checkpoint import describe, read_checkpoint, write_weights
+    from facekp.weights.checkpoint import describe, read_checkpoint, write_weights, written_files
     from facekp.weights.load import load_network
 
     keep_freed_memory()
     out = expand(settings.out)
+    keep_foreign(written_files(out), overwrite=settings.overwrite)
     make_folder(out.parent)  # before the minutes of scoring
     content = read_checkpoint(expand(settings.ckpt))
     device = resolve_device(settings.device)

@@ -53,11 +53,14 @@ class Format(ABC):
     Attributes:
         file: name of its file in the results folder; NAME stands for the photo's stem.
         help: one line on the file's content.
+        mark: regular expression that the first bytes of its file match, and of no other program's. An existing file
+            that does not match is not replaced without `overwrite=true`, nor is any if there is no mark.
         last: whether it is written after all others, so that its file marks a finished photo.
     """
 
     file: ClassVar[str]
     help: ClassVar[str]
+    mark: ClassVar[bytes] = rb"(?!)"
     last: ClassVar[bool] = False
 
     @abstractmethod

@@ -31,6 +31,7 @@ class Coco(RunFormat):
 
     file = "annotations.json"
     help = "masks, boxes and key points of all photos, for pycocotools"
+    mark = rb'\{"info":\{"description":"facekp"'
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the photo's image record and annotations, without ids: `join` numbers them."""

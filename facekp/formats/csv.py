@@ -19,6 +19,7 @@ class Csv(RunFormat):
 
     file = "keypoints.csv"
     help = "one table of all key points"
+    mark = ",".join(COLUMNS).encode() + rb"\n"
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the photo's rows."""

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 
 from facekp.formats.base import FORMATS, Format, Photo, as_text
-from facekp.parsing.face import SCHEMA, Face
+from facekp.parsing.face import MARK, SCHEMA, Face
 
 
 @FORMATS.register("json")
@@ -17,6 +17,7 @@ class Json(Format):
 
     file = "NAME.json"
     help = "outlines, key points and landmarks; see docs/reference/formats.md"
+    mark = MARK
     last = True
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:

@@ -28,6 +28,8 @@ class LabelMe(Format):
 
     file = "labelme/NAME.json"
     help = "outlines to correct by hand in LabelMe"
+    # LabelMe keeps unknown keys but writes them last, so a corrected file no longer matches.
+    mark = rb'\{\s+"generator": "facekp"'
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the JSON object."""
@@ -47,6 +49,7 @@ class LabelMe(Format):
             for ring in keyholed(attribute.contours)
         ]
         content: dict[str, Any] = {
+            "generator": "facekp",
             "version": VERSION,
             "flags": {},
             "shapes": shapes,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from io import BytesIO
 
 from facekp.formats.base import FORMATS, Format, Photo
-from facekp.images import palette_image
+from facekp.images import write_label
 from facekp.parsing.face import Face
 from facekp.parsing.overlay import merge_masks
 
@@ -15,9 +15,10 @@ class Mask(Format):
 
     file = "NAME.mask.png"
     help = "class ids, as a palette PNG"
+    mark = rb"\x89PNG.{,99}tEXtSoftware\x00facekp"
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the PNG."""
         buffer = BytesIO()
-        palette_image(merge_masks(faces, photo.size)).save(buffer, format="PNG")
+        write_label(buffer, merge_masks(faces, photo.size), {"Software": "facekp"})
         return buffer.getvalue()

@@ -7,10 +7,13 @@ from typing import Final
 from PIL import Image
 
 from facekp.formats.base import FORMATS, Format, Photo
+from facekp.images import fit_within
 from facekp.parsing.face import Face
 from facekp.parsing.overlay import draw_overlay
 
 QUALITY: Final = 92
+MAX_SIDE: Final = 65_500
+"""Longest side that libjpeg writes, pixels; larger overlays are reduced to it."""
 
 
 @FORMATS.register("overlay")
@@ -19,9 +22,11 @@ class Overlay(Format):
 
     file = "NAME.overlay.jpg"
     help = "the photo with masks, key points and a legend"
+    mark = rb"\xff\xd8.{,99}\xff\xfe..facekp"
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the JPEG."""
         buffer = BytesIO()
-        Image.fromarray(draw_overlay(photo.image, faces)).save(buffer, format="JPEG", quality=QUALITY)
+        drawn = Image.fromarray(fit_within(draw_overlay(photo.image, faces), MAX_SIDE))
+        drawn.save(buffer, format="JPEG", quality=QUALITY, comment=b"facekp")
         return buffer.getvalue()

@@ -23,12 +23,13 @@ class Svg(Format):
 
     file = "NAME.svg"
     help = "the photo (linked) under one group per attribute"
+    mark = rb"<\?xml[^>]*>\s*<svg data-generator=\"facekp\""
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the XML document."""
         height, width = photo.size
         size = {"width": str(width), "height": str(height)}
-        root = ET.Element("svg", {**NAMESPACES, **size, "viewBox": f"0 0 {width} {height}"})
+        root = ET.Element("svg", {"data-generator": "facekp", **NAMESPACES, **size, "viewBox": f"0 0 {width} {height}"})
         # XML cannot hold control characters.
         ET.SubElement(root, "title").text = "".join(c if c.isprintable() else "\ufffd" for c in as_text(photo.file))
         # Percent-encoding keeps file names whose bytes are not valid text.

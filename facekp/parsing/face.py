@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from facekp.parsing.inputs import ImageLike
 
 SCHEMA: Final = "facekp/2"
+MARK: Final = rb'\{"schema":"facekp/'
+"""Regular expression for the first bytes of facekp's JSON files."""
 """Version of NAME.json and of `Face.to_dict`, described in docs/reference/formats.md."""
 
 

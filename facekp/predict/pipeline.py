@@ -20,7 +20,7 @@ from facekp.parsing.choices import Align
 from facekp.parsing.inputs import to_array
 from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene, in_batches
-from facekp.predict.results import Results
+from facekp.predict.results import PhotoError, Results
 from facekp.predict.settings import ParserSettings
 from facekp.predict.sources import output_names
 
@@ -30,7 +30,7 @@ S = TypeVar("S")
 
 PREFETCH: Final = 4
 """Maximum number of images being read at once, and of images being written."""
-LONGEST_NAME: Final = 255 - len("..annotations.json.part")
+LONGEST_NAME: Final = 255 - len("..annotations.json.1234567.part")
 """Maximum length of a result's stem in bytes, so that the names of all its files are valid."""
 
 
@@ -63,9 +63,10 @@ def parse_files(
 ) -> list[str]:
     """Parse photos and write their results.
 
-    Unreadable files are reported and skipped; photos without a face are reported. A few photos are in memory at a time.
+    Unreadable files, and photos that a format cannot hold, are reported and skipped; photos without a face are
+    reported. A few photos are in memory at a time.
 
-    The caller finishes `results`. For `align` see `FaceParser`.
+    The caller claims and finishes `results`. For `align` see `FaceParser`.
 
     Returns:
         One message for each photo that was skipped.
@@ -84,18 +85,24 @@ def parse_files(
     def readable(opened: Iterable[tuple[Job, Scene] | DataError]) -> Iterator[tuple[Job, Scene]]:
         for one in opened:
             if isinstance(one, DataError):
-                failures.append(str(one))
-                tqdm.write(f"skipped: {one}", file=sys.stderr)
+                skip(one)
                 bar.update()
             else:
                 yield one
+
+    def skip(error: DataError) -> None:
+        failures.append(str(error))
+        tqdm.write(f"skipped: {error}", file=sys.stderr)
 
     def write(parsed: tuple[Job, Scene]) -> None:
         job, scene = parsed
         faces = parser.stages.trace(scene)
         if not faces:
             tqdm.write(f"no face: {job.path}", file=sys.stderr)
-        results.write(Photo(job.path, job.file, job.stem, scene.image), faces)
+        try:
+            results.write(Photo(job.path, job.file, job.stem, scene.image), faces)
+        except PhotoError as error:
+            skip(error)
 
     streams = min(parser.stages.backend.streams, len(jobs))
     with bar, workers(streams) as pool:

@@ -10,13 +10,13 @@ import torch
 
 from facekp.data.prepare.workers import run_in_processes
 from facekp.errors import ConfigError
-from facekp.files import expand
+from facekp.files import expand, keep_foreign
 from facekp.hardware import keep_freed_memory
 from facekp.parsing.choices import Align, is_onnx
 from facekp.predict.pipeline import Job, list_jobs, open_parser, parse_files
 from facekp.predict.results import Results
 from facekp.predict.settings import PredictSettings
-from facekp.predict.sources import is_video
+from facekp.predict.sources import is_video, video_files
 from facekp.weights.load import load_network
 
 OF_VIDEOS: Final = ("mask", "overlay", "json")
@@ -29,28 +29,30 @@ def predict(files: Sequence[Path], settings: PredictSettings) -> list[str]:
     Raises:
         CheckpointError: see `FaceParser.from_checkpoint`.
         ConfigError: devices that this machine does not have, or settings that do not fit the checkpoint.
-        DataError: the results cannot be written.
+        DataError: the results cannot be written, or would replace files that facekp did not write.
     """
     keep_freed_memory()
     out, align = expand(settings.out), cast(Align, settings.align)
     jobs = list_jobs(files, out)
     photos = [job for job in jobs if not is_video(job.path)]
     videos = [job for job in jobs if is_video(job.path)]
+    results, overlay = Results(out, settings.export if photos else ()), "overlay" in settings.export
+    planned = results.files([job.stem for job in photos]) | video_files([job.stem for job in videos], overlay=overlay)
+    keep_foreign(planned, overwrite=settings.overwrite)
     devices = device_names(settings, min(settings.devices, len(photos)))  # each needs at least one photo
     parser = None
     if len(devices) == 1:
         parser = open_parser(settings, devices[0])
     elif not is_onnx(settings.ckpt):
         load_network(settings.ckpt)  # fails before anything is written; each process opens its own
-    results = Results(out, settings.export)
-    if parser:
-        failures = parse_files(parser, photos, results, align)
-    else:
-        parse = partial(_parse_share, settings, photos, results, devices)
-        shares = run_in_processes(parse, range(len(devices)), len(devices), chunk=1, setting="devices")
-        failures = [failure for share in shares for failure in share]
-    if photos:
-        results.finish([job.stem for job in photos])
+    with results.claimed():
+        if parser:
+            failures = parse_files(parser, photos, results, align)
+        else:
+            parse = partial(_parse_share, settings, photos, results, devices)
+            shares = run_in_processes(parse, range(len(devices)), len(devices), chunk=1, setting="devices")
+            failures = [failure for share in shares for failure in share]
+        results.finish([job.stem for job in photos], skipped=len(failures))
     if videos:
         from facekp.predict.videos import parse_videos  # PyAV is an extra
 
@@ -58,7 +60,7 @@ def predict(files: Sequence[Path], settings: PredictSettings) -> list[str]:
             print(f"export: {', '.join(ignored)}: photos only; videos get .jsonl and overlay", file=sys.stderr)
         parser = parser or open_parser(settings, settings.device)
         smoothing = settings.one_euro if settings.smooth else None
-        failures += parse_videos(parser, videos, smoothing, align, overlay="overlay" in settings.export)
+        failures += parse_videos(parser, videos, smoothing, align, overlay=overlay)
     return failures
 
 

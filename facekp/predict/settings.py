@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from facekp.files import expand
+from facekp.files import OVERWRITE, expand
 from facekp.formats.base import all_formats
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.choices import AUTO, DETECTORS, TTA_HELP, Align, BackendName, Tta
@@ -57,6 +57,7 @@ class PredictSettings(ParserSettings):
         f"formats to write: any of {', '.join(all_formats())}",
         each(one_of(*all_formats()), such_as="[json,coco]"),
     )
+    overwrite: bool = setting(False, OVERWRITE, affects=Affects.PLACE)
     smooth: bool = setting(True, "smooth the key points and landmarks of videos over time")
     one_euro: OneEuroConfig = field(default_factory=OneEuroConfig)
     devices: int = setting(

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from facekp.errors import ConfigError, DataError
-from facekp.files import expand
+from facekp.files import Recognise, begins_with, contains, expand
 from facekp.formats.base import RunFormat, all_formats
+from facekp.parsing.face import MARK
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Suffixes of photos found in a folder; a file or a glob may name any picture that Pillow reads."""
@@ -21,6 +22,8 @@ VIDEO_SUFFIXES: Final = (
 """Suffixes of videos."""
 CLIP, LINES = ".overlay.mp4", ".jsonl"
 """Suffixes of a video's results."""
+CLIP_MARK: Final = b"Written by facekp"
+"""The comment in a clip."""
 RESULTS: Final = (*(form.file.rpartition("NAME")[2] for form in all_formats().values()), CLIP, LINES)
 """Endings of all results' names."""
 
@@ -70,6 +73,12 @@ def is_video(path: Path) -> bool:
         (True, False)
     """
     return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def video_files(stems: Sequence[Path], *, overlay: bool) -> dict[Path, Recognise]:
+    """Return the files of videos, with their annotated clips if `overlay`, and what tells whether facekp wrote them."""
+    lines = {stem.with_name(stem.name + LINES): begins_with(MARK) for stem in stems}
+    return lines | ({stem.with_name(stem.name + CLIP): contains(CLIP_MARK) for stem in stems} if overlay else {})
 
 
 def require_pyav(files: Sequence[Path]) -> None:

@@ -19,13 +19,16 @@ from av.video.reformatter import Colorspace
 from av.video.stream import VideoStream
 
 from facekp.errors import ConfigError, DataError
-from facekp.images import UInt8Array, resize
+from facekp.images import UInt8Array, fit_within, resize
+from facekp.predict.sources import CLIP_MARK
 
 MICROSECONDS: Final = 1_000_000
 CLOCK: Final = Fraction(1, 90_000)
 """Time base of written clips in seconds: the period of every usual frame rate is a multiple of it."""
 ENCODER: Final = "libx264"
 QUALITY: Final = {"crf": "20", "preset": "veryfast"}
+MAX_SIDE: Final = 16_384
+"""Longest side of a picture that the encoder takes, pixels; larger ones are reduced to it."""
 BT709: Final = 1
 """ITU-T H.273's code for HDTV colours; players guess if a file does not specify them."""
 
@@ -151,6 +154,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             )
         # The index precedes the pictures, so that a browser can start before it has the whole file.
         self._container = av.open(path, "w", format="mp4", options={"movflags": "+faststart"})
+        self._container.metadata["comment"] = CLIP_MARK.decode()
         self._rate = rate
         self._stream: VideoStream | None = None
         self._last = -1
@@ -162,6 +166,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             image: (H, W, 3) uint8 RGB; resized to the first picture's size, with odd sides padded by one pixel.
             time: seconds from the clip's start at which it is shown.
         """
+        image = fit_within(image, MAX_SIDE)
         if self._stream is None:
             self._stream = self._container.add_stream(ENCODER, rate=self._rate, options=QUALITY)
             self._stream.height, self._stream.width = (side + side % 2 for side in image.shape[:2])

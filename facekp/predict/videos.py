@@ -62,11 +62,11 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align,
     frames = 0
     with ExitStack() as stack:
         video = stack.enter_context(VideoReader(job.path))
-        lines_part = stack.enter_context(replacing(job.stem.with_name(job.stem.name + LINES)))
+        lines_part = stack.enter_context(replacing(job.stem.with_name(job.stem.name + LINES), shared=True))
         lines = stack.enter_context(lines_part.open("wb"))
         clip = None
         if overlay:
-            clip_part = stack.enter_context(replacing(job.stem.with_name(job.stem.name + CLIP)))
+            clip_part = stack.enter_context(replacing(job.stem.with_name(job.stem.name + CLIP), shared=True))
             clip = stack.enter_context(VideoWriter(clip_part, video.rate))
         results = stack.enter_context(closing(_results(parser, job, video, tracks, align, overlay=overlay)))
         shown = None

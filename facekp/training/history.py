@@ -14,6 +14,8 @@ from facekp.files import replacing
 from facekp.training.tolerance import Tolerance
 
 FILE = "metrics.csv"
+MARK = rb"step,([^\n]*,)?(train|val|test)/loss"
+"""Regular expression for the first bytes of the file."""
 Row = dict[str, float]
 """Values logged at a step: `step`, `seconds` since the run began if that is known, and scores such as `val/miou`."""
 SAVE_EVERY = 5.0

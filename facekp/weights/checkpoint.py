@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from facekp.classes import ATTRIBUTES
 from facekp.data.normalisation import MEAN, STD
 from facekp.errors import CheckpointError
-from facekp.files import make_folder, write_file
+from facekp.files import Recognise, begins_with, make_folder, write_file
 from facekp.weights.paths import WEIGHTS, require_file
 
 KEY: Final = "facekp"
@@ -69,6 +69,14 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     return content
 
 
+def is_checkpoint(path: Path) -> bool:
+    """Return whether a file is a training checkpoint that `read_checkpoint` reads."""
+    try:
+        return bool(read_checkpoint(path))
+    except CheckpointError:
+        return False
+
+
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Read weights from NAME.safetensors, and their description from NAME.json.
 
@@ -112,6 +120,17 @@ def write_weights(net: nn.Module, about: dict[str, Any], path: Path) -> None:
     write_file(path, save(small))  # safetensors' save_file would make the file readable by its owner only
     about = about | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     write_file(path.with_suffix(".json"), json.dumps(about, indent=2) + "\n")
+
+
+def written_files(path: Path) -> dict[Path, Recognise]:
+    """Return the files of `write_weights`, and for each what tells whether facekp wrote it."""
+    beside = path.with_suffix(".json")
+
+    def is_described(weights: Path) -> bool:
+        about = json.loads(beside.read_text(encoding="utf-8"))
+        return bool(about["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest())
+
+    return {path: is_described, beside: begins_with(rb'\{\s+"format": \d+,\s+"classes": \[')}
 
 
 def _require_readable(path: Path, about: dict[str, Any]) -> None:

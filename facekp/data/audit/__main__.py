@@ -8,7 +8,7 @@ from omegaconf import MISSING
 
 from facekp.cli import parse_cli
 from facekp.errors import one_line_errors
-from facekp.files import expand
+from facekp.files import OVERWRITE, expand
 from facekp.settings import Affects, Settings, at_least, setting
 
 ABOUT = "Finds duplicates, reversed labels, missing and tiny masks, and damaged files in a prepared data set."
@@ -20,6 +20,7 @@ class AuditSettings(Settings):
 
     root: str = setting(MISSING, "prepared data set: images/, labels/, index.csv; only read", path=True)
     out: str = setting("audit", "folder that audit.csv and audit.html are written to", affects=Affects.PLACE, path=True)
+    overwrite: bool = setting(False, OVERWRITE, affects=Affects.PLACE)
     pictures: int = setting(200, "maximum number of pictures of each kind in audit.html", check=at_least(0))
     workers: int | None = setting(
         None, "number of threads; null: one per core", affects=Affects.SPEED, check=at_least(1)
@@ -31,7 +32,8 @@ def main(argv: Sequence[str]) -> None:
     settings = parse_cli(AuditSettings, argv, program="python -m facekp.data.audit", about=ABOUT)
     from facekp.data.audit.run import run_audit  # imports OpenCV, so only once the settings are checked
 
-    print(run_audit(expand(settings.root), expand(settings.out), settings.pictures, settings.workers))
+    out, overwrite = expand(settings.out), settings.overwrite
+    print(run_audit(expand(settings.root), out, settings.pictures, settings.workers, overwrite=overwrite))
 
 
 if __name__ == "__main__":

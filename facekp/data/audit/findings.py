@@ -1,5 +1,7 @@
 """Flaws of single images, and the findings of an audit: the rows of audit.csv."""
 
+import csv
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from facekp.data.layout import Sample
@@ -57,7 +59,7 @@ class Finding(NamedTuple):
     @classmethod
     def of(cls, sample: Sample, flaw: Flaw, other: Sample | None = None) -> "Finding":
         """Return the finding of a flaw."""
-        exclude = "yes" if sample.split == "train" and KINDS[flaw.kind].excludes else "no"
+        exclude = default_exclude(sample.split, flaw.kind)
         pair = (other.id, other.split) if other else ("", "")
         return cls(sample.id, sample.split, flaw.kind, exclude, flaw.detail, flaw.score, *pair)
 
@@ -65,3 +67,16 @@ class Finding(NamedTuple):
     def crosses(self) -> bool:
         """Whether the two images are in different splits, so that scores are measured on training data."""
         return self.other_split not in ("", self.split)
+
+
+def default_exclude(split: str, kind: str) -> str:
+    """Return yes or no: whether training excludes an image of a split with a flaw of a kind by default."""
+    return "yes" if split == "train" and KINDS[kind].excludes else "no"
+
+
+def is_unedited(path: Path) -> bool:
+    """Return whether a file is an audit.csv whose exclude column nobody has changed."""
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = csv.DictReader(file)
+        same = all(row["exclude"] == default_exclude(row["split"], row["kind"]) for row in rows)
+        return rows.fieldnames == list(Finding._fields) and same

@@ -18,12 +18,12 @@ from tqdm import tqdm
 
 from facekp.data.audit.checks import check_face
 from facekp.data.audit.duplicates import find_near_duplicates, thumbnail
-from facekp.data.audit.findings import KINDS, Finding, Flaw
+from facekp.data.audit.findings import KINDS, Finding, Flaw, is_unedited
 from facekp.data.audit.geometry import SKIN
-from facekp.data.audit.sheet import write_sheet
+from facekp.data.audit.sheet import PAGE, write_sheet
 from facekp.data.layout import Sample, list_samples, recognise
 from facekp.errors import DataError
-from facekp.files import make_folder, replacing
+from facekp.files import begins_with, keep_foreign, make_folder, replacing
 from facekp.images import UInt8Array, read_image, read_label
 
 
@@ -61,14 +61,22 @@ def examine(sample: Sample) -> Examined:
     return found
 
 
-def run_audit(root: Path, out: Path, pictures: int = 200, workers: int | None = None) -> str:
-    """Audit the prepared data set `root`, write audit.csv and audit.html into `out`, and return a summary."""
+def run_audit(
+    root: Path, out: Path, pictures: int = 200, workers: int | None = None, *, overwrite: bool = False
+) -> str:
+    """Audit the prepared data set `root`, write audit.csv and audit.html into `out`, and return a summary.
+
+    Raises:
+        DataError: see `audit`; or, without `overwrite`, `out` has another program's files of these names, or an
+            audit.csv whose exclude column was edited.
+    """
     started = time.perf_counter()
     require_prepared(root)
+    keep_foreign({out / "audit.csv": is_unedited, out / "audit.html": begins_with(PAGE)}, overwrite=overwrite)
     make_folder(out)
     findings = audit(root, workers=workers)
     table = pd.DataFrame(findings, columns=Finding._fields)
-    with replacing(out / "audit.csv") as part:
+    with replacing(out / "audit.csv", shared=True) as part:
         table.to_csv(part, index=False, float_format="%.3f", lineterminator="\n")
     images = len(list_samples(root))
     write_sheet(out / "audit.html", root, findings, images, limit=pictures, workers=workers or os.cpu_count() or 1)

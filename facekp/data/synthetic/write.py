@@ -56,13 +56,13 @@ def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: 
     """
     counts = {split: counts.get(split, 0) for split in SPLITS}
     images, wanted = root / OFFICIAL_IMAGES, json.dumps(dict(counts=counts, seed=seed, size=size, revision=REVISION))
-    with writing(images):
-        images.mkdir(parents=True, exist_ok=True)
     found = (root / SETTINGS).read_text(encoding="utf-8") if (root / SETTINGS).is_file() else ""
     if found and found != wanted:
         raise DataError(f"folder '{root}': holds faces drawn with {found}, not {wanted}; remove it, or {ANOTHER}")
-    if not found and any(images.iterdir()):
+    if not found and any(map(_is_used, (images, root / OFFICIAL_MASKS, root / OFFICIAL_MAPPING))):
         raise DataError(f"folder '{root}': holds images that were not drawn; {ANOTHER}")
+    with writing(images):
+        images.mkdir(parents=True, exist_ok=True)
     write_file(root / SETTINGS, wanted)
     numbers = [FIRST_NUMBER[split] + k for split in SPLITS for k in range(counts[split])]
     for folder in range(-(-len(numbers) // IMAGES_PER_FOLDER)):
@@ -73,6 +73,11 @@ def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: 
     Parallel(-1, backend="threading")(delayed(_write_face)(root, index, int(seeds[index]), size) for index in bar)
     rows = ["idx orig_idx orig_file", *(f"{i} {number - 1} {number:06d}.jpg" for i, number in enumerate(numbers))]
     write_file(root / OFFICIAL_MAPPING, "\n".join(rows) + "\n")
+
+
+def _is_used(path: Path) -> bool:
+    """Return whether a path is a file, or a folder with something in it."""
+    return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
 def _write_face(root: Path, index: int, seed: int, size: int) -> None:
