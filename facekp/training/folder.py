@@ -22,6 +22,7 @@ from facekp.config import EXCLUDED, Config, LossConfig, OptimConfig, fold
 from facekp.data.exclusions import excluded_digest
 from facekp.data.layout import check_source
 from facekp.errors import ConfigError, FacekpError, explain, one_line_errors
+from facekp.files import LOCK, walk
 from facekp.settings import Affects, settings_that
 from facekp.training.compose import read_config, schema_of
 
@@ -82,7 +83,7 @@ def _clean_up(run: Path, error: FacekpError) -> None:
     """
     if isinstance(error, OtherSettingsError) and error.source.is_relative_to(run):
         OmegaConf.save({**error.settings, "output_dir": str(run)}, run / COMPOSED / "config.yaml")
-    own = {*(run / COMPOSED).glob("*.yaml"), run / f"{HydraConfig.get().job.name}.log"}
+    own = {*(run / COMPOSED).glob("*.yaml"), run / f"{HydraConfig.get().job.name}.log", run / LOCK}
     if {path for path in run.rglob("*") if path.is_file()} <= own:
         for path in own:
             path.unlink(missing_ok=True)
@@ -198,4 +199,4 @@ def job_folders(folder: Path) -> list[Path]:
         leading = re.match(r"\d+", job.name)
         return job.parent, int(leading[0] if number is None and leading else -1 if number is None else number), job.name
 
-    return sorted((path.parent for path in folder.rglob(COMPOSED)), key=place)
+    return sorted((path for path, subfolders, _ in walk(folder) if COMPOSED in subfolders), key=place)

@@ -18,15 +18,18 @@ from pytorch_lightning.loggers.logger import Logger
 from facekp.config import Config
 from facekp.data.datamodule import FaceDataModule
 from facekp.errors import ConfigError, require
+from facekp.files import begins_with, keep_foreign, make_folder
 from facekp.hardware import keep_freed_memory, resolve_accelerator, resolve_precision
 from facekp.training.callbacks import build_callbacks
 from facekp.training.checkpoint_io import BesideCheckpointIO
+from facekp.training.claim import claim_run
 from facekp.training.folder import finished_score, keep_settings, score_of, sweep_job
-from facekp.training.history import RunLog
+from facekp.training.history import FILE, MARK, RunLog
 from facekp.training.loggers import closing_wandb
 from facekp.training.module import FaceParsing
 from facekp.training.resume import Resume, find_resume
 from facekp.training.summary import write_summary
+from facekp.weights.checkpoint import is_checkpoint
 from facekp.weights.load import begin_with
 from facekp.weights.paths import BEST, CHECKPOINTS, LAST
 
@@ -80,19 +83,30 @@ def run(config: Config) -> Iterator[Run]:
     """Seed a run, find its checkpoint, save its settings, and close its loggers however it ends.
 
     Raises:
+        DataError: another process is running in its folder, or it holds files that facekp did not write.
         ConfigError: its folder holds a run with other settings, or Lightning rejects the settings for this data.
         KeyboardInterrupt: Ctrl-C or SIGTERM, which also end a sweep; a printed line says how to continue.
     """
-    if (score := finished_score(config)) is not None:
-        print(f"already finished, {config.callbacks.monitor} {score:.3f}: {config.output_dir}")
-        yield Run(config, score)
-        return
+    with claim_run(make_folder(Path(config.output_dir))):
+        if (score := finished_score(config)) is not None:
+            print(f"already finished, {config.callbacks.monitor} {score:.3f}: {config.output_dir}")
+            yield Run(config, score)
+        else:
+            with _unfinished_run(config) as this:
+                yield this
+
+
+@contextmanager
+def _unfinished_run(config: Config) -> Iterator[Run]:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
     for message in IGNORED:
         warnings.filterwarnings("ignore", message)
     keep_freed_memory()
     pl.seed_everything(config.seed, verbose=False)
     this = Run(config, resume=find_resume(config))
+    if not this.resume:
+        remedy = "give another run folder (hydra.run.dir=; hydra.sweep.dir= of a sweep)"
+        keep_foreign({Path(config.output_dir) / FILE: begins_with(MARK), this.best: is_checkpoint}, remedy=remedy)
     rank_zero_only(keep_settings)(config)
     with closing_wandb(config):
         try:

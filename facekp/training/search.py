@@ -29,6 +29,7 @@ from facekp.data.layout import check_source
 from facekp.errors import ConfigError, FacekpError, explain, one_line_errors, require
 from facekp.files import LOCK, expand, make_folder
 from facekp.settings import Settings, at_least, setting
+from facekp.training.claim import claim_run
 from facekp.training.compose import read_config, register_schema
 from facekp.training.folder import ANY_TIME, COMPOSED, ERROR, PRUNED, StoppedError, record_settings, require_same
 
@@ -178,7 +179,7 @@ def _run_trial(trial: "Trial", folder: Path, fixed: Sequence[str]) -> list[Excep
     config.output_dir = str(run)
     config.logger.group = config.logger.group or folder.name
     config.logger.run_name = config.logger.run_name or ",".join(drawn)
-    with FileLock(run / LOCK):
+    with claim_run(run):
         trial.set_user_attr(FOLDER, run.name)
         (run / COMPOSED).mkdir(exist_ok=True)
         (run / ERROR).unlink(missing_ok=True)
