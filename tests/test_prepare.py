@@ -100,7 +100,10 @@ def test_summary_counts_pixels_and_images(raw: Path, tmp_path: Path, capsys: pyt
     assert table["hat"] == [f"{100 * 8 * 24 / 64**2 / 2:.3f}%", "50.00%"]
     assert table["skin"] == [f"{100 * (32 * 32 - 8 * 8) / 64**2:.3f}%", "100.00%"]
     assert table["l_eye"] == ["0.000%", "0.00%"]
-    assert printed[-1] == "problems: none"
+    (problem,) = [line for line in printed if line.startswith("problem")]
+    # Of 18 classes, the masks are of hair, skin, nose, l_eye (below the hair) and hat.
+    assert problem.startswith("problem: 14 x class that no image has (networks will not learn it): ")
+    assert problem.endswith("; and 11 more")
 
 
 def test_a_second_start_does_nothing(raw, tmp_path, monkeypatch, capsys):
@@ -287,3 +290,22 @@ def test_synthetic_faces_are_drawn_and_prepared_once(tmp_path, monkeypatch, caps
     assert prepared_root(config) == root
     monkeypatch.undo()
     assert prepared_root(DataConfig(source="synthetic", cache=str(tmp_path), synthetic_seed=1, **settings)) != root
+
+
+def test_links_to_folders_of_masks_are_followed_and_circles_are_not(raw: Path, tmp_path: Path):
+    plain = prepare(raw, tmp_path / "plain", size=SIDE)
+    (raw / MASKS / "1").rename(tmp_path / "elsewhere")
+    (raw / MASKS / "1").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "circle").symlink_to(raw / MASKS)
+    linked = prepare(raw, tmp_path / "linked", size=SIDE)
+    assert linked.summary == plain.summary
+    assert contents(tmp_path / "linked" / "labels") == contents(tmp_path / "plain" / "labels")
+
+
+@pytest.mark.parametrize("name", ["images/00000.jpg", "labels/00000.png", "index.csv", "summary.json", "source.json"])
+def test_another_programs_file_is_not_replaced(raw: Path, tmp_path: Path, name: str):
+    (theirs := tmp_path / "out" / name).parent.mkdir(parents=True)
+    theirs.write_text("theirs")
+    with pytest.raises(DataError, match=r"holds images that prepare did not write|cannot be read"):
+        prepare(raw, tmp_path / "out", size=SIDE)
+    assert contents(tmp_path / "out") == {name: b"theirs"}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from facekp.classes import NUM_CLASSES
+from facekp.classes import ATTRIBUTES, NUM_CLASSES
 from facekp.data.layout import (
     IMAGES,
     INDEX,
@@ -106,6 +106,8 @@ def prepare(
             whole = {face.id: face.pixels for face in prepared if face.pixels is not None}
             pixels = np.array(list(whole.values()), dtype=np.int64).reshape(-1, NUM_CLASSES)
             problems += [problem for face in prepared for problem in face.problems]
+            absent = (name for i, name in enumerate(ATTRIBUTES) if i and len(whole) and not pixels[:, i].any())
+            problems += [Problem("class that no image has", f"{OFFICIAL_MASKS}/*/*_{name}.png") for name in absent]
             summary = summarise((splits[i] for i in whole), pixels, images.keys() - whole.keys(), problems)
             summary.write(out)
             bad = [p for kind, found in summary.problems.items() if "skipped" in CONSEQUENCES[kind] for p in found]
@@ -131,7 +133,10 @@ def _find_pairs(out: Path) -> set[int]:
 def _require_same(out: Path, source: dict[str, Any]) -> None:
     """Raise DataError if `out` holds images that were not made from `source`."""
     path = out / SOURCE
-    if not (out / INDEX).exists() and not _find_pairs(out):
+    used = any((out / name).exists() for name in (INDEX, SUMMARY)) or any(
+        any((out / name).glob("[!.]*")) for name in (IMAGES, LABELS)
+    )
+    if not used and not path.exists():
         return
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -140,7 +145,7 @@ def _require_same(out: Path, source: dict[str, Any]) -> None:
         raise DataError(f"folder '{out}': holds images that prepare did not write; {ANOTHER}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: cannot be read; remove folder '{out}', or {ANOTHER}") from error
-    if found != source:
+    if used and found != source:
         now = f"'{source['raw']}' at {source['size']} pixels"
         how = f"not from {now}" if before != now else "whose mapping has changed since"
         raise DataError(f"folder '{out}': was prepared from {before}, {how}; remove it, or {ANOTHER}")

@@ -29,6 +29,7 @@ CONSEQUENCES: Final = {
     "image or mask that is not square": "stretched to a square",
     "mask of an unknown attribute": "ignored",
     "second mask of one attribute": "ignored; the first path in order counts",
+    "class that no image has": "networks will not learn it",
     "mask without an image": "ignored",
 }
 """What preparation does about each kind of problem."""
