@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from facekp import hardware
 from facekp.cli import parse_cli
 from facekp.errors import DataError, one_line_errors, require
-from facekp.files import expand, make_folder, replacing
+from facekp.files import expand, make_folder, write_file
 from facekp.models import build_model
 from facekp.models.cost import multiply_adds
 
@@ -201,8 +201,7 @@ def stamp() -> dict[str, Any]:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write a results file, creating its folder."""
     make_folder(path.parent)
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_file(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def output(setting: str, given: str | None, usual: str, device: torch.device, quick: bool) -> Path | None:

@@ -22,7 +22,7 @@ import facekp.keypoints.landmarks
 from benchmarks.harness import run, stamp, write_json
 from benchmarks.samples import SIZE, Detected, Points, read_detected, true_faces
 from facekp.classes import ATTRIBUTES
-from facekp.files import expand, replacing
+from facekp.files import expand, write_file
 from facekp.keypoints.landmarks import NUMBERS, Calibration, find_landmarks
 from facekp.keypoints.landmarks import groups as part_groups
 from facekp.keypoints.landmarks.axes import find_axes
@@ -185,8 +185,7 @@ def write_calibration(detected: Sequence[Detected]) -> None:
     faces = true_faces(detected)
     widths, moves = fit([gap for face, one in zip(faces, detected, strict=True) for gap in find_gaps(face, one)])
     rows = ",\n".join(f"    {json.dumps(name)}: {json.dumps(numbers.tolist())}" for name, numbers in moves.items())
-    with replacing(CALIBRATION) as part:
-        part.write_text(f'{{\n  "widths": {json.dumps(widths)},\n  "moves": {{\n{rows}\n  }}\n}}\n', encoding="utf-8")
+    write_file(CALIBRATION, f'{{\n  "widths": {json.dumps(widths)},\n  "moves": {{\n{rows}\n  }}\n}}\n')
     print(f"written to {CALIBRATION}: {len(moves)} kinds of landmarks, fitted on {len(faces)} faces")
 
 

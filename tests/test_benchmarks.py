@@ -18,7 +18,6 @@ from torch.utils.data import default_collate
 
 from benchmarks import audit, harness, landmarks, loader, loss, predict, scaling, step
 from benchmarks.__main__ import GROUPS
-from benchmarks.card.__main__ import claim_folder
 from benchmarks.card.groups import measure, select_members
 from benchmarks.card.scores import contrast, report_worst, tables
 from benchmarks.harness import Bench, Rates, alternate, describe, make_row
@@ -224,9 +223,7 @@ def test_scaling_and_speed_write_their_files(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.slow
-def test_commands_on_labelled_faces(
-    tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_commands_on_labelled_faces(tiny_root, tmp_path, capsys, monkeypatch):
     data, read = DataConfig(root=str(tiny_root), workers=0), lambda name: json.loads((tmp_path / name).read_text())
     command("outlines", data=data, images=2, out=f"{tmp_path}/outlines.json")
     assert set(read("outlines.json")["mean"]) == {"canny", "contour"}
@@ -238,13 +235,8 @@ def test_commands_on_labelled_faces(
     monkeypatch.setattr(landmarks, "held_out", lambda gaps: [Calibration({}, {})] * len(gaps))  # of three faces
     command("landmarks", root=str(tiny_root), landmarks=str(tmp_path), out=f"{tmp_path}/landmarks.json")
     assert len(read("landmarks.json")["rows"]) == 68 + 2
-    pictures = tmp_path / "pictures"
-    command("card.__main__", data=data, sizes=[32], worst=2, out=f"{tmp_path}/card.json", pictures=str(pictures))
+    command("card.__main__", data=data, sizes=[32], worst=2, out=f"{tmp_path}/card.json")
     assert set(read("card.json")["scores"]) == {"32"}
-    assert (len(list(pictures.glob("*.png"))), (pictures / ".gitignore").read_text()) == (2, "*\n")
-    with pytest.raises(ConfigError, match="there are other files in it"):
-        claim_folder(tmp_path)
-    command("preparation", faces=2, workers=1, folder=str(tmp_path / "faces"))
     command("smoothing", rates=[10])
     assert "0.57 |" in capsys.readouterr().out  # noise left, as in docs/guides/predict.md
 

@@ -97,9 +97,7 @@ def test_it_is_plain_data_that_says_what_prediction_needs(checkpoint: Path) -> N
     }
 
 
-def test_a_pretrained_network_is_rebuilt_without_fetching(
-    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pretrained_network_is_rebuilt_without_fetching(checkpoint, tmp_path, monkeypatch):
     edited(model={"name": "resnet18", "pretrained": "imagenet"})(checkpoint, tmp_path / "a.ckpt")
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: pytest.fail("fetched"))
     load_network(tmp_path / "a.ckpt")
@@ -120,9 +118,7 @@ def test_bad_files_are_refused_in_one_line(checkpoint: Path, tmp_path: Path, kin
     assert not path.with_suffix(".ran").exists()
 
 
-def test_a_checkpoint_needs_no_other_file_system_and_replaces_the_last_one_only_when_it_is_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_needs_no_other_file_system_and_replaces_the_last_one_only_when_it_is_whole(tmp_path, monkeypatch):
     path, files = tmp_path / "checkpoints" / "last.ckpt", BesideCheckpointIO()
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     files.save_checkpoint({"step": 1}, path)

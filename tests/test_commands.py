@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +19,7 @@ from facekp.models import build_model, fuse
 
 
 @pytest.mark.parametrize("others", [False, True])
-def test_a_damaged_image_ends_training_in_one_line_that_names_it(
-    train_py: Callable[..., None], tiny_root: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], others: bool
-) -> None:
+def test_a_damaged_image_ends_training_in_one_line_that_names_it(train_py, tiny_root, tmp_path, capfd, others):
     # It is found by a loader process, whose traceback stands before the message.
     run, faces = tmp_path / "run", tmp_path / "faces"
     if others:  # the folder holds what is not Hydra's, such as a logger's files

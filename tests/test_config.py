@@ -212,9 +212,7 @@ HEAVY = {"torch", "numpy", "pytorch_lightning", "wandb", "matplotlib", "scipy", 
         ("data.root=nowhere", "data.root is 'nowhere', which is not a folder: download CelebAMask-HQ", True),
     ],
 )
-def test_a_mistake_is_one_line_before_anything_heavy_is_imported(
-    tmp_path: Path, argument: str, named: str, others: bool
-) -> None:
+def test_a_mistake_is_one_line_before_anything_heavy_is_imported(tmp_path, argument, named, others):
     run = tmp_path / "run"
     if others:
         run.mkdir()

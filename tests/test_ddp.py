@@ -122,9 +122,7 @@ def pair(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Foun
 class TestTwoProcesses:
     @pytest.mark.parametrize("batched", [False, True])
     @pytest.mark.parametrize("kind", KINDS)
-    def test_the_loss_is_the_whole_batchs_and_so_is_the_mean_gradient(
-        self, pair: list[Found], kind: str, batched: bool
-    ) -> None:
+    def test_the_loss_is_the_whole_batchs_and_so_is_the_mean_gradient(self, pair, kind, batched):
         scores, labels = batch(kind)
         want, gradient = value_and_gradient(reference, scores, labels)
         for process in pair:
@@ -180,9 +178,7 @@ class TestStarting:
         assert [row["step"] for row in read_rows(tmp_path / "run" / "metrics.csv")] == [1, 2]
         assert json.loads((tmp_path / "run" / "metrics.json").read_text())["steps"] == 2
 
-    def test_a_sweep_does_not_start_processes_that_would_each_start_it_again(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_sweep_does_not_start_processes_that_would_each_start_it_again(self, monkeypatch):
         job = OmegaConf.create({"hydra": {"mode": RunMode.MULTIRUN}})  # this process is a job of a multirun
         monkeypatch.setattr(HydraConfig.instance(), "cfg", job)
         trainer = TrainerConfig(accelerator="cpu", devices=2, strategy="ddp", precision="32-true")

@@ -1,7 +1,6 @@
 """What is added to each class's score for the highest mean F1."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -96,9 +95,7 @@ def test_adds_to_the_sum_of_the_heads(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_release_with_them_is_not_worse_on_what_they_were_fitted_to(
-    straight: Path, tiny_root: Path, tmp_path: Path
-) -> None:
+def test_a_release_with_them_is_not_worse_on_what_they_were_fitted_to(straight, tiny_root, tmp_path):
     found = {}
     for images in (0, 5):
         out = tmp_path / f"{images}.safetensors"

@@ -1,7 +1,6 @@
 """The networks to compare with: their sizes by hand, their settings, and a short run of each."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,10 +77,7 @@ def test_smps_default_is_a_unet_on_resnet18() -> None:
     ],
     ids=["bisenet", "smp"],
 )
-def test_train_log_and_reload(
-    model: dict[str, Any], names: list[str], trunk: tuple[str, ...],
-    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
+def test_train_log_and_reload(model, names, trunk, tiny_root, tmp_path, monkeypatch):
     on_meta(model["name"])  # or skip
     config = settings(tiny_root, tmp_path, max_steps=2, val_every=2)  # its head_lr_mult is 2
     config.model = model
@@ -131,9 +127,7 @@ def test_a_bad_setting_of_smp_names_the_remedy(model: dict[str, Any], message: s
 
 
 @pytest.mark.parametrize("error", [OSError("no route\nto host"), Exception()])
-def test_smps_weights_that_cannot_be_fetched_name_the_other_choice(
-    monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def test_smps_weights_that_cannot_be_fetched_name_the_other_choice(monkeypatch, error):
     def fail(*args: object, **kwargs: object) -> None:
         raise error
 
@@ -143,9 +137,7 @@ def test_smps_weights_that_cannot_be_fetched_name_the_other_choice(
     assert "\n" not in str(caught.value)
 
 
-def test_the_table_leaves_out_what_is_not_installed(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_leaves_out_what_is_not_installed(monkeypatch, capsys):
     monkeypatch.setattr("facekp.models.model_names", lambda: ["smp", "bisenet"])
     monkeypatch.setitem(sys.modules, PACKAGE, None)
     with pytest.raises(ConfigError, match=r"'smp', but segmentation_.*: pip install -e '\.\[smp\]'"):

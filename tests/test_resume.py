@@ -47,9 +47,7 @@ def interrupted(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 class TestBitForBit:
     @pytest.mark.slow
-    def test_in_a_new_folder_and_in_the_same(
-        self, straight: Path, interrupted: Path, tiny_root: Path, tmp_path: Path
-    ) -> None:
+    def test_in_a_new_folder_and_in_the_same(self, straight, interrupted, tiny_root, tmp_path):
         source = interrupted / "checkpoints" / "last.ckpt"
         before = read_rows(interrupted / "metrics.csv")
         assert [row["step"] for row in before] == [1, 2, 3, 4, 5, 6]
@@ -75,9 +73,7 @@ class TestBitForBit:
             assert read_checkpoint(folder / "checkpoints" / "best.ckpt")["global_step"] == best
 
     @pytest.mark.slow
-    def test_with_averaged_weights_and_without_the_ones_that_it_began_with(
-        self, straight: Path, tiny_root: Path, tmp_path: Path
-    ) -> None:
+    def test_with_averaged_weights_and_without_the_ones_that_it_began_with(self, straight, tiny_root, tmp_path):
         begin = Path(shutil.copyfile(straight / "checkpoints" / "last.ckpt", tmp_path / "begin.ckpt"))
         change = {"init": str(begin), "optim.ema": 0.75}
         steps = {"max_steps": 4, "val_every": 2}
@@ -116,9 +112,7 @@ class TestRows:
         assert sorted(log.rows) == [1, 2, 3, 4]
         assert [step for step, row in log.rows.items() if "val/loss" in row] == [4]
 
-    def test_a_run_that_kept_none_says_that_its_summary_begins_late(
-        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_a_run_that_kept_none_says_that_its_summary_begins_late(self, tmp_path, capsys):
         (tmp_path / "new").mkdir()
         log = RunLog(tmp_path / "new", tmp_path / "old", 4)
         assert not log.rows
@@ -132,9 +126,7 @@ class TestRows:
         scores = score_rows(list(again.rows.values()), CallbacksConfig())
         assert (scores["seconds"], scores["val"]["curve"][0]["seconds"]) == (None, None)
 
-    def test_scoring_the_test_split_is_no_time_of_the_runs(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_scoring_the_test_split_is_no_time_of_the_runs(self, tmp_path, monkeypatch):
         log = RunLog(tmp_path)
         began = log._began
         for seconds, name in ((7.0, "train/loss"), (10.0, "val/loss"), (50.0, "test/loss")):
@@ -158,9 +150,7 @@ class TestSettings:
             ({"trainer.precision": "bf16-mixed"}, "trainer.precision is 'bf16-mixed', but .* with '32-true'"),
         ],
     )
-    def test_others_are_refused_in_a_runs_folder(
-        self, checkpoint: Path, tiny_root: Path, change: dict[str, Any], message: str
-    ) -> None:
+    def test_others_are_refused_in_a_runs_folder(self, checkpoint, tiny_root, change, message):
         config = settings(tiny_root, checkpoint.parents[1], change)
         with pytest.raises(ConfigError, match=message) as caught:
             find_resume(config)
@@ -180,9 +170,7 @@ class TestSettings:
         found = find_resume(settings(tiny_root, tmp_path, {**change, "resume": str(checkpoint)}))
         assert found == Resume(checkpoint, STEPS)
 
-    def test_others_are_refused_by_every_way_to_the_checkpoint(
-        self, checkpoint: Path, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_others_are_refused_by_every_way_to_the_checkpoint(self, checkpoint, tiny_root, tmp_path, monkeypatch):
         # The weights of what would be the best so far by another score were not kept.
         change = {"callbacks.monitor": "val/loss", "resume": str(checkpoint)}
         with pytest.raises(ConfigError, match=r"callbacks\.monitor is 'val/loss', but .* was trained with 'val/miou'"):
@@ -198,9 +186,7 @@ class TestSettings:
 
 
 class TestSource:
-    def test_a_finished_run_is_not_trained_again(
-        self, straight: Path, tiny_root: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_a_finished_run_is_not_trained_again(self, straight, tiny_root, capsys):
         before = {path: path.stat().st_mtime_ns for path in straight.rglob("*")}
         train(settings(tiny_root, straight))
         score = json.loads((straight / "metrics.json").read_text())["val"]["best"]["miou"]
@@ -226,9 +212,7 @@ class TestSource:
     @pytest.mark.parametrize(
         ("part", "message"), [("settings", "has no record of its settings"), ("loops", "holds weights only")]
     )
-    def test_what_cannot_be_continued_is_refused(
-        self, checkpoint: Path, tiny_root: Path, tmp_path: Path, part: str, message: str
-    ) -> None:
+    def test_what_cannot_be_continued_is_refused(self, checkpoint, tiny_root, tmp_path, part, message):
         content = torch.load(checkpoint, weights_only=True)
         del content[part]
         torch.save(content, tmp_path / "old.ckpt")
@@ -236,9 +220,7 @@ class TestSource:
             find_resume(settings(tiny_root, tmp_path, {"resume": str(tmp_path / "old.ckpt")}))
 
 
-def test_a_log_that_cannot_be_written_ends_no_run_and_is_written_later(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_log_that_cannot_be_written_ends_no_run_and_is_written_later(tmp_path, capsys):
     (tmp_path / "run").touch()  # not a folder, as yet
     log = RunLog(tmp_path / "run")
     for _ in range(2):

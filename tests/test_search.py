@@ -97,9 +97,7 @@ class TestTrials:
 
 
 class TestContinuing:
-    def test_it_stops_at_the_number_wanted_and_names_the_best(
-        self, run: Callable[..., Path], untrained: list[Any], capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_it_stops_at_the_number_wanted_and_names_the_best(self, run, untrained, capsys):
         run("search.n_trials=2", "search.seed=0")
         assert "best: trial 0, 0.000, optim.lr=" in capsys.readouterr().out
         folder = run("search.n_trials=5", "search.seed=0")
@@ -121,9 +119,7 @@ class TestContinuing:
         assert again.user_attrs["folder"] == "1-resnet18"
         assert sorted(path.name for path in folder.glob("*-*")) == ["0-resnet18", "1-resnet18", "3-resnet18"]
 
-    def test_a_trial_of_a_process_that_runs_is_left_to_it_and_counted(
-        self, run: Callable[..., Path], untrained: list[Any], tmp_path: Path
-    ) -> None:
+    def test_a_trial_of_a_process_that_runs_is_left_to_it_and_counted(self, run, untrained, tmp_path):
         untrained += [KeyboardInterrupt()]
         with pytest.raises(KeyboardInterrupt):
             run("search.n_trials=2")
@@ -132,9 +128,7 @@ class TestContinuing:
             run("search.n_trials=2")
         assert [trial.state.name for trial in study(folder).trials] == ["RUNNING", "COMPLETE"]
 
-    def test_a_trial_that_fails_or_diverges_does_not_end_the_others(
-        self, run: Callable[..., Path], untrained: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_a_trial_that_fails_or_diverges_does_not_end_the_others(self, run, untrained, tmp_path, capsys):
         untrained += [RuntimeError("out of memory"), math.nan]
         with pytest.raises(RuntimeError, match="out of memory"):
             run("search.n_trials=3")
@@ -162,9 +156,7 @@ class TestMistakes:
             ("trainer.devices=2", "trainer.devices is 2: a trial is one process"),
         ],
     )
-    def test_a_mistake_is_found_before_any_trial(
-        self, run: Callable[..., Path], tmp_path: Path, argument: str, message: str
-    ) -> None:
+    def test_a_mistake_is_found_before_any_trial(self, run, tmp_path, argument, message):
         with pytest.raises((ConfigError, DataError), match=message):
             run(argument)
         assert not (tmp_path / "search").exists()
@@ -176,17 +168,13 @@ class TestMistakes:
             ([], "image 3: cannot be read"),
         ],
     )
-    def test_a_users_error_ends_it(
-        self, run: Callable[..., Path], untrained: list[Any], tmp_path: Path, arguments: list[str], error: str
-    ) -> None:
+    def test_a_users_error_ends_it(self, run, untrained, tmp_path, arguments, error):
         untrained += [DataError("image 3: cannot be read")]
         with pytest.raises(Exception, match=error):
             run(*arguments)
         assert [trial.state.name for trial in study(tmp_path / "search").trials] == ["FAIL"]
 
-    def test_without_optuna_one_line_says_how_to_install_it(
-        self, run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_without_optuna_one_line_says_how_to_install_it(self, run, monkeypatch):
         monkeypatch.setitem(sys.modules, "optuna", None)
         with pytest.raises(ConfigError, match=r"^a search needs Optuna: pip install -e '\.\[sweep\]'$"):
             run()

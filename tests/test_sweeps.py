@@ -99,9 +99,7 @@ class TestInterrupted:
         errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
         assert ["seed is -1" in line for line in errors] == [True, True]
 
-    def test_other_settings_are_refused_in_a_jobs_folder(
-        self, folder: Path, train_py: Callable[..., None], capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_other_settings_are_refused_in_a_jobs_folder(self, folder, train_py, capsys):
         job = folder / "1-resnet18"
         before = written(job)
         with pytest.raises(SystemExit):
@@ -115,9 +113,7 @@ class TestInterrupted:
 
 
 @pytest.mark.slow
-def test_sigterm_to_every_process_ends_the_sweep(
-    train_py: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_sigterm_to_every_process_ends_the_sweep(train_py, tmp_path, monkeypatch, capsys):
     def terminate() -> None:  # as a scheduler does
         os.kill(os.getpid(), signal.SIGTERM)
         for loader in multiprocessing.active_children():
@@ -155,9 +151,7 @@ def test_a_job_in_a_process_of_its_own(tiny_root: Path, tmp_path: Path) -> None:
     assert [line for line in log.read_text().splitlines() if line.startswith("run ")] == [f"run folder: {run}"]
 
 
-def test_what_slurm_is_asked_for(
-    train_py: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_slurm_is_asked_for(train_py, tmp_path, monkeypatch):
     # SLURM itself is not here: its commands are stand-ins, of which sbatch refuses what it is given.
     submitit = pytest.importorskip("submitit")
     for name in ("sbatch", "srun", "sacct"):

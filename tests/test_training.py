@@ -57,9 +57,7 @@ class TestRun:
             assert [row[f"train/loss_{s}"] for s in (8, 16, 32)] == pytest.approx([p.item() for p in parts], rel=1e-4)
 
     @pytest.mark.slow
-    def test_compiled_trains_alike(
-        self, straight: Path, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_compiled_trains_alike(self, straight, tiny_root, tmp_path, monkeypatch):
         # Without code generation, which takes minutes and is not ours: what is traced, forward and back, runs as it is.
         compile_ = torch.nn.Module.compile
         monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(compile_, backend="aot_eager"))
@@ -149,9 +147,7 @@ class TestRun:
 
 
 class TestTrainer:
-    def test_clipping_goes_without_the_fused_optimiser_which_rules_it_out(
-        self, tiny_root: Path, tmp_path: Path
-    ) -> None:
+    def test_clipping_goes_without_the_fused_optimiser_which_rules_it_out(self, tiny_root, tmp_path):
         for clip, fused in ((None, True), (1.0, False)):
             config = settings(tiny_root, tmp_path, gradient_clip=clip)
             module = build_module(config)
@@ -169,9 +165,7 @@ class TestTrainer:
         with pytest.raises(ConfigError, match=r"the trainer cannot run with these settings .*limit_val_batches"):
             train(settings(tiny_root, tmp_path, limit_val_batches=0.1))
 
-    def test_an_error_of_a_callback_is_not_taken_for_the_trainers(
-        self, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_error_of_a_callback_is_not_taken_for_the_trainers(self, tiny_root, tmp_path, monkeypatch):
         def refuse(*args: Any) -> None:
             raise ConfigError("a callback needs a package")
 
@@ -184,9 +178,7 @@ class TestTrainer:
             monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
             assert resolve_accelerator("auto") == device
 
-    def test_a_run_that_diverged_at_once_is_summed_up(
-        self, tiny_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    def test_a_run_that_diverged_at_once_is_summed_up(self, tiny_root, tmp_path, capsys):
         diverging = {"optim.lr": 1e30, "optim.warmup_steps": 0, "callbacks.monitor": "val/loss"}
         config = settings(tiny_root, tmp_path, diverging, max_steps=2)
         train(config)

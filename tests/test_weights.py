@@ -90,9 +90,7 @@ class TestRefused:
             (".json", {"model": {"name": "bisenet"}}, "do not fit this version's networks"),
         ],
     )
-    def test_another_file(
-        self, pair: tuple[Path, torch.nn.Module], tmp_path: Path, suffix: str, content: object, message: str
-    ) -> None:
+    def test_another_file(self, pair, tmp_path, suffix, content, message):
         path = self.copy(pair, tmp_path)
         changed = path.with_suffix(suffix)
         if content is None:

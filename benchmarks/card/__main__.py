@@ -1,8 +1,7 @@
-"""Every figure of the model card, in Markdown: `python -m benchmarks.card data.root=... [ckpt=...] [pictures=DIR]`.
+"""Every figure of the model card, in Markdown: `python -m benchmarks.card data.root=... [ckpt=...]`.
 
 The scores of all images and of every class at each of `sizes`; at the last size, also groups of faces (glasses, hats,
-dark photos, ...) compared with all others, and the network's worst images. `pictures=DIR` draws the latter: photo,
-ground truth and prediction. They are CelebAMask-HQ's and may not be published, committed or passed on.
+dark photos, ...) compared with all others, and the network's worst images.
 """
 
 import hashlib
@@ -15,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from tqdm import tqdm
 
 from benchmarks.card.groups import measure_all, select_members
@@ -26,10 +24,9 @@ from facekp.data.datamodule import FaceDataModule
 from facekp.data.layout import SPLITS
 from facekp.errors import require
 from facekp.evaluate import load_scorer
-from facekp.files import expand, make_folder
+from facekp.files import expand
 from facekp.images import UInt8Array
 from facekp.models import fuse
-from facekp.parsing.overlay import blend_mask
 from facekp.settings import Settings, at_least, each, multiple_of, one_of, setting
 from facekp.training.scoring import Scorer
 from facekp.weights.paths import CKPT_HELP, SHIPPED, TERMS, locate_checkpoint
@@ -44,8 +41,7 @@ class Options(Settings):
     split: str = setting("val", "train, val or test", check=one_of(*SPLITS))
     images: int | None = setting(None, "number of images, from the first; null: all", check=at_least(1))
     sizes: list[int] = setting([448, 512], "sides, pixels; groups and worst: at the last", check=each(multiple_of(32)))
-    worst: int = setting(40, "number of worst images that are listed and drawn", check=at_least(1))
-    pictures: str | None = setting(None, "folder for pictures of the worst: licensed faces, never publish them")
+    worst: int = setting(40, "number of worst images that are listed", check=at_least(1))
     out: str | None = setting(
         None, "JSON file; null: card.json for shipped weights on all real images of val, else none"
     )
@@ -61,59 +57,38 @@ class Options(Settings):
         return expand(self.out) if self.out else Path(__file__).parents[1] / "card.json" if whole else None
 
 
-def parse(scorer: Scorer, data: FaceDataModule, split: str) -> Iterator[tuple[UInt8Array, UInt8Array, UInt8Array]]:
-    """Yield photo (H, W, 3) uint8 RGB, label and predicted mask (H, W) uint8 of every image, as evaluation has them."""
+def parse(scorer: Scorer, data: FaceDataModule, split: str) -> Iterator[tuple[UInt8Array, UInt8Array]]:
+    """Yield label and predicted mask (H, W) uint8 of every image, as evaluation has them."""
     for pixels in tqdm(data.evaluation_loader(split), unit="batch", desc="parsing"):
         size = (pixels["label"].shape[1], pixels["label"].shape[2])
         with torch.inference_mode():
             masks = fuse(scorer.run(pixels["image"].to(scorer.device)).predict, size).argmax(1).to("cpu", torch.uint8)
-        yield from zip(pixels["image"].numpy(), pixels["label"].numpy(), masks.numpy(), strict=True)
+        yield from zip(pixels["label"].numpy(), masks.numpy(), strict=True)
 
 
 def measure(settings: Options, scorer: Scorer) -> dict[str, Any]:
-    """Return all figures, and write pictures of the worst images if `pictures` is set."""
+    """Return all figures."""
     scores, split = {}, settings.split
     for size in settings.sizes:
         data = FaceDataModule(replace(settings.data, size=size), seed=0, total_steps=0)
         samples = data.samples[split] = data.split(split)[: settings.images]
-        confusions = np.stack([count(label, mask) for _, label, mask in parse(scorer, data, split)])
+        confusions = np.stack([count(label, mask) for label, mask in parse(scorer, data, split)])
         scores[str(size)] = score(confusions)
     ids, members = [sample.id for sample in samples], select_members(measure_all(samples))
     worst = report_worst(ids, confusions, members, settings.worst)
-    if settings.pictures:
-        data.samples[split] = [samples[ids.index(image["id"])] for image in worst["images"]]
-        for rank, (photo, *masks) in enumerate(parse(scorer, data, split)):
-            strip = np.concatenate([photo, *(blend_mask(photo, mask) for mask in masks)], axis=1)
-            name = f"{rank + 1:02d}-{data.samples[split][rank].id}.png"
-            Image.fromarray(strip).save(expand(settings.pictures) / name)
     return {"images": len(ids), "scores": scores, **compare_groups(confusions, members), "worst": worst}
-
-
-def claim_folder(folder: Path) -> None:
-    """Prepare a folder for pictures: hidden from git, without those of an earlier call, and with no other files."""
-    make_folder(folder)
-    ignored = folder / ".gitignore"
-    free = not any(folder.iterdir()) or (ignored.is_file() and ignored.read_text() == "*\n")
-    require("pictures", str(folder), free, "there are other files in it; use a new or an empty folder")
-    ignored.write_text("*\n")
-    for picture in folder.glob("*.png"):
-        picture.unlink()
 
 
 def main(settings: Options) -> None:
     """Measure, print and write."""
     ckpt, out = locate_checkpoint(settings.ckpt), settings.path()
     scorer = load_scorer(str(ckpt), "auto", "auto")
-    if settings.pictures:
-        claim_folder(expand(settings.pictures))
     about = {"ckpt": ckpt.name, "sha256": hashlib.sha256(ckpt.read_bytes()).hexdigest(), "split": settings.split}
     card = stamp() | about | measure(settings, scorer)
     if out:
         write_json(out, card)
     print(*tables(card), sep="\n\n")
     print(f"{card['images']} images of {settings.split}; written: {out or 'no file'}", file=sys.stderr)
-    if settings.pictures:
-        print(f"in {expand(settings.pictures)}: licensed faces, to be looked at and not passed on", file=sys.stderr)
 
 
 if __name__ == "__main__":
