@@ -20,14 +20,8 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str,
     """Parse `key=value` arguments into a dataclass, dotted keys into nested ones; `--help` prints the settings.
 
     String settings are taken literally; all others are parsed as YAML (`scales=[0.5,1]`, `workers=null`). Fields whose
-    default is `omegaconf.MISSING` are required.
-
-    Args:
-        schema: the dataclass, its fields declared with `facekp.settings.setting`.
-        argv: the arguments, without the program's name.
-        program: the command line, for the help.
-        about: description of the command, for the help.
-        without: settings of `schema` that the command does not use; they keep their defaults.
+    default is `omegaconf.MISSING` are required. `program` and `about` are the command line and its description in the
+    help; `without` names the settings that the command does not use, which keep their defaults.
 
     Raises:
         ConfigError: a setting is unknown, missing, empty, of the wrong type or out of range, or an argument has no `=`.

@@ -18,13 +18,9 @@ Registered = TypeVar("Registered", bound=Callable[..., Any])
 
 
 class Registry(Generic[T]):
-    """Classes or functions that a setting selects by name.
+    """Classes or functions that a setting, such as "model.name", selects by name.
 
-    The modules of the package are imported when a name is first looked up; each registers its components.
-
-    Args:
-        setting: name of that setting, such as "model.name", for messages.
-        package: the package whose modules register components.
+    The modules of `package` are imported when a name is first looked up; each registers its components.
     """
 
     def __init__(self, setting: str, package: str) -> None:

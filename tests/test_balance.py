@@ -76,14 +76,6 @@ class TestStream:
         assert np.mean(places) == pytest.approx(19.5, abs=4 * 11.5 / np.sqrt(len(places)))
         assert min(Counter(places).values()) > 100  # 200 at each on average
 
-    def test_processes_and_resumes_share_one_stream(self) -> None:
-        settings = {"repeats": np.array([2.5, 1.25, 1.25, 1, 1, 1]), "seed": 3, "length": 48, "global_batch": 4}
-        whole = list(TrainingStream(6, **settings))
-        for start in range(0, 48, 4):
-            shares = [list(TrainingStream(6, **settings, start=start, rank=rank, world_size=2)) for rank in (0, 1)]
-            joined = [d for i in range(0, len(shares[0]), 2) for share in shares for d in share[i : i + 2]]
-            assert joined == whole[start:]
-
     def test_augmentations_are_those_of_the_position(self) -> None:
         settings = {"seed": 3, "length": 40, "global_batch": 4}
         even, balanced = (list(TrainingStream(6, repeats=r, **settings)) for r in (None, np.full(6, 1.5)))

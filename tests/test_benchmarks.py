@@ -1,6 +1,5 @@
 """Benchmarks: the arithmetic that readers rely on, by hand, and a run of each command at tiny sizes."""
 
-import itertools
 import json
 import math
 from dataclasses import replace
@@ -20,7 +19,7 @@ from benchmarks import audit, harness, landmarks, loader, loss, predict, scaling
 from benchmarks.__main__ import GROUPS
 from benchmarks.card.groups import measure, select_members
 from benchmarks.card.scores import contrast, report_worst, tables
-from benchmarks.harness import Bench, Rates, alternate, describe, make_row
+from benchmarks.harness import Bench, Rates, describe, make_row
 from benchmarks.samples import DLIB, MEDIAPIPE
 from facekp.classes import ATTRIBUTES
 from facekp.config import DataConfig
@@ -43,26 +42,6 @@ def test_ratios_are_those_of_the_pairs() -> None:
     assert (row.peer, row.ratio, row.spread) == (4.0, 0.75, (0.25, 1.0))
     alone = make_row("group/case", "s", [[1.0, 6.0]])
     assert (alone.ours, alone.peer, alone.ratio) == (3.5, None, None)
-
-
-def test_calls_are_warmed_up_and_then_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, calls = [0.0], []
-    monkeypatch.setattr(harness.time, "perf_counter", lambda: now[0])
-
-    def call(name: str, seconds: int) -> None:
-        now[0] += seconds if name in calls else 100
-        calls.append(name)
-
-    assert alternate([partial(call, "ours", 2), partial(call, "peer", 5)], BENCH, scale=10) == [[20] * 5, [50] * 5]
-    assert calls == ["ours", "peer"] * 6
-
-
-def test_rates_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = itertools.count(step=0.5)  # so every call takes half a second
-    monkeypatch.setattr(harness.time, "perf_counter", lambda: next(clock))
-    rates = harness.measure_rates(CPU, quick=True)
-    assert rates.convolution["float32"] == pytest.approx(2 * 9 * 128 * 128 * 14 * 14 / 0.5e9)
-    assert rates.copy == pytest.approx(2 * 4 * MIB / 0.5e9)
 
 
 @pytest.mark.slow

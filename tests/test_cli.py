@@ -56,6 +56,7 @@ def test_what_a_command_has_no_use_for_is_no_setting_of_it():
 
 def test_null_empties_optional_text_only_and_the_last_of_two_counts():
     assert parse("path=a", "data.root=x", "data.root=null").data.root is None
+    assert parse("path=a", "path=b").path == "b"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +103,3 @@ def test_help_lists_every_setting_with_type_default_and_help(flag: str, capsys: 
     assert rows[-1] == ["data.size", "int", "512", "side, pixels"]
     assert "data.root" in printed
     assert "list[float]" in printed
-
-
-def test_the_last_of_two_counts():
-    assert parse("path=a", "path=b").path == "b"

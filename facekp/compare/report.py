@@ -33,14 +33,10 @@ PAGE = Path(__file__).with_name("report.html.j2")
 
 
 def compare(paths: Sequence[Path], out: Path, target: float | None = None, *, overwrite: bool = False) -> str:
-    """Compare runs, write the files, and return the ranking and the path of the page, as text to print.
+    """Compare the runs in `paths` (see `read_runs`), write the files into `out`, and return the ranking to print.
 
-    Args:
-        paths: run folders, folders with run folders in them, or `metrics.json` files.
-        out: the folder to write to.
-        target: mIoU to report the time to; None takes the highest that all finished runs reached, rounded
-            down to 0.05.
-        overwrite: replace files of the same names that are not a comparison's.
+    `target` is the mIoU to report the time to; None takes the highest that all finished runs reached, in steps of 0.05.
+    `overwrite` replaces files of the same names that are not a comparison's.
 
     Raises:
         DataError: no run in `paths`, a file that is no summary of a run, or a folder that cannot be written.

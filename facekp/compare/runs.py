@@ -84,10 +84,7 @@ class Run:
 
 
 def read_runs(paths: Sequence[Path]) -> list[Run]:
-    """Read runs in the order given, each once.
-
-    Args:
-        paths: run folders, folders that contain run folders, such as a sweep's, or `metrics.json` files of any name.
+    """Read run folders, folders of run folders, such as a sweep's, and `metrics.json` files, in order, each run once.
 
     Raises:
         DataError: a file that is not a run's summary, or no run in any of the paths.

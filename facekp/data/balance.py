@@ -21,10 +21,7 @@ POWERS = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
 
 
 def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_]:
-    """Return which classes each image has; the result is kept in `cache` and reused until a label changes.
-
-    Returns:
-        (N, 19) bool.
+    """Return which classes each image has, (N, 19) bool; it is kept in `cache` and reused until a label changes.
 
     Raises:
         DataError: a label cannot be read, or the cache cannot be written.
@@ -42,18 +39,11 @@ def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_
 
 
 def repeat_factors(classes: npt.NDArray[np.bool_], balance: str, below: float) -> npt.NDArray[np.float64] | None:
-    """Return how often each image is drawn per pass, on average.
+    """Return how often each image is drawn per pass, on average: (N,) float64, at least 1; None for "none".
 
-    A class in a share f of the images has the factor `max(1, (below / f) ** power)`; the power is 1/2 for "sqrt"
-    (as in LVIS) and 1 for "linear". An image has the largest factor of its classes.
-
-    Args:
-        classes: (N, 19) bool, which classes each image has.
-        balance: "none", "sqrt" or "linear".
-        below: share of the images below which a class is repeated.
-
-    Returns:
-        (N,) float64, at least 1; None for "none".
+    `classes` (N, 19) bool tells which classes each image has. A class in a share f of the images has the factor
+    `max(1, (below / f) ** power)`; the power is 1/2 for "sqrt" (as in LVIS) and 1 for "linear". An image has the
+    largest factor of its classes.
 
     Example:
         One image in four has a hat, all have skin:

@@ -26,13 +26,8 @@ STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)
 class FaceDataModule(pl.LightningDataModule):
     """Training, validation and test loaders over a prepared, an official or a synthetic data set.
 
-    The training loader is one long stream of `total_steps` batches (see `TrainingStream`). It starts at the trainer's
-    global step, so a resumed run continues it.
-
-    Args:
-        config: the `data` settings.
-        seed: seed of the training stream.
-        total_steps: steps of the whole run.
+    The training loader is one long stream of `total_steps` batches (see `TrainingStream`), drawn from `seed`. It starts
+    at the trainer's global step, so a resumed run continues it.
 
     Raises:
         DataError: the data set or `data.exclude` is missing or unusable; both are checked before any data is read.

@@ -111,9 +111,7 @@ def list_samples(root: str | Path) -> list[Sample]:
 def read_index(root: str | Path, exclude: frozenset[str] = frozenset()) -> dict[str, list[Sample]]:
     """List a prepared data set's samples by split, in the order of `index.csv`.
 
-    Args:
-        root: the folder.
-        exclude: ids of training images to exclude, whose files need not exist; other splits are never reduced.
+    `exclude` holds ids of training images to exclude, whose files need not exist; other splits are never reduced.
 
     Raises:
         DataError: the index is malformed or empty, a listed image or label is missing, or an excluded id is not listed.

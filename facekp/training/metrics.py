@@ -73,11 +73,9 @@ class MeanLosses(Metric):
 
 
 class SplitMetrics(MetricCollection):
-    """The mean losses and the scores of a split.
+    """The mean losses of the `heads` and of their sum (None: no losses), and the scores of a split.
 
-    Args:
-        heads: names of the network's heads, whose losses are averaged along with their sum; None averages no losses.
-        prefix: prefix of the names that `compute` returns, such as "val/".
+    The names that `compute` returns begin with `prefix`, such as "val/".
     """
 
     def __init__(self, heads: Sequence[str] | None, prefix: str | None = None) -> None:

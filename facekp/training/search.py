@@ -66,9 +66,7 @@ class Command:
 def search(settings: SearchConfig, arguments: Sequence[str]) -> "Study":
     """Run trials until `n_trials` have finished, and return their study.
 
-    Args:
-        settings: how trials are drawn.
-        arguments: overrides of a run's settings; those that Hydra would sweep over are drawn.
+    `arguments` are overrides of a run's settings; those that Hydra would sweep over are drawn.
 
     Raises:
         FacekpError: settings or a data set that cannot be used; it ends the search.

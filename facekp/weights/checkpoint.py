@@ -33,10 +33,8 @@ FIXED: Final = {"format": 1, "classes": list(ATTRIBUTES), "mean": list(MEAN), "s
 def describe(model: dict[str, Any], size: int, loss: dict[str, Any] | None = None) -> dict[str, Any]:
     """Return the plain data that makes a checkpoint self-sufficient.
 
-    Args:
-        model: `name` and settings for `build_model`.
-        size: side in pixels at which the network was evaluated.
-        loss: `name` and settings for `build_loss`; None means `DEFAULT_LOSS`, as in files written before 0.2.
+    `model` and `loss` hold the name and the settings for `build_model` and `build_loss`; `size` is the side, pixels, at
+    which the network was evaluated.
     """
     return FIXED | {"model": dict(model), "size": size, "loss": dict(loss or DEFAULT_LOSS)}
 

@@ -19,13 +19,9 @@ OLD_TRUNK = ("stem.", "layer2.", "layer3.", "layer4.")
 
 
 def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
-    """Rebuild the network of a checkpoint, in evaluation mode on the CPU.
+    """Rebuild a network, in evaluation mode on the CPU; return it and its description (`checkpoint.describe`).
 
-    Args:
-        path: a training checkpoint, a .safetensors file, or "shipped".
-
-    Returns:
-        The network, and the checkpoint's description (see `facekp.weights.checkpoint.describe`).
+    `path` is a training checkpoint, a .safetensors file, or "shipped".
 
     Raises:
         CheckpointError: see `read_checkpoint` and `read_weights`; or weights that do not fit the network.
@@ -45,12 +41,8 @@ def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
 def begin_with(net: Network, path: str | Path) -> str:
     """Initialise a network from a checkpoint of the same network, or of another network with the same trunk.
 
-    Args:
-        net: a network of `facekp.models`. Its trunk is everything but `Network.head_parts`.
-        path: see `load_network`.
-
-    Returns:
-        "all weights", or "the trunk" if only the trunk was loaded and the rest of `net` is unchanged.
+    The trunk of a network is everything but `Network.head_parts`. `path` is that of `load_network`. Returns "all
+    weights", or "the trunk" if only the trunk was loaded and the rest of `net` is unchanged.
 
     Raises:
         CheckpointError: see `load_network`.

@@ -35,7 +35,7 @@ from facekp.errors import DataError, require
 from facekp.files import ANOTHER, exclusive_lock, require_space, write_file, writing
 
 SOURCE = "source.json"
-"""Records what a prepared folder was made from."""
+"""Records what a prepared folder was made from, without the images, which may be replaced or removed if damaged."""
 BYTES_PER_PIXEL = 0.35
 """Disk space of an image and its label, with a margin: at 512 pixels, real faces take 0.26 and drawn ones 0.30."""
 BYTES_PER_PAIR = 8192
@@ -68,13 +68,9 @@ def prepare(
 ) -> Preparation:
     """Write the prepared layout of the official folder `raw` to `out`, keeping files that already exist.
 
-    Args:
-        raw: the official folder, with all or some of the images.
-        out: the folder to write, created if missing.
-        size: side of the prepared images and labels, pixels.
-        workers: processes; None uses one per core.
-        skip_bad: skip images that cannot be prepared instead of raising an error for them once all
-            others are written.
+    `raw` may lack some of the images. `size` is the side of the prepared images and labels, pixels; `workers` is the
+    number of processes, by default one per core. `skip_bad` skips images that cannot be prepared, for which an error
+    is otherwise raised once all others are written.
 
     Raises:
         ConfigError: a size or a number of workers out of range.
@@ -89,7 +85,6 @@ def prepare(
     splits = read_mapping(raw / OFFICIAL_MAPPING)
     images = list_images(raw, splits)
     written = 0
-    # Without the images, so that a preparation continues after a damaged one is replaced or removed.
     mapping = hashlib.sha256((raw / OFFICIAL_MAPPING).read_bytes()).hexdigest()
     source = {"raw": str(raw.resolve()), "size": size, "mapping": mapping}
     _require_same(out, source)  # before a lock file is written
@@ -104,7 +99,7 @@ def prepare(
             faces, problems = _pair(raw, images, splits, skip_bad=skip_bad)
             prepared, written = _write_faces(faces, out, size, workers)
             whole = {face.id: face.pixels for face in prepared if face.pixels is not None}
-            pixels = np.array(list(whole.values()), dtype=np.int64).reshape(-1, NUM_CLASSES)
+            pixels = np.array(list(whole.values()), np.int64).reshape(-1, NUM_CLASSES)
             problems += [problem for face in prepared for problem in face.problems]
             absent = (name for i, name in enumerate(ATTRIBUTES) if i and len(whole) and not pixels[:, i].any())
             problems += [Problem("class that no image has", f"{OFFICIAL_MASKS}/*/*_{name}.png") for name in absent]

@@ -39,14 +39,8 @@ class Canvas:
     ) -> None:  # fmt: skip
         """Fill closed curves, (n,) or (k, n) points, with a colour (3,) RGB, 0..1, times `light`, or draw lines.
 
-        Args:
-            curves: the curves.
-            colour: the colour.
-            part: attribute that these pixels show from now on.
-            width: thickness of lines, at least a pixel; 0 fills the curves.
-            blur: softness of the edges, face units.
-            opacity: 0..1.
-            inside: attribute to paint within; other pixels are left alone.
+        `part` is the attribute that these pixels show from now on, `inside` the one to paint within. `width` is the
+        thickness of lines, at least a pixel (0 fills the curves), and `blur` the softness of the edges, face units.
         """
         points = np.array(curves, np.complex128, ndmin=2) * self._unit + self._origin
         thickness, soft = max(1, round(width * abs(self._unit))), round(1.7 * blur * abs(self._unit))

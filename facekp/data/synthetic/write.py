@@ -43,13 +43,9 @@ def draw_face(seed: int, size: int = 512) -> SyntheticFace:
 def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: int = 512) -> None:
     """Draw faces into a folder in CelebAMask-HQ's official layout.
 
-    An interrupted call can be repeated with the same arguments: finished faces are kept.
-
-    Args:
-        root: the folder; created if missing.
-        counts: number of faces by split, keys `train`, `val` and `test`.
-        seed: random seed; faces differ between seeds and between splits.
-        size: side of the images and masks, pixels.
+    An interrupted call can be repeated with the same arguments: finished faces are kept. `counts` is the number of
+    faces by split, `train`, `val` and `test`; `size` is the side of the images and masks, pixels. Faces differ between
+    seeds and between splits.
 
     Raises:
         DataError: a folder that cannot be written, or that holds other images.
