@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast, get_origin
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -16,12 +16,12 @@ from facekp.settings import Setting, walk
 T = TypeVar("T")
 
 
-def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str, without: Collection[str] = ()) -> T:
+def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str) -> T:
     """Parse `key=value` arguments into a dataclass, dotted keys into nested ones; `--help` prints the settings.
 
     String settings are taken literally; all others are parsed as YAML (`scales=[0.5,1]`, `workers=null`). Fields whose
     default is `omegaconf.MISSING` are required. `program` and `about` are the command line and its description in the
-    help; `without` names the settings that the command does not use, which keep their defaults.
+    help.
 
     Raises:
         ConfigError: a setting is unknown, missing, empty, of the wrong type or out of range, or an argument has no `=`.
@@ -34,7 +34,7 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str,
         >>> parse_cli(Settings, ["size=64"], program="demo", about="Shows a size.").size
         64
     """
-    settings = {setting.key: setting for setting in walk(schema) if setting.key not in without}
+    settings = {setting.key: setting for setting in walk(schema)}
     if {"-h", "--help", "help"} & set(argv):
         print(f"{program} key=value ...\n\n{about}\n\n{describe_settings(settings.values())}")
         sys.exit(0)
@@ -53,9 +53,7 @@ def _assign(config: DictConfig, settings: Mapping[str, Setting], argument: str) 
     if not equals:
         example = f"{next(iter(settings))}=..."
         raise ConfigError(f"argument '{argument}' has no '=': write settings as key=value, as in {example}")
-    # A key may address an entry of a free-form dict.
-    inside = (s for s in settings.values() if get_origin(s.type) is dict and key.startswith(f"{s.key}."))
-    if (setting := settings.get(key) or next(inside, None)) is None:
+    if (setting := settings.get(key)) is None:
         close = did_you_mean(key, settings)
         raise ConfigError(f"no setting is called '{key}': {close}known are {', '.join(settings)}")
     if not text:  # e.g. an unset shell variable; an empty path would mean the current folder
@@ -66,7 +64,7 @@ def _assign(config: DictConfig, settings: Mapping[str, Setting], argument: str) 
             value: Any = text.replace("${", "\\${")
         else:
             value = OmegaConf.from_dotlist([f"value={text}"])["value"]
-        OmegaConf.update(config, key.replace(setting.key, setting.field, 1), value)
+        OmegaConf.update(config, setting.field, value)
     except (OmegaConfBaseException, YAMLError):
         # `from None`, or else one_line_errors would show OmegaConf's message instead of ours.
         raise ConfigError(f"{key} is '{text}': give {setting.type_in_words}{setting.hint}") from None

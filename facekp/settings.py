@@ -133,11 +133,11 @@ class Setting:
     field: str
     type: Any
     default: Any
-    help: str
-    affects: Affects
-    check: Check | None
-    path: bool
-    confounds: str
+    help: str = ""
+    affects: Affects = Affects.RESULT
+    check: Check | None = None
+    path: bool = False
+    confounds: str = ""
 
     @property
     def hint(self) -> str:
@@ -203,5 +203,4 @@ def settings_that(schema: Any, *affect: Affects) -> frozenset[str]:
 def _setting(f: Any, prefix: str) -> Setting:
     default = f.default if f.default_factory is NO_DEFAULT else f.default_factory()
     default = MISSING if default is NO_DEFAULT else default
-    about = {"help": "", "affects": Affects.RESULT, "check": None, "path": False, "confounds": "", **f.metadata}
-    return Setting(f"{prefix}{f.name.removesuffix('_')}", f"{prefix}{f.name}", f.type, default, **about)
+    return Setting(f"{prefix}{f.name.removesuffix('_')}", f"{prefix}{f.name}", f.type, default, **f.metadata)

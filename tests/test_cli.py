@@ -22,7 +22,6 @@ class Settings:
     verbose: bool = False
     scales: list[float] = field(default_factory=lambda: [1.0, 2.0])
     workers: int | None = 4
-    extra: dict[str, int] = field(default_factory=dict)
     data: Inner = field(default_factory=Inner)
 
     def __post_init__(self) -> None:
@@ -39,19 +38,13 @@ def test_defaults_fill_what_is_not_given():
 
 
 def test_every_kind_of_value_is_read():
-    text = "path=a=b c;rate=2;verbose=true;scales=[0.5,3];workers=null;data.size=64;data.root=x;extra.n=7"
-    assert parse(*text.split(";")) == Settings("a=b c", 2.0, True, [0.5, 3.0], None, {"n": 7}, Inner("x", 64))
+    text = "path=a=b c;rate=2;verbose=true;scales=[0.5,3];workers=null;data.size=64;data.root=x"
+    assert parse(*text.split(";")) == Settings("a=b c", 2.0, True, [0.5, 3.0], None, Inner("x", 64))
 
 
 @pytest.mark.parametrize("text", ["010", "on", "1e3", "~", "a: b", "[x", "null", "${HOME}/x", "a${b.jpg"])
 def test_text_is_taken_as_it_stands(text: str):
     assert parse(f"path={text}").path == text
-
-
-def test_what_a_command_has_no_use_for_is_no_setting_of_it():
-    with pytest.raises(ConfigError, match=r"no setting is called 'data.size': known are path, "):
-        parse_cli(Settings, ["path=a", "data.size=64"], program="demo.py", about="", without={"data.size"})
-    assert parse_cli(Settings, ["path=a"], program="demo.py", about="", without={"data.size"}).data.size == 512
 
 
 def test_null_empties_optional_text_only_and_the_last_of_two_counts():
