@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 
 from facekp.classes import PALETTE
 from facekp.errors import DataError
+from facekp.files import from_json, to_json
 from facekp.formats.base import FORMATS, Format, Photo, all_formats, describe_formats
 from facekp.formats.json import json_schema
 from facekp.keypoints.settings import KeypointConfig
@@ -328,3 +329,13 @@ def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path):
     with pytest.raises(DataError, match=r"a.svg': cannot be written"):
         Results(tmp_path, ["svg"]).write(photo, [faced(shapes())])
     assert [p.name for p in tmp_path.iterdir()] == ["a.svg"]
+
+
+def test_json_without_orjson_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {"name": "Zoë", "points": [[1.5, -0.25], [1e-7, 12345678.9]], "none": None, "empty": []}
+    want = [to_json(content), to_json({"points": [1, 2.5]}, indent=True), from_json(to_json(content))]
+    monkeypatch.setattr("facekp.files.orjson", None)
+    got = [to_json(content), to_json({"points": [1, 2.5]}, indent=True), from_json(want[0])]
+    assert got[1:] == want[1:]
+    assert json.loads(got[0]) == json.loads(want[0]) == content
+    assert got[0].replace(b"1e-07", b"1e-7") == want[0]  # Python writes two digits

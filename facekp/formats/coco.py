@@ -14,9 +14,9 @@ from typing import Any, BinaryIO, Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-import orjson
 
 from facekp.classes import ATTRIBUTES
+from facekp.files import from_json, to_json
 from facekp.formats.base import FORMATS, Photo, RunFormat, as_text, polygon
 from facekp.keypoints.curves import rounded
 from facekp.parsing.attribute import Attribute
@@ -42,7 +42,7 @@ class Coco(RunFormat):
             for attribute in face.attributes.values()
         ]
         image = {"file_name": as_text(photo.file), "height": height, "width": width}
-        return orjson.dumps({"image": image, "annotations": annotations})
+        return to_json({"image": image, "annotations": annotations})
 
     def join(self, pieces: Sequence[Path], out: BinaryIO) -> None:
         """Number images and annotations from 1 and write them one by one."""
@@ -51,12 +51,12 @@ class Coco(RunFormat):
         def annotations() -> Iterator[dict[str, Any]]:
             nonlocal points
             for image_id, piece in enumerate(pieces, 1):
-                for annotation in orjson.loads(piece.read_bytes())["annotations"]:
+                for annotation in from_json(piece.read_bytes())["annotations"]:
                     points = max(points, annotation["num_keypoints"])
                     yield {"image_id": image_id, **annotation}
 
         out.write(b'{"info":{"description":"facekp"},"licenses":[],"images":[')
-        _write_list(out, (orjson.loads(piece.read_bytes())["image"] for piece in pieces))
+        _write_list(out, (from_json(piece.read_bytes())["image"] for piece in pieces))
         out.write(b'],"annotations":[')
         _write_list(out, annotations())
         ring = [[i + 1, (i + 1) % points + 1] for i in range(points)]
@@ -71,13 +71,13 @@ class Coco(RunFormat):
             for i, name in enumerate(ATTRIBUTES)
             if i
         ]
-        out.write(b'],"categories":' + orjson.dumps(categories) + b"}\n")
+        out.write(b'],"categories":' + to_json(categories) + b"}\n")
 
 
 def _write_list(out: BinaryIO, items: Iterable[dict[str, Any]]) -> None:
     """Write items with ids from 1, one at a time."""
     for i, item in enumerate(items, 1):
-        out.write((b",\n" if i > 1 else b"\n") + orjson.dumps({"id": i, **item}))
+        out.write((b",\n" if i > 1 else b"\n") + to_json({"id": i, **item}))
 
 
 def _annotation(face: Face, attribute: Attribute) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-import orjson
-
+from facekp.files import to_json
 from facekp.formats.base import FORMATS, Format, Photo, as_text
 from facekp.parsing.face import MARK, SCHEMA, Face
 
@@ -30,7 +29,7 @@ class Json(Format):
             "height": height,
             "faces": [face.to_dict() for face in faces],
         }
-        return orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+        return to_json(content) + b"\n"
 
 
 def json_schema() -> dict[str, Any]:

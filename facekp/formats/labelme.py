@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-import orjson
 
+from facekp.files import to_json
 from facekp.formats.base import FORMATS, Format, Photo, as_text, polygon
 from facekp.keypoints.contour import Contour
 from facekp.keypoints.curves import Points, rounded
@@ -58,7 +58,7 @@ class LabelMe(Format):
             "imageHeight": height,
             "imageWidth": width,
         }
-        return orjson.dumps(content, option=orjson.OPT_INDENT_2)
+        return to_json(content, indent=True)
 
 
 def keyholed(contours: Sequence[Contour]) -> list[Points]:

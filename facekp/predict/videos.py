@@ -6,11 +6,10 @@ from contextlib import ExitStack, closing
 from typing import Any, Final
 
 import numpy as np
-import orjson
 from tqdm import tqdm
 
 from facekp.errors import DataError
-from facekp.files import replacing
+from facekp.files import replacing, to_json
 from facekp.images import UInt8Array
 from facekp.parsing.choices import Align
 from facekp.parsing.face import SCHEMA, Face
@@ -130,7 +129,7 @@ def _results(
         picture = None
         if overlay and frame.image is not None:
             picture = draw_overlay(frame.image, [tracked.face for tracked in faces])
-        return frame, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE), picture
+        return frame, to_json(content) + b"\n", picture
 
     streams = parser.stages.backend.streams
     with workers(streams) as pool:
