@@ -335,6 +335,29 @@ def test_files_that_are_no_video_are_reported_in_one_line(parser, tmp_path, caps
     assert sorted(p.name for p in out.iterdir()) == ["good.jsonl", "good.overlay.mp4"]
 
 
+def test_a_clip_that_cannot_be_encoded_is_that_videos_failure(parser, tmp_path, monkeypatch):
+    videos = [write(tmp_path / name, [picture()] * 2) for name in ("a.mp4", "b.mp4")]
+    encode = VideoWriter.write
+
+    def refuse(self, image, time):
+        if "a.overlay" in self._container.name:
+            raise av.error.ExternalError(1, "Generic error in an external library")
+        encode(self, image, time)
+
+    monkeypatch.setattr(VideoWriter, "write", refuse)
+    (out := tmp_path / "out").mkdir()
+    (failure,) = parse_videos(parser, list_jobs(videos, out), None)
+    assert "a.mp4: its clip cannot be encoded ([Errno 1] Generic error in an external library" in failure
+    assert sorted(path.name for path in out.iterdir()) == ["b.jsonl", "b.overlay.mp4"]
+
+
+def test_a_picture_larger_than_the_encoder_takes_is_reduced(tmp_path):
+    with VideoWriter(tmp_path / "wide.mp4", Fraction(25)) as clip:
+        clip.write(np.zeros((64, 20_000, 3), np.uint8), 0)
+    with VideoReader(tmp_path / "wide.mp4") as video:
+        assert [frame.image.shape for frame in video] == [(52, 16_384, 3)]
+
+
 def test_a_stop_leaves_nothing_half_done(tmp_path):
     class Stops(GreyIsFace):
         def __call__(self, images):

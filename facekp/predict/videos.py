@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from typing import Any, Final
 
+import av
 import numpy as np
 from tqdm import tqdm
 
@@ -49,9 +50,10 @@ def parse_videos(
     for job in jobs:
         try:
             _parse_video(parser, job, FaceTracks(smoothing), align, overlay=overlay)
-        except DataError as error:
-            failures.append(str(error))
-            print(f"skipped: {error}", file=sys.stderr)
+        except (DataError, av.FFmpegError) as error:  # the reader converts its own, so FFmpegError is the encoder's
+            encoding = f"video {job.path}: its clip cannot be encoded ({error}); leave overlay out of export"
+            failures.append(str(error) if isinstance(error, DataError) else encoding)
+            print(f"skipped: {failures[-1]}", file=sys.stderr)
     return failures
 
 
