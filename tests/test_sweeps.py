@@ -160,7 +160,7 @@ def test_what_slurm_is_asked_for(train_py, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     asked = ("partition=gpu", "timeout_min=720", "max_num_timeout=3", "gpus_per_node=4", "tasks_per_node=4")
     launcher = ("hydra/launcher=submitit_slurm", *(f"hydra.launcher.{setting}" for setting in asked))
-    jobs = ("seed=0,1,2", "trainer=ddp", "trainer.devices=4", "hydra.sweep.dir=sweep")
+    jobs = ("seed=0,1,2", "trainer=ddp", "trainer.devices=4", "hydra.sweep.dir=sweep", "-m")
     with pytest.raises(submitit.core.utils.FailedJobError):
         train_py(*launcher, *jobs, cwd=tmp_path)
     (script,) = tmp_path.glob("sweep/.submitit/**/*.sh")
