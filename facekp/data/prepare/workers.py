@@ -9,7 +9,6 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 import cv2
-import loky
 
 from facekp.errors import DataError
 
@@ -40,6 +39,8 @@ def run_in_processes(
     Raises:
         DataError: a process was killed. Errors of `function` are raised as they are and end the other processes.
     """
+    import loky  # not needed to train on a prepared data set
+
     if workers is None:
         workers = max(1, min(loky.cpu_count(), len(items) // MIN_ITEMS_PER_WORKER))
     if workers == 1:

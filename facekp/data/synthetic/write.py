@@ -8,7 +8,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed
 from tqdm import tqdm
 
 from facekp.data.layout import OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS, SPLITS
@@ -66,6 +65,8 @@ def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: 
     seeds = np.random.SeedSequence(seed).generate_state(max(1, len(numbers)), np.uint64)
     # Threads: OpenCV and numpy release the interpreter lock, and processes would first import torch.
     bar = tqdm(range(len(numbers)), desc="drawing faces", unit="face")
+    from joblib import Parallel, delayed  # `draw_face` alone does without
+
     Parallel(-1, backend="threading")(delayed(_write_face)(root, index, int(seeds[index]), size) for index in bar)
     rows = ["idx orig_idx orig_file", *(f"{i} {number - 1} {number:06d}.jpg" for i, number in enumerate(numbers))]
     write_file(root / OFFICIAL_MAPPING, "\n".join(rows) + "\n")
