@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import albumentations as A
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from facekp.classes import ATTRIBUTES, MIRROR_PAIRS
 from facekp.data.jitter import KINDS
 from facekp.data.layout import read_index
 from facekp.data.normalisation import normalise
+from facekp.data.occluders import Occlude
 from facekp.data.transforms import Pipeline, TrainingView, corruption, evaluation_transform, training_transform
 from facekp.images import read_image, read_label
 
@@ -183,6 +185,26 @@ class TestRotationAndCorruption:
             changed += not np.array_equal(image, plain)
         # 300 draws at 0.4; grey, one of seven, changes nothing here: 103 +- 8.2, with three deviations of room.
         assert 78 <= changed <= 128
+
+    def test_an_occluder_is_background_and_nothing_else_changes(self) -> None:
+        image, label = np.full((96, 80, 3), 250, np.uint8), np.full((96, 80), 17, np.uint8)
+        label[:, :10] = 255
+        transform, covered = Pipeline([Occlude(0.5)]), []
+        for seed in range(60):
+            transform.set_random_seed(seed)
+            out = transform(image=image, mask=label)
+            there = out["mask"] == 0
+            assert np.array_equal(out["mask"][~there], label[~there])
+            assert (out["mask"][:, :10] == 255).all()
+            # The edge is blended, and a pixel that is covered by less than half keeps its label.
+            near = cv2.dilate(there.astype(np.uint8), np.ones((3, 3)))[:, 11:] == 1
+            assert (out["image"][:, 11:][~near] == 250).all()
+            covered.append(there[:, 10:].mean())
+        # 60 draws at 0.5: 30 +- 3.9, with three deviations of room; each hides a part of the face, never all of it.
+        assert 18 <= np.count_nonzero(covered) <= 42
+        assert max(covered) < 0.7
+        # They reach into the middle half: it is where a face is.
+        assert np.mean([c for c in covered if c]) > 0.05
 
     @pytest.mark.parametrize("number", range(7))
     def test_no_corruption_moves_the_image_from_under_its_label(self, number: int) -> None:

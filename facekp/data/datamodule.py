@@ -99,7 +99,14 @@ class FaceDataModule(pl.LightningDataModule):
             global_batch=c.batch_size, start=step * c.batch_size, rank=rank, world_size=world,
         )  # fmt: skip
         transform = training_transform(
-            c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip, rotate=c.rotate, corrupt=c.corrupt
+            c.size,
+            c.crop,
+            scales=c.scales,
+            jitter=c.jitter,
+            flip=c.flip,
+            rotate=c.rotate,
+            occlude=c.occlude,
+            corrupt=c.corrupt,
         )
         dataset = FaceDataset(samples, transform, decode_all(samples, c))
         return self._loader(dataset, stream, c.batch_size // world)

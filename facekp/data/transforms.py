@@ -12,6 +12,7 @@ import numpy.typing as npt
 from facekp.classes import IGNORE_INDEX, mirror_table
 from facekp.data.crop import enlarge, pad, span
 from facekp.data.jitter import KINDS, jitter
+from facekp.data.occluders import Occlude
 
 
 class Pipeline(A.Compose):  # type: ignore[misc]  # albumentations has no types
@@ -100,12 +101,14 @@ def training_transform(
     jitter: float,
     flip: float,
     rotate: float = 0.0,
+    occlude: float = 0.0,
     corrupt: float = 0.0,
 ) -> Pipeline:
-    """Return the training pipeline: resize to `size` pixels, `TrainingView`, then rotation and corruption if enabled.
+    """Return the training pipeline: resize to `size` pixels and `TrainingView`, then what is enabled of the rest.
 
-    `rotate` is the largest angle in degrees by which a crop is rotated, either way; `corrupt` is the share of the crops
-    that are corrupted (see `corruption`). The rest are the arguments of `TrainingView`.
+    `rotate` is the largest angle in degrees by which a crop is rotated, either way; `occlude` and `corrupt` are the
+    shares of crops with something in front of the face (`Occlude`) and of corrupted ones (see `corruption`). The rest
+    are the arguments of `TrainingView`.
 
     Returns:
         A pipeline from `image` (H, W, 3) uint8 RGB and `mask` (H, W) uint8 to `image` (crop, crop, 3) uint8 and `mask`
@@ -116,6 +119,8 @@ def training_transform(
         how: dict[str, Any] = {"interpolation": cv2.INTER_LINEAR, "mask_interpolation": cv2.INTER_NEAREST}
         outside: dict[str, Any] = {"border_mode": cv2.BORDER_CONSTANT, "fill": 0, "fill_mask": IGNORE_INDEX}
         steps.append(A.Rotate(limit=(-rotate, rotate), **how, **outside, p=1))
+    if occlude:
+        steps.append(Occlude(occlude))
     if corrupt:
         steps.append(corruption(corrupt))
     return Pipeline(steps)
