@@ -196,9 +196,9 @@ class TestRotationAndCorruption:
             there = out["mask"] == 0
             assert np.array_equal(out["mask"][~there], label[~there])
             assert (out["mask"][:, :10] == 255).all()
-            # The edge is blended, and a pixel that is covered by less than half keeps its label.
-            near = cv2.dilate(there.astype(np.uint8), np.ones((3, 3)))[:, 11:] == 1
-            assert (out["image"][:, 11:][~near] == 250).all()
+            # The edge is blended over two pixels; one that is covered by less than half keeps its label.
+            near = cv2.dilate(there.astype(np.uint8), np.ones((5, 5)))[:, 12:] == 1
+            assert (out["image"][:, 12:][~near] == 250).all()
             covered.append(there[:, 10:].mean())
         # 60 draws at 0.5: 30 +- 3.9, with three deviations of room; each hides a part of the face, never all of it.
         assert 18 <= np.count_nonzero(covered) <= 42
