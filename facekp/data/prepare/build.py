@@ -113,7 +113,7 @@ def prepare(
                     f"raw={raw} out={out} skip_bad=true ({SUMMARY} names all)"
                 )
             skipped = set(summary.skipped)
-            for part in (part for name in (IMAGES, LABELS) for part in (out / name).glob(".*.part")):
+            for part in (part for name in (".", IMAGES, LABELS) for part in (out / name).glob(".*.part")):
                 part.unlink(missing_ok=True)  # left by killed runs
             write_file(out / INDEX, _index(images.keys() - skipped, splits))
     return Preparation(out, summary, len(images) - len(skipped), written, time.perf_counter() - started)
