@@ -170,7 +170,7 @@ def test_the_command_writes_three_figures(photo, tmp_path, monkeypatch, capsys, 
     saved, savefig = {}, Figure.savefig
 
     def spy(figure, path, **settings):
-        saved[re.sub(r"^\.|\.part$", "", path.name)] = figure
+        saved[re.sub(r"^\.|(\.\d+)?\.part$", "", path.name)] = figure
         savefig(figure, path, **settings)
 
     monkeypatch.setattr(Figure, "savefig", spy)
