@@ -18,6 +18,7 @@ from facekp.parsing.alignment import PLACES, distinct, find_part, fit_crop, refi
 from facekp.parsing.detectors import BOX_MIDDLE, BOX_SIDE, HaarDetector, YuNetDetector, open_detector
 from facekp.parsing.face_crop import Crop, cut, within
 from facekp.parsing.scenes import suppress_neighbours
+from facekp.parsing.surroundings import join
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
 
@@ -334,8 +335,9 @@ def test_the_network_sees_only_what_may_be_a_face_and_each_once():
     parser = parser_of(label, lambda image: [Crop.around(290 + 250j, 300), Crop(0, 40), Crop(500, 40)])
     parser.stages.backend = Counting()
     assert len(parser(photo)) == 1
-    # Three boxes, two at a time, the middle of the photo being that of the first; then the one face, framed anew.
-    assert parser.stages.backend.calls == [2, 1, 1]
+    # Three boxes, two at a time, the middle of the photo being that of the first; then the one face, framed anew,
+    # and its surroundings.
+    assert parser.stages.backend.calls == [2, 1, 1, 1]
     # What is a face only at the first look is none.
     parser.stages.backend = Counting(blind=2)
     assert parser(photo) == []
@@ -349,12 +351,76 @@ def test_several_photos_give_a_list_each_and_share_the_networks_calls():
     parser.stages.backend = Counting()
     first, second = parser([photo, photo])
     assert [len(first), len(second)] == [1, 1]
-    assert parser.stages.backend.calls == [2, 2]  # both as proposed, both as aligned
+    assert parser.stages.backend.calls == [2, 2, 2]  # both as proposed, as aligned, and with their surroundings
     assert mean_iou(first[0].mask, second[0].mask) > 0.9
     parser.stages.label = np.zeros_like(label)
     assert parser(np.stack([photo, photo])) == [[], []]
     assert parser([photo]) == [[]]
     assert parser(photo) == parser([]) == []
+
+
+# Surroundings
+
+
+def grids(fine, wide):
+    """Return grids of 65 points a side of an aligned crop and of the one around it; skin is in the middle."""
+    both = np.zeros((2, 65, 65, 19), np.float32)
+    both[..., 0] = 1
+    both[0, 28:37, 28:37, SKIN] = 9
+    for grid, parts in zip(both, (fine, wide), strict=True):
+        for rows, columns, name, score in parts:
+            grid[rows, columns, ATTRIBUTES.index(name)] = score
+    return both
+
+
+def test_what_reaches_beyond_the_aligned_crop_goes_on_and_nothing_else_does():
+    everywhere = slice(None)
+    # A column of hair runs through both.
+    hair, cloth, neck = (ATTRIBUTES.index(name) for name in ("hair", "cloth", "neck"))
+    column, wider = slice(26, 39), slice(28, 37)  # 13 of 64 cells, and 8 of 64 cells that are 1.75 times as large
+    fine, wide = grids(
+        [(everywhere, column, "hair", 5)],
+        [
+            (everywhere, wider, "hair", 5),
+            (slice(60, 65), slice(50, 65), "cloth", 5),  # another person's
+            (slice(0, 5), wider, "neck", 6),  # a neck above the hair, which is another's too
+            (slice(6, 10), wider, "nose", 9),  # of the face, but beyond it
+        ],
+    )
+    winner = join(fine, wide).argmax(2)
+    assert winner.shape == (113, 113)  # 64 cells and 24 on both sides
+    np.testing.assert_array_equal(winner[30:83, 30:83], fine.argmax(2)[6:-6, 6:-6])  # 5 cells are blended
+    assert (winner[:, 56] == hair)[:24].all()
+    assert (winner[:, 56] == hair)[89:].all()
+    assert not np.isin(winner, (cloth, neck, NOSE)).any()
+    # Clothes that the hair leads to are the face's.
+    wide[60:65, 34:65, cloth] = 6
+    assert (join(fine, wide).argmax(2)[108:, 70:] == cloth).all()
+
+
+def test_both_looks_meet_without_a_step():
+    # The aligned crop sees hair by 4 more than background, the larger one by 2: between them the lead falls evenly.
+    everywhere, hair = slice(None), ATTRIBUTES.index("hair")
+    fine, wide = grids([(everywhere, everywhere, "hair", 5)], [(everywhere, everywhere, "hair", 3)])
+    joined = join(fine, wide)
+    lead = (joined[..., hair] - joined[..., 0])[56]
+    assert lead[0] == 2
+    assert lead[24] == 2  # the edge of the aligned crop
+    assert lead[56 - 20] == 4
+    assert abs(np.diff(lead)).max() < 0.4  # 2 over 0.08 of 64 cells
+
+
+def test_a_head_larger_than_the_aligned_crop_is_parsed_as_a_whole():
+    # Its hair is a column through the photo; with the aligned crop alone it would end above and below.
+    frame = turned(300 + 300j, 200, 0)
+    photo, label = paste((600, 600), (0, frame))
+    label[50:210, 280:320] = ATTRIBUTES.index("hair")  # from the frame's upper part to 150 pixels above it
+    (face,) = parse(photo, label, detector=lambda _: [frame])
+    rows = np.nonzero(face.mask[:, 300] == ATTRIBUTES.index("hair"))[0]
+    assert rows.min() == pytest.approx(300 - 1.75 * 100, abs=6)  # where the larger crop ends
+    assert face.box == pytest.approx((200, 200, 400, 400), abs=8)  # the aligned crop's
+    hair = face.attributes["hair"].contours[0]
+    assert hair.points[hair.cut][:, 1].max() < 300 - 1.75 * 100 + 6
 
 
 # Detectors

@@ -42,8 +42,8 @@ class Face:
     Attributes:
         mask: (H, W) uint8, official class ids, at the source image's size; 0 is background.
         attributes: the attributes in the picture, by name, in the order of the ids, without background.
-        box: x0, y0, x1, y1 of the parsed part of the image, in source-image pixels; for a rotated face, of its upright
-            bounding box.
+        box: x0, y0, x1, y1 of the crop aligned to the face, in source-image pixels; for a rotated face, of its upright
+            bounding box. Hair, hats and clothes may reach beyond it.
         image: the image passed to `FaceParser`, not a copy, for the overlay in a notebook; a path is read again. None
             for faces from files, videos and masks, which are shown on black.
 

@@ -21,6 +21,7 @@ from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.face_crop import Crop, cut
 from facekp.parsing.inputs import ImageLike, as_images, is_several, to_array
 from facekp.parsing.scenes import Scene, View, in_batches, suppress_neighbours
+from facekp.parsing.surroundings import WIDER, around, join
 from facekp.parsing.tta import Flip
 from facekp.weights.paths import SHIPPED
 
@@ -166,7 +167,8 @@ class Stages:
         aligned = [self._align(scene) if scene.searched else scene for scene in self.score(scenes)]
         turned = {scene: self._look_turned(scene) for scene in aligned if scene.searched and not scene.views}
         found = dict(zip(turned, map(self._align, self.score(list(turned.values()))), strict=True))
-        return self.score([found.get(scene, scene) for scene in aligned])
+        scored = self.score([found.get(scene, scene) for scene in aligned])
+        return self._look_wider([scene.confirmed() for scene in scored])
 
     def score(self, scenes: Sequence[Scene]) -> list[Scene]:
         """Run the network in batches on the views without scores; all scenes have the same shape."""
@@ -178,8 +180,7 @@ class Stages:
         return [replace(scene, views=tuple(scored.get(view, view) for view in scene.views)) for scene in scenes]
 
     def trace(self, scene: Scene) -> list[Face]:
-        """Return the faces in a scored scene, the largest first."""
-        scene = scene.confirmed()
+        """Return the faces in a parsed scene, the largest first."""
         return [self._trace(scene, view) for view in scene.views]
 
     def resized(self, image: UInt8Array) -> UInt8Array:
@@ -206,6 +207,19 @@ class Stages:
                 crops.append(Crop(middle + turn * (crop.origin - whole.middle), turn * crop.edge))
         return self._with_views(scene, crops)
 
+    def _look_wider(self, scenes: Sequence[Scene]) -> list[Scene]:
+        """Return scenes whose faces have the scores of the larger crops around them too."""
+        wider = []
+        for scene in scenes:
+            crops = [around(view.crop) for view in scene.views if view.crop and scene.searched]
+            wider.append(replace(scene, views=tuple(View(crop, self.cut(scene.image, crop)) for crop in crops)))
+        result = []
+        for scene, wide in zip(scenes, self.score(wider), strict=True):
+            scores = {view.crop: view.scores for view in wide.views}
+            views = (replace(view, wide=scores.get(view.crop and around(view.crop), ())) for view in scene.views)
+            result.append(replace(scene, views=tuple(views)))
+        return result
+
     def _align(self, scene: Scene) -> Scene:
         """Drop the views without a face, and align the others by the eyes, nose and mouth that the network saw."""
         largest_first = sorted((crop for _, crop in scene.aligned()), key=lambda crop: -crop.side)
@@ -224,12 +238,16 @@ class Stages:
 
     def _trace(self, scene: Scene, view: View) -> Face:
         """Turn the scores of one view into a face in the photo."""
-        grid, own, size = sum_on_grid(view.scores), scene.crop_of(view), scene.size
-        whole = view.crop is None and len(scene.views) == 1
-        if not whole:
-            grid = suppress_neighbours(grid, own, [scene.crop_of(other) for other in scene.views if other is not view])
-            # At least as fine as the photo, to keep every pixel, and as the network's input, for smooth outlines.
-            side = max(self.backend.size, min(math.ceil(own.side), max(size)))
-            size = (side, side)
-        face = face_from_mask(argmax_at(grid, size), mean_confidence(grid), self.keypoints, grid)
-        return face if whole else face.to_photo(own, scene.size, self.keypoints)
+        grid, own, size, keypoints = sum_on_grid(view.scores), scene.crop_of(view), scene.size, self.keypoints
+        if view.crop is None and len(scene.views) == 1:
+            return face_from_mask(argmax_at(grid, size), mean_confidence(grid), keypoints, grid)
+        # At least as fine as the photo, to keep every pixel, and as the network's input, for smooth outlines.
+        side = max(self.backend.size, min(math.ceil(own.side), max(size)))
+        others, part = [scene.crop_of(other) for other in scene.views if other is not view], own
+        if view.wide:
+            grid, part, others = join(grid, sum_on_grid(view.wide)), around(own), [around(other) for other in others]
+            keypoints = replace(keypoints, min_area=keypoints.min_area / WIDER**2)  # a share of the aligned crop
+            side = round(side * WIDER)
+        grid = suppress_neighbours(grid, part, others)
+        face = face_from_mask(argmax_at(grid, (side, side)), mean_confidence(grid), keypoints, grid)
+        return replace(face.to_photo(part, size, keypoints), box=own.box(size))

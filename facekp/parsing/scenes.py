@@ -31,11 +31,13 @@ class View:
         crop: the part's crop; None for the whole photo, unaligned.
         pixels: (h, w, 3) uint8 RGB at the network's size.
         scores: the network's score maps, (h', w', 19) float32 each, finest first; empty before it has run.
+        wide: the same of the larger crop around a face; empty for the whole photo.
     """
 
     crop: Crop | None
     pixels: UInt8Array
     scores: tuple[Scores, ...] = ()
+    wide: tuple[Scores, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

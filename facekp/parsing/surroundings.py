@@ -1,0 +1,81 @@
+"""The surroundings of a face: hair, hats, earrings, neck, necklaces and clothes beyond the aligned crop.
+
+The network sees each face in its aligned crop, which decides about everything within, and in a larger crop around it,
+which continues the attributes that reach beyond. Both score grids are blended along the aligned crop's edge.
+"""
+
+from typing import Final
+
+import cv2
+import numpy as np
+
+from facekp.classes import ATTRIBUTES
+from facekp.keypoints.score_grid import Scores
+from facekp.parsing.face_crop import Crop
+
+WIDER: Final = 1.75
+"""Side of the larger crop, in units of the aligned crop's."""
+BLENDED: Final = 0.08
+"""Width of the zone along the aligned crop's edge in which the scores are blended, as a share of its side."""
+REACHING: Final = ("hair", "hat", "ear_r", "neck_l", "neck", "cloth")
+"""Attributes that may reach beyond the aligned crop."""
+INNER: Final = [i for i, name in enumerate(ATTRIBUTES) if i and name not in REACHING]
+NEVER: Final = 1e4
+"""Subtracted from scores of classes that cannot win."""
+
+
+def around(crop: Crop) -> Crop:
+    """Return the larger crop around an aligned one."""
+    return Crop.around(crop.middle, WIDER * crop.edge)
+
+
+def join(fine: Scores, wide: Scores) -> Scores:
+    """Join the grids of an aligned crop and of the larger crop around it.
+
+    Args:
+        fine: (2h + 1, 2w + 1, 19) float32, from `score_grid.sum_on_grid`.
+        wide: the same of the larger crop.
+
+    Returns:
+        A grid of the larger crop as fine as the aligned crop's. Within the aligned crop, except in the blended zone, it
+        is the aligned crop's. Beyond, only the classes of `REACHING` win, and only in parts that touch that crop.
+    """
+    own, margin = len(fine), round((WIDER - 1) / 2 * (len(fine) - 1))
+    joined = _sampled(_sampled(wide, own + 2 * margin).swapaxes(0, 1), own + 2 * margin).swapaxes(0, 1)
+    inside = slice(margin, margin + own)
+    # Weight of the aligned crop: 0 at its edge, 1 where the blended zone ends.
+    depth = np.minimum(np.arange(own), np.arange(own)[::-1]) / (BLENDED * (own - 1))
+    weight = np.minimum(depth, depth[:, None]).clip(0, 1)[..., None].astype(np.float32)
+    part = joined[inside, inside]
+    part += weight * (fine - part)
+    # Parts of the face win along the edge only where both crops show them.
+    part[..., INNER] = np.minimum(part[..., INNER], fine[..., INNER])
+    beyond = np.full((*joined.shape[:2], 1), np.float32(NEVER))
+    beyond[inside, inside] = 0
+    joined[..., INNER] -= beyond
+    _drop_strays(joined, inside)
+    return joined
+
+
+def _drop_strays(grid: Scores, inside: slice) -> None:
+    """Let other classes win in parts that lie wholly beyond the aligned crop, such as other people's clothes.
+
+    Clothes belong to the face if any of its attributes leads to them, the others if they reach into the aligned crop.
+    """
+    for _ in range(2):  # once more, for the classes that win in place of the dropped ones
+        winner = grid.argmax(2)
+        for name in REACHING:
+            i = ATTRIBUTES.index(name)
+            own = winner > 0 if name == "cloth" else winner == i
+            _, parts = cv2.connectedComponents(own.view(np.uint8), connectivity=4)
+            strays = own & ~np.isin(parts, np.unique(parts[inside, inside]))
+            grid[strays, i] -= NEVER
+
+
+def _sampled(scores: Scores, count: int) -> Scores:
+    """Return `count` values along the first axis, interpolated between the given ones from the first to the last."""
+    places = np.linspace(0, len(scores) - 1, count)
+    low = np.minimum(places.astype(int), len(scores) - 2)
+    share = (places - low).astype(np.float32).reshape(-1, *[1] * (scores.ndim - 1))
+    result: Scores = scores[low] + share * (scores[low + 1] - scores[low])
+    return result
