@@ -1,4 +1,4 @@
-"""The 19 classes of CelebAMask-HQ: ids, names, colours and left/right pairs.
+"""The 19 classes of CelebAMask-HQ: ids, names, colours, left/right pairs and named groups.
 
 `l_` is the *subject's* left, so it lies on the right of the image.
 
@@ -41,6 +41,25 @@ IGNORE_INDEX: Final = 255
 
 MIRROR_PAIRS: Final[tuple[tuple[int, int], ...]] = ((4, 5), (6, 7), (8, 9))
 """Pairs of ids that are swapped when an image is flipped: eyes, brows and ears."""
+
+REGIONS: Final[dict[str, tuple[str, ...]]] = {
+    "face": ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip"),
+    "head": (
+        "skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip",
+        "l_ear", "r_ear", "hair", "hat", "ear_r",
+    ),
+    "features": ("nose", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip"),
+    "skin_area": ("skin", "nose", "l_ear", "r_ear", "neck"),
+    "eyes": ("l_eye", "r_eye"),
+    "brows": ("l_brow", "r_brow"),
+    "ears": ("l_ear", "r_ear"),
+    "lips": ("u_lip", "l_lip"),
+    "mouth_area": ("mouth", "u_lip", "l_lip"),
+    "accessories": ("eye_g", "hat", "ear_r", "neck_l"),
+    "body": ("neck_l", "neck", "cloth"),
+    "person": ATTRIBUTES[1:],
+}  # fmt: skip
+"""Named groups of classes, for `facekp.Face.region`; no name is also a class's."""
 
 
 def mirror_table() -> npt.NDArray[np.uint8]:

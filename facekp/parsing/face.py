@@ -1,16 +1,19 @@
 """Parsed faces: the mask, and every attribute's outlines, key points and landmarks."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from facekp.classes import ATTRIBUTES
+from facekp.errors import ConfigError, require
 from facekp.images import UInt8Array
 from facekp.keypoints.contour import Contour
 from facekp.keypoints.curves import DECIMALS, Points
@@ -21,7 +24,10 @@ from facekp.keypoints.score_grid import Scores
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.attribute import Attribute
 from facekp.parsing.face_crop import Crop, window
+from facekp.parsing.id_tables import id_lookup, read_ids
 from facekp.parsing.overlay import draw_overlay
+from facekp.parsing.regions import class_ids
+from facekp.parsing.soft_mask import ClassScores, feathered, grown, in_pixels
 
 if TYPE_CHECKING:
     from facekp.parsing.inputs import ImageLike
@@ -46,6 +52,7 @@ class Face:
             bounding box. Hair, hats and clothes may reach beyond it.
         image: the image passed to `FaceParser`, not a copy, for the overlay in a notebook; a path is read again. None
             for faces from files, videos and masks, which are shown on black.
+        scores: the scores behind the mask at the network's resolution, for `alpha`. None for faces from masks.
 
     Example:
         >>> mask = np.zeros((100, 80), np.uint8)
@@ -57,12 +64,15 @@ class Face:
         (['skin', 'nose'], (32, 2))
         >>> face.attributes["skin"].contours  # the nose is a hole in it
         (Contour(281 points, area=4799), Contour(81 points, area=399, hole))
+        >>> np.count_nonzero(face.region("face")), np.count_nonzero(face.region(("nose", "hair")))
+        (4800, 400)
     """
 
     mask: UInt8Array
     attributes: dict[str, Attribute]
     box: tuple[float, float, float, float]
     image: "ImageLike | None" = None
+    scores: ClassScores | None = None
 
     @property
     def keypoints(self) -> dict[str, Points]:
@@ -74,6 +84,57 @@ class Face:
         """Return every landmark of `facekp.keypoints.landmarks.NUMBERS` by name, absent and hidden ones too."""
         contours = {name: attribute.contours for name, attribute in self.attributes.items()}
         return find_landmarks(self.mask, contours, {name: a.confidence for name, a in self.attributes.items()})
+
+    def region(self, region: str | Sequence[str]) -> npt.NDArray[np.bool_]:
+        """Return the mask (H, W) bool of a class, of a group of classes, or of a union of them.
+
+        Args:
+            region: a class ("hair"), a group of `facekp.classes.REGIONS` ("face"), or a union: ("lips", "nose") or
+                "lips+nose".
+
+        Raises:
+            ConfigError: no such class or group.
+        """
+        return np.isin(self.mask, class_ids(region))
+
+    def alpha(self, region: str | Sequence[str], *, feather: float = 0, grow: float = 0) -> npt.NDArray[np.float32]:
+        """Return the probability (H, W) float32, 0..1, that each pixel belongs to a region: a mask with a soft edge.
+
+        Lengths of 1 and more are pixels of the photo. Below 1 they are shares of the face's side, the square root of
+        the area of the region "face".
+
+        Args:
+            region: see `region`.
+            feather: standard deviation of a Gaussian that blurs the edge, after it is moved.
+            grow: distance by which the edge is moved outwards, in whole pixels; negative moves it inwards.
+
+        Raises:
+            ConfigError: no such class or group, a length that is not a finite number, a negative `feather`, or a face
+                without scores.
+        """
+        ids = class_ids(region)
+        if self.scores is None:
+            raise ConfigError(
+                "alpha needs the network's scores, and this face is from a mask: parse the photo, or use region"
+            )
+        require("feather", feather, not feather < 0, "give 0 or more; grow may be negative")
+        side = float(np.sqrt(np.count_nonzero(self.region("face"))))
+        moved = grown(
+            self.scores.probability(ids, (self.mask.shape[0], self.mask.shape[1])), in_pixels("grow", grow, side)
+        )
+        return feathered(moved, in_pixels("feather", feather, side))
+
+    def mask_as(self, ids: str | Path | Mapping[str, int]) -> UInt8Array:
+        """Return the mask (H, W) uint8 in other ids.
+
+        Args:
+            ids: "celebamask", "zllrunning" or "lapa"; a YAML or JSON file with an id for each class; or such a table,
+                as in {"background": 0, "skin": 1, ...}. Several classes may share an id.
+
+        Raises:
+            ConfigError: no such table, or one that is not complete; see `facekp.parsing.id_tables.read_ids`.
+        """
+        return cv2.LUT(self.mask, id_lookup(read_ids(ids))).astype(np.uint8, copy=False)
 
     def to_photo(self, crop: Crop, size: tuple[int, int], keypoints: KeypointConfig) -> "Face":
         """Map a face parsed in a crop to its photo.
@@ -97,7 +158,8 @@ class Face:
             large = (contour for contour in moved if contour.area > 0 and contour.area >= least)
             contours[own.id] = sorted(large, key=lambda contour: (contour.hole, -contour.area))
         confidence = {own.id: own.confidence for own in self.attributes.values()}
-        return Face(mask, _attributes(mask, contours, confidence, keypoints.n), crop.box(size))
+        scores = self.scores and replace(self.scores, crop=crop)
+        return Face(mask, _attributes(mask, contours, confidence, keypoints.n), crop.box(size), scores=scores)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pixels as plain data for JSON; docs/reference/formats.md describes it."""
@@ -133,12 +195,13 @@ def face_from_mask(
         mask: (H, W) uint8, official class ids.
         confidence: confidence of each id in the mask, 0..1.
         keypoints: method for outlines, number of key points, and minimum area of parts.
-        grid: the scores behind the mask; see `facekp.keypoints.outlines.trace`.
+        grid: the scores behind the mask; see `facekp.keypoints.outlines.trace`. Without them a face has no `alpha`.
     """
     height, width = mask.shape
     contours = trace(mask, method=keypoints.method, min_area=keypoints.min_area * height * width, grid=grid)
     attributes = _attributes(mask, contours, confidence, keypoints.n)
-    return Face(mask, attributes, (0.0, 0.0, float(width), float(height)))
+    scores = None if grid is None else ClassScores.from_grid(grid)
+    return Face(mask, attributes, (0.0, 0.0, float(width), float(height)), scores=scores)
 
 
 def _attributes(

@@ -1,0 +1,105 @@
+"""Soft masks: the probability of a region at every pixel of the photo, computed from the network's scores."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from facekp.errors import require
+from facekp.keypoints.score_grid import Scores
+from facekp.parsing.face_crop import Crop, window
+
+LEAST: Final = -6e4
+"""Lowest score kept, within float16's range."""
+CERTAIN: Final = 1e4
+"""Log-odds beyond the parsed part of the photo, which is background."""
+
+
+@dataclass(frozen=True, eq=False)
+class ClassScores:
+    """The scores behind a face's mask at the network's resolution: 156 KB at 512 pixels and stride 8.
+
+    Attributes:
+        values: (h, w, 19) float16, the summed scores at the centres of the finest map's pixels, less the highest.
+        crop: the part of the photo that they cover; None for all of it.
+    """
+
+    values: npt.NDArray[np.float16]
+    crop: Crop | None = None
+
+    @classmethod
+    def from_grid(cls, grid: Scores) -> "ClassScores":
+        """Keep the scores of a grid (2h + 1, 2w + 1, 19) float32 from `score_grid.sum_on_grid`."""
+        scores = grid[1::2, 1::2]
+        return cls(np.maximum(scores - scores.max(2, keepdims=True), LEAST).astype(np.float16))
+
+    def probability(self, ids: Sequence[int], size: tuple[int, int]) -> Scores:
+        """Return the probability (H, W) float32, 0..1, of the union of classes in a photo of `size` (H, W).
+
+        It is the softmax, summed over `ids`. Between the scores' pixels, its log-odds are interpolated bilinearly, so
+        that its edge is as sharp as the mask's and lies along it.
+        """
+        others = [i for i in range(self.values.shape[2]) if i not in ids]
+        if not others:
+            return np.ones(size, np.float32)
+        scores = self.values.astype(np.float32)
+        odds = _log_sum(scores[..., list(ids)]) - _log_sum(scores[..., others])
+        if self.crop is None:
+            return _sigmoid(cv2.resize(odds, size[::-1], interpolation=cv2.INTER_LINEAR))
+        # Enlarged to the photo's pixels first: OpenCV's warp interpolates in steps of 1/32.
+        side = max(len(odds), math.ceil(self.crop.side))
+        odds = cv2.resize(odds, (side, side), interpolation=cv2.INTER_LINEAR)
+        beyond = CERTAIN if 0 in ids else -CERTAIN
+        left, top, right, bottom = window(self.crop, size)
+        matrix = self.crop.matrix(side) - np.array([[0, 0, left], [0, 0, top]])
+        result = np.full(size, float(0 in ids), np.float32)
+        result[top:bottom, left:right] = _sigmoid(
+            cv2.warpAffine(odds, matrix, (right - left, bottom - top), flags=cv2.INTER_LINEAR, borderValue=beyond)
+        )
+        return result
+
+
+def _log_sum(scores: Scores) -> Scores:
+    """Return the logarithm of the summed exponentials along the last axis."""
+    highest = scores.max(2)
+    total: Scores = highest + np.log(np.exp(scores - highest[..., None]).sum(2))
+    return total
+
+
+def _sigmoid(odds: npt.NDArray[np.generic]) -> Scores:
+    return np.asarray(0.5 + 0.5 * np.tanh(0.5 * np.asarray(odds, np.float32)), np.float32)
+
+
+def in_pixels(name: str, length: float, face_side: float) -> float:
+    """Return a length in pixels: 1 and more are pixels, below 1 it is a share of the face's side.
+
+    Raises:
+        ConfigError: `length`, called `name` in the message, is not a finite number.
+
+    Example:
+        >>> in_pixels("feather", 3, 200), in_pixels("feather", 0.02, 200), in_pixels("grow", -0.1, 200)
+        (3, 4.0, -20.0)
+    """
+    require(name, length, math.isfinite(length), "give pixels, such as 3, or a share of the face's side, such as 0.02")
+    return length if abs(length) >= 1 else length * face_side
+
+
+def grown(alpha: Scores, pixels: float) -> Scores:
+    """Move the edges of a soft mask (H, W) outwards, or inwards if `pixels` is negative, by whole pixels."""
+    radius = round(abs(pixels))
+    if not radius:
+        return alpha
+    x = np.arange(-radius, radius + 1)
+    disc = (x**2 + x[:, None] ** 2 <= radius**2).astype(np.uint8)
+    return np.asarray((cv2.dilate if pixels > 0 else cv2.erode)(alpha, disc), np.float32)
+
+
+def feathered(alpha: Scores, pixels: float) -> Scores:
+    """Blur a soft mask (H, W) with a Gaussian of this standard deviation; the photo's border does not fade it."""
+    if not pixels:
+        return alpha
+    return np.asarray(cv2.GaussianBlur(alpha, (0, 0), pixels, borderType=cv2.BORDER_REPLICATE), np.float32)
