@@ -1,7 +1,7 @@
 """Reading and resizing images and label maps, and writing label maps as palette PNGs."""
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -150,19 +150,24 @@ def fit_within(image: UInt8Array, side: int) -> UInt8Array:
     return resize(image, (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))))
 
 
-def palette_image(mask: UInt8Array) -> Image.Image:
-    """Return `mask` (H, W) uint8 as a palette image whose indices are the class ids."""
+def palette_image(mask: UInt8Array, palette: Sequence[tuple[int, int, int]] = PALETTE) -> Image.Image:
+    """Return `mask` (H, W) uint8 as a palette image whose indices are its ids, with their RGB colours."""
     picture = Image.fromarray(mask)
-    picture.putpalette([channel for colour in PALETTE for channel in colour])
+    picture.putpalette([channel for colour in palette for channel in colour])
     return picture
 
 
-def write_label(file: str | Path | BinaryIO, mask: UInt8Array, notes: Mapping[str, str] | None = None) -> None:
-    """Write `mask` (H, W) uint8, class ids, as a palette PNG with `notes` as its text chunks."""
+def write_label(
+    file: str | Path | BinaryIO,
+    mask: UInt8Array,
+    notes: Mapping[str, str] | None = None,
+    palette: Sequence[tuple[int, int, int]] = PALETTE,
+) -> None:
+    """Write `mask` (H, W) uint8, class ids, as a PNG with this palette and with `notes` as its text chunks."""
     info = PngInfo()
     for key, text in (notes or {}).items():
         info.add_text(key, text)
-    palette_image(mask).save(file, format="PNG", pnginfo=info)
+    palette_image(mask, palette).save(file, format="PNG", pnginfo=info)
 
 
 def decode_jpeg(data: bytes) -> UInt8Array | None:

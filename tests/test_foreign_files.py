@@ -1,6 +1,7 @@
 """Files that facekp did not write stay as they are, whichever command would replace them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from facekp.export.release import main as release
 from facekp.figures import UNDATED
 from facekp.figures import main as figures
 from facekp.files import begins_with, contains, keep_foreign
-from facekp.formats.base import Photo, all_formats
+from facekp.formats.base import FormatOptions, Photo, all_formats
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
+from facekp.parsing.soft_mask import ClassScores
 from facekp.predict.__main__ import main
 from facekp.predict.results import Results
 from facekp.weights.checkpoint import describe, write_weights, written_files
@@ -28,6 +30,8 @@ LABELME = {"version": "5.0.0", "flags": {}, "shapes": [], "imagePath": "IMG_1.jp
 def other_programs_files(folder: Path) -> dict[Path, bytes]:
     """Write files under every name that `predict.py` uses, as other programs write them."""
     Image.new("P", (64, 48)).save(folder / "IMG_1.mask.png")
+    for form in ("region", "alpha", "cutout"):
+        Image.new("L", (64, 48)).save(folder / f"IMG_1.nose.{form}.png")
     Image.new("RGB", (64, 48)).save(folder / "IMG_1.overlay.jpg")
     (folder / "IMG_1.json").write_text(json.dumps(LABELME, indent=2))
     (folder / "labelme").mkdir()
@@ -47,11 +51,12 @@ def test_predict_names_what_it_would_replace_and_writes_nothing(
     before = other_programs_files(tmp_path)
     formats = f"export=[{','.join(all_formats())}]"
     arguments = [f"ckpt={checkpoint}", f"source={tmp_path / 'IMG_1.jpg'}", f"out={tmp_path}", "align=none", formats]
+    arguments.append("regions=[nose]")
     with pytest.raises(DataError) as refused:
         main(arguments)
     named = [name for name in map(str, before) if name in str(refused.value)]
     assert len(named) == 3
-    assert " and 4 more: would be replaced, but this command did not write them" in str(refused.value)
+    assert " and 7 more: would be replaced, but this command did not write them" in str(refused.value)
     assert "overwrite=true" in str(refused.value)
     assert {path: path.read_bytes() for path in tmp_path.rglob("*.*")} == before
     assert main([*arguments, "overwrite=true"]) == 0
@@ -69,8 +74,9 @@ def test_each_format_recognises_its_own_files_and_no_other_programs(name: str, t
     mask = np.zeros((48, 64), np.uint8)
     mask[8:40, 8:40] = 1
     face = face_from_mask(mask, dict.fromkeys(range(19), 0.5), KeypointConfig(n=8))
+    face = replace(face, scores=ClassScores(np.zeros((6, 8, 19), np.float16)))
     for folder, written in ((theirs, False), (ours, True)):
-        results = Results(folder, [name])
+        results = Results(folder, [name], FormatOptions(regions=["nose"]))
         if written:
             with results.claimed():
                 photo = Photo(Path("IMG_1.jpg"), "IMG_1.jpg", folder / "IMG_1", np.zeros((48, 64, 3), np.uint8))

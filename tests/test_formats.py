@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 from xml.etree import ElementTree as ET
@@ -17,14 +18,16 @@ import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image, ImageDraw
 
-from facekp.classes import PALETTE
+from facekp.classes import COLOURS, PALETTE
 from facekp.errors import DataError
 from facekp.files import from_json, to_json
-from facekp.formats.base import FORMATS, Format, Photo, all_formats, describe_formats
+from facekp.formats.base import FORMATS, Format, FormatOptions, Photo, all_formats, describe_formats
 from facekp.formats.json import json_schema
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
+from facekp.parsing.soft_mask import ClassScores
 from facekp.predict.results import Results
+from facekp.predict.sources import RESULTS
 
 coco = pytest.importorskip("pycocotools.coco")
 coco_mask = pytest.importorskip("pycocotools.mask")
@@ -260,8 +263,84 @@ def test_a_format_is_one_class(tmp_path, monkeypatch):
     monkeypatch.setattr(FORMATS, "_found", FORMATS._found | {"dots": Dots})
     out = write(tmp_path, [shapes(), shapes()], ["dots"], "a.png")
     assert (out / "a.txt").read_text() == ".."
-    assert "dots      NAME.txt            one dot per face" in describe_formats()
-    assert list(all_formats()) == ["coco", "csv", "dots", "labelme", "mask", "overlay", "svg", "json"]
+    assert "dots      NAME.txt                one dot per face" in describe_formats()
+    assert list(all_formats()) == [
+        *("alpha", "coco", "csv", "cutout", "dots", "labelme", "mask", "masks", "overlay", "svg"), "json",
+    ]  # fmt: skip
+
+
+def hairy(hair, half):
+    """Return a face (32, 40) with hair in one part, and as likely as skin in another."""
+    scores = np.full((32, 40, 19), -100, np.float16)
+    scores[..., 0] = 0
+    scores[..., HAIR][hair] = 100
+    scores[..., HAIR][half] = scores[..., 1][half] = 100
+    face = faced(scores.argmax(2).astype(np.uint8))
+    return replace(face, scores=ClassScores(scores))
+
+
+class TestRegions:
+    # Hair in the ten columns at the left, half of it in most of the next, and in five rows of a second face.
+    faces = (hairy(np.s_[:, :10], np.s_[:27, 10]), hairy(np.s_[27:], np.s_[:0]))
+    image = np.random.default_rng(0).integers(1, 256, (32, 40, 3), dtype=np.uint8)
+    alpha = np.zeros((32, 40), np.uint8)
+    alpha[:27, 10], alpha[:, :10], alpha[27:] = 128, 255, 255
+
+    def read(self, folder, faces, export, name, regions=("hair", "lips+nose", "background", "hair")):
+        results = Results(folder, [export], FormatOptions(regions))
+        results.write(Photo(Path("a.png"), "a.png", folder / "a", self.image), faces)
+        assert sorted(p.name for p in folder.iterdir()) == sorted(f"a.{r}.{name}.png" for r in {*regions})
+        return {r: np.array(Image.open(folder / f"a.{r}.{name}.png")) for r in regions}
+
+    def test_masks_are_black_and_white(self, tmp_path):
+        found = self.read(tmp_path, self.faces, "masks", "region")
+        np.testing.assert_array_equal(found["hair"], np.where(self.alpha > 128, 255, 0))
+        # The half column is the first of the classes with the highest score, skin.
+        np.testing.assert_array_equal(found["background"], np.where(self.alpha, 0, 255))
+        assert not found["lips+nose"].any()
+
+    def test_alpha_is_the_highest_of_the_faces(self, tmp_path):
+        found = self.read(tmp_path, self.faces, "alpha", "alpha")
+        np.testing.assert_array_equal(found["hair"], self.alpha)
+        np.testing.assert_array_equal(found["background"], np.where(self.alpha, 0, 255))
+        assert found["hair"].dtype == np.uint8
+
+    def test_cutouts_are_the_photo_with_that_alpha_and_nothing_beyond(self, tmp_path):
+        found = self.read(tmp_path, self.faces, "cutout", "cutout")["hair"]
+        np.testing.assert_array_equal(found[..., 3], self.alpha)
+        np.testing.assert_array_equal(found[..., :3], self.image * (self.alpha > 0)[..., None])
+
+    def test_without_a_face_all_is_background(self, tmp_path):
+        for export, name in (("masks", "region"), ("alpha", "alpha")):
+            (folder := tmp_path / export).mkdir()
+            found = self.read(folder, [], export, name)
+            assert not found["hair"].any()
+            assert (found["background"] == 255).all()
+
+    def test_edges_are_moved_and_blurred_as_asked(self, tmp_path):
+        results = Results(tmp_path, ["alpha"], FormatOptions(["hair"], grow=2))
+        results.write(Photo(Path("a.png"), "a.png", tmp_path / "a", self.image), self.faces[:1])
+        grown = np.array(Image.open(tmp_path / "a.hair.alpha.png"))
+        assert grown[16].tolist() == [255] * 12 + [128] + [0] * 27
+
+    def test_their_names_are_those_of_results(self):
+        assert {".region.png", ".alpha.png", ".cutout.png"} <= {*RESULTS}
+
+    def test_photos_whose_results_would_have_too_long_names_are_known(self, tmp_path):
+        region = "+".join(["hair"] * 10)  # 49 letters
+        assert Results(tmp_path, ["masks"], FormatOptions([region])).longest_ending == len(f".{region}.region.png")
+
+
+@pytest.mark.parametrize(("ids", "hair", "skin"), [("zllrunning", 17, 1), ("lapa", 10, 1)])
+def test_the_mask_in_other_ids_keeps_its_colours(tmp_path, ids, hair, skin):
+    mask = np.zeros((40, 40), np.uint8)
+    mask[:20], mask[20:30] = HAIR, 1
+    results = Results(tmp_path, ["mask"], FormatOptions(ids=ids))
+    results.write(Photo(Path("a.png"), "a.png", tmp_path / "a", np.zeros((40, 40, 3), np.uint8)), [faced(mask)])
+    with Image.open(tmp_path / "a.mask.png") as picture:
+        assert np.array(picture)[::10, 0].tolist() == [hair, hair, skin, 0]
+        assert np.array(picture.convert("RGB"))[::10, 0].tolist() == [
+            list(COLOURS[name]) for name in ("hair", "hair", "skin", "background")]  # fmt: skip
 
 
 def test_what_a_killed_run_left_is_not_joined(tmp_path):

@@ -89,6 +89,13 @@ def test_mistakes_are_reported_before_torch_is_imported():
         (["ckpt=README.md"], "checkpoint 'README.md': .*train.py wrote"),
         (["ckpt=README.md", "devices=2"], "checkpoint 'README.md': .*train.py wrote"),
         (["out=README.md/out"], "'README.md/out': .*give another folder"),
+        (["regions=[hairs]"], "no region is called 'hairs': did you mean 'hair'"),
+        (["export=[alpha]"], r"regions is \[\]: name those that export=\[alpha\] writes"),
+        (["regions=[hair]"], r"export is \['mask', 'overlay', 'json'\]: add masks, alpha or cutout"),
+        (["ids=none.yaml"], "ids is 'none.yaml': choose one of celebamask, zllrunning, lapa"),
+        (["ids=lapa", "export=[json]"], r"export is \['json'\]: add mask, or drop ids="),
+        (["feather=-1"], "feather is -1.0: give at least 0"),
+        (["grow=nan"], "grow is nan: give a finite number"),
         (["device=cuda:9", "devices=2"], "device is 'cuda:9' and devices is 2: use device=cuda or cpu"),
     ],
 )

@@ -4,15 +4,20 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Final
 
 import cv2
 import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from facekp.images import UInt8Array
 from facekp.keypoints.curves import Points
 from facekp.parsing.face import Face
+from facekp.parsing.id_tables import CELEBAMASK
+from facekp.parsing.regions import class_ids
 from facekp.registry import Registry
 
 TOLERANCE: Final = 0.25
@@ -47,8 +52,25 @@ class Photo:
         return Path(os.path.relpath(self.path, folder)).as_posix()
 
 
+@dataclass(frozen=True)
+class FormatOptions:
+    """What the settings of predict.py say about formats.
+
+    Attributes:
+        regions: see `facekp.Face.region`.
+        feather: see `facekp.Face.alpha`.
+        grow: see `facekp.Face.alpha`.
+        ids: see `facekp.Face.mask_as`.
+    """
+
+    regions: Sequence[str] = ()
+    feather: float = 0
+    grow: float = 0
+    ids: str = CELEBAMASK
+
+
 class Format(ABC):
-    """An export format with one file per photo (`RunFormat`: one file per run).
+    """An export format with one file per photo (`RegionFormat`: also per region; `RunFormat`: one file per run).
 
     Attributes:
         file: name of its file in the results folder; NAME stands for the photo's stem.
@@ -58,7 +80,7 @@ class Format(ABC):
         last: whether it is written after all others, so that its file marks a finished photo.
     """
 
-    file: ClassVar[str]
+    file: str
     help: ClassVar[str]
     mark: ClassVar[bytes] = rb"(?!)"
     last: ClassVar[bool] = False
@@ -66,6 +88,16 @@ class Format(ABC):
     @abstractmethod
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the file's content for one photo and its faces, if any."""
+
+    @classmethod
+    def open(cls, options: FormatOptions) -> Sequence["Format"]:
+        """Return the writers of this format's files, one for each file of a photo."""
+        return [cls()]
+
+    @property
+    def ending(self) -> str:
+        """How the names of its files end."""
+        return self.file.rpartition("NAME")[2]
 
 
 FORMATS: Final[Registry[type[Format]]] = Registry("export", "facekp.formats")
@@ -83,6 +115,39 @@ class RunFormat(Format):
         """Write the run's file from its pieces, files in the order of the photos; keep few in memory at a time."""
 
 
+class RegionFormat(Format):
+    """A format with one file per photo and region; REGION stands for the region's name in `file`.
+
+    Args:
+        region: see `facekp.Face.region`.
+        options: how soft edges are made.
+    """
+
+    def __init__(self, region: str = "REGION", options: FormatOptions = FormatOptions()) -> None:
+        self.file = self.file.replace("REGION", region)
+        self.region, self.options = region, options
+
+    @classmethod
+    def open(cls, options: FormatOptions) -> Sequence[Format]:
+        """Return a writer for each region."""
+        return [cls(region, options) for region in dict.fromkeys(options.regions)]
+
+    @property
+    def ending(self) -> str:
+        """How the names of its files end, after the region."""
+        return self.file.rpartition(self.region)[2]
+
+    def alpha(self, photo: Photo, faces: Sequence[Face]) -> UInt8Array:
+        """Return the region's alpha (H, W) uint8 in the photo: the highest of all faces."""
+        # Outside a face all is background, so that a region with background lies where all faces have it.
+        behind = 0 in class_ids(self.region)
+        merged = np.full(photo.size, float(behind), np.float32)
+        for face in faces:
+            alpha = face.alpha(self.region, feather=self.options.feather, grow=self.options.grow)
+            (np.minimum if behind else np.maximum)(merged, alpha, out=merged)
+        return np.round(255 * merged).astype(np.uint8)
+
+
 def all_formats() -> dict[str, Format]:
     """Return every format by name, in the order of writing."""
     return {name: FORMATS[name]() for name in sorted(FORMATS.names(), key=lambda name: FORMATS[name].last)}
@@ -90,7 +155,21 @@ def all_formats() -> dict[str, Format]:
 
 def describe_formats() -> str:
     """Return one line per format: its name, its file and what the file holds."""
-    return "\n".join(f"  {name:8}  {form.file:18}  {form.help}" for name, form in all_formats().items())
+    return "\n".join(f"  {name:8}  {form.file:22}  {form.help}" for name, form in all_formats().items())
+
+
+PNG_MARK: Final = rb"\x89PNG.{,99}tEXtSoftware\x00facekp"
+"""First bytes of a PNG with the note `SOFTWARE`."""
+SOFTWARE: Final = {"Software": "facekp"}
+
+
+def encode_png(image: UInt8Array) -> bytes:
+    """Return an image (H, W) grey or (H, W, 4) RGBA, uint8, as a PNG."""
+    buffer, info = BytesIO(), PngInfo()
+    for key, text in SOFTWARE.items():
+        info.add_text(key, text)
+    Image.fromarray(image).save(buffer, format="PNG", pnginfo=info)
+    return buffer.getvalue()
 
 
 def as_text(path: str | Path) -> str:

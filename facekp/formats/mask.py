@@ -3,22 +3,43 @@
 from collections.abc import Sequence
 from io import BytesIO
 
-from facekp.formats.base import FORMATS, Format, Photo
+import cv2
+
+from facekp.classes import COLOURS
+from facekp.formats.base import FORMATS, PNG_MARK, SOFTWARE, Format, FormatOptions, Photo
 from facekp.images import write_label
 from facekp.parsing.face import Face
+from facekp.parsing.id_tables import CELEBAMASK, id_lookup, read_ids
 from facekp.parsing.overlay import merge_masks
 
 
 @FORMATS.register("mask")
 class Mask(Format):
-    """A palette PNG whose indices are class ids; where faces overlap, the first wins."""
+    """A palette PNG whose indices are class ids; where faces overlap, the first wins.
+
+    Args:
+        ids: table of the ids; see `facekp.Face.mask_as`.
+    """
 
     file = "NAME.mask.png"
     help = "class ids, as a palette PNG"
-    mark = rb"\x89PNG.{,99}tEXtSoftware\x00facekp"
+    mark = PNG_MARK
+
+    def __init__(self, ids: str = CELEBAMASK) -> None:
+        table = read_ids(ids)
+        self.lookup = id_lookup(table)
+        # Of classes with one id, the first has its colour.
+        colours = {i: COLOURS[name] for name, i in reversed(table.items())}
+        self.palette = [colours.get(i, (0, 0, 0)) for i in range(max(colours) + 1)]
+
+    @classmethod
+    def open(cls, options: FormatOptions) -> Sequence[Format]:
+        """Return the writer of the mask in the ids of the options."""
+        return [cls(options.ids)]
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the PNG."""
         buffer = BytesIO()
-        write_label(buffer, merge_masks(faces, photo.size), {"Software": "facekp"})
+        mask = cv2.LUT(merge_masks(faces, photo.size), self.lookup)
+        write_label(buffer, mask, SOFTWARE, self.palette)
         return buffer.getvalue()

@@ -30,8 +30,8 @@ S = TypeVar("S")
 
 PREFETCH: Final = 4
 """Maximum number of images being read at once, and of images being written."""
-LONGEST_NAME: Final = 255 - len("..annotations.json.1234567.part")
-"""Maximum length of a result's stem in bytes, so that the names of all its files are valid."""
+LONGEST_NAME: Final = 255 - len("..1234567.part")
+"""Maximum length of a result's name in bytes, so that the name of its temporary file is valid."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def parse_files(
 
     def read(job: Job) -> tuple[Job, Scene] | DataError:
         try:
-            if len(os.fsencode(job.stem.name)) > LONGEST_NAME:
+            if len(os.fsencode(job.stem.name)) + results.longest_ending > LONGEST_NAME:
                 raise DataError(f"image {job.path}: the names of its results would be too long; rename it")
             return job, parser.stages.look(to_array(job.path), align)
         except DataError as error:

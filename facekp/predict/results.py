@@ -10,7 +10,7 @@ import cv2
 
 from facekp.errors import DataError
 from facekp.files import Recognise, begins_with, claim, make_folder, replacing, writing
-from facekp.formats.base import Format, Photo, RunFormat, all_formats
+from facekp.formats.base import Format, FormatOptions, Photo, RunFormat, all_formats
 from facekp.parsing.face import Face
 
 PIECES: Final = ".pieces"
@@ -27,12 +27,18 @@ class Results:
     Args:
         out: folder of the results; created when it is claimed.
         export: names of formats.
+        options: the settings of formats; None for their defaults.
+
+    Attributes:
+        longest_ending: length of the longest ending of a photo's files.
     """
 
-    def __init__(self, out: Path, export: Sequence[str]) -> None:
+    def __init__(self, out: Path, export: Sequence[str], options: FormatOptions | None = None) -> None:
         self.out = out
         self.pieces = out / PIECES
-        self.formats = [form for name, form in all_formats().items() if name in export]
+        named = [form for name, form in all_formats().items() if name in export]
+        self.formats = [writer for form in named for writer in form.open(options or FormatOptions())]
+        self.longest_ending = max((len(self._path(form, Path()).name) for form in self.formats), default=0)
         self.joined = [form for form in self.formats if isinstance(form, RunFormat)]
 
     def files(self, stems: Sequence[Path]) -> dict[Path, Recognise]:

@@ -36,7 +36,7 @@ def predict(files: Sequence[Path], settings: PredictSettings) -> list[str]:
     jobs = list_jobs(files, out)
     photos = [job for job in jobs if not is_video(job.path)]
     videos = [job for job in jobs if is_video(job.path)]
-    results, overlay = Results(out, settings.export if photos else ()), "overlay" in settings.export
+    results, overlay = Results(out, settings.export if photos else (), settings.formats), "overlay" in settings.export
     planned = results.files([job.stem for job in photos]) | video_files([job.stem for job in videos], overlay=overlay)
     keep_foreign(planned, overwrite=settings.overwrite)
     devices = device_names(settings, min(settings.devices, len(photos)))  # each needs at least one photo

@@ -1,13 +1,17 @@
 """The settings of predict.py. This module imports nothing heavy, so that mistakes are reported at once."""
 
+import math
 from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+from facekp.errors import require
 from facekp.files import OVERWRITE, expand
-from facekp.formats.base import all_formats
+from facekp.formats.base import FORMATS, FormatOptions, RegionFormat, all_formats
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.choices import AUTO, DETECTORS, TTA_HELP, Align, BackendName, Tta
+from facekp.parsing.id_tables import CELEBAMASK, ID_TABLES, read_ids
+from facekp.parsing.regions import class_ids
 from facekp.settings import Affects, Settings, above, at_least, check_that, each, one_of, setting
 from facekp.weights.paths import CKPT_HELP, SHIPPED
 
@@ -57,9 +61,42 @@ class PredictSettings(ParserSettings):
         f"formats to write: any of {', '.join(all_formats())}",
         each(one_of(*all_formats()), such_as="[json,coco]"),
     )
+    regions: list[str] = setting([], "regions that masks, alpha and cutout write, such as [hair,face,lips+nose]")
+    feather: float = setting(
+        0.0, "blur of the edges of alpha and cutout: pixels, or below 1 a share of the face's side", at_least(0)
+    )
+    grow: float = setting(
+        0.0,
+        "distance by which these edges move outwards, in the same units; negative: inwards",
+        check_that(math.isfinite, "a finite number"),
+    )
+    ids: str = setting(CELEBAMASK, f"ids in the mask: {', '.join(ID_TABLES)}, or a YAML or JSON file")
     overwrite: bool = setting(False, OVERWRITE, affects=Affects.PLACE)
     smooth: bool = setting(True, "smooth the key points and landmarks of videos over time")
     one_euro: OneEuroConfig = field(default_factory=OneEuroConfig)
     devices: int = setting(
         1, "number of GPUs (or CPU processes) that share the photos", at_least(1), affects=Affects.SPEED
     )
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            ConfigError: a value is out of range, or settings that do not fit together.
+        """
+        super().__post_init__()
+        for region in self.regions:
+            class_ids(region)
+        read_ids(self.ids)
+        by_region = [name for name in self.export if issubclass(FORMATS[name], RegionFormat)]
+        needed = f"name those that export=[{','.join(by_region)}] writes, as in regions=[hair,face]"
+        require("regions", self.regions, bool(self.regions) or not by_region, needed)
+        require(
+            "export", self.export, bool(by_region) or not self.regions, "add masks, alpha or cutout, or drop regions="
+        )
+        require("export", self.export, self.ids == CELEBAMASK or "mask" in self.export, "add mask, or drop ids=")
+
+    @property
+    def formats(self) -> FormatOptions:
+        """The settings of formats."""
+        return FormatOptions(self.regions, self.feather, self.grow, self.ids)

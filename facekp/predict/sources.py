@@ -24,7 +24,7 @@ CLIP, LINES = ".overlay.mp4", ".jsonl"
 """Suffixes of a video's results."""
 CLIP_MARK: Final = b"Written by facekp"
 """The comment in a clip."""
-RESULTS: Final = (*(form.file.rpartition("NAME")[2] for form in all_formats().values()), CLIP, LINES)
+RESULTS: Final = (*(form.ending for form in all_formats().values()), CLIP, LINES)
 """Endings of all results' names."""
 
 
