@@ -139,13 +139,14 @@ def test_a_parsed_faces_alpha_follows_its_mask(face):
     alpha = face.alpha("nose")
     assert alpha.dtype == np.float32
     assert alpha.shape == face.mask.shape
-    assert 0 <= alpha.min() < 0.01
-    assert 0.99 < alpha.max() <= 1
+    assert (alpha.min(), alpha.max()) == (0, 1)
     assert np.count_nonzero((alpha > 0.5) != face.region("nose")) < 0.002 * alpha.size
     others = [name for name in ATTRIBUTES if name != "nose"]
     np.testing.assert_allclose(face.alpha(others), 1 - alpha, atol=1e-5)
+    probability = face.alpha("nose", certain=1)
+    np.testing.assert_allclose(alpha, ((probability - 0.3) / 0.4).clip(0, 1), atol=1e-5)  # OHEM's threshold is 0.7
     # 60 in two of the network's pixels of 16: log-odds pass from -2.9 to 2.9 within 1.6 pixels of the four sides.
-    assert np.mean((alpha > 0.05) & (alpha < 0.95)) == pytest.approx(4 * 192 * 1.6 / alpha.size, rel=0.5)
+    assert np.mean((probability > 0.05) & (probability < 0.95)) == pytest.approx(4 * 192 * 1.6 / alpha.size, rel=0.5)
 
 
 def test_lengths_below_one_are_shares_of_the_faces_side(face):
@@ -168,6 +169,7 @@ def test_wrong_lengths_and_faces_without_scores_are_refused(face):
         ({"feather": -1}, "feather is -1: give 0 or more"),
         ({"feather": np.nan}, "feather is nan: give pixels"),
         ({"grow": np.inf}, "grow is inf: give pixels"),
+        ({"certain": 0.5}, "certain is 0.5: give a probability above 0.5, up to 1"),
     ):
         with pytest.raises(ConfigError, match=message):
             face.alpha("nose", **wrong)

@@ -27,7 +27,7 @@ from facekp.parsing.face_crop import Crop, window
 from facekp.parsing.id_tables import id_lookup, read_ids
 from facekp.parsing.overlay import draw_overlay
 from facekp.parsing.regions import class_ids
-from facekp.parsing.soft_mask import ClassScores, feathered, grown, in_pixels
+from facekp.parsing.soft_mask import CERTAIN, ClassScores, feathered, grown, in_pixels, stretched
 
 if TYPE_CHECKING:
     from facekp.parsing.inputs import ImageLike
@@ -97,8 +97,10 @@ class Face:
         """
         return np.isin(self.mask, class_ids(region))
 
-    def alpha(self, region: str | Sequence[str], *, feather: float = 0, grow: float = 0) -> npt.NDArray[np.float32]:
-        """Return the probability (H, W) float32, 0..1, that each pixel belongs to a region: a mask with a soft edge.
+    def alpha(
+        self, region: str | Sequence[str], *, feather: float = 0, grow: float = 0, certain: float = CERTAIN
+    ) -> npt.NDArray[np.float32]:
+        """Return the mask (H, W) float32, 0..1, of a region with a soft edge, from the network's probabilities.
 
         Lengths of 1 and more are pixels of the photo. Below 1 they are shares of the face's side, the square root of
         the area of the region "face".
@@ -107,21 +109,20 @@ class Face:
             region: see `region`.
             feather: standard deviation of a Gaussian that blurs the edge, after it is moved.
             grow: distance by which the edge is moved outwards, in whole pixels; negative moves it inwards.
+            certain: probability of the region from which alpha is 1, above 0.5; from 1 - `certain` down it is 0.
+                1 returns the probability itself.
 
         Raises:
-            ConfigError: no such class or group, a length that is not a finite number, a negative `feather`, or a face
-                without scores.
+            ConfigError: no such class or group, a length or probability out of range, or a face without scores.
         """
         ids = class_ids(region)
         if self.scores is None:
-            raise ConfigError(
-                "alpha needs the network's scores, and this face is from a mask: parse the photo, or use region"
-            )
+            raise ConfigError("alpha needs scores, but this face is from a mask: parse the photo, or use region")
         require("feather", feather, not feather < 0, "give 0 or more; grow may be negative")
+        require("certain", certain, 0.5 < certain <= 1, "give a probability above 0.5, up to 1")
         side = float(np.sqrt(np.count_nonzero(self.region("face"))))
-        moved = grown(
-            self.scores.probability(ids, (self.mask.shape[0], self.mask.shape[1])), in_pixels("grow", grow, side)
-        )
+        probability = self.scores.probability(ids, (self.mask.shape[0], self.mask.shape[1]))
+        moved = grown(stretched(probability, certain), in_pixels("grow", grow, side))
         return feathered(moved, in_pixels("feather", feather, side))
 
     def mask_as(self, ids: str | Path | Mapping[str, int]) -> UInt8Array:

@@ -15,8 +15,11 @@ from facekp.parsing.face_crop import Crop, window
 
 LEAST: Final = -6e4
 """Lowest score kept, within float16's range."""
-CERTAIN: Final = 1e4
-"""Log-odds beyond the parsed part of the photo, which is background."""
+BEYOND: Final = 1e4
+"""Log-odds of background beyond the parsed part of the photo."""
+CERTAIN: Final = 0.7
+"""Probability from which a pixel belongs wholly to a region: OHEM trains none beyond its threshold of 0.7, so that
+probabilities stay near it even deep inside hair."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +56,7 @@ class ClassScores:
         # Enlarged to the photo's pixels first: OpenCV's warp interpolates in steps of 1/32.
         side = max(len(odds), math.ceil(self.crop.side))
         odds = cv2.resize(odds, (side, side), interpolation=cv2.INTER_LINEAR)
-        beyond = CERTAIN if 0 in ids else -CERTAIN
+        beyond = BEYOND if 0 in ids else -BEYOND
         left, top, right, bottom = window(self.crop, size)
         matrix = self.crop.matrix(side) - np.array([[0, 0, left], [0, 0, top]])
         result = np.full(size, float(0 in ids), np.float32)
@@ -86,6 +89,18 @@ def in_pixels(name: str, length: float, face_side: float) -> float:
     """
     require(name, length, math.isfinite(length), "give pixels, such as 3, or a share of the face's side, such as 0.02")
     return length if abs(length) >= 1 else length * face_side
+
+
+def stretched(probability: Scores, certain: float) -> Scores:
+    """Stretch probabilities (H, W) between 1 - `certain` and `certain` to 0..1, and clip the others.
+
+    Example:
+        >>> stretched(np.float32([0.2, 0.4, 0.5, 0.6, 0.9]), 0.7).round(3).tolist()
+        [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+    if certain == 1:
+        return probability
+    return np.asarray(((probability - 0.5) / (2 * certain - 1) + 0.5).clip(0, 1), np.float32)
 
 
 def grown(alpha: Scores, pixels: float) -> Scores:
