@@ -74,7 +74,7 @@ def test_mistakes_are_reported_before_torch_is_imported():
     expected = [
         "source is not set: give source=...",
         "no setting is called 'keypoint.n': did you mean 'keypoints.n'?",
-        "export is ['png']: give a list, each coco, csv, ",
+        "export is ['png']: give a list, each alpha, coco, csv, ",
         "one_euro.beta is -1.0: give at least 0",
         "one_euro.min_cutoff is 0.0: give a number above 0",
         "source 'nowhere.jpg': no such file",
