@@ -6,12 +6,13 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import cast
 
 from facekp.cli import parse_cli
 from facekp.config import FacesConfig
-from facekp.errors import one_line_errors
+from facekp.errors import one_line_errors, require
 from facekp.files import OVERWRITE, contains, expand, keep_foreign, make_folder, replacing
-from facekp.parsing.choices import ONNX_SUFFIX, is_onnx
+from facekp.parsing.choices import ONNX_SUFFIX, Head, is_onnx
 from facekp.settings import Affects, Settings, at_least, check_that, one_of, setting
 from facekp.weights.paths import SHIPPED, TERMS, WEIGHTS, locate_checkpoint, require_file
 
@@ -23,6 +24,11 @@ class ExportSettings(Settings):
     ckpt: str = setting(SHIPPED, "RUN/checkpoints/best.ckpt, or shipped: facekp's own weights", path=True)
     format: str = setting("onnx", "onnx, which onnxruntime and OpenVINO read", one_of("onnx"))
     precision: str = setting("float32", "float32, or int8 calibrated on training images", one_of("float32", "int8"))
+    head: str = setting(
+        "scores",
+        "scores, which facekp predicts from; labels: the class of each pixel, for other programs",
+        one_of(Head),
+    )
     out: str | None = setting(
         None,
         "file to write; null: beside the checkpoint, or in the current folder for shipped weights",
@@ -39,6 +45,8 @@ def main(argv: list[str]) -> None:
     """Export the network that `argv` names."""
     about = f"{__doc__}\n\n{TERMS}"
     settings = parse_cli(ExportSettings, argv, program="python -m facekp.export", about=about)
+    labels = settings.head == "labels"
+    require("precision", settings.precision, settings.precision == "float32" or not labels, "head=labels is float32")
     require_file(locate_checkpoint(settings.ckpt))
 
     from facekp.export.onnx import MARK, calibration_images, export_onnx, quantise  # torch takes seconds to import
@@ -48,15 +56,15 @@ def main(argv: list[str]) -> None:
     net, described = load_network(ckpt)
     size, quantised = int(described["size"]), settings.precision != "float32"
     beside = Path(ckpt.name) if ckpt == WEIGHTS else ckpt  # never into the package
-    suffix = f".{settings.precision}{ONNX_SUFFIX}" if quantised else ONNX_SUFFIX
-    out = expand(settings.out) if settings.out else beside.with_suffix(suffix)
+    kind = f".{settings.precision}" if quantised else ".labels" if labels else ""
+    out = expand(settings.out) if settings.out else beside.with_suffix(f"{kind}{ONNX_SUFFIX}")
     keep_foreign({out: contains(MARK)}, overwrite=settings.overwrite)
     make_folder(out.parent)
     # Read first, so that a missing data set is reported before any work.
     images = calibration_images(settings.data.at_size(size), settings.images) if quantised else []
     with TemporaryDirectory() as folder:
         made = Path(folder) / "float32.onnx"
-        export_onnx(net, size, made, described.get("terms", ""))
+        export_onnx(net, size, made, described.get("terms", ""), cast(Head, settings.head))
         if quantised:
             float32, made = made, Path(folder) / "int8.onnx"
             quantise(float32, made, images)

@@ -16,7 +16,7 @@ from facekp.errors import CheckpointError, ConfigError, require
 from facekp.hardware import Precision, cpu_precision, resolve_device
 from facekp.images import UInt8Array
 from facekp.keypoints.score_grid import Scores
-from facekp.parsing.choices import BACKENDS, is_onnx
+from facekp.parsing.choices import BACKENDS, Head, is_onnx
 from facekp.parsing.score_net import ScoreNet
 from facekp.weights.load import load_network
 from facekp.weights.paths import SHIPPED, locate_checkpoint, require_file
@@ -159,9 +159,10 @@ class OpenVinoBackend:
             return [np.array(scores) for scores in self._request.infer([images], share_inputs=True).values()]
 
 
-def describe_export(size: int) -> dict[str, Any]:
+def describe_export(size: int, head: Head = "scores") -> dict[str, Any]:
     """Return the description that is stored in an ONNX file and checked when it is opened."""
-    return {"format": 1, "size": size, "classes": list(ATTRIBUTES)}
+    about = {"format": 1, "size": size, "classes": list(ATTRIBUTES)}
+    return about if head == "scores" else about | {"head": head}
 
 
 def _read_size(path: Path, description: str | None) -> int:
@@ -171,6 +172,8 @@ def _read_size(path: Path, description: str | None) -> int:
         size = int(about["size"])
     except (ValueError, TypeError, KeyError) as error:
         raise _not_facekps(path) from error
+    if about == describe_export(size, "labels"):
+        raise CheckpointError(f"checkpoint '{path}': returns labels, not scores; export it with head=scores")
     if about != describe_export(size):
         raise CheckpointError(f"checkpoint '{path}': exported by another version of facekp; export it again")
     return size

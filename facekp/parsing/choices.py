@@ -10,6 +10,8 @@ BACKENDS: Final[tuple[str, ...]] = get_args(BackendName)
 Tta = Literal["none", "flip"]
 TTAS: Final[tuple[str, ...]] = get_args(Tta)
 TTA_HELP: Final = "flip: average the scores with those of the mirrored image, in twice the time"
+Head = Literal["scores", "labels"]
+"""What an exported network returns: its score maps, or the id of each pixel's class."""
 AUTO, CENTERFACE, HAAR = DETECTORS = ("auto", "centerface", "haar")
 """Names of face detectors; any other is given as a file."""
 ONNX_SUFFIX: Final = ".onnx"

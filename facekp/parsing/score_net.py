@@ -1,4 +1,4 @@
-"""Networks for prediction: pixels in, score maps out, batch-norm folded into the convolutions."""
+"""Networks for prediction: pixels in, score maps or labels out, batch-norm folded into the convolutions."""
 
 import copy
 from collections import Counter
@@ -9,7 +9,7 @@ from torch.fx.experimental.optimization import fuse as fold
 
 from facekp.data.normalisation import MEAN, STD
 from facekp.hardware import Precision
-from facekp.models.heads import Heads, check_input
+from facekp.models.heads import Heads, check_input, fuse
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -42,6 +42,27 @@ class ScoreNet(nn.Module):
         normalised = (images.to(torch.float32) - self.mean) / self.std
         scores = self.net(normalised.to(self.dtype).permute(0, 3, 1, 2))
         return tuple(s.permute(0, 2, 3, 1).to(torch.float32) for s in scores)
+
+
+class LabelNet(nn.Module):
+    """A network from uint8 pixels to the ids of their classes: the argmax of the upsampled scores.
+
+    Shape:
+        images: (N, H, W, 3) uint8 RGB; H and W multiples of 32.
+        Returns: (N, H, W) uint8.
+
+    Args:
+        scores: gives the score maps.
+    """
+
+    def __init__(self, scores: ScoreNet) -> None:
+        super().__init__()
+        self.scores = scores
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Return the labels of `images`, alone in a tuple; see the class for shapes."""
+        maps = [scores.permute(0, 3, 1, 2) for scores in self.scores(images)]
+        return (fuse(maps, (images.shape[1], images.shape[2])).argmax(1).to(torch.uint8),)
 
 
 class _Predict(nn.Module):
