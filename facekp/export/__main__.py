@@ -46,7 +46,7 @@ def main(argv: list[str]) -> None:
     about = f"{__doc__}\n\n{TERMS}"
     settings = parse_cli(ExportSettings, argv, program="python -m facekp.export", about=about)
     labels = settings.head == "labels"
-    require("precision", settings.precision, settings.precision == "float32" or not labels, "head=labels is float32")
+    require("precision", settings.precision, settings.precision == "float32" or not labels, "head=labels needs float32")
     require_file(locate_checkpoint(settings.ckpt))
 
     from facekp.export.onnx import MARK, calibration_images, export_onnx, quantise  # torch takes seconds to import
