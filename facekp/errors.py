@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
@@ -43,6 +44,8 @@ def one_line_errors() -> Iterator[None]:
     """Print a user's error as one line on stderr and exit with status 2; our own bugs keep their traceback."""
     # Hydra would otherwise catch errors first and print them with its own advice around them.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file's name may not fit the encoding
     try:
         yield
     except (FacekpError, HydraException, OmegaConfBaseException) as error:

@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from facekp.errors import DataError
+from facekp.errors import ConfigError, DataError
 
 try:  # five times as fast as the standard library
     import orjson
@@ -214,5 +214,14 @@ def require_space(folder: Path, need: float) -> None:
 
 
 def expand(path: str) -> Path:
-    """Return `path` with `~` and environment variables resolved."""
-    return Path(os.path.expandvars(path)).expanduser()
+    """Return `path` with `~` and environment variables resolved; one that exists is returned as it is.
+
+    Raises:
+        ConfigError: it begins with `~/`, and this user has no home.
+    """
+    if os.path.lexists(path):
+        return Path(path)
+    found = Path(os.path.expanduser(os.path.expandvars(path)))
+    if found.parts[:1] == ("~",):
+        raise ConfigError(f"'{path}': this user has no home folder; set HOME, or give the whole path")
+    return found

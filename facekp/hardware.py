@@ -24,6 +24,11 @@ STATUS = Path("/proc/self/status")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # see mallopt(3)
 
 
+if hasattr(os, "register_at_fork"):  # not on Windows
+    # A forked process lacks its parent's threads; torch would wait for them for ever.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+
+
 def describe_machine() -> str:
     """Return the processor, its cores and the GPUs in one line."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

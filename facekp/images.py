@@ -1,6 +1,7 @@
 """Reading and resizing images and label maps, and writing label maps as palette PNGs."""
 
 import struct
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -14,7 +15,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from facekp.classes import IGNORE_INDEX, NUM_CLASSES, PALETTE
-from facekp.errors import DataError
+from facekp.errors import ConfigError, DataError
 
 try:  # both are faster than Pillow, which reads the same pixels where they are missing
     import simplejpeg
@@ -42,6 +43,8 @@ START_OF_SCAN = b"\xff\xda"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_HEADER, PNG_CHUNK = struct.Struct(">8sI4sIIBBBBB"), struct.Struct(">I4s")
 GREY, INDEXED = 0, 3  # colour types of PNG
+CASCADES = tuple(f"{prefix}/share/opencv4/haarcascades" for prefix in (sys.prefix, "/usr"))
+"""Folders of the cascades of an OpenCV without `cv2.data`: conda's, and Debian's."""
 REASONS: dict[type[Exception], str] = {
     FileNotFoundError: "no such file",
     IsADirectoryError: "a folder, not a picture",
@@ -168,6 +171,23 @@ def write_label(
     for key, text in (notes or {}).items():
         info.add_text(key, text)
     palette_image(mask, palette).save(file, format="PNG", pnginfo=info)
+
+
+def cascade_file(name: str) -> Path:
+    """Return the file of one of OpenCV's cascades.
+
+    Raises:
+        ConfigError: this OpenCV has none.
+    """
+    own = getattr(getattr(cv2, "data", None), "haarcascades", None)
+    paths = (Path(folder, name) for folder in ([own] if own else CASCADES))
+    path = next(filter(Path.is_file, paths), None)
+    if path is None:
+        raise ConfigError(
+            f"OpenCV {cv2.__version__} has no {name}: install opencv-python-headless, Debian's opencv-data, or "
+            "CenterFace as another face detector (docs/guides/predict.md)"
+        )
+    return path
 
 
 def decode_jpeg(data: bytes) -> UInt8Array | None:

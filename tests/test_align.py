@@ -524,3 +524,10 @@ def test_the_shipped_network_parses_a_turned_and_scaled_portrait_as_it_parses_th
     for name in corners:
         x, y = frame.matrix(size) @ [*straight.landmarks[name].xy, 1]
         assert np.hypot(*(found.landmarks[name].xy - (x, y))) < 0.03 * width * scale, name
+
+
+def test_an_opencv_without_cascades_is_named_when_they_are_needed(monkeypatch):
+    monkeypatch.delattr(cv2, "data")
+    monkeypatch.setattr("facekp.images.CASCADES", ())
+    with pytest.raises(ConfigError, match=r"has no haarcascade_frontalface_default\.xml: install "):
+        open_detector("haar")

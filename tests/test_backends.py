@@ -1,7 +1,11 @@
 """Torch, onnxruntime and OpenVINO give the scores of the plain network."""
 
 import json
+import multiprocessing
+import os
+import pickle
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,7 +21,7 @@ from facekp.export.__main__ import ExportSettings
 from facekp.export.onnx import calibration_images, export_onnx, quantise
 from facekp.images import read_image, resize
 from facekp.models import Heads, build_model, fuse
-from facekp.parsing.backends import ABOUT, TorchBackend, describe_export, open_backend
+from facekp.parsing.backends import ABOUT, FileBackend, TorchBackend, describe_export, open_backend
 from facekp.parsing.score_net import ScoreNet, fold_batch_norm
 from facekp.parsing.tta import Flip, flipped
 from facekp.weights.load import load_network
@@ -186,6 +190,45 @@ def test_bfloat16_is_near_and_leaves_the_network_as_it_was():
         np.testing.assert_array_equal(after, before)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_torch_runs_in_a_forked_process_after_it_has_used_several_threads():
+    torch.set_num_threads(2)
+    assert add_ones() == 1 << 20
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        assert pool.apply_async(add_ones).get(timeout=60) == 1 << 20  # or it waits for ever
+
+
+def add_ones():
+    """In parallel, for so many."""
+    return torch.ones(1 << 20).sum().item()
+
+
+class Opened(FileBackend):
+    """A runtime whose scores are the number of times that it was opened."""
+
+    def __init__(self, path):
+        self.times = 0
+        super().__init__(path)
+
+    def _open(self, path):
+        assert path.is_file()
+        self.times += 1
+        return lambda images, times=self.times: [times], json.dumps(describe_export(64))
+
+
+def test_a_file_is_opened_again_in_each_other_process(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("net.onnx").touch()
+    runner = Opened(Path("net.onnx"))
+    assert [runner(None), runner(None)] == [[1], [1]]
+    sent = pickle.dumps(FaceParser(runner, detector="haar"))
+    monkeypatch.chdir("/")  # another process may run in another folder
+    copy = pickle.loads(sent).stages.backend
+    assert (copy(None), copy.size, copy.times) == ([1], 64, 1)
+    monkeypatch.setattr(os, "getpid", lambda: 0)  # as after a fork
+    assert [runner(None), runner(None)] == [[2], [2]]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["auto", "openvino"])
 def test_an_exported_network_gives_torchs_scores_and_mask_at_another_size_and_batch(exported, backend):
@@ -195,6 +238,8 @@ def test_an_exported_network_gives_torchs_scores_and_mask_at_another_size_and_ba
     assert runner.size == 64
     # OpenVINO computes in bfloat16 where the processor has it.
     assert_close(runner(pictures()), plain(net, pictures()), 1e-4 if backend == "auto" else 0.05)
+    for again, first in zip(pickle.loads(pickle.dumps(runner))(pictures()), runner(pictures()), strict=True):
+        np.testing.assert_array_equal(again, first)
     if backend == "auto":
         image = pictures()[0]
         (face,), (want,) = (

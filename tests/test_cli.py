@@ -1,6 +1,7 @@
 """Settings as key=value arguments: what is read, and what each mistake is told."""
 
 from dataclasses import dataclass, field
+from io import BytesIO, TextIOWrapper
 
 import pytest
 from omegaconf import MISSING
@@ -96,3 +97,11 @@ def test_help_lists_every_setting_with_type_default_and_help(flag: str, capsys: 
     assert rows[-1] == ["data.size", "int", "512", "side, pixels"]
     assert "data.root" in printed
     assert "list[float]" in printed
+
+
+def test_names_outside_the_encoding_of_stdout_are_escaped(monkeypatch: pytest.MonkeyPatch):
+    written = BytesIO()
+    monkeypatch.setattr("sys.stdout", TextIOWrapper(written, encoding="cp1252", write_through=True))
+    with one_line_errors():
+        print("顔.jpg")
+    assert written.getvalue().strip() == rb"\u9854.jpg"

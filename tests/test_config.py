@@ -1,6 +1,7 @@
 """Composition of conf/, and mistakes on the command line."""
 
 import errno
+import os
 import subprocess
 import sys
 from dataclasses import asdict
@@ -163,6 +164,18 @@ def test_paths_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("WHERE", "data")
     assert expand("~/$WHERE/faces") == Path("/home/me/data/faces")
+
+
+def test_a_path_that_exists_is_taken_as_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    for name in ("~b.jpg", "a$HOME.jpg"):
+        Path(name).touch()
+        assert expand(name) == Path(name)
+    assert expand("~no-such-user/b.jpg") == Path("~no-such-user/b.jpg")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as without HOME, for a user not in /etc/passwd
+    with pytest.raises(ConfigError, match="'~/faces': this user has no home folder; set HOME, or give the whole path"):
+        expand("~/faces")
 
 
 def test_a_full_disk_is_one_line_and_our_own_bugs_are_not(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from facekp.data.normalisation import MEAN, STD
 from facekp.errors import ConfigError
+from facekp.files import expand
 from facekp.models.resnet import ResNet18Trunk
 
 STRIDES = (4, 8, 16, 32)
@@ -95,7 +96,7 @@ def _pretrained(name: str, source: str, wanted: set[str]) -> dict[str, Tensor]:
     """Return a timm network's published weights, or those in a file, under the `wanted` names."""
     import timm
 
-    path = _installed(name) if source == "imagenet" else Path(source).expanduser()
+    path = _installed(name) if source == "imagenet" else expand(source)
     try:
         if path is None:
             state = timm.create_model(name, pretrained=True).state_dict()

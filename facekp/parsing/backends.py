@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
@@ -24,6 +25,8 @@ from facekp.weights.paths import SHIPPED, locate_checkpoint, require_file
 CUDA_BATCH: Final = 16
 ABOUT: Final = "facekp"
 """Metadata key under which an ONNX file carries its description."""
+Run = Callable[[UInt8Array], list[Scores]]
+"""An open network; see `Backend.__call__`."""
 
 
 class Backend(Protocol):
@@ -105,58 +108,79 @@ class TorchBackend:
         return [s.cpu().numpy() for s in self.net(torch.from_numpy(images).to(self.device))]
 
 
-class OnnxBackend:
-    """onnxruntime on the CPU.
+class FileBackend:
+    """A runtime that runs an ONNX file on the CPU, one image or batch per call.
 
-    It runs one image per call: the processor's caches hold the features of one image, but not of several.
+    The file is opened again in each other process: threads do not survive a fork, and open networks no pickle.
 
     Args:
         path: a file written by `facekp.export`.
 
     Raises:
         CheckpointError: any other file.
-        ConfigError: onnxruntime is not installed.
+        ConfigError: the runtime is not installed.
     """
 
     batch = streams = 1
 
     def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        run, about = self._open(path)
+        self.size = _read_size(path, about)
+        self._opened = {os.getpid(): run}
+
+    def __call__(self, images: UInt8Array) -> list[Scores]:
+        """Return the score maps; see `Backend`."""
+        run = self._opened.get(os.getpid())
+        if run is None:
+            # Those of other processes are kept: closing one would wait for threads that are not in this process.
+            run, _ = self._open(self.path)
+            self._opened[os.getpid()] = run
+        return run(images)
+
+    def __reduce__(self) -> "tuple[type[FileBackend], tuple[Path]]":
+        """Pickle the path alone."""
+        return type(self), (self.path,)
+
+    def _open(self, path: Path) -> tuple[Run, str | None]:
+        """Return a function that runs the file, and the file's description."""
+        raise NotImplementedError
+
+
+class OnnxBackend(FileBackend):
+    """onnxruntime. The processor's caches hold the features of one image, but not of several."""
+
+    def _open(self, path: Path) -> tuple[Run, str | None]:
         runtime = _import_extra("onnxruntime", "onnx")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         try:
-            self._session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            about = self._session.get_modelmeta().custom_metadata_map.get(ABOUT)
+            session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            about = session.get_modelmeta().custom_metadata_map.get(ABOUT)
         except Exception as error:  # onnxruntime's exceptions have no common base class
             raise _not_facekps(path, error) from error
-        self.size = _read_size(path, about)
-
-    def __call__(self, images: UInt8Array) -> list[Scores]:
-        """Return the score maps; see `Backend`."""
-        return self._session.run(None, {"images": images})
+        return lambda images: session.run(None, {"images": images}), about
 
 
-class OpenVinoBackend:
-    """OpenVINO on the CPU, for ONNX files; arguments and errors are those of `OnnxBackend`."""
+class OpenVinoBackend(FileBackend):
+    """OpenVINO."""
 
-    batch = streams = 1
-
-    def __init__(self, path: Path) -> None:
+    def _open(self, path: Path) -> tuple[Run, str | None]:
         core = _import_extra("openvino", "openvino").Core()
         try:
             model = core.read_model(path)
             about = model.get_rt_info(["framework", ABOUT]).value if model.has_rt_info(["framework", ABOUT]) else None
         except RuntimeError as error:
             raise _not_facekps(path, error) from error
-        self.size = _read_size(path, about)
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        self._request = core.compile_model(model, "CPU", settings).create_infer_request()
-        self._lock = Lock()  # a request serves one call at a time
+        request = core.compile_model(model, "CPU", settings).create_infer_request()
+        lock = Lock()  # a request serves one call at a time
 
-    def __call__(self, images: UInt8Array) -> list[Scores]:
-        """Return the score maps; see `Backend`."""
-        with self._lock:
-            return [np.array(scores) for scores in self._request.infer([images], share_inputs=True).values()]
+        def run(images: UInt8Array) -> list[Scores]:
+            with lock:
+                return [np.array(scores) for scores in request.infer([images], share_inputs=True).values()]
+
+        return run, about
 
 
 def describe_export(size: int, head: Head = "scores") -> dict[str, Any]:

@@ -7,12 +7,11 @@ from threading import local
 from typing import Final, TypeVar
 
 import cv2
-import cv2.data
 import numpy as np
 
 from facekp.errors import ConfigError
 from facekp.files import expand
-from facekp.images import UInt8Array
+from facekp.images import UInt8Array, cascade_file
 from facekp.parsing.alignment import distinct, fit_five
 from facekp.parsing.centerface import INSTALL, CenterFaceDetector, find_centerface
 from facekp.parsing.choices import AUTO, CENTERFACE, DETECTORS, HAAR
@@ -21,7 +20,7 @@ from facekp.parsing.face_crop import Crop
 T = TypeVar("T")
 
 REMEDY = f"give {', '.join(DETECTORS)}, or OpenCV's face_detection_yunet .onnx file"
-CASCADE = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
+CASCADE = "haarcascade_frontalface_default.xml"
 MIN_BOX, SCALE_STEP, MIN_NEIGHBOURS = 24, 1.2, 2
 """Search parameters of the cascade. The box is in pixels of the resized photo, slightly above the cascade's own 20."""
 SEARCHES = ((960, 0), (480, -30), (480, 30))
@@ -76,10 +75,14 @@ class HaarDetector:
 
     Args:
         hint: a line to print at the first use.
+
+    Raises:
+        ConfigError: this OpenCV has no cascades.
     """
 
     def __init__(self, hint: str = "") -> None:
         self.hint = hint
+        self.path = cascade_file(CASCADE)
 
     def __call__(self, image: UInt8Array) -> list[Crop]:
         """Return crops that may show faces; see `Detector`."""
@@ -87,7 +90,7 @@ class HaarDetector:
             print(self.hint, file=sys.stderr)
             self.hint = ""
         grey, found = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), []
-        cascade = _opened_here(cv2.CascadeClassifier, CASCADE)
+        cascade = _opened_here(cv2.CascadeClassifier, self.path)
         for longest, angle in SEARCHES:
             scale = max(1.0, max(grey.shape) / longest)
             width, height = (max(1, round(side / scale)) for side in grey.shape[::-1])

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from facekp.classes import ATTRIBUTES, IGNORE_INDEX, MIRROR_PAIRS, NUM_CLASSES
 from facekp.data.audit.findings import Flaw
 from facekp.data.audit.geometry import BROWS, EYES, LIPS, NOSE, SKIN, Axes, Patch, Point, find_axes, find_patches
-from facekp.images import UInt8Array, resize
+from facekp.images import UInt8Array, cascade_file, resize
 
 MARGIN = 0.1
 """Distance across the middle line beyond which a part is certainly on the wrong side, face widths.
@@ -120,7 +120,7 @@ def _open_eyes(image: UInt8Array, label: UInt8Array, patches: list[Patch], axes:
         if not around.size or np.isin(around, COVERS).mean() > 0.25:
             continue
         # Loaded here, in 15 ms: a cascade serves one thread only, and few images get this far.
-        cascade = cv2.CascadeClassifier(cv2.data.haarcascades + OPEN_EYE)
+        cascade = cv2.CascadeClassifier(str(cascade_file(OPEN_EYE)))
         grey = np.asarray(cv2.cvtColor(_square(image, place, EYE_REACH * axes.unit), cv2.COLOR_RGB2GRAY), np.uint8)
         eye = cv2.resize(grey, (100, 100))
         if not len(cascade.detectMultiScale(eye, 1.05, 6, minSize=(25, 25), maxSize=(90, 90))):
