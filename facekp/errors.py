@@ -48,18 +48,28 @@ def one_line_errors() -> Iterator[None]:
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file's name may not fit the encoding
     try:
         yield
-    except (FacekpError, HydraException, OmegaConfBaseException) as error:
-        print(f"error: {explain(error)}", file=sys.stderr)
-        sys.exit(2)
-    except OSError as error:
-        if error.errno not in REFUSALS:
+    except Exception as error:
+        message = _users_error(error)
+        if message is None:
             raise
-        where = f"'{error.filename}'" if error.filename else "a file"
-        print(f"error: {where}: {error.strerror}; grant access, make room, or give another folder", file=sys.stderr)
+        print(f"error: {message}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _users_error(error: BaseException | None) -> str | None:
+    """Return the message of a user's error; None for a bug."""
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        where = f"'{error.filename}'" if error.filename else "a file"
+        return f"{where}: {error.strerror}; grant access, make room, or give another folder"
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        return explain(error)
+    # Lightning, cleaning up after an error of ours, may raise another.
+    while isinstance(error, RuntimeError) and not isinstance(error, FacekpError):
+        error = error.__cause__ or error.__context__
+    return explain(error) if isinstance(error, FacekpError) else None
 
 
 def explain(error: Exception) -> str:

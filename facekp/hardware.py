@@ -19,7 +19,7 @@ from facekp.errors import ConfigError
 Precision = Literal["float32", "bfloat16", "float16"]
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python-headless", "numpy")
 
-MIB = 1 << 20
+MIB, GIB = 1 << 20, 1 << 30
 STATUS = Path("/proc/self/status")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # see mallopt(3)
 

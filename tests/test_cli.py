@@ -105,3 +105,17 @@ def test_names_outside_the_encoding_of_stdout_are_escaped(monkeypatch: pytest.Mo
     with one_line_errors():
         print("顔.jpg")
     assert written.getvalue().strip() == rb"\u9854.jpg"
+
+
+def test_an_error_of_ours_is_shown_when_the_trainer_fails_again_after_it(capsys: pytest.CaptureFixture[str]):
+    def fails_again():
+        try:
+            raise ConfigError("data.decoded is 'ram': use disk")
+        finally:
+            raise RuntimeError("Please call `iter(combined_loader)` first.")
+
+    with pytest.raises(SystemExit), one_line_errors():
+        fails_again()
+    assert capsys.readouterr().err == "error: data.decoded is 'ram': use disk\n"
+    with pytest.raises(RuntimeError), one_line_errors():
+        raise RuntimeError("a bug")

@@ -6,6 +6,7 @@ import pickle
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import albumentations as A
 import cv2
@@ -21,6 +22,7 @@ from facekp.config import DataConfig
 from facekp.data import cache as decoded_module
 from facekp.data.cache import decode_all
 from facekp.data.crop import enlarge, pad, span
+from facekp.data.datamodule import FaceDataModule
 from facekp.data.dataset import FaceDataset, to_batch
 from facekp.data.jitter import KINDS, jitter
 from facekp.data.layout import read_index
@@ -262,6 +264,31 @@ class TestDecoded:
             pickle.dumps(decode_all(samples, replace(c, decoded="ram")))
         found = decode_all(samples, replace(c, decoded="disk"))
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(found))(5)[1], found(5)[1])
+
+
+def test_workers_that_are_forked_share_pixels_whatever_the_default(tiny_root: Path, monkeypatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    config = DataConfig(root=str(tiny_root), size=64, crop=64, batch_size=2, decoded="ram", workers=1)
+    loader = FaceDataModule(config, seed=0, total_steps=1).train_dataloader()
+    assert loader.multiprocessing_context.get_start_method() == "fork"
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.raises(ConfigError, match=r"'ram', which workers share on Linux only: use disk, or data\.workers=0"):
+        FaceDataModule(config, seed=0, total_steps=1).train_dataloader()
+
+
+def test_too_little_shared_memory_is_told_before_training(tiny_root: Path, tmp_path: Path, monkeypatch) -> None:
+    """Docker's 64 MB and 4 workers: of 12 steps 9 batches of 4 crops of 448, and of 3 images the one batch of 512."""
+    need = 4 * (9 * 4 * 448**2 + 16 * 512**2)
+    config = DataConfig(root=str(tiny_root), batch_size=4, workers=4)
+    room = SimpleNamespace(free=need)
+    monkeypatch.setattr("facekp.data.datamodule.SHARED", tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: room)
+    FaceDataModule(config, seed=0, total_steps=12).train_dataloader()
+    room.free -= 1
+    message = r"data\.workers is 4: their batches take 44 MiB .* has 44: .*--shm-size=1g.*data\.workers=0 needs none"
+    with pytest.raises(ConfigError, match=message):
+        FaceDataModule(config, seed=0, total_steps=12).train_dataloader()
+    FaceDataModule(replace(config, workers=0), seed=0, total_steps=12).train_dataloader()
 
 
 def test_what_is_normalised_twice_is_refused(tiny_root: Path) -> None:

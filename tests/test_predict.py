@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,13 +12,14 @@ import torch
 from conftest import REPOSITORY
 from PIL import Image
 
-from facekp.errors import one_line_errors
+from facekp.errors import DataError, one_line_errors
 from facekp.formats.base import FORMATS
 from facekp.parsing.parser import FaceParser
 from facekp.predict import run as predicting
 from facekp.predict.__main__ import main
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
+from facekp.predict.sources import find_images
 
 EVERYTHING = "export=[mask,overlay,json,svg,labelme,coco,csv]"
 EARLY = """
@@ -215,3 +217,33 @@ class TestDevices:
         assert run(f"ckpt={checkpoint}", f"source={photos}", f"out={tmp_path / 'out'}", "devices=4") == 2
         assert "devices is 4, but this machine has 3 GPUs: use fewer" in capsys.readouterr().err
         assert opened == []
+
+
+def test_a_phones_folder_is_read_and_the_rest_is_counted(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("trip [2024]/sub").mkdir(parents=True)
+    photos = [Path("trip [2024]", name) for name in ("a.JPG", "b.avif", "c.gif", "d.jfif", "e.jp2")]
+    for path in (*photos, Path("trip [2024]/f.HEIC"), Path("trip [2024]/g.heic"), Path("clip.flv")):
+        path.touch()
+    assert find_images("trip [2024]") == photos
+    printed = capsys.readouterr().err
+    assert printed.startswith("source 'trip [2024]': not read: 2 .heic, 1 subfolder; HEIC is not read; convert it")
+    assert printed.count("\n") == 1
+    assert find_images("trip [2024]/*.JPG") == find_images("t*/a.JPG") == photos[:1]
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("clip.flv", r"not a kind of video that can be read \(.mp4, .*convert it to .mp4"),
+        ("a.heic", "HEIC is not read; convert it to JPEG"),
+        ("0", "cameras and addresses are not read"),
+        ("rtsp://10.0.0.1/live", "cameras and addresses are not read"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_what_can(source, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    if "." in source and "/" not in source:
+        Path(source).touch()
+    with pytest.raises(DataError, match=f"source '{source}': {message}"):
+        find_images(source)

@@ -57,6 +57,16 @@ class TestRun:
             assert [row[f"train/loss_{s}"] for s in (8, 16, 32)] == pytest.approx([p.item() for p in parts], rel=1e-4)
 
     @pytest.mark.slow
+    def test_a_network_that_cannot_be_compiled_is_one_line(self, tiny_root, tmp_path, monkeypatch):
+        def backend(graph, inputs):
+            raise OSError("No working C++ compiler found")
+
+        monkeypatch.setattr(torch.nn.Module, "compile", partialmethod(torch.nn.Module.compile, backend=backend))
+        torch._dynamo.reset()
+        with pytest.raises(ConfigError, match=r"trainer\.compile is true, .*No working C\+\+ compiler.*: install"):
+            train(settings(tiny_root, tmp_path, compile=True))
+
+    @pytest.mark.slow
     def test_compiled_trains_alike(self, straight, tiny_root, tmp_path, monkeypatch):
         # Without code generation, which takes minutes and is not ours: what is traced, forward and back, runs as it is.
         compile_ = torch.nn.Module.compile

@@ -1,5 +1,8 @@
 """The data set of a run as a LightningDataModule."""
 
+import shutil
+import sys
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -9,7 +12,7 @@ from torch.utils.data import DataLoader
 
 from facekp.config import DataConfig
 from facekp.data.balance import find_classes, repeat_factors
-from facekp.data.cache import decode_all
+from facekp.data.cache import CHANNELS, decode_all
 from facekp.data.dataset import Batch, FaceDataset, Pixels, to_batch
 from facekp.data.exclusions import describe_exclusions, read_exclusions
 from facekp.data.layout import Sample, check_source, read_index
@@ -18,7 +21,10 @@ from facekp.data.sources import prepared_root
 from facekp.data.transforms import evaluation_transform, training_transform
 from facekp.errors import ConfigError, DataError
 from facekp.files import expand
+from facekp.hardware import GIB, MIB
 
+SHARED = Path("/dev/shm")
+"""Folder of the shared memory in which workers pass batches; Docker gives it 64 MB."""
 STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
 """Splits that each of Lightning's stages reads."""
 
@@ -87,6 +93,8 @@ class FaceDataModule(pl.LightningDataModule):
             ConfigError: `data.batch_size` is not a multiple of the number of processes.
         """
         c = self.config
+        if c.decoded == "ram" and c.loader_workers and sys.platform != "linux":  # forking is unsafe or impossible
+            raise ConfigError("data.decoded is 'ram', which workers share on Linux only: use disk, or data.workers=0")
         world = self.trainer.world_size if self.trainer else 1
         if c.batch_size % world:
             raise ConfigError(f"data.batch_size is {c.batch_size}: give a multiple of the {world} processes")
@@ -109,7 +117,10 @@ class FaceDataModule(pl.LightningDataModule):
             corrupt=c.corrupt,
         )
         dataset = FaceDataset(samples, transform, decode_all(samples, c))
-        return self._loader(dataset, stream, c.batch_size // world)
+        loader = self._loader(dataset, stream, c.batch_size // world)
+        waiting = [(loader, c.crop), (self.evaluation_loader("val"), c.size)]
+        require_shared_memory(waiting, self.trainer.num_devices if self.trainer else 1)
+        return loader
 
     def val_dataloader(self) -> DataLoader[Pixels]:
         """Return the validation images, uncropped."""
@@ -126,7 +137,10 @@ class FaceDataModule(pl.LightningDataModule):
             samples = [samples[i * len(samples) // images] for i in range(images)]
         dataset = FaceDataset(samples, evaluation_transform(self.config.size))
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        return self._loader(dataset, EvaluationOrder(dataset, rank, world), self.config.eval_batch_size)
+        loader = self._loader(dataset, EvaluationOrder(dataset, rank, world), self.config.eval_batch_size)
+        if not self.trainer:  # which has checked both of its loaders before the first step
+            require_shared_memory([(loader, self.config.size)])
+        return loader
 
     def _loader(
         self, dataset: FaceDataset, sampler: TrainingStream | EvaluationOrder, batch_size: int
@@ -137,9 +151,29 @@ class FaceDataModule(pl.LightningDataModule):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=workers,
+            # Only forked workers share decoded pixels.
+            multiprocessing_context="fork" if workers and dataset.decoded and self.config.decoded == "ram" else None,
             worker_init_fn=_disable_opencv_threads,
             persistent_workers=workers > 0 and isinstance(sampler, TrainingStream),
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+        )
+
+
+def require_shared_memory(loaders: Sequence[tuple[DataLoader[Pixels], int]], processes: int = 1) -> None:
+    """Check that the batches that loaders hold ready, each of images of a given side, fit in the shared memory.
+
+    Raises:
+        ConfigError: they do not; a worker would be killed in the middle of the run.
+    """
+    need = 0
+    for loader, side in loaders:
+        ready = loader.num_workers and min(len(loader), loader.num_workers * (loader.prefetch_factor or 0) + 1)
+        need += processes * ready * (loader.batch_size or 1) * side**2 * CHANNELS
+    if SHARED.is_dir() and need > (free := shutil.disk_usage(SHARED).free):
+        raise ConfigError(
+            f"data.workers is {loaders[0][0].num_workers}: their batches take {need / MIB:.0f} MiB of shared memory, "
+            f"but {SHARED} has {free / MIB:.0f}: give a container more (docker run --shm-size={-(-need // GIB)}g), or "
+            "use fewer (data.workers=0 needs none)"
         )
 
 

@@ -1,7 +1,9 @@
 """Finding the photos and videos of a source, and naming their results."""
 
 import glob
+import mimetypes
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -14,8 +16,13 @@ from facekp.files import Recognise, begins_with, contains, expand
 from facekp.formats.base import RunFormat, all_formats
 from facekp.parsing.face import MARK
 
-SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+SUFFIXES: Final = (
+    ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jp2",
+)  # fmt: skip
 """Suffixes of photos found in a folder; a file or a glob may name any picture that Pillow reads."""
+HEIC: Final = (".heic", ".heif")
+"""Suffixes of photos that Pillow does not read."""
+CONVERT_HEIC: Final = "HEIC is not read; convert it to JPEG (pillow-heif can)"
 VIDEO_SUFFIXES: Final = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv",
 )  # fmt: skip
@@ -40,7 +47,7 @@ def find_images(source: str) -> list[Path]:
     path = expand(source)
     try:
         if path.is_file():
-            return [path]
+            return [_require_readable(path)]
         inside = sorted(path.iterdir()) if path.is_dir() else None
     except PermissionError as error:
         raise DataError(f"source '{source}': no permission to read it; allow it, or name another") from error
@@ -48,15 +55,47 @@ def find_images(source: str) -> list[Path]:
         raise DataError(f"source '{source}': cannot be read ({error.strerror}); check the path") from error
     if inside is not None:
         if found := [p for p in inside if _is_picture(p)]:
+            _report_rest(source, inside)
             return found
         known = ", ".join(SUFFIXES + VIDEO_SUFFIXES)
         raise DataError(f"source '{source}': a folder without pictures or videos ({known}); name another")
-    matched = sorted(map(Path, glob.glob(str(path), recursive=True)))
+    matched = sorted(map(Path, glob.glob(_literal_folder(path), recursive=True)))
     # Broken symlinks are kept: reading them later reports the error.
     matches = [p for p in matched if _is_picture(p) or not (p.is_dir() or p.name.endswith(RESULTS))]
     if not matches:
+        if source.isdecimal() or "://" in source:
+            raise DataError(f"source '{source}': cameras and addresses are not read; save a video file, and name that")
         raise DataError(f"source '{source}': no such file or folder, and no file matches it; check the path")
     return matches
+
+
+def _require_readable(path: Path) -> Path:
+    """Return a file that the user has named, unless its kind is known and cannot be read."""
+    suffix = path.suffix.lower()
+    if suffix in HEIC:
+        raise DataError(f"source '{path}': {CONVERT_HEIC}")
+    if (mimetypes.guess_type(path)[0] or "").startswith("video/") and suffix not in VIDEO_SUFFIXES:
+        known = ", ".join(VIDEO_SUFFIXES)
+        raise DataError(f"source '{path}': not a kind of video that can be read ({known}); convert it to .mp4")
+    return path
+
+
+def _report_rest(folder: str, inside: Sequence[Path]) -> None:
+    """Print how many files of a folder are not taken, by suffix, and how many subfolders."""
+    rest = [p for p in inside if not (_is_picture(p) or p.name.startswith(".") or p.name.endswith(RESULTS))]
+    kinds = Counter("subfolder" if p.is_dir() else p.suffix.lower() or "no suffix" for p in rest)
+    if kinds:
+        advice = f"; {CONVERT_HEIC}" if any(kind in HEIC for kind in kinds) else ""
+        advice += f"; '{folder}/**/*.jpg' names photos in subfolders" if "subfolder" in kinds else ""
+        counts = ", ".join(f"{times} {kind}" for kind, times in kinds.items())
+        print(f"source '{folder}': not read: {counts}{advice}", file=sys.stderr)
+
+
+def _literal_folder(path: Path) -> str:
+    """Return a glob pattern that takes the folders of `path` that exist as they stand, up to the first wildcard."""
+    exists = [folder for folder in path.parents if folder.is_dir()]
+    folder = exists[0] if exists else Path()
+    return os.path.join(glob.escape(str(folder)), path.relative_to(folder))
 
 
 def _is_picture(path: Path) -> bool:

@@ -116,6 +116,12 @@ def _unfinished_run(config: Config) -> Iterator[Run]:
                 f"the trainer cannot run with these settings ({error}): change the one that it names"
             ) from error
         except (SystemExit, RuntimeError) as error:
+            if config.trainer.compile and isinstance(error, torch._dynamo.exc.BackendCompilerFailed):
+                reason = str(error.inner_exception).splitlines()[0]
+                raise ConfigError(
+                    f"trainer.compile is true, but torch cannot compile ({reason}): install a C++ compiler, such as "
+                    "g++, or use trainer.compile=false"
+                ) from error
             # Lightning turns Ctrl-C into exit status 1. A scheduler also sends SIGTERM to the loader workers, and torch
             # raises an error when they die. Any other exit is submitit's, which requeues the job.
             ctrl_c = isinstance(error, SystemExit) and error.code == 1
