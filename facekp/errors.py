@@ -3,6 +3,8 @@
 import difflib
 import errno
 import os
+import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -85,17 +87,31 @@ def explain(error: Exception) -> str:
         group, _, name = str(cause.missing_cfg_file).rpartition("/")
         return f"{group} is '{name}': {did_you_mean(name, cause.options)}choose one of {', '.join(cause.options)}"
     if isinstance(cause, OverrideParseException):
-        remedy = "quote a value with special characters, as in 'key=\"a, b\"'"
+        remedy = f"quote its value, as in {quoted(cause.override)}"
         if "=" not in cause.override:
             remedy = "write settings as key=value, as in model=resnet18"
         return f"argument '{cause.override}' cannot be read: {remedy}"
     message = str(cause)
+    if several := re.match(r"Ambiguous value for argument '(.*)'$", message, re.MULTILINE):
+        return f"argument '{several[1]}' has several values: add -m to run each, or write {quoted(several[1])} for one"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         remedy = ": give a value of that type" if isinstance(cause, ValidationError) else ""
         message = f"{cause.full_key}: {message.splitlines()[0]}{remedy}"
     # Hydra lists its search path after the options; a loader worker puts its traceback before the message.
     message = message.split("Config search path:")[0].split("facekp.errors.DataError: ")[-1]
     return "; ".join(line.strip() for line in message.splitlines() if line.strip()).replace(":;", ":")
+
+
+def quoted(argument: str) -> str:
+    """Return `key=value` with its value quoted for Hydra, and all of it for a POSIX shell.
+
+    Example:
+        >>> print(quoted("data.root=/x/Face data (1)"))
+        'data.root="/x/Face data (1)"'
+    """
+    key, _, value = argument.partition("=")
+    escaped = value.replace('"', r"\"")
+    return shlex.quote(f'{key}="{escaped}"')
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

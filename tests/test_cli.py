@@ -1,13 +1,16 @@
 """Settings as key=value arguments: what is read, and what each mistake is told."""
 
+import shlex
 from dataclasses import dataclass, field
 from io import BytesIO, TextIOWrapper
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import MISSING
 
 from facekp.cli import parse_cli
-from facekp.errors import ConfigError, one_line_errors
+from facekp.errors import ConfigError, explain, one_line_errors
 
 
 @dataclass
@@ -119,3 +122,24 @@ def test_an_error_of_ours_is_shown_when_the_trainer_fails_again_after_it(capsys:
     assert capsys.readouterr().err == "error: data.decoded is 'ram': use disk\n"
     with pytest.raises(RuntimeError), one_line_errors():
         raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize(
+    "value", ["/x/Face data (1)", "epoch=3,step=5", "set[1]", "données #2", "it's", "{x}", 'a "b"']
+)
+def test_an_argument_that_hydra_cannot_read_is_given_back_quoted(value: str):
+    parser, argument = OverridesParser.create(), f"data.root={value}"
+    with pytest.raises(OverrideParseException) as caught:
+        parser.parse_overrides([argument])
+    message = explain(caught.value)
+    start, _, remedy = message.partition(": quote its value, as in ")
+    assert start == f"argument '{argument}' cannot be read"
+    (again,) = parser.parse_overrides(shlex.split(remedy))
+    assert (again.key_or_group, again.value()) == ("data.root", value)
+
+
+def test_an_argument_with_a_comma_is_one_value_or_several():
+    message = "Ambiguous value for argument 'data.root=a,b'\n1. To use it as a list, use key=[value1,value2]\n2. ..."
+    assert explain(ConfigCompositionException(message)) == (
+        "argument 'data.root=a,b' has several values: add -m to run each, or write 'data.root=\"a,b\"' for one"
+    )
