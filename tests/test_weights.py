@@ -57,7 +57,7 @@ class TestWritten:
             assert weights[name].dtype == tensor.dtype
         matrices = [tensor for tensor in load_file(path).values() if tensor.ndim > 1]
         assert {tensor.dtype for tensor in matrices} == {torch.float16}
-        assert path.stat().st_size < 16_000_000
+        assert path.stat().st_size < 25_000_000
 
     def test_the_network_gives_nearly_the_same_scores(self, pair: tuple[Path, torch.nn.Module]) -> None:
         path, net = pair
@@ -174,7 +174,7 @@ class TestShipped:
     """The weights in the package: their size, that they are the ones described, and what they reach."""
 
     def test_size_and_description(self) -> None:
-        assert WEIGHTS.stat().st_size <= 25_000_000
+        assert WEIGHTS.stat().st_size <= 16_000_000
         about = json.loads(WEIGHTS.with_suffix(".json").read_text())
         assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() == about["sha256"] == SHA256
         assert "non-commercial research" in about["terms"]
