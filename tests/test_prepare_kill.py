@@ -13,7 +13,6 @@ import pytest
 from conftest import REPOSITORY
 from helpers.official import MASKS, SIDE, contents, write_official
 
-from facekp.data.prepare import workers
 from facekp.data.prepare.build import prepare
 from facekp.data.prepare.workers import run_in_processes
 from facekp.errors import DataError
@@ -201,7 +200,7 @@ def test_a_script_without_a_guard_runs_once(tmp_path: Path):
 
 
 def test_few_things_start_no_process(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(workers.loky, "ProcessPoolExecutor", lambda *args: pytest.fail("a process was started"))
+    monkeypatch.setattr("loky.ProcessPoolExecutor", lambda *args: pytest.fail("a process was started"))
     assert list(run_in_processes(abs, range(-99, 0))) == list(range(99, 0, -1))
 
 

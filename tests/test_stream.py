@@ -93,7 +93,7 @@ def load(
     )
     data = FaceDataModule(config, seed=1, total_steps=6)
     here = SimpleNamespace(root_device=torch.device("cpu"))
-    data.trainer = SimpleNamespace(world_size=world, global_rank=rank, global_step=step, strategy=here)
+    data.trainer = SimpleNamespace(world_size=world, num_devices=1, global_rank=rank, global_step=step, strategy=here)
     return list(data.train_dataloader())
 
 
@@ -186,6 +186,6 @@ class TestSplits:
         assert found == ["root", "index"]
 
     def test_a_batch_is_shared_out_evenly(self, data: FaceDataModule) -> None:
-        data.trainer = SimpleNamespace(world_size=3)
+        data.trainer = SimpleNamespace(world_size=3, num_devices=1)
         with pytest.raises(ConfigError, match=r"^data\.batch_size is 4: give a multiple of the 3 processes$"):
             data.train_dataloader()

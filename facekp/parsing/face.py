@@ -64,8 +64,8 @@ class Face:
         (['skin', 'nose'], (32, 2))
         >>> face.attributes["skin"].contours  # the nose is a hole in it
         (Contour(281 points, area=4799), Contour(81 points, area=399, hole))
-        >>> np.count_nonzero(face.region("face")), np.count_nonzero(face.region(("nose", "hair")))
-        (4800, 400)
+        >>> [int(face.region(names).sum()) for names in ("face", ("nose", "hair"))]
+        [4800, 400]
     """
 
     mask: UInt8Array
