@@ -92,10 +92,10 @@ def test_exported_labels_are_those_of_the_parser(tmp_path):
 
 @pytest.fixture(scope="module")
 def shipped(tmp_path_factory):
-    """Return the file of the shipped weights, at 256 pixels."""
+    """Return the file of the shipped weights."""
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
     path = tmp_path_factory.mktemp("shipped") / "net.onnx"
-    export_onnx(load_network(WEIGHTS)[0], 256, path)
+    export_onnx(load_network(WEIGHTS)[0], 512, path)
     return path
 
 
@@ -262,9 +262,9 @@ def test_int8_keeps_to_the_scores(exported, tmp_path):
 
 @pytest.mark.slow
 def test_int8_of_the_shipped_weights_gives_the_mask_of_float32(shipped, tmp_path):
-    # Calibrated on two pictures: 98.6 % and more agree, nearly all others on edges. With depthwise convolutions in int8
-    # and 8-bit weights it was 97.3 % in onnxruntime, and less in OpenVINO, on a processor without VNNI.
-    portrait = resize(read_image(PORTRAIT)[19:192, 139:312], (256, 256))
+    # Calibrated on two pictures. On 48 validation faces, 8-bit weights and depthwise convolutions in int8 cost 0.5 and 4
+    # points of mIoU on a processor without VNNI; here they fail too.
+    portrait = resize(read_image(PORTRAIT)[19:192, 139:312], (512, 512))
     quantise(shipped, tmp_path / "int8.onnx", [portrait, portrait[:, ::-1]])
     for backend in ("onnx", "openvino"):
         pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
@@ -272,7 +272,7 @@ def test_int8_of_the_shipped_weights_gives_the_mask_of_float32(shipped, tmp_path
             FaceParser(open_backend(path, backend=backend))(portrait, align="none")[0].mask
             for path in (tmp_path / "int8.onnx", shipped)
         )
-        assert (got == want).mean() > 0.98, backend
+        assert (got == want).mean() > 0.99, backend
 
 
 def test_calibration_images_are_spread_over_the_training_set(tiny_root):
