@@ -262,7 +262,7 @@ def test_int8_keeps_to_the_scores(exported, tmp_path):
 
 @pytest.mark.slow
 def test_int8_of_the_shipped_weights_gives_the_mask_of_float32(shipped, tmp_path):
-    # Calibrated on two pictures. On 48 validation faces, 8-bit weights and depthwise convolutions in int8 cost 0.5 and 4
+    # Calibrated on two pictures. On 48 validation faces, 8-bit weights and depthwise convolutions in int8 cost up to 4
     # points of mIoU on a processor without VNNI; here they fail too.
     portrait = resize(read_image(PORTRAIT)[19:192, 139:312], (512, 512))
     quantise(shipped, tmp_path / "int8.onnx", [portrait, portrait[:, ::-1]])
