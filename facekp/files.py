@@ -154,28 +154,34 @@ def claim(folder: Path, refusal: str) -> Iterator[None]:
     Raises:
         DataError: another process holds it; `refusal` is the message.
     """
-    lock = FileLock(folder / LOCK, is_singleton=True)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
+
+    def refuse() -> None:
         raise DataError(refusal) from None
-    except OSError:  # some network file systems do not support locks: continue without one
-        pass
-    try:
+
+    with _hold(FileLock(folder / LOCK, is_singleton=True), refuse):
         yield
-    finally:
-        lock.release()
 
 
 @contextmanager
 def exclusive_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of `folder`, waiting while another process holds it; a killed process releases its lock."""
     lock = FileLock(folder / LOCK)
+
+    def wait() -> None:
+        print(f"waiting for another process that is writing to {folder}", file=sys.stderr)
+        lock.acquire()
+
+    with _hold(lock, wait):
+        yield
+
+
+@contextmanager
+def _hold(lock: FileLock, if_taken: Callable[[], None]) -> Iterator[None]:
+    """Hold a lock; call `if_taken` if another process has it."""
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        print(f"waiting for another process that is writing to {folder}", file=sys.stderr)
-        lock.acquire()
+        if_taken()
     except OSError:  # some network file systems do not support locks: continue without one
         pass
     try:

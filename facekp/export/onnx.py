@@ -134,7 +134,7 @@ def quantise(source: Path, target: Path, images: Iterable[UInt8Array]) -> None:
         graph = onnx.load(prepared).graph
         weights = {weight.name: tuple(weight.dims) for weight in graph.initializer}
         shapes = {node.name: weights[node.input[1]] for node in graph.node if node.op_type == "Conv"}
-        # In int8, depthwise convolutions cost 3 points of mIoU in OpenVINO, the first one up to 12, and those that
+        # In int8, depthwise convolutions cost 4 points of mIoU in OpenVINO, the first one up to 12, and those that
         # produce scores a tenth; none of them takes much time.
         exact = [name for name, (n, c, *_) in shapes.items() if c in (1, IMAGE_CHANNELS) or n == NUM_CLASSES]
         quantization.quantize_static(

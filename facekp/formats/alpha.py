@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from facekp.formats.base import FORMATS, PNG_MARK, Photo, RegionFormat, encode_png
+from facekp.formats.base import FORMATS, Photo, RegionFormat, encode_png
 from facekp.parsing.face import Face
 
 
@@ -12,7 +12,6 @@ class Alpha(RegionFormat):
 
     file = "NAME.REGION.alpha.png"
     help = "each region of regions= with soft edges, 0 to 255"
-    mark = PNG_MARK
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the PNG."""

@@ -104,6 +104,11 @@ FORMATS: Final[Registry[type[Format]]] = Registry("export", "facekp.formats")
 """The formats; `@FORMATS.register(name)` adds a class under its name in `export=[...]`."""
 
 
+PNG_MARK: Final = rb"\x89PNG.{,99}tEXtSoftware\x00facekp"
+"""First bytes of a PNG with the note `SOFTWARE`."""
+SOFTWARE: Final = {"Software": "facekp"}
+
+
 class RunFormat(Format):
     """A format with one file for all photos of a run.
 
@@ -116,12 +121,14 @@ class RunFormat(Format):
 
 
 class RegionFormat(Format):
-    """A format with one file per photo and region; REGION stands for the region's name in `file`.
+    """A format with one PNG per photo and region; REGION stands for the region's name in `file`.
 
     Args:
         region: see `facekp.Face.region`.
         options: how soft edges are made.
     """
+
+    mark = PNG_MARK
 
     def __init__(self, region: str = "REGION", options: FormatOptions = FormatOptions()) -> None:
         self.file = self.file.replace("REGION", region)
@@ -156,11 +163,6 @@ def all_formats() -> dict[str, Format]:
 def describe_formats() -> str:
     """Return one line per format: its name, its file and what the file holds."""
     return "\n".join(f"  {name:8}  {form.file:22}  {form.help}" for name, form in all_formats().items())
-
-
-PNG_MARK: Final = rb"\x89PNG.{,99}tEXtSoftware\x00facekp"
-"""First bytes of a PNG with the note `SOFTWARE`."""
-SOFTWARE: Final = {"Software": "facekp"}
 
 
 def encode_png(image: UInt8Array) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facekp.formats.base import FORMATS, PNG_MARK, Photo, RegionFormat, encode_png
+from facekp.formats.base import FORMATS, Photo, RegionFormat, encode_png
 from facekp.parsing.face import Face
 
 
@@ -14,7 +14,6 @@ class Cutout(RegionFormat):
 
     file = "NAME.REGION.cutout.png"
     help = "each region of regions= cut out of the photo, with soft edges"
-    mark = PNG_MARK
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the PNG."""

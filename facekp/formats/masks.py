@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from facekp.formats.base import FORMATS, PNG_MARK, Photo, RegionFormat, encode_png
+from facekp.formats.base import FORMATS, Photo, RegionFormat, encode_png
 from facekp.parsing.face import Face
 from facekp.parsing.overlay import merge_masks
 from facekp.parsing.regions import class_ids
@@ -16,7 +16,6 @@ class Masks(RegionFormat):
 
     file = "NAME.REGION.region.png"
     help = "each region of regions=: 255 inside, 0 outside"
-    mark = PNG_MARK
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the PNG."""
