@@ -156,15 +156,15 @@ def test_real_faces_have_the_plain_networks_masks(backend, real_root, request):
     """Folded, exported, and never upsampled: the argmax of the plain network's sum, on the shipped weights."""
     net, _ = load_network("shipped")
     if backend == "torch":
-        runner = on_cpu(net, 256)
+        runner = on_cpu(net, 512)
     else:
         runner = open_backend(request.getfixturevalue("shipped"), backend="onnx")
     parser = FaceParser(runner)
     for sample in read_index(real_root)["val"][:4]:
-        image = resize(read_image(sample.image), (256, 256))
+        image = resize(read_image(sample.image), (512, 512))
         with torch.inference_mode():
             scores = net(normalise(torch.from_numpy(image)[None])).predict
-        want = fuse(scores, (256, 256)).argmax(1)[0].numpy()
+        want = fuse(scores, (512, 512)).argmax(1)[0].numpy()
         assert len(np.unique(want)) >= 5
         assert np.mean(parser(image, align="none")[0].mask == want) >= 0.999
 
