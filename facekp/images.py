@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -69,7 +69,7 @@ def read_image(path: str | Path) -> UInt8Array:
         if pixels is not None:
             return pixels
         with Image.open(BytesIO(data)) as picture:
-            return to_rgb(picture)
+            return to_rgb(picture, f"image {path}")
 
 
 def read_label(path: str | Path) -> UInt8Array:
@@ -98,10 +98,11 @@ def read_label(path: str | Path) -> UInt8Array:
     return label
 
 
-def to_rgb(picture: Image.Image) -> UInt8Array:
+def to_rgb(picture: Image.Image, name: str = "image") -> UInt8Array:
     """Convert an image of any mode to (H, W, 3) uint8 RGB, turned upright by its EXIF orientation.
 
-    Transparent pixels are blended with white, as viewers do. 16-bit images keep their upper 8 bits.
+    Transparent pixels are blended with white, as viewers do. 16-bit images are converted with `to_8_bits`; `name` is
+    theirs in its message.
     """
     picture.load()  # a PNG may store its tags after its pixels
     # ImageOps.exif_transpose rewrites every tag and fails on malformed ones.
@@ -111,12 +112,24 @@ def to_rgb(picture: Image.Image) -> UInt8Array:
         raise ValueError("pixels are floats of an unknown range; save it with 8 or 16 bits")
     if upright.mode.startswith("I"):
         # 16 bits per pixel, possibly stored in 32: Pillow would turn all but the darkest pixels white.
-        grey = np.clip(np.array(upright, dtype=np.int64) >> 8, 0, 255).astype(np.uint8)
-        upright = Image.fromarray(grey)
+        upright = Image.fromarray(to_8_bits(np.array(upright, dtype=np.int64), name))
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
     return np.array(upright.convert("RGB"))
+
+
+def to_8_bits(values: npt.NDArray[np.integer[Any]], name: str) -> UInt8Array:
+    """Return the upper 8 bits of 16-bit values, or of 10 or 12 bits if all values fit into these.
+
+    Microscopes, scanners and X-ray cameras store 12 bits in files of 16; read as 16 bits, these would be black. The
+    reading is printed.
+    """
+    largest = int(values.max(initial=0))
+    bits = next((bits for bits in (8, 10, 12) if largest < 1 << bits), 16)
+    if largest and bits < 16:
+        print(f"{name}: 16-bit values up to {largest} only, read as {bits} bits", file=sys.stderr)
+    return np.clip(values >> (bits - 8), 0, 255).astype(np.uint8)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from io import BytesIO
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from facekp.keypoints.score_grid import mean_confidence, sum_on_grid
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.backends import open_backend
 from facekp.parsing.face import face_from_mask
+from facekp.parsing.inputs import to_array
 from facekp.parsing.overlay import OPACITY, _draw_points, draw_overlay
 from facekp.predict.pipeline import PREFETCH, list_jobs, parse_files
 from facekp.predict.results import Results
@@ -168,6 +170,17 @@ def test_images_of_one_size_run_in_batches_and_keep_their_names(tmp_path):
         assert np.count_nonzero(alone.mask == NOSE) == pytest.approx(side**2, rel=0.2)
 
 
+def test_images_under_way_follow_the_cores(tmp_path, monkeypatch):
+    parser, together = FaceParser(BrightIsNose(size=32)), threading.Barrier(9)
+    look = parser.stages.look
+    monkeypatch.setattr("torch.get_num_threads", lambda: 9)
+    monkeypatch.setattr(parser.stages, "look", lambda *image: together.wait(10) or look(*image))
+    for i in range(9):
+        Image.fromarray(picture(32, 32, 0, 0, 16)).save(tmp_path / f"{i}.png")
+    out = tmp_path / "out"
+    assert parse_files(parser, list_jobs(find_images(str(tmp_path)), out), Results(out, ["mask"])) == []
+
+
 def test_few_images_are_under_way_at_a_time(tmp_path):
     # 50 readable images: reading must wait for writing, or 10,000 would fill the memory.
     read, traced, most = [], [], []
@@ -229,11 +242,20 @@ def test_a_name_that_is_no_text_is_parsed_too(parser, tmp_path):
     assert json.loads(content.read_text())["source"].endswith("/caf\ufffd.png")
 
 
-def test_grey_values_of_16_bits_keep_the_upper_8(tmp_path):
+def test_grey_values_keep_the_upper_8_of_their_bits(tmp_path, capsys):
     grey = np.tile(np.arange(0, 256, 4, dtype=np.uint8), (40, 1))
     for name in ("sixteen.png", "sixteen.tif"):
         Image.fromarray(grey.astype(np.uint16) * 257).save(tmp_path / name)
         np.testing.assert_array_equal(read_image(tmp_path / name), np.dstack([grey] * 3))
+    assert capsys.readouterr().err == ""
+    for bits, largest in ((10, 1023), (12, 1024), (12, 4095), (16, 4096)):
+        values = np.tile(np.linspace(0, largest, 64).astype(np.uint16), (40, 1))
+        Image.fromarray(values).save(tmp_path / "microscope.tif")
+        for image in (tmp_path / "microscope.tif", values):
+            np.testing.assert_array_equal(to_array(image)[..., 1], values >> (bits - 8))
+        name = f"image {tmp_path / 'microscope.tif'}"
+        said = [f"{name}: 16-bit values up to {largest} only, read as {bits} bits"] if bits < 16 else []
+        assert capsys.readouterr().err.splitlines()[:1] == said
 
 
 def test_key_points_are_never_those_of_a_hole():

@@ -16,6 +16,7 @@ from facekp.errors import ConfigError, DataError
 from facekp.formats.json import json_schema
 from facekp.keypoints.settings import KeypointConfig
 from facekp.predict.__main__ import main
+from facekp.predict.hdr import CURVES, tone_map
 from facekp.predict.pipeline import PREFETCH, list_jobs
 from facekp.predict.settings import OneEuroConfig
 from facekp.predict.sources import find_images, require_pyav
@@ -68,7 +69,9 @@ def drifting(count):
     return [picture(20 + DRIFT * i) for i in range(count)]
 
 
-def write(path, images, times=None, codec="libx264", pixels="yuv444p", options=None, sound=False, clock=CLOCK):
+def write(
+    path, images, times=None, codec="libx264", pixels="yuv444p", options=None, sound="", clock=CLOCK, aspect=None
+):
     """Write a clip with PyAV, 30 frames/s where no times are given; with `clock` None the frames' own clock."""
     with av.open(path, "w") as container:
         stream = container.add_stream(codec, rate=30, options=options or {})
@@ -76,8 +79,10 @@ def write(path, images, times=None, codec="libx264", pixels="yuv444p", options=N
         stream.pix_fmt = pixels
         if clock:
             stream.codec_context.time_base = clock
+        if aspect:
+            stream.codec_context.sample_aspect_ratio = Fraction(aspect)
         if sound:
-            add_silence(container)
+            add_sound(container, sound)
         for i, image in enumerate(images):
             frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             if clock:
@@ -87,14 +92,14 @@ def write(path, images, times=None, codec="libx264", pixels="yuv444p", options=N
     return path
 
 
-def add_silence(container):
-    stream = container.add_stream("aac", rate=44100)
-    silence = av.AudioFrame(format="fltp", layout="mono", samples=1024)
-    silence.sample_rate, silence.pts = 44100, 0
-    for plane in silence.planes:
-        plane.update(bytes(plane.buffer_size))
-    container.mux(stream.encode(silence))
-    container.mux(stream.encode())
+def add_sound(container, codec="aac"):
+    """Add a second of sound: silence, then from half a second on a tone."""
+    stream = container.add_stream(codec, rate=48_000, layout="mono")
+    time = np.arange(48_000) / 48_000
+    wave = np.where(time < 0.5, 0, np.sin(2 * np.pi * 440 * time)).astype(np.float32)
+    frame = av.AudioFrame.from_ndarray(wave.reshape(1, -1), format="fltp", layout="mono")
+    frame.sample_rate, frame.pts, frame.time_base = 48_000, 0, Fraction(1, 48_000)
+    container.mux([*stream.encode(frame), *stream.encode()])
 
 
 def damage(path, numbers):
@@ -322,7 +327,7 @@ def test_files_that_are_no_video_are_reported_in_one_line(parser, tmp_path, caps
     (tmp_path / "empty.mov").write_bytes(b"")
     write(tmp_path / "tiny.mp4", [picture(0, (16, 16))] * 2)
     with av.open(tmp_path / "silent.mp4", "w") as container:
-        add_silence(container)
+        add_sound(container)
     damage(write(tmp_path / "hopeless.mp4", [picture()] * 4, options=INTRA), range(4))
     good = write(tmp_path / "good.mp4", [picture()] * 2)
     (out := tmp_path / "out").mkdir()
@@ -384,17 +389,88 @@ def test_memory_does_not_grow_with_the_clip(parser, tmp_path, monkeypatch):
     assert max(ahead) <= 3 * PREFETCH + 2
 
 
-def test_sound_is_reported_to_be_left_out(parser, tmp_path, capsys):
-    clip = write(tmp_path / "clip.mp4", [picture()] * 3, sound=True)
+@pytest.mark.parametrize(("name", "codec"), [("clip.mp4", "aac"), ("clip.mov", "pcm_s16le")])
+def test_sound_is_kept_in_time(parser, tmp_path, capsys, name, codec):
+    clip = write(tmp_path / name, [picture()] * 30, sound=codec)
     parse(parser, clip, tmp_path / "out")
-    printed = capsys.readouterr().err
-    assert "clip.mp4: the sound is not kept" in printed
-    assert "3/3" in printed  # progress, against what the file's header says
-    with av.open(tmp_path / "out" / "clip.overlay.mp4") as container:
-        assert not container.streams.audio
+    assert "30/30" in capsys.readouterr().err  # progress, against what the file's header says
+    kept = tmp_path / "out" / "clip.overlay.mp4"
+    content = kept.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+    assert len(frames(kept)) == 30
+    with av.open(clip) as first, av.open(kept) as container:
+        (stream,) = container.streams.audio
+        assert (stream.codec_context.name, stream.codec_context.sample_rate) == ("aac", 48_000)
+        if codec == "aac":  # copied as it is
+            ours, theirs = ([bytes(p) for p in c.demux(c.streams.audio[0])] for c in (container, first))
+            assert ours == theirs
+    with av.open(kept) as container:
+        heard = [(f.time, np.abs(f.to_ndarray()).max()) for f in container.decode(container.streams.audio[0])]
+    # The tone begins at half a second, within a packet of 1024 samples.
+    loud = [time for time, level in heard if level > 0.1]
+    assert loud[0] == pytest.approx(0.5, abs=2.5 * 1024 / 48_000)
+    assert heard[-1][0] > 0.9
     parse(parser, clip, tmp_path / "lines", overlay=False)
     assert [p.name for p in (tmp_path / "lines").iterdir()] == ["clip.jsonl"]
-    assert "sound" not in capsys.readouterr().err
+
+
+def test_pixels_that_are_not_square(parser, tmp_path):
+    squeezed = [cv2.resize(image, (128, 160), interpolation=cv2.INTER_AREA) for image in drifting(3)]
+    clip = write(tmp_path / "clip.mp4", squeezed, aspect=2)
+    assert [f.image.shape for f in frames(clip)] == [(160, 256, 3)] * 3
+    lines = parse(parser, clip, tmp_path / "out")
+    assert (lines[0]["width"], lines[0]["height"]) == (256, 160)
+    np.testing.assert_allclose([nose(line)[0] for line in lines], [59.5, 62.5, 65.5], atol=1.0)
+    with av.open(tmp_path / "out" / "clip.overlay.mp4") as container:
+        assert (container.streams.video[0].sample_aspect_ratio or 1) == 1
+    damaged = write(tmp_path / "damaged.mp4", squeezed, aspect=1000)
+    assert frames(damaged)[0].image.shape == (160, 128, 3)
+
+
+def test_a_size_that_changes_is_reported_and_nothing_is_stretched(parser, tmp_path, capsys):
+    (clip := tmp_path / "turned.mkv").write_bytes(
+        b"".join(cv2.imencode(".jpg", picture(20, size))[1].tobytes() for size in [SIZE] * 2 + [(320, 160)] * 2)
+    )
+    lines = parse(parser, clip, tmp_path / "out")
+    assert [(line["width"], line["height"]) for line in lines] == [(256, 160)] * 2 + [(160, 320)] * 2
+    reported = "its pictures change their size (256 x 160, 160 x 320); the clip has the first"
+    assert reported in capsys.readouterr().err
+    with VideoWriter(tmp_path / "fitted.mp4", Fraction(25)) as video:
+        video.write(np.zeros((160, 256, 3), np.uint8), 0)
+        video.write(np.full((320, 160, 3), 255, np.uint8), 0.04)
+    bright = np.argwhere(frames(tmp_path / "fitted.mp4")[1].image[..., 1] > 128)
+    # It is 80 x 160 in 256 x 160, with 88 black columns on either side.
+    np.testing.assert_allclose([bright.min(0), bright.max(0)], [(0, 88), (159, 167)], atol=1)
+
+
+@pytest.mark.parametrize(("transfer", "level"), [(18, 0.75), (16, 0.5807)])
+def test_hdr_is_brought_to_ordinary_colours(parser, tmp_path, capsys, transfer, level):
+    # BT.2408, table 1: a white sheet is at 75 % of HLG and at 58 % of PQ, 203 cd/m2.
+    clip = tmp_path / "hdr.mkv"
+    with av.open(clip, "w") as container:
+        stream = container.add_stream("ffv1", rate=30)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p10le"
+        stream.codec_context.color_trc, stream.codec_context.color_primaries = transfer, 9
+        stream.codec_context.colorspace = 9
+        frame = av.VideoFrame(64, 64, "yuv420p10le")
+        for plane, value in zip(frame.planes, (round(64 + 876 * level), 512, 512), strict=True):
+            np.asarray(memoryview(plane)).view(np.uint16)[:] = value
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    # ffmpeg's "mobius" of 1 with a peak of 1000 / 203 and a knee of 0.3 is 0.679.
+    np.testing.assert_allclose(frames(clip)[0].image, round(255 * 0.679 ** (1 / 2.2)), atol=3)
+    parse(parser, clip, tmp_path / "out")
+    assert f"hdr.mkv: HDR ({'HLG' if transfer == 18 else 'PQ'}), shown in" in capsys.readouterr().err
+
+
+def test_tone_mapping_rises_and_keeps_grey():
+    for transfer in CURVES:
+        grey = np.repeat(np.arange(256, dtype=np.uint8), 3).reshape(1, 256, 3)
+        mapped = tone_map(grey, transfer)[0].astype(int)
+        assert np.ptp(mapped, axis=1).max() <= 2
+        assert np.diff(mapped[:, 0]).min() >= 0
+        assert (mapped[0].tolist(), mapped[255].tolist()) == ([0] * 3, [255] * 3)
 
 
 def test_predict_takes_photos_and_videos(parser, tmp_path, monkeypatch, capsys):

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from facekp.errors import DataError
-from facekp.images import UInt8Array, decoding, read_image, to_rgb
+from facekp.images import UInt8Array, decoding, read_image, to_8_bits, to_rgb
 
 ImageLike = str | Path | Image.Image | npt.NDArray[np.generic] | torch.Tensor
 MIN_SIDE = 32
@@ -50,7 +50,7 @@ def to_array(image: ImageLike) -> UInt8Array:
     Args:
         image: a path; a PIL image of any mode; an array (H, W) or (H, W, 1) grey, (H, W, 3) RGB or (H, W, 4) RGBA; or
             a tensor with its channels first, (H, W), (1, H, W), (3, H, W) or (4, H, W), on any device. Numbers are
-            uint8 0..255, uint16 0..65535, or floats 0..1. Transparent pixels are blended with white.
+            uint8 0..255, uint16 0..65535 (see `to_8_bits`), or floats 0..1. Transparent pixels are blended with white.
 
     Raises:
         DataError: see `FaceParser.__call__`.
@@ -65,7 +65,7 @@ def to_array(image: ImageLike) -> UInt8Array:
         # A damaged picture fails here, when its pixels are first read.
         name = f"image {getattr(image, 'filename', '')}".rstrip()
         with decoding(name, "replace it"):
-            array = to_rgb(image)
+            array = to_rgb(image, name)
     else:
         array, name = _from_numbers(image), "image"
     height, width = array.shape[:2]
@@ -85,7 +85,7 @@ def _from_numbers(image: object) -> UInt8Array:
     if array.ndim not in (2, 3) or array.shape[2:] not in ((), (1,), (3,), (4,)):
         raise DataError(f"image: {type(image).__name__} of shape {tuple(getattr(image, 'shape', ()))}, {ALLOWED}")
     if array.dtype == np.uint16:
-        array = (array >> 8).astype(np.uint8)
+        array = to_8_bits(array, "image")
     elif np.issubdtype(array.dtype, np.floating):
         values = array.astype(np.float32, copy=False)
         lowest, highest = float(values.min(initial=0)), float(values.max(initial=0))

@@ -4,7 +4,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,32 +22,37 @@ from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene, in_batches
 from facekp.predict.results import PhotoError, Results
 from facekp.predict.settings import ParserSettings
-from facekp.predict.sources import output_names
+from facekp.predict.sources import Source, output_names, stream_name
 
 T = TypeVar("T")
 R = TypeVar("R")
 S = TypeVar("S")
 
 PREFETCH: Final = 4
-"""Maximum number of images being read at once, and of images being written."""
+"""Least number of images that may be read at once, and that may be written; there are more on more cores."""
 LONGEST_NAME: Final = 255 - len("..1234567.part")
 """Maximum length of a result's name in bytes, so that the name of its temporary file is valid."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A file to parse; see `facekp.formats.Photo`."""
+    """A photo, video or stream to parse; see `facekp.formats.Photo`."""
 
-    path: Path
+    path: Source
     file: str
     stem: Path
 
 
-def list_jobs(files: Sequence[Path], out: Path) -> list[Job]:
-    """Return a job for each file, with its results in the folder `out`."""
+def list_jobs(sources: Sequence[Source], out: Path) -> list[Job]:
+    """Return a job for each file or stream, with its results in the folder `out`."""
+    files = [source for source in sources if isinstance(source, Path)]
+    streams = [Job(url, url, out / stream_name(url)) for url in sources if isinstance(url, str)]
+    if not files:
+        return streams
     root = os.path.commonpath([path.parent for path in files])
     names = output_names(files)
-    return [Job(path, path.relative_to(root).as_posix(), out / name) for path, name in zip(files, names, strict=True)]
+    found = [Job(path, path.relative_to(root).as_posix(), out / name) for path, name in zip(files, names, strict=True)]
+    return found + streams
 
 
 def open_parser(settings: ParserSettings, device: str) -> FaceParser:
@@ -100,7 +105,7 @@ def parse_files(
         if not faces:
             tqdm.write(f"no face: {job.path}", file=sys.stderr)
         try:
-            results.write(Photo(job.path, job.file, job.stem, scene.image), faces)
+            results.write(Photo(Path(job.path), job.file, job.stem, scene.image), faces)
         except PhotoError as error:
             skip(error)
 
@@ -112,17 +117,25 @@ def parse_files(
     return failures
 
 
+class Workers(ThreadPoolExecutor):
+    """Threads for the network and three other stages, each of which has up to `ahead` images in progress."""
+
+    def __init__(self, streams: int, ahead: int) -> None:
+        self.ahead = ahead
+        super().__init__(3 * ahead + streams)
+
+
 @contextmanager
-def workers(streams: int) -> Iterator[Executor]:
+def workers(streams: int) -> "Iterator[Workers]":
     """Provide a thread pool for all stages; on an error, work that has not begun is dropped.
 
     If the network runs in several threads (`streams`), torch and OpenCV use one thread per call.
     """
     before = torch.get_num_threads(), cv2.getNumThreads()
+    pool = Workers(streams, ahead=max(PREFETCH, before[0]))
     if streams > 1:
         torch.set_num_threads(1)
         cv2.setNumThreads(1)
-    pool = ThreadPoolExecutor(3 * PREFETCH + streams)
     try:
         yield pool
     finally:
@@ -132,7 +145,7 @@ def workers(streams: int) -> Iterator[Executor]:
 
 
 def run_network(
-    pool: Executor, streams: int, parser: FaceParser, opened: Iterable[tuple[S, Scene]]
+    pool: Workers, streams: int, parser: FaceParser, opened: Iterable[tuple[S, Scene]]
 ) -> Iterator[tuple[S, Scene]]:
     """Run the network on scenes, in batches of one shape, and yield them in order with the scores of their faces.
 
@@ -148,8 +161,9 @@ def run_network(
         yield from batch
 
 
-def prefetch(pool: Executor, function: Callable[[T], R], items: Iterable[T], count: int = PREFETCH) -> Iterator[R]:
-    """Yield `function` of each item in order, with up to `count` calls in progress in `pool`."""
+def prefetch(pool: Workers, function: Callable[[T], R], items: Iterable[T], count: int | None = None) -> Iterator[R]:
+    """Yield `function` of each item in order, with up to `count` calls in progress; None: as many as `pool.ahead`."""
+    count = count or pool.ahead
     pending: deque[Future[R]] = deque()
     for item in items:
         if len(pending) == count:

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Final, cast
 
 import torch
@@ -16,15 +15,15 @@ from facekp.parsing.choices import Align, is_onnx
 from facekp.predict.pipeline import Job, list_jobs, open_parser, parse_files
 from facekp.predict.results import Results
 from facekp.predict.settings import PredictSettings
-from facekp.predict.sources import is_video, video_files
+from facekp.predict.sources import Source, is_video, video_files
 from facekp.weights.load import load_network
 
 OF_VIDEOS: Final = ("mask", "overlay", "json")
 """Formats not reported as ignored for videos, which get JSON lines and an annotated clip."""
 
 
-def predict(files: Sequence[Path], settings: PredictSettings) -> list[str]:
-    """Parse photos and videos, write their results, and return one message for each file that was skipped.
+def predict(files: Sequence[Source], settings: PredictSettings) -> list[str]:
+    """Parse photos, videos and streams, write their results, and return one message for each file that was skipped.
 
     Raises:
         CheckpointError: see `FaceParser.from_checkpoint`.

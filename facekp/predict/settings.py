@@ -24,7 +24,9 @@ class ParserSettings(Settings):
     """Source, network and output folder."""
 
     ckpt: str = setting(SHIPPED, CKPT_HELP, path=True)
-    source: str = setting(MISSING, "a photo or video, a folder of them, or a quoted glob", path=True)
+    source: str = setting(
+        MISSING, "a photo or video, a folder of them, a quoted glob, or a stream's address", path=True
+    )
     out: str = setting(
         MISSING, "folder for the results; see docs/reference/formats.md", affects=Affects.PLACE, path=True
     )

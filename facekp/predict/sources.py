@@ -3,6 +3,7 @@
 import glob
 import mimetypes
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from importlib.util import find_spec
 from itertools import chain, count
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from facekp.errors import ConfigError, DataError
 from facekp.files import Recognise, begins_with, contains, expand
@@ -27,6 +29,10 @@ VIDEO_SUFFIXES: Final = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv",
 )  # fmt: skip
 """Suffixes of videos."""
+ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+"""What begins the address of a stream."""
+Source = Path | str
+"""A photo's or video's file, or the address of a stream."""
 CLIP, LINES = ".overlay.mp4", ".jsonl"
 """Suffixes of a video's results."""
 CLIP_MARK: Final = b"Written by facekp"
@@ -35,15 +41,17 @@ RESULTS: Final = (*(form.ending for form in all_formats().values()), CLIP, LINES
 """Endings of all results' names."""
 
 
-def find_images(source: str) -> list[Path]:
+def find_images(source: str) -> Sequence[Source]:
     """List the photos and videos that `source` names, sorted; results of earlier runs are left out.
 
     Args:
-        source: a file, a folder (searched one level deep), or a glob pattern.
+        source: a file, a folder (searched one level deep), a glob pattern, or the address of a stream.
 
     Raises:
         DataError: no such file, or no permission to read it.
     """
+    if ADDRESS.match(source):
+        return [source]
     path = expand(source)
     try:
         if path.is_file():
@@ -63,8 +71,8 @@ def find_images(source: str) -> list[Path]:
     # Broken symlinks are kept: reading them later reports the error.
     matches = [p for p in matched if _is_picture(p) or not (p.is_dir() or p.name.endswith(RESULTS))]
     if not matches:
-        if source.isdecimal() or "://" in source:
-            raise DataError(f"source '{source}': cameras and addresses are not read; save a video file, and name that")
+        if source.isdecimal():
+            raise DataError(f"source '{source}': cameras are not read; give a video file, or the address of a stream")
         raise DataError(f"source '{source}': no such file or folder, and no file matches it; check the path")
     return matches
 
@@ -104,14 +112,37 @@ def _is_picture(path: Path) -> bool:
     return not name.startswith(".") and path.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES and not name.endswith(RESULTS)
 
 
-def is_video(path: Path) -> bool:
-    """Return whether a file has a video's suffix.
+def is_video(source: Source) -> bool:
+    """Return whether a source is a stream, or a file with a video's suffix.
 
     Example:
         >>> is_video(Path("IMG_1.MOV")), is_video(Path("IMG_1.JPG"))
         (True, False)
     """
-    return path.suffix.lower() in VIDEO_SUFFIXES
+    return isinstance(source, str) or source.suffix.lower() in VIDEO_SUFFIXES
+
+
+def describe(video: Source) -> str:
+    """Return a video's or stream's name for messages, without the password in an address.
+
+    Example:
+        >>> describe("rtsp://user:secret@10.0.0.7/door")
+        'stream rtsp://10.0.0.7/door'
+    """
+    if isinstance(video, Path):
+        return f"video {video}"
+    return f"stream {re.sub(r'(?<=://)[^/?#]*@', '', video)}"
+
+
+def stream_name(address: str) -> str:
+    """Return the name of a stream's results: the last part of its address, without suffix.
+
+    Example:
+        >>> stream_name("rtsp://user:secret@10.0.0.7/door?quality=1"), stream_name("http://10.0.0.7:8080")
+        ('door', '10.0.0.7')
+    """
+    parts = urlsplit(address)
+    return Path(unquote(parts.path)).stem or parts.hostname or "stream"
 
 
 def video_files(stems: Sequence[Path], *, overlay: bool) -> dict[Path, Recognise]:
@@ -120,11 +151,12 @@ def video_files(stems: Sequence[Path], *, overlay: bool) -> dict[Path, Recognise
     return lines | ({stem.with_name(stem.name + CLIP): contains(CLIP_MARK) for stem in stems} if overlay else {})
 
 
-def require_pyav(files: Sequence[Path]) -> None:
+def require_pyav(files: Sequence[Source]) -> None:
     """Raise ConfigError if there is a video among `files` and PyAV is not installed."""
     video = next(filter(is_video, files), None)
     if video and find_spec("av") is None:
-        raise ConfigError(f"video {video}: needs PyAV: pip install -e '.[video]', or name the photos alone, as '*.jpg'")
+        remedy = "pip install -e '.[video]', or name the photos alone, as '*.jpg'"
+        raise ConfigError(f"{describe(video)}: needs PyAV: {remedy}")
 
 
 def output_names(files: Sequence[Path]) -> list[str]:

@@ -3,16 +3,20 @@
 Reference: https://pyav.basswood-io.com (bindings of ffmpeg's libraries).
 """
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from fractions import Fraction
 from heapq import heappop, heappush
 from pathlib import Path
-from typing import Final
+from time import monotonic
+from typing import Any, Final, TypeGuard
 
 import av
+import cv2
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.reformatter import Colorspace
@@ -20,7 +24,9 @@ from av.video.stream import VideoStream
 
 from facekp.errors import ConfigError, DataError
 from facekp.images import UInt8Array, fit_within, resize
-from facekp.predict.sources import CLIP_MARK
+from facekp.predict.hdr import CURVES, tone_map
+from facekp.predict.sound import Sound
+from facekp.predict.sources import CLIP_MARK, describe
 
 MICROSECONDS: Final = 1_000_000
 CLOCK: Final = Fraction(1, 90_000)
@@ -31,6 +37,10 @@ MAX_SIDE: Final = 16_384
 """Longest side of a picture that the encoder takes, pixels; larger ones are reduced to it."""
 BT709: Final = 1
 """ITU-T H.273's code for HDTV colours; players guess if a file does not specify them."""
+PATIENCE: Final = 15.0, 15.0
+"""Seconds to wait for a stream to open, and for its next data."""
+MAX_ASPECT: Final = 4
+"""Pixels are at most so many times as wide as high, or as high as wide; files that say otherwise are damaged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,65 +61,98 @@ class Frame:
 
 
 class VideoReader(AbstractContextManager["VideoReader"]):
-    """Iterate over the frames of a video file in the order of display; `with` closes it.
+    """Iterate over the frames of a video in the order of display; `with` closes it.
 
-    A frame that cannot be decoded is a `Frame` without an image, at its own time. A truncated file ends early.
+    Frames have square pixels, and the colours of an ordinary display if the video is HDR. A frame that cannot be
+    decoded is a `Frame` without an image, at its own time. A truncated file ends early.
 
     Args:
-        path: any file that ffmpeg reads.
+        source: any file that ffmpeg reads, or the address of a stream.
+        sound: whether to collect the sound in `heard`.
 
     Attributes:
         count: number of frames according to the file's header, or None.
         rate: average frames per second according to the file's header.
         missing: once all frames are read, the number of frames in `count` that the file lacks.
-        sound: whether the file has sound.
+        sound: the stream of sound; None without one, or if it is not wanted.
+        heard: packets of sound read so far, in order; the caller removes them.
+        hdr: "PQ" or "HLG" for HDR; empty otherwise.
+        ended: why reading ended before the video did; empty otherwise.
 
     Raises:
-        DataError: the file cannot be opened, or has no video.
+        DataError: the video cannot be opened, or has no pictures.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, source: Path | str, *, sound: bool = False) -> None:
+        stream, before = isinstance(source, str), monotonic()
         try:
-            self._container: InputContainer = av.open(path)
+            # Packets that arrive over UDP may be lost without a word.
+            options = {"rtsp_flags": "prefer_tcp"} if stream and str(source).startswith("rtsp") else {}
+            self._container: InputContainer = av.open(source, options=options, timeout=PATIENCE if stream else None)
         except (av.FFmpegError, OSError) as error:
-            raise DataError(
-                f"video {path}: cannot be read ({error.strerror or error}); replace it, or convert it to mp4"
-            ) from error
+            # ffmpeg's protocols give other reasons when they are interrupted.
+            silent = stream and monotonic() - before >= PATIENCE[0]
+            reason = _reason(av.error.ExitError(0, "") if silent else error)
+            remedy = "check the address, and that it answers" if stream else "replace it, or convert it to mp4"
+            raise DataError(f"{describe(source)}: cannot be read ({reason}); {remedy}") from error
         if not self._container.streams.video:
             self._container.close()
-            raise DataError(f"video {path}: has no pictures; remove it, or name another")
+            raise DataError(f"{describe(source)}: has no pictures; remove it, or name another")
         self._stream: VideoStream = self._container.streams.video[0]
         # Threads share each frame. With one frame per thread, ffmpeg loses the neighbours of a broken one at the end.
         self._stream.thread_type = "SLICE"
         self.count = self._stream.frames or None
         self.missing = self.count or 0
         self.rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(30)
-        self.sound = bool(self._container.streams.audio)
-        self._error = ""
+        self.sound: AudioStream | None = next(iter(self._container.streams.audio), None) if sound else None
+        self.heard: deque[Packet[AudioStream]] = deque()
+        self.hdr = self.ended = self._error = ""
+        self._start = Fraction(self._container.start_time or 0, MICROSECONDS)
+        self._stopped = False
+
+    def stop(self) -> None:
+        """End the iteration after the frames that are decoded."""
+        self._stopped = True
 
     def __exit__(self, *error: object) -> None:
         self._container.close()
 
     def __iter__(self) -> Iterator[Frame]:
-        start = Fraction(self._container.start_time or 0, MICROSECONDS)
         base = self._stream.time_base or CLOCK
         time = -1 / self.rate
         for number, (pts, picture) in enumerate(self._shown()):
-            at = time if pts is None else pts * base - start
+            at = time if pts is None else pts * base - self._start
             # Timestamps may be absent, repeated or decreasing.
             time = at if at > time else time + 1 / self.rate
             if picture is None:
                 yield Frame(number, float(time), None, self._error or "its data contain no picture")
             else:
-                image = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
-                upright = np.ascontiguousarray(np.rot90(image, round(picture.rotation / 90)))
-                yield Frame(number, float(time), upright)
+                yield Frame(number, float(time), self._as_shown(picture))
+
+    def _as_shown(self, picture: av.VideoFrame) -> UInt8Array:
+        """Return a picture upright, with square pixels, and not in HDR."""
+        image = np.asarray(picture.to_ndarray(format="rgb24"), np.uint8)
+        if (transfer := int(self._stream.codec_context.color_trc or 0)) in CURVES:
+            self.hdr = CURVES[transfer][0]
+            image = tone_map(image, transfer)
+        aspect = self._stream.sample_aspect_ratio or 1
+        if aspect != 1 and 1 / MAX_ASPECT <= aspect <= MAX_ASPECT:
+            height, width = image.shape[:2]
+            size = max(1, round(width * aspect)), height
+            image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        return np.ascontiguousarray(np.rot90(image, round(picture.rotation / 90)))
 
     def _shown(self) -> Iterator[tuple[int | None, av.VideoFrame | None]]:
         """Yield the timestamp and picture of each frame; the picture is None if the frame cannot be decoded."""
         due: list[int] = []  # a heap of timestamps of packets not yet decoded to a picture
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self._container.demux([stream for stream in (self._stream, self.sound) if stream]):
+                if self._stopped:
+                    self.missing = 0
+                    return
+                if not _is_of(self._stream, packet):
+                    self._hear(packet)
+                    continue
                 # The last packet is empty: it flushes the decoder.
                 self.missing = max(0, self.missing - bool(packet.size))
                 if packet.pts is not None and _is_shown(packet):
@@ -117,7 +160,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
                 try:
                     pictures = packet.decode()
                 except av.FFmpegError as error:
-                    pictures, self._error = [], error.strerror or str(error)
+                    pictures, self._error = [], _reason(error)
                 for picture in pictures:
                     while due and picture.pts is not None and due[0] <= picture.pts:
                         # Pictures come out in the order of display, so what was due earlier is lost.
@@ -125,9 +168,27 @@ class VideoReader(AbstractContextManager["VideoReader"]):
                             yield pts, None
                     yield picture.pts, picture
         except (av.FFmpegError, OSError) as error:
-            self._error = error.strerror or str(error)  # the file ends here
+            self._error = self.ended = _reason(error)
         while due:
             yield heappop(due), None
+
+    def _hear(self, packet: "Packet[Any]") -> None:
+        """Keep a packet of sound, with its times counted from the video's start."""
+        if packet.size and packet.pts is not None and packet.dts is not None:
+            late = round(self._start / packet.time_base)
+            packet.pts, packet.dts = packet.pts - late, packet.dts - late
+            self.heard.append(packet)
+
+
+def _is_of(stream: VideoStream, packet: "Packet[Any]") -> "TypeGuard[Packet[VideoStream]]":
+    return packet.stream is stream
+
+
+def _reason(error: av.FFmpegError | OSError) -> str:
+    """Return the reason of an error without the file's name."""
+    if isinstance(error, av.error.ExitError):
+        return f"no data for {PATIENCE[1]:.0f} seconds"
+    return error.strerror or str(error)
 
 
 def _is_shown(packet: "Packet[VideoStream]") -> bool:
@@ -141,13 +202,19 @@ def _is_shown(packet: "Packet[VideoStream]") -> bool:
 class VideoWriter(AbstractContextManager["VideoWriter"]):
     """Write an mp4 file with H.264 pictures, which browsers play; `with` ends and closes it.
 
-    `rate`, in frames per second, is only a hint for the encoder: each frame has its own time.
+    Args:
+        path: the file.
+        rate: frames per second, only a hint for the encoder: each frame has its own time.
+        sound: the stream of sound whose packets `write_sound` will get, if any.
+
+    Attributes:
+        sound: the clip's sound; None without any, or before the first picture.
 
     Raises:
         ConfigError: this installation of ffmpeg cannot write H.264.
     """
 
-    def __init__(self, path: Path, rate: Fraction) -> None:
+    def __init__(self, path: Path, rate: Fraction, sound: AudioStream | None = None) -> None:
         if ENCODER not in av.codecs_available:
             raise ConfigError(
                 f"this PyAV lacks {ENCODER}, which writes clips: install PyPI's, or leave out overlay (export=[json])"
@@ -156,29 +223,31 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         self._container = av.open(path, "w", format="mp4", options={"movflags": "+faststart"})
         self._container.metadata["comment"] = CLIP_MARK.decode()
         self._rate = rate
+        self._source = sound
         self._stream: VideoStream | None = None
+        self.sound: Sound | None = None
         self._last = -1
 
     def write(self, image: UInt8Array, time: float) -> None:
         """Add a picture.
 
         Args:
-            image: (H, W, 3) uint8 RGB; resized to the first picture's size, with odd sides padded by one pixel.
+            image: (H, W, 3) uint8 RGB; odd sides are padded by one pixel. One of another size than the first is fitted
+                into that, on black.
             time: seconds from the clip's start at which it is shown.
         """
         image = fit_within(image, MAX_SIDE)
         if self._stream is None:
-            self._stream = self._container.add_stream(ENCODER, rate=self._rate, options=QUALITY)
-            self._stream.height, self._stream.width = (side + side % 2 for side in image.shape[:2])
-            self._stream.pix_fmt = "yuv420p"
-            context = self._stream.codec_context
-            context.time_base = CLOCK
-            context.colorspace = context.color_primaries = context.color_trc = BT709
+            self._stream = self._add_streams(image.shape[0], image.shape[1])
         height, width = self._stream.height, self._stream.width
-        if image.shape[:2] != (height, width):
-            # Browsers play H.264 with colours at half resolution only, so sides are even.
-            even = np.pad(image, ((0, image.shape[0] % 2), (0, image.shape[1] % 2), (0, 0)), mode="edge")
-            image = resize(even, (height, width))
+        if (height - image.shape[0], width - image.shape[1]) not in ((0, 0), (0, 1), (1, 0), (1, 1)):
+            scale = min(height / image.shape[0], width / image.shape[1])
+            inner = resize(image, (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))))
+            image = np.zeros((height, width, 3), np.uint8)
+            top, left = (height - inner.shape[0]) // 2, (width - inner.shape[1]) // 2
+            image[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+        # Browsers play H.264 with colours at half resolution only, so sides are even.
+        image = np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), mode="edge")
         picture = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709
         )
@@ -186,9 +255,30 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         picture.pts, picture.time_base = self._last, CLOCK
         self._container.mux(self._stream.encode(picture))
 
+    def write_sound(self, packets: "deque[Packet[AudioStream]]") -> None:
+        """Add packets of sound, with their times from the clip's start, and remove them; call it after `write`."""
+        while packets:
+            packet = packets.popleft()
+            if self.sound:
+                self.sound.write(packet)
+
+    def _add_streams(self, height: int, width: int) -> VideoStream:
+        """Add the streams of pictures and of sound: mp4 must have all of them before the first packet."""
+        stream = self._container.add_stream(ENCODER, rate=self._rate, options=QUALITY)
+        stream.height, stream.width = (side + side % 2 for side in (height, width))
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.time_base = CLOCK
+        context.colorspace = context.color_primaries = context.color_trc = BT709
+        if self._source is not None:
+            self.sound = Sound(self._source, self._container)
+        return stream
+
     def __exit__(self, *error: object) -> None:
         try:
             if self._stream is not None:
                 self._container.mux(self._stream.encode())
+                if self.sound:
+                    self.sound.end()
         finally:
             self._container.close()

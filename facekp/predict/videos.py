@@ -1,8 +1,10 @@
 """Parsing videos into one line of JSON per frame and an annotated clip."""
 
+import signal
 import sys
+import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Final
 
 import av
@@ -20,7 +22,7 @@ from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene
 from facekp.predict.pipeline import Job, prefetch, run_network, workers
 from facekp.predict.settings import OneEuroConfig
-from facekp.predict.sources import CLIP, LINES
+from facekp.predict.sources import CLIP, LINES, describe
 from facekp.predict.tracking import FaceTracks, TrackedFace
 from facekp.predict.video_io import Frame, VideoReader, VideoWriter
 
@@ -51,7 +53,7 @@ def parse_videos(
         try:
             _parse_video(parser, job, FaceTracks(smoothing), align, overlay=overlay)
         except (DataError, av.FFmpegError) as error:  # the reader converts its own, so FFmpegError is the encoder's
-            encoding = f"video {job.path}: its clip cannot be encoded ({error}); leave overlay out of export"
+            encoding = f"{describe(job.path)}: its clip cannot be encoded ({error}); leave overlay out of export"
             failures.append(str(error) if isinstance(error, DataError) else encoding)
             print(f"skipped: {failures[-1]}", file=sys.stderr)
     return failures
@@ -60,19 +62,22 @@ def parse_videos(
 def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align, *, overlay: bool) -> None:
     """Write `STEM.jsonl` and, with `overlay`, `STEM.overlay.mp4`: both complete, or neither if interrupted."""
     broken: list[Frame] = []
-    frames = 0
+    frames, sizes = 0, dict[tuple[int, ...], None]()
     with ExitStack() as stack:
-        video = stack.enter_context(VideoReader(job.path))
+        video = stack.enter_context(VideoReader(job.path, sound=overlay))
+        if isinstance(job.path, str):
+            stack.enter_context(_ending_on_ctrl_c(video))
         lines_part = stack.enter_context(replacing(job.stem.with_name(job.stem.name + LINES), shared=True))
         lines = stack.enter_context(lines_part.open("wb"))
         clip = None
         if overlay:
             clip_part = stack.enter_context(replacing(job.stem.with_name(job.stem.name + CLIP), shared=True))
-            clip = stack.enter_context(VideoWriter(clip_part, video.rate))
+            clip = stack.enter_context(VideoWriter(clip_part, video.rate, video.sound))
         results = stack.enter_context(closing(_results(parser, job, video, tracks, align, overlay=overlay)))
         shown = None
-        for frame, line, picture in tqdm(results, total=video.count, unit="frame", desc=job.path.name):
+        for frame, line, picture in tqdm(results, total=video.count, unit="frame", desc=job.stem.name):
             frames += 1
+            sizes |= {} if frame.image is None else {frame.image.shape[1::-1]: None}
             if frame.image is None:
                 broken.append(frame)
             lines.write(line)
@@ -80,19 +85,48 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align,
             shown = shown if picture is None else picture
             if clip and shown is not None:
                 clip.write(shown, frame.time)
+                clip.write_sound(video.heard)
         if len(broken) == frames:
             reason = broken[0].error if broken else "it has none"
-            raise DataError(f"video {job.path}: no frame can be decoded ({reason}); replace it, or convert it to mp4")
+            raise DataError(
+                f"{describe(job.path)}: no frame can be decoded ({reason}); replace it, or convert it to mp4"
+            )
     remarks = []
     if broken:
         numbers = ", ".join([*(str(frame.number) for frame in broken[:MAX_REPORTED]), "..."][: len(broken)])
         remarks.append(f"{len(broken)} of {frames} frames cannot be decoded ({broken[0].error}): {numbers}")
     if video.missing:
         remarks.append(f"the file ends {video.missing} frames early")
-    if video.sound and overlay:
-        remarks.append("the sound is not kept")
+    if video.ended:
+        remarks.append(f"it ends early ({video.ended})")
+    if video.hdr:
+        remarks.append(f"HDR ({video.hdr}), shown in the colours of an ordinary display")
+    if len(sizes) > 1:
+        every = ", ".join(f"{width} x {height}" for width, height in sizes)
+        remarks.append(f"its pictures change their size ({every}); the clip has the first, on black where they differ")
+    if clip and clip.sound and clip.sound.error:
+        remarks.append(f"some of its sound is not kept ({clip.sound.error})")
     for remark in remarks:
-        print(f"{job.path}: {remark}", file=sys.stderr)
+        print(f"{describe(job.path)}: {remark}", file=sys.stderr)
+
+
+@contextmanager
+def _ending_on_ctrl_c(video: VideoReader) -> Iterator[None]:
+    """End a stream on Ctrl-C, so that its files are finished; a second Ctrl-C interrupts."""
+
+    def stop(*_: object) -> None:
+        signal.signal(signal.SIGINT, before)
+        print("ending; Ctrl-C again drops the results", file=sys.stderr)
+        video.stop()
+
+    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _results(
@@ -105,7 +139,8 @@ def _results(
             return frame, EMPTY
         height, width = frame.image.shape[:2]
         if min(height, width) < MIN_SIDE:
-            raise DataError(f"video {job.path}: {width} x {height} pixels, need at least {MIN_SIDE} x {MIN_SIDE}")
+            small = f"{width} x {height} pixels, need at least {MIN_SIDE} x {MIN_SIDE}"
+            raise DataError(f"{describe(job.path)}: {small}")
         return frame, parser.stages.look(frame.image, align)
 
     def trace(parsed: tuple[Frame, Scene]) -> tuple[Frame, list[Face]]:
