@@ -123,6 +123,17 @@ def from_json(data: bytes) -> Any:
     return json.loads(data) if orjson is None else orjson.loads(data)
 
 
+def as_cell(text: str) -> str:
+    """Return text for a CSV file; what a spreadsheet would take for a formula is quoted by an apostrophe.
+
+    Example:
+        >>> as_cell("=1+1.jpg"), as_cell("-1.5"), as_cell("a.jpg")
+        ("'=1+1.jpg", '-1.5', 'a.jpg')
+    """
+    formula = text.startswith(("=", "+", "-", "@", "\t", "\r")) and not re.fullmatch(r"[-+]?[\d.]+(e[-+]?\d+)?", text)
+    return f"'{text}" if formula else text
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Convert an OSError while writing `path` to a DataError that names it."""

@@ -21,6 +21,7 @@ from facekp.data.audit.geometry import find_axes, find_patches
 from facekp.data.audit.run import audit
 from facekp.data.exclusions import read_exclusions
 from facekp.errors import ConfigError, DataError
+from facekp.parsing.id_tables import id_lookup, read_ids
 
 SIDE = 256
 # Class: (x, y) of the centre and half axes, pixels, painted in this order. The subject's left is on the right.
@@ -315,6 +316,16 @@ def test_the_table_says_what_is_wrong_with_each(flawed_set, tmp_path, capsys) ->
     assert "8 training images excluded" in printed
     assert "3 pairs cross the split" in printed
     assert f"data.exclude={tmp_path / 'out' / 'audit.csv'}" in printed
+
+
+def test_ids_in_another_order_are_reported(tmp_path: Path, capsys) -> None:
+    own = draw_label()
+    own[240:, 100:156] = 17
+    audit(write_set(tmp_path / "ours", {"a": ("train", draw_photo(1), own)}), workers=1)
+    assert "another order" not in capsys.readouterr().err
+    label = id_lookup(read_ids("zllrunning"))[own]
+    audit(write_set(tmp_path / "other", {"a": ("train", draw_photo(1), label)}), workers=1)
+    assert "in 1 of 1 labels, parts lie where these classes do not" in capsys.readouterr().err
 
 
 def test_the_number_of_threads_changes_nothing_and_the_data_set_is_only_read(flawed_set: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import os
 import pickle
+import sys
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -274,6 +275,18 @@ def test_workers_that_are_forked_share_pixels_whatever_the_default(tiny_root: Pa
     monkeypatch.setattr("sys.platform", "darwin")
     with pytest.raises(ConfigError, match=r"'ram', which workers share on Linux only: use disk, or data\.workers=0"):
         FaceDataModule(config, seed=0, total_steps=1).train_dataloader()
+
+
+def test_workers_are_not_forked_where_openvino_is_loaded(tiny_root: Path, monkeypatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace())
+    config = DataConfig(root=str(tiny_root), size=64, crop=64, batch_size=2, workers=1)
+    loader = FaceDataModule(config, seed=0, total_steps=1).train_dataloader()
+    assert loader.multiprocessing_context.get_start_method() == "forkserver"
+    assert len(pickle.loads(pickle.dumps(loader.dataset))) == 12
+    with pytest.raises(ConfigError, match=r"'ram', which forked workers share, but this process has loaded OpenVINO"):
+        FaceDataModule(replace(config, decoded="ram"), seed=0, total_steps=1).train_dataloader()
+    FaceDataModule(replace(config, decoded="ram", workers=0), seed=0, total_steps=1).train_dataloader()
 
 
 def test_too_little_shared_memory_is_told_before_training(tiny_root: Path, tmp_path: Path, monkeypatch) -> None:

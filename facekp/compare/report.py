@@ -13,7 +13,7 @@ from facekp.compare.rows import differing, tabulate_runs
 from facekp.compare.runs import Run, read_runs
 from facekp.compare.tables import build_tables
 from facekp.compare.verdict import cautions, default_target, judge, shared_time
-from facekp.files import begins_with, keep_foreign, make_folder, write_file
+from facekp.files import as_cell, begins_with, keep_foreign, make_folder, write_file
 
 NAME = "comparison"
 KNOWN = ["row", "run", "path", "status", "error", "steps", "machine", "precision", "seed"]
@@ -80,4 +80,5 @@ def _sheet(runs: Sequence[Run], table: pd.DataFrame) -> str:
     apart = differing(runs).reindex(table.index).drop(columns="seed", errors="ignore")
     figures = table[[name for name in table if "." in name or name == "seconds"]]
     sheet = pd.concat([known, apart, figures], axis=1)
-    return str(sheet.astype({"seed": "Int64"}).to_csv(index=False, lineterminator="\n"))
+    sheet = sheet.astype({"seed": "Int64"}).map(lambda cell: as_cell(cell) if isinstance(cell, str) else cell)
+    return str(sheet.to_csv(index=False, lineterminator="\n"))

@@ -151,12 +151,28 @@ class FaceDataModule(pl.LightningDataModule):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=workers,
-            # Only forked workers share decoded pixels.
-            multiprocessing_context="fork" if workers and dataset.decoded and self.config.decoded == "ram" else None,
+            multiprocessing_context=self._start_method(dataset) if workers else None,
             worker_init_fn=_disable_opencv_threads,
             persistent_workers=workers > 0 and isinstance(sampler, TrainingStream),
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
+
+    def _start_method(self, dataset: FaceDataset) -> str | None:
+        """Return how to start workers; None for Python's default.
+
+        Raises:
+            ConfigError: workers would have to be forked, and cannot be.
+        """
+        in_memory = dataset.decoded is not None and self.config.decoded == "ram"
+        if "openvino" in sys.modules and sys.platform == "linux":
+            # Its threads, and what it sets in the processor (AMX tiles), do not survive a fork.
+            if in_memory:
+                raise ConfigError(
+                    "data.decoded is 'ram', which forked workers share, but this process has loaded OpenVINO, whose "
+                    "forks crash: use disk or data.workers=0, or train in another process"
+                )
+            return "forkserver"
+        return "fork" if in_memory else None  # only forked workers share decoded pixels
 
 
 def require_shared_memory(loaders: Sequence[tuple[DataLoader[Pixels], int]], processes: int = 1) -> None:

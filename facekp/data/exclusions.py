@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import re
 from typing import Final
 
 from facekp.errors import DataError
@@ -36,7 +37,7 @@ def read_exclusions(exclude: str | None) -> frozenset[str]:
                 if verdict and not (row["id"] or "").strip():
                     raise DataError(f"{path}, line {rows.line_num}: no id, need one")
                 if verdict:
-                    ids.add(row["id"].strip())
+                    ids.add(re.sub(r"^'(?=[=+@-])", "", row["id"].strip()))  # see `as_cell`
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from facekp.files import as_cell
 from facekp.formats.base import FORMATS, Photo, RunFormat, as_text
 from facekp.keypoints.curves import rounded
 from facekp.parsing.face import Face
@@ -27,7 +28,7 @@ class Csv(RunFormat):
         rows = csv.writer(text, lineterminator="\n")
         for number, face in enumerate(faces):
             for name, attribute in face.attributes.items():
-                start = as_text(photo.file), number, name, "keypoint"
+                start = as_cell(as_text(photo.file)), number, name, "keypoint"
                 confidence = round(attribute.confidence, 4)
                 points = rounded(attribute.keypoints).tolist()
                 rows.writerows((*start, index, x, y, confidence) for index, (x, y) in enumerate(points))

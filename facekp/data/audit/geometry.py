@@ -13,6 +13,10 @@ from facekp.images import UInt8Array
 
 EYES, BROWS, EARS = MIRROR_PAIRS
 SKIN, NOSE, LIPS = 1, 2, (11, 12)
+FROM_THE_TOP = (BROWS, EYES, (NOSE, NOSE), LIPS, (17, 17), (18, 18))
+"""Ranges of classes, first and last, from the top of an upright head down to neck and cloth."""
+OUT_OF_ORDER = 0.25
+"""Share of pairs of `FROM_THE_TOP` that lie the other way round in labels of other classes."""
 FACE = range(1, 13)  # skin to lower lip, ears and glasses included
 SAME_SIZE = 0.25  # of the largest patch: smaller ones are not a separate eye
 APART = 0.2  # minimum distance of two eyes, face widths
@@ -84,6 +88,13 @@ def find_axes(label: UInt8Array, counts: npt.NDArray[np.int64], patches: list[Pa
                 right = -right
             break
     return Axes(origin, right, unit)
+
+
+def is_in_order(label: UInt8Array, counts: npt.NDArray[np.int64]) -> bool:
+    """Return whether the parts of a face lie above each other as those of these classes do."""
+    centres = (_centre(label, classes, counts) for classes in FROM_THE_TOP)
+    pairs = list(combinations([float(centre[1]) for centre in centres if centre is not None], 2))
+    return sum(upper > lower for upper, lower in pairs) <= OUT_OF_ORDER * len(pairs)
 
 
 def _centre(label: UInt8Array, classes: tuple[int, int], counts: npt.NDArray[np.int64]) -> Point | None:

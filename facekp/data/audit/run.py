@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Literal
 
 import cv2
+import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from tabulate import tabulate
 from tqdm import tqdm
 
+from facekp.classes import NUM_CLASSES
 from facekp.data.audit.checks import check_face
 from facekp.data.audit.duplicates import find_near_duplicates, thumbnail
 from facekp.data.audit.findings import KINDS, Finding, Flaw, is_unedited
-from facekp.data.audit.geometry import SKIN
+from facekp.data.audit.geometry import SKIN, is_in_order
 from facekp.data.audit.sheet import PAGE, write_sheet
 from facekp.data.layout import Sample, list_samples, recognise
 from facekp.errors import DataError
-from facekp.files import begins_with, keep_foreign, make_folder, replacing
+from facekp.files import as_cell, begins_with, keep_foreign, make_folder, replacing
 from facekp.images import UInt8Array, read_image, read_label
 
 
@@ -32,7 +34,7 @@ class Examined:
     """An examined image: 4 kB, so that 30,000 fit in memory.
 
     `thumb` is (64, 64) uint8, grey, or None if the image is unreadable; the digest of an unreadable image or label, or
-    of a label without a face, is empty.
+    of a label without a face, is empty. `in_order` is False if its parts lie as in labels of other classes.
     """
 
     sample: Sample
@@ -40,6 +42,7 @@ class Examined:
     thumb: UInt8Array | None = None
     image_digest: bytes = b""
     label_digest: bytes = b""
+    in_order: bool = True
 
 
 def examine(sample: Sample) -> Examined:
@@ -54,6 +57,7 @@ def examine(sample: Sample) -> Examined:
     try:
         label = read_label(sample.label)
         found.label_digest = _digest(label) if (label == SKIN).any() else b""
+        found.in_order = is_in_order(label, np.bincount(label.ravel(), minlength=NUM_CLASSES))
     except DataError as error:
         found.flaws.append(Flaw("unreadable", str(error)))
     if image is not None and label is not None:
@@ -77,7 +81,8 @@ def run_audit(
     findings = audit(root, workers=workers)
     table = pd.DataFrame(findings, columns=Finding._fields)
     with replacing(out / "audit.csv", shared=True) as part:
-        table.to_csv(part, index=False, float_format="%.3f", lineterminator="\n")
+        cells = table.assign(id=table.id.map(as_cell), other_id=table.other_id.map(as_cell))
+        cells.to_csv(part, index=False, float_format="%.3f", lineterminator="\n")
     images = len(list_samples(root))
     write_sheet(out / "audit.html", root, findings, images, limit=pictures, workers=workers or os.cpu_count() or 1)
     excluded = table[table.exclude == "yes"]
@@ -118,11 +123,24 @@ def audit(root: Path, *, workers: int | None = None) -> list[Finding]:
             interval = 0.5 if sys.stderr.isatty() else 10
             jobs = pool(delayed(examine)(sample) for sample in samples)
             examined = list(tqdm(jobs, "examining", len(samples), unit=" images", mininterval=interval))
+            _report_order(root, examined)
             findings = [Finding.of(e.sample, flaw) for e in examined for flaw in e.flaws] + compare(examined, pool)
     finally:
         cv2.setNumThreads(opencv_threads)
     kinds, order = list(KINDS), {sample.id: row for row, sample in enumerate(samples)}
     return sorted(findings, key=lambda f: (kinds.index(f.kind), order[f.id], order.get(f.other_id, -1)))
+
+
+def _report_order(root: Path, examined: Sequence[Examined]) -> None:
+    """Print that the labels seem to have other classes, if most do."""
+    others = sum(not e.in_order for e in examined)
+    if others > len(examined) / 2:
+        print(
+            f"root '{root}': in {others} of {len(examined)} labels, parts lie where these classes do not (a nose above "
+            "the eyes, a neck above the mouth): their ids seem to be in another order, such as that of "
+            "face-parsing.PyTorch; change them to those of docs/guides/data.md",
+            file=sys.stderr,
+        )
 
 
 def compare(examined: Sequence[Examined], pool: Parallel) -> list[Finding]:
