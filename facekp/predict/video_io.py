@@ -11,7 +11,7 @@ from fractions import Fraction
 from heapq import heappop, heappush
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, cast
 
 import av
 import cv2
@@ -146,13 +146,14 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         """Yield the timestamp and picture of each frame; the picture is None if the frame cannot be decoded."""
         due: list[int] = []  # a heap of timestamps of packets not yet decoded to a picture
         try:
-            for packet in self._container.demux([stream for stream in (self._stream, self.sound) if stream]):
+            for read in self._container.demux([stream for stream in (self._stream, self.sound) if stream]):
                 if self._stopped:
                     self.missing = 0
                     return
-                if not _is_of(self._stream, packet):
-                    self._hear(packet)
+                if read.stream is not self._stream:
+                    self._hear(read)
                     continue
+                packet = cast("Packet[VideoStream]", read)
                 # The last packet is empty: it flushes the decoder.
                 self.missing = max(0, self.missing - bool(packet.size))
                 if packet.pts is not None and _is_shown(packet):
@@ -178,10 +179,6 @@ class VideoReader(AbstractContextManager["VideoReader"]):
             late = round(self._start / packet.time_base)
             packet.pts, packet.dts = packet.pts - late, packet.dts - late
             self.heard.append(packet)
-
-
-def _is_of(stream: VideoStream, packet: "Packet[Any]") -> "TypeGuard[Packet[VideoStream]]":
-    return packet.stream is stream
 
 
 def _reason(error: av.FFmpegError | OSError) -> str:
