@@ -11,7 +11,7 @@ FLOORS = (
     {"classes", "errors"}, {"registry", "settings", "files", "images", "hardware"}, {"cli"}, {"config"},
     {"data"}, {"models"}, {"losses"}, {"weights"}, {"training"},
     {"keypoints"}, {"parsing"}, {"formats"}, {"predict"},
-    {"evaluate"}, {"export"}, {"compare", "figures"},
+    {"evaluate"}, {"export"}, {"compare", "figures", "demo"},
 )  # fmt: skip
 """Rooms from the ground up: a room imports from floors below its own, and from itself."""
 LONGEST_CHAIN, MOST_AT_THE_TOP = 12, 12

@@ -9,7 +9,7 @@ from PIL import Image
 from facekp.formats.base import FORMATS, Format, Photo
 from facekp.images import fit_within
 from facekp.parsing.face import Face
-from facekp.parsing.overlay import draw_overlay
+from facekp.parsing.overlay import Style, draw_overlay
 
 QUALITY: Final = 92
 MAX_SIDE: Final = 65_500
@@ -18,15 +18,22 @@ MAX_SIDE: Final = 65_500
 
 @FORMATS.register("overlay")
 class Overlay(Format):
-    """A JPEG of the photo with masks, outlines, key points and a legend."""
+    """A JPEG of the photo with masks, outlines, key points and a legend.
+
+    Args:
+        style: what to draw; None draws masks, outlines, key points and the legend.
+    """
 
     file = "NAME.overlay.jpg"
     help = "the photo with masks, key points and a legend"
     mark = rb"\xff\xd8.{,99}\xff\xfe..facekp"
 
+    def __init__(self, style: Style | None = None) -> None:
+        self.style = style or Style()
+
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the JPEG."""
         buffer = BytesIO()
-        drawn = Image.fromarray(fit_within(draw_overlay(photo.image, faces), MAX_SIDE))
+        drawn = Image.fromarray(fit_within(draw_overlay(photo.image, faces, self.style), MAX_SIDE))
         drawn.save(buffer, format="JPEG", quality=QUALITY, comment=b"facekp")
         return buffer.getvalue()
