@@ -30,8 +30,6 @@ HERE: Final = Path(__file__).parent
 LOCAL: Final = "127.0.0.1"
 SHOWN: Final = ("masks", "outlines", "key points", "landmarks", "names")
 SAVED: Final = ["mask", "overlay", "cutout", "json", "svg", "coco"]
-SAFE: Final = ["download", "fullscreen"]
-"""Buttons over pictures, without Gradio's own, which uploads the picture to a website."""
 FONTS: Final = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}
 MAX_FRAMES: Final = 300
 MAX_FILE: Final = "100mb"
@@ -40,10 +38,7 @@ KEPT: Final = 3600
 PAINTABLE: Final = ["hair", "lips", "brows", "cloth"]
 REGIONS_APPLY: Final = "Cut-outs, masks and alphas show the regions of the tab Cut-out."
 CREDIT: Final = "Portrait: Eileen Collins, by NASA, in the public domain. The others are drawn."
-HEAD: Final = (
-    '<div class="head"><h1>facekp</h1><p>masks, key points and landmarks of faces</p>'
-    "{place}</div>"
-)
+HEAD: Final = '<div class="head"><h1>facekp</h1><p>masks, key points and landmarks of faces</p>{place}</div>'
 PLACE: Final = '<p class="local">runs on this computer; photos stay on it</p>'
 WELCOME: Final = '<div class="message">Drop a photo on the left, or choose an example.</div>'
 CARD: Final = """\
@@ -189,8 +184,11 @@ def launch(page: gr.Blocks, host: str = LOCAL, port: int | None = None, browser:
 def _lay_out_photo(desk: Desk) -> None:
     """Lay out the tab for photos."""
     state = gr.State(time_to_live=KEPT)
+    # Without Gradio's share button, which uploads the picture to a website.
+    result: dict[str, Any] = {"interactive": False, "buttons": ["download", "fullscreen"]}
     with gr.Column(scale=3, min_width=240):
-        photo = gr.Image(label="Photo", type="filepath", sources=["upload", "webcam", "clipboard"], height=260, buttons=["fullscreen"])
+        sources = ["upload", "webcam", "clipboard"]
+        photo = gr.Image(label="Photo", type="filepath", sources=sources, height=260, buttons=["fullscreen"])
         # The uploaded file as it is: `views.parse_photo` says what is wrong with it.
         photo.preprocess = lambda payload: payload and payload.path
         gr.Examples([[str(path)] for path in write_examples(desk.folder / "examples")], photo, label="Examples")
@@ -204,19 +202,19 @@ def _lay_out_photo(desk: Desk) -> None:
                 opacity = gr.Slider(0, 1, OPACITY, step=0.05, label="Opacity of masks")
                 points = gr.Slider(4, 128, 32, step=4, label="Key points per attribute")
         with gr.Tab("Cut-out") as cut_tab:
-            piece = gr.Image(label="Cut-out", format="png", interactive=False, buttons=SAFE, elem_classes="checked", elem_id="piece")
+            piece = gr.Image(label="Cut-out", format="png", elem_classes="checked", elem_id="piece", **result)
             regions = gr.Dropdown([*REGIONS, *ATTRIBUTES], value=["hair"], multiselect=True, label="Regions")
             with gr.Row():
                 feather = gr.Slider(0, 10, 1, step=0.5, label="Feather, % of the face's side")
                 grow = gr.Slider(-10, 10, 0, step=0.5, label="Grow, % of the face's side")
         with gr.Tab("Recolour") as paint_tab:
-            painted = gr.ImageSlider(label="Before and after", interactive=False, max_height=640, buttons=SAFE, elem_id="painted")
+            painted = gr.ImageSlider(label="Before and after", max_height=640, elem_id="painted", **result)
             with gr.Row():
                 target = gr.Radio(PAINTABLE, value=PAINTABLE[0], label="Region")
                 colour = gr.ColorPicker("#c2185b", label="Colour")
                 strength = gr.Slider(0, 1, 0.8, step=0.05, label="Strength")
         with gr.Tab("Before and after") as compare_tab:
-            compared = gr.ImageSlider(label="Before and after", interactive=False, max_height=640, buttons=SAFE, elem_id="compared")
+            compared = gr.ImageSlider(label="Before and after", max_height=640, elem_id="compared", **result)
         with gr.Tab("Files"):
             export = gr.CheckboxGroup(list(all_formats()), value=SAVED, label="Formats", info=REGIONS_APPLY)
             save = gr.Button("Make files", variant="primary")
