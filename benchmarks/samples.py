@@ -119,7 +119,7 @@ class LabelStages(Stages):
     def cut(self, image: UInt8Array, crop: Crop) -> UInt8Array:
         """Return the label's crop as pixels."""
         how = {"flags": cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REFLECT_101}
-        side = self.backend.size
+        side = self.size_for(crop)
         return cv2.merge([cv2.warpAffine(self.label, crop.matrix(side), (side, side), **how)] * 3)
 
 

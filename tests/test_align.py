@@ -1,6 +1,7 @@
 """Faces anywhere in a photo: crops by hand, and drawn faces found, parsed by their labels and put back."""
 
 import json
+from collections import Counter
 
 import cv2
 import numpy as np
@@ -342,6 +343,23 @@ def test_the_network_sees_only_what_may_be_a_face_and_each_once():
     parser.stages.backend = Counting(blind=2)
     assert parser(photo) == []
     assert parser.stages.backend.calls == [2, 1, 1]
+
+
+def test_small_faces_are_not_enlarged_to_the_networks_full_size():
+    small, large = turned(130 + 200j, 220, 0), turned(520 + 350j, 300, 0)
+    photo, label = paste((700, 800), (0, small), (1, large))
+    parser, sides = parser_of(label, lambda _: [small, large]), []
+
+    class Noting(Labels):
+        def __call__(self, images):
+            sides.extend(image.shape[0] for image in images)
+            return super().__call__(images)
+
+    parser.stages.backend = Noting()
+    assert len(parser(photo)) == 2
+    # 220 pixels are less than half of 512: 384, as proposed and as aligned. Both crops of the larger face and the wider
+    # one around the smaller, 385 pixels, are seen at 512; so is the middle of the photo.
+    assert Counter(sides) == {384: 2, 512: 5}
 
 
 def test_several_photos_give_a_list_each_and_share_the_networks_calls():

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from facekp.classes import IGNORE_INDEX
 from facekp.images import UInt8Array
 
+KINDS: Final = ("hand", "microphone", "cup")
 FINGERS: Final = (-0.45, -0.2, 0.0, 0.22)
 """Angles of a hand's fingers from its arm's direction, radians."""
 THUMB: Final = 1.0
@@ -34,7 +35,7 @@ class Occlude(A.DualTransform):  # type: ignore[misc]  # albumentations has no t
 
     def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         """Draw the occluder's coverage at the image's size, and its texture."""
-        cover = draw_occluder(self.py_random, params["shape"][:2])
+        cover = draw_occluder(self.py_random, params["shape"][:2], self.py_random.choice(KINDS))
         x, y, width, height = cv2.boundingRect(cover)
         place = slice(y, y + height), slice(x, x + width)
         return {"place": place, "cover": cover[place], "texture": draw_texture(self.py_random, (height, width))}
@@ -53,8 +54,8 @@ class Occlude(A.DualTransform):  # type: ignore[misc]  # albumentations has no t
         return mask
 
 
-def draw_occluder(rng: random.Random, size: tuple[int, int]) -> UInt8Array:
-    """Return the coverage (H, W) uint8, 0..255, of a hand, a microphone or a cup on an arm."""
+def draw_occluder(rng: random.Random, size: tuple[int, int], kind: str) -> UInt8Array:
+    """Return the coverage (H, W) uint8, 0..255, of one of `KINDS` on an arm."""
     height, width = size
     side = min(size)
     # An arm from outside the image to a point in its middle half.
@@ -71,7 +72,6 @@ def draw_occluder(rng: random.Random, size: tuple[int, int]) -> UInt8Array:
     def turned(by: float, length: float) -> npt.NDArray[Any]:
         return length * np.array([math.cos(angle + by), math.sin(angle + by)])
 
-    kind = rng.choice(("hand", "microphone", "cup"))
     line(start, tip, scale * (1.0 if kind == "hand" else 0.5))
     if kind == "hand":
         for by in FINGERS:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path
 from typing import Final, Literal, overload
 
@@ -27,6 +28,10 @@ from facekp.weights.paths import SHIPPED
 
 WHOLE: Final = 0.1
 """A crop counts as the whole photo if the mean distance of their corners is below this share of the side."""
+SMALL, SMALL_SIZE = 0.5, 0.75
+"""A crop whose side is below half of the network's size is parsed at three quarters of it, since faces enlarged more
+look too blurred to the network. On 60 validation faces, mIoU at 512 and at 384 pixels is 0.48 and 0.57 for faces of 61
+pixels, 0.68 and 0.70 for 128, and equal for 256."""
 TURNED_SIDE: Final = 1600
 """Maximum longer side in pixels of a photo when it is searched for turned faces."""
 
@@ -132,7 +137,7 @@ class FaceParser:
         require("align", align, align in ALIGNS, f"choose one of {', '.join(ALIGNS)}")
         images = as_images(image)
         scenes = (self.stages.look(to_array(one), align) for one in images)
-        batches = in_batches(scenes, self.stages.backend.batch, lambda scene: scene.shape)
+        batches = in_batches(scenes, self.stages.backend.batch)
         parsed = (scene for batch in batches for scene in self.stages.parse(batch))
         faces = [
             [replace(face, image=source) for face in self.stages.trace(scene)]
@@ -160,7 +165,7 @@ class Stages:
         return self._with_views(scene, distinct([*self.detector(image), Crop.central(scene.size)]))
 
     def parse(self, scenes: Sequence[Scene]) -> list[Scene]:
-        """Run all stages between `look` and `trace` on scenes of one shape.
+        """Run all stages between `look` and `trace`.
 
         A photo without an upright face is searched again for faces turned by a quarter or a half.
         """
@@ -171,12 +176,13 @@ class Stages:
         return self._look_wider([scene.confirmed() for scene in scored])
 
     def score(self, scenes: Sequence[Scene]) -> list[Scene]:
-        """Run the network in batches on the views without scores; all scenes have the same shape."""
+        """Run the network on the views without scores, in batches of one shape."""
         new = [view for scene in scenes for view in scene.views if not view.scores]
-        scored, most = {}, self.backend.batch
-        for batch in (new[start : start + most] for start in range(0, len(new), most)):
-            maps = self.backend(np.stack([view.pixels for view in batch]))
-            scored.update({view: replace(view, scores=tuple(m[i] for m in maps)) for i, view in enumerate(batch)})
+        scored = {}
+        for _, alike in groupby(sorted(new, key=_shape), _shape):
+            for batch in in_batches(alike, self.backend.batch):
+                maps = self.backend(np.stack([view.pixels for view in batch]))
+                scored.update({view: replace(view, scores=tuple(m[i] for m in maps)) for i, view in enumerate(batch)})
         return [replace(scene, views=tuple(scored.get(view, view) for view in scene.views)) for scene in scenes]
 
     def trace(self, scene: Scene) -> list[Face]:
@@ -191,8 +197,13 @@ class Stages:
         return np.require(resize(image, (height, width)), requirements=["C", "W"])
 
     def cut(self, image: UInt8Array, crop: Crop) -> UInt8Array:
-        """Return a crop of `image` (H, W, 3) uint8 RGB at the network's size."""
-        return cut(image, crop, self.backend.size)
+        """Return a crop of `image` (H, W, 3) uint8 RGB at `size_for` it."""
+        return cut(image, crop, self.size_for(crop))
+
+    def size_for(self, crop: Crop) -> int:
+        """Return the side in pixels at which the network sees a crop: its own size, or less for a small crop."""
+        size = self.backend.size
+        return size if crop.side >= SMALL * size else max(1, round(SMALL_SIZE * size / STRIDE)) * STRIDE
 
     def _look_turned(self, scene: Scene) -> Scene:
         """Return a scene with views that may show faces turned by one, two or three quarters."""
@@ -251,3 +262,7 @@ class Stages:
         grid = suppress_neighbours(grid, part, others)
         face = face_from_mask(argmax_at(grid, (side, side)), mean_confidence(grid), keypoints, grid)
         return replace(face.to_photo(part, size, keypoints), box=own.box(size))
+
+
+def _shape(view: View) -> tuple[int, ...]:
+    return view.pixels.shape

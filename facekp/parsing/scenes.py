@@ -1,8 +1,8 @@
 """Scenes: a photo and the views of it that the network sees."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby, islice
+from itertools import islice
 from typing import Final, TypeVar
 
 import numpy as np
@@ -51,7 +51,7 @@ class Scene:
 
     Attributes:
         image: (H, W, 3) uint8 RGB.
-        views: the faces or candidates; the pixels of all views have the same shape.
+        views: the faces or candidates.
         searched: whether faces were searched for; otherwise the only view is the whole photo, whatever it shows.
     """
 
@@ -63,11 +63,6 @@ class Scene:
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.image.shape[0], self.image.shape[1]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape (h, w, 3) of the views' pixels; () without views."""
-        return self.views[0].pixels.shape if self.views else ()
 
     def crop_of(self, view: View) -> Crop:
         """Return the crop of a view; for the whole photo, its central square."""
@@ -93,11 +88,11 @@ class Scene:
         return replace(self, views=tuple(kept))
 
 
-def in_batches(items: Iterable[T], size: int, shape: Callable[[T], tuple[int, ...]]) -> Iterator[list[T]]:
-    """Yield batches of up to `size` consecutive items of the same shape."""
-    for _, alike in groupby(items, key=shape):
-        while batch := list(islice(alike, size)):
-            yield batch
+def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield batches of up to `size` consecutive items."""
+    remaining = iter(items)
+    while batch := list(islice(remaining, size)):
+        yield batch
 
 
 def suppress_neighbours(grid: Scores, crop: Crop, others: Sequence[Crop]) -> Scores:

@@ -147,7 +147,7 @@ def workers(streams: int) -> "Iterator[Workers]":
 def run_network(
     pool: Workers, streams: int, parser: FaceParser, opened: Iterable[tuple[S, Scene]]
 ) -> Iterator[tuple[S, Scene]]:
-    """Run the network on scenes, in batches of one shape, and yield them in order with the scores of their faces.
+    """Run the network on scenes, in batches, and yield them in order with the scores of their faces.
 
     On a CPU several threads run it, each on one image; on a GPU one thread runs it, on batches.
     """
@@ -156,7 +156,7 @@ def run_network(
         parsed = parser.stages.parse([scene for _, scene in batch])
         return [(source, scene) for (source, _), scene in zip(batch, parsed, strict=True)]
 
-    batches = in_batches(opened, parser.stages.backend.batch, lambda one: one[1].shape)
+    batches = in_batches(opened, parser.stages.backend.batch)
     for batch in prefetch(pool, run, batches, streams):
         yield from batch
 
