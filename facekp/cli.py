@@ -20,11 +20,12 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str)
     """Parse `key=value` arguments into a dataclass, dotted keys into nested ones; `--help` prints the settings.
 
     String settings are taken literally; all others are parsed as YAML (`scales=[0.5,1]`, `workers=null`). Fields whose
-    default is `omegaconf.MISSING` are required. `program` and `about` are the command line and its description in the
-    help.
+    default is `omegaconf.MISSING` are required; arguments without `=` are their values, in order. `program` and `about`
+    are the command line and its description in the help.
 
     Raises:
-        ConfigError: a setting is unknown, missing, empty, of the wrong type or out of range, or an argument has no `=`.
+        ConfigError: a setting is unknown, missing, empty, of the wrong type or out of range, or too many arguments have
+            no `=`.
 
     Example:
         >>> from dataclasses import dataclass
@@ -35,12 +36,17 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str)
         64
     """
     settings = {setting.key: setting for setting in walk(schema)}
+    required = [key for key, setting in settings.items() if setting.default == MISSING]
     if {"-h", "--help", "help"} & set(argv):
-        print(f"{program} key=value ...\n\n{about}\n\n{describe_settings(settings.values())}")
+        usage = " ".join([program, *map(str.upper, required), "key=value ..."])
+        print(f"{usage}\n\n{about.strip()}\n\n{describe_settings(settings.values())}")
         sys.exit(0)
     config = OmegaConf.structured(schema)
+    unset = (key for key in required if not any(argument.startswith(f"{key}=") for argument in argv))
     for argument in argv:
-        _assign(config, settings, argument)
+        positional = "=" not in argument and not argument.startswith("-")
+        key = next(unset, None) if positional else None
+        _assign(config, settings, argument if key is None else f"{key}={argument}")
     missing = OmegaConf.missing_keys(config)
     for key, setting in settings.items():
         if setting.field in missing:
@@ -52,7 +58,9 @@ def _assign(config: DictConfig, settings: Mapping[str, Setting], argument: str) 
     key, equals, text = argument.partition("=")
     if not equals:
         example = f"{next(iter(settings))}=..."
-        raise ConfigError(f"argument '{argument}' has no '=': write settings as key=value, as in {example}")
+        raise ConfigError(
+            f"argument '{argument}' has no '=': write settings as key=value, as in {example}, and quote patterns"
+        )
     if (setting := settings.get(key)) is None:
         close = did_you_mean(key, settings)
         raise ConfigError(f"no setting is called '{key}': {close}known are {', '.join(settings)}")

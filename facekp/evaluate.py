@@ -1,4 +1,4 @@
-"""Evaluation of a network on labelled faces: `python -m facekp.evaluate [ckpt=...] data.root=... split=val`."""
+"""Evaluation of a network on labelled faces: `facekp evaluate [ckpt=...] data.root=... split=val`."""
 
 import json
 import os
@@ -69,7 +69,7 @@ def load_scorer(path: str, backend: str, device: str) -> "Scorer":
 
 def main(argv: list[str]) -> None:
     """Print the overall and per-class scores, and write them."""
-    config = parse_cli(EvaluateConfig, argv, program="python -m facekp.evaluate", about=f"{__doc__}\n\n{TERMS}")
+    config = parse_cli(EvaluateConfig, argv, program="facekp evaluate", about=f"{__doc__}\n\n{TERMS}")
     require_file(locate_checkpoint(config.ckpt))
     from tabulate import tabulate
 

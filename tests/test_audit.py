@@ -396,7 +396,7 @@ def test_settings_that_cannot_be_used(arguments, error, message, tmp_path, monke
 def test_an_official_folder_has_to_be_prepared(tmp_path: Path) -> None:
     for name in ("CelebA-HQ-img", "CelebAMask-HQ-mask-anno", "CelebA-HQ-to-CelebA-mapping.txt"):
         (tmp_path / name).mkdir()
-    with pytest.raises(DataError, match=r"the official layout: prepare it \(python -m facekp.data.prepare raw="):
+    with pytest.raises(DataError, match=r"the official layout: prepare it \(facekp prepare raw="):
         main([f"root={tmp_path}"])
 
 

@@ -307,7 +307,7 @@ def test_backends_that_do_not_fit_are_named():
     path = "net.onnx"  # never opened
     for kwargs, message in (
         ({"path": path, "backend": "torch"}, "backend is 'torch', which cannot run .*use backend=onnx"),
-        ({"path": "best.ckpt", "backend": "onnx"}, r"export it to ONNX with `python -m facekp.export ckpt=best"),
+        ({"path": "best.ckpt", "backend": "onnx"}, r"export it to ONNX with `facekp export ckpt=best"),
         ({"path": path, "device": "cuda"}, "device is 'cuda', but backend=onnx runs on the CPU"),
         ({"path": path, "backend": "tflite"}, "backend is 'tflite': choose one of auto, torch, onnx, openvino"),
     ):

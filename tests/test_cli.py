@@ -41,6 +41,10 @@ def test_defaults_fill_what_is_not_given():
     assert parse("path=a") == Settings(path="a")
 
 
+def test_arguments_without_equals_are_the_required_settings_in_order():
+    assert parse("rate=2", "a.jpg") == Settings("a.jpg", 2.0)
+
+
 def test_every_kind_of_value_is_read():
     text = "path=a=b c;rate=2;verbose=true;scales=[0.5,3];workers=null;data.size=64;data.root=x"
     assert parse(*text.split(";")) == Settings("a=b c", 2.0, True, [0.5, 3.0], None, Inner("x", 64))
@@ -70,7 +74,8 @@ def test_null_empties_optional_text_only_and_the_last_of_two_counts():
         (["path=a", "workers=many"], "workers is 'many': give a whole number or null"),
         (["rate=1"], "path is not set: give path=... (file to read)"),
         (["path="], "path is empty: give path=... (file to read)"),
-        (["photo.jpg"], "argument 'photo.jpg' has no '=': write settings as key=value, as in path=..."),
+        (["a.jpg", "b.jpg"], "argument 'b.jpg' has no '=': write settings as key=value, as in path=..., and quote"),
+        (["path=a", "--verbose"], "argument '--verbose' has no '=': write settings as key=value, as in path=..."),
         (["path=a", "rate=-1"], "rate is -1.0: give 0 or more"),
     ],
 )

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from runs import REPOSITORY, composed
 
+from facekp.__main__ import COMMANDS
 from facekp.cli import parse_cli
 from facekp.config import Config
 from facekp.settings import walk
@@ -24,7 +25,8 @@ from facekp.settings import walk
 PAGES = [*sorted((REPOSITORY / "docs").rglob("*.md")), REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"]
 EXTEND = REPOSITORY / "docs" / "guides" / "extend.md"
 FENCE = re.compile(r'^( *)```(\w+)(?: title="([^"]+)")?\n(.*?)^\1```$', re.DOTALL | re.MULTILINE)
-COMMAND = re.compile(r"(?:python|torchrun).* (train\.py|predict\.py|-m (?:facekp|benchmarks)[\w.]*)(?: .*)?$")
+PROGRAM = r"(?:python|torchrun).* (train\.py|predict\.py|-m (?:facekp|benchmarks)[\w.]*)(?: .*)?$"
+COMMAND = re.compile(rf"{PROGRAM}|facekp .*$")
 SMALL = """data.size=64 data.crop=64 data.batch_size=2 data.workers=0 trainer.max_steps=2 trainer.val_every=2 logger=csv
 trainer.accelerator=cpu trainer.precision=32-true optim.warmup_steps=1 callbacks.progress=false hydra.run.dir=run"""
 
@@ -40,11 +42,12 @@ def blocks(page: Path, *languages: str) -> Iterator[tuple[str, str]]:
 
 
 def commands(page: Path) -> list[list[str]]:
-    """Return the words of every command of this project, from the program on."""
+    """Return the words of every command of this project, from the program on; `facekp NAME` as `-m facekp.MODULE`."""
     lines = [line for _, text in blocks(page, "sh") for line in text.replace("\\\n", " ").splitlines()]
     found = [match for line in lines if (match := COMMAND.match(line.split("    #")[0]))]
-    words = [shlex.split(match[0][match.start(1) - match.start() :]) for match in found]
-    return [[word for word in w if word[0] != "$"] for w in words]
+    words = [shlex.split(match[0][max(match.start(1) - match.start(), 0) :]) for match in found]
+    modules = [["-m", COMMANDS[w[1]][0], *w[2:]] if w[0] == "facekp" and w[1] in COMMANDS else w for w in words]
+    return [[word for word in w if word[0] != "$"] for w in modules]
 
 
 def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,8 +75,8 @@ def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 def test_commands_name_settings_that_exist(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(REPOSITORY)
     for words in commands(page):
-        if words[0] == "train.py":  # of a sweep, with the first value of each
-            firsts = [re.sub(r"=([\w.]+),.*", r"=\1", word) for word in words[1:] if word != "-m"]
+        if words[0] == "train.py" or words[1] == "facekp.training":  # of a sweep, with the first value of each
+            firsts = [re.sub(r"=([\w.]+),.*", r"=\1", word) for word in words[1:] if "=" in word]
             composed(*(word for word in firsts if not word.startswith("hydra")))
             continue
         if words[1] == "facekp.training.search":

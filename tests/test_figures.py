@@ -11,10 +11,20 @@ from matplotlib.figure import Figure
 from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from PIL import Image
 
-from facekp import FaceParser, figures
+from facekp import FaceParser
 from facekp.classes import PALETTE
 from facekp.errors import CheckpointError, ConfigError, DataError
-from facekp.figures import class_scores, crop_face, draw_heads, draw_key_points, draw_surface, main, read_landmarks
+from facekp.figures.__main__ import main
+from facekp.figures.draw import (
+    BLUE,
+    RED,
+    class_scores,
+    crop_face,
+    draw_heads,
+    draw_key_points,
+    draw_surface,
+    read_landmarks,
+)
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
 from facekp.parsing.face_crop import Crop
@@ -131,8 +141,8 @@ def test_key_points_are_blue_and_a_detectors_red_where_they_are(photo):
     blue, red = points.collections
     np.testing.assert_allclose(blue.get_offsets(), np.concatenate([face.keypoints["skin"], face.keypoints["nose"]]))
     np.testing.assert_allclose(red.get_offsets(), landmarks)
-    assert tuple(blue.get_facecolor()[0][:3]) == to_rgb(figures.BLUE)
-    assert tuple(red.get_edgecolor()[0][:3]) == to_rgb(figures.RED)
+    assert tuple(blue.get_facecolor()[0][:3]) == to_rgb(BLUE)
+    assert tuple(red.get_edgecolor()[0][:3]) == to_rgb(RED)
     assert [text.get_text() for text in points.get_legend().get_texts()] == ["key points (16)", "landmark detector (2)"]
     # The masks: the photo in the nose's colour at its opacity, and as it was in the background.
     shown = masks.get_images()[0].get_array()

@@ -13,8 +13,8 @@ from torch import nn
 
 from facekp.errors import DataError
 from facekp.export.release import main as release
-from facekp.figures import UNDATED
-from facekp.figures import main as figures
+from facekp.figures.__main__ import UNDATED
+from facekp.figures.__main__ import main as figures
 from facekp.files import begins_with, contains, keep_foreign
 from facekp.formats.base import FormatOptions, Photo, all_formats
 from facekp.keypoints.settings import KeypointConfig

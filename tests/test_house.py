@@ -11,7 +11,7 @@ FLOORS = (
     {"classes", "errors"}, {"registry", "settings", "files", "images", "hardware"}, {"cli"}, {"config"},
     {"data"}, {"models"}, {"losses"}, {"weights"}, {"training"},
     {"keypoints"}, {"parsing"}, {"formats"}, {"predict"},
-    {"evaluate"}, {"export"}, {"compare", "figures", "demo"},
+    {"evaluate"}, {"export"}, {"compare", "figures", "demo"}, {"__main__"},
 )  # fmt: skip
 """Rooms from the ground up: a room imports from floors below its own, and from itself."""
 LONGEST_CHAIN, MOST_AT_THE_TOP = 12, 12

@@ -102,7 +102,7 @@ def test_train_log_and_reload(model, names, trunk, tiny_root, tmp_path, monkeypa
     torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
     if model["name"] == "smp":
         monkeypatch.setitem(sys.modules, PACKAGE, None)
-        with pytest.raises(CheckpointError, match=r"last\.ckpt.*pip install -e '\.\[smp\]'"):
+        with pytest.raises(CheckpointError, match=r"last\.ckpt.*pip install 'facekp\[smp\]'"):
             load_network(tmp_path / "checkpoints" / "last.ckpt")
 
 
@@ -140,7 +140,7 @@ def test_smps_weights_that_cannot_be_fetched_name_the_other_choice(monkeypatch, 
 def test_the_table_leaves_out_what_is_not_installed(monkeypatch, capsys):
     monkeypatch.setattr("facekp.models.model_names", lambda: ["smp", "bisenet"])
     monkeypatch.setitem(sys.modules, PACKAGE, None)
-    with pytest.raises(ConfigError, match=r"'smp', but segmentation_.*: pip install -e '\.\[smp\]'"):
+    with pytest.raises(ConfigError, match=r"'smp', but segmentation_.*: pip install 'facekp\[smp\]'"):
         build_model("smp")
     main([])
     skipped, _, _, bisenet = capsys.readouterr().out.splitlines()

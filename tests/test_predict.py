@@ -68,7 +68,7 @@ def photos(tmp_path):
 
 def test_mistakes_are_reported_before_torch_is_imported():
     done = subprocess.run([sys.executable, "-c", EARLY], capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout.startswith("python predict.py key=value ...")
+    assert done.stdout.startswith("facekp predict SOURCE OUT key=value ...")
     assert "labelme/NAME.json" in done.stdout
     zero, *lines, imported = done.stderr.splitlines()
     assert (zero, imported) == ("0", "imported: []")

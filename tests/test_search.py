@@ -176,7 +176,7 @@ class TestMistakes:
 
     def test_without_optuna_one_line_says_how_to_install_it(self, run, monkeypatch):
         monkeypatch.setitem(sys.modules, "optuna", None)
-        with pytest.raises(ConfigError, match=r"^a search needs Optuna: pip install -e '\.\[sweep\]'$"):
+        with pytest.raises(ConfigError, match=r"^a search needs Optuna: pip install 'facekp\[sweep\]'$"):
             run()
 
 

@@ -499,5 +499,5 @@ def test_predict_takes_photos_and_videos(parser, tmp_path, monkeypatch, capsys):
 def test_without_pyav_the_remedy_is_named(monkeypatch):
     monkeypatch.setattr("facekp.predict.sources.find_spec", lambda name: None)
     require_pyav([Path("a.jpg")])
-    with pytest.raises(ConfigError, match=r"video b\.mp4: needs PyAV: pip install -e '\.\[video\]'"):
+    with pytest.raises(ConfigError, match=r"video b\.mp4: needs PyAV: pip install 'facekp\[video\]'"):
         require_pyav([Path("a.jpg"), Path("b.mp4")])

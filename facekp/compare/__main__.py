@@ -1,4 +1,4 @@
-"""Compare runs: `python -m facekp.compare RUN... out=FOLDER` writes comparison.html, .md, .csv and -*.svg.
+"""Compare runs: `facekp compare RUN... out=FOLDER` writes comparison.html, .md, .csv and -*.svg.
 
 A RUN is a run folder, the folder of a sweep (all its jobs), or a metrics.json under any name.
 """
@@ -33,7 +33,7 @@ def main(argv: list[str]) -> None:
     runs = [a for a in argv if not a.startswith(own) and ("=" not in a or Path(a).exists())]
     paths = [expand(run) for run in runs if run != "help"]
     settings = [a for a in argv if a not in runs or a == "help"]
-    config = parse_cli(CompareConfig, settings, program="python -m facekp.compare RUN...", about=__doc__ or "")
+    config = parse_cli(CompareConfig, settings, program="facekp compare RUN...", about=__doc__ or "")
     if not paths:
         raise ConfigError("no run is given: name run folders, a sweep's folder, or metrics.json files")
     from facekp.compare.report import compare  # pandas and matplotlib take a second

@@ -58,7 +58,7 @@ class CompareSweep(Callback):
 
             print(compare([self.sweep], self.sweep))
         except Exception as error:
-            again = f"python -m facekp.compare {self.sweep}"
+            again = f"facekp compare {self.sweep}"
             print(f"the runs could not be compared ({_line(error)}); to retry: {again}")
 
 

@@ -28,7 +28,7 @@ def read_exclusions(exclude: str | None) -> frozenset[str]:
             if missing:
                 raise DataError(
                     f"data.exclude is '{path}', a table without the column {' and '.join(sorted(missing))}: "
-                    "give the audit.csv of python -m facekp.data.audit"
+                    "give the audit.csv of facekp audit"
                 )
             for row in rows:
                 verdict = VERDICTS.get((row[COLUMN] or "").strip().lower())
@@ -41,8 +41,7 @@ def read_exclusions(exclude: str | None) -> frozenset[str]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
         raise DataError(
-            f"data.exclude is '{path}', which cannot be read ({reason}): give the audit.csv of "
-            "python -m facekp.data.audit, or null"
+            f"data.exclude is '{path}', which cannot be read ({reason}): give the audit.csv of facekp audit, or null"
         ) from error
     return frozenset(ids)
 

@@ -1,4 +1,4 @@
-"""Export a network to ONNX, in float32 or int8: `python -m facekp.export [ckpt=...] format=onnx`."""
+"""Export a network to ONNX, in float32 or int8: `facekp export [ckpt=...] format=onnx`."""
 
 import os
 import shutil
@@ -44,7 +44,7 @@ class ExportSettings(Settings):
 def main(argv: list[str]) -> None:
     """Export the network that `argv` names."""
     about = f"{__doc__}\n\n{TERMS}"
-    settings = parse_cli(ExportSettings, argv, program="python -m facekp.export", about=about)
+    settings = parse_cli(ExportSettings, argv, program="facekp export", about=about)
     labels = settings.head == "labels"
     require("precision", settings.precision, settings.precision == "float32" or not labels, "head=labels needs float32")
     require_file(locate_checkpoint(settings.ckpt))

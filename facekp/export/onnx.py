@@ -57,7 +57,7 @@ def export_onnx(net: nn.Module, size: int, path: Path, terms: str = "", head: He
                 output_names=names, dynamic_shapes={"images": {0: "batch", 1: "height", 2: "width"}},
             )  # fmt: skip
     except ImportError as error:
-        raise ConfigError(f"{error.name} is not installed: pip install -e '.[onnx]'") from error
+        raise ConfigError(f"{error.name} is not installed: pip install 'facekp[onnx]'") from error
     except torch.onnx.errors.OnnxExporterError as error:
         reason = str(error).splitlines()[0]
         raise FacekpError(f"torch cannot export this network ({reason}): predict with its .ckpt") from error
@@ -75,7 +75,7 @@ def _compare(module: nn.Module, path: Path) -> None:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ConfigError(f"{error.name} is not installed: pip install -e '.[onnx]'") from error
+        raise ConfigError(f"{error.name} is not installed: pip install 'facekp[onnx]'") from error
     images = np.random.default_rng(0).integers(0, 256, CHECKED_SHAPE, dtype=np.uint8)
     with torch.inference_mode():
         wanted = [one.numpy() for one in module(torch.from_numpy(images))]
@@ -119,7 +119,7 @@ def quantise(source: Path, target: Path, images: Iterable[UInt8Array]) -> None:
         from onnxruntime import quantization
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
-        raise ConfigError(f"{error.name} is not installed: pip install -e '.[onnx]'") from error
+        raise ConfigError(f"{error.name} is not installed: pip install 'facekp[onnx]'") from error
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
         def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Weights alone, with their scores: `python -m facekp.export.release ckpt=... data.root=... out=NAME.safetensors`.
+"""Weights alone, with their scores: `facekp release ckpt=... data.root=... out=NAME.safetensors`.
 
 The written weights are read again and scored on the validation split; NAME.json holds those scores.
 """
@@ -43,7 +43,7 @@ class ReleaseSettings(Settings):
 
 def main(argv: list[str]) -> None:
     """Release the checkpoint that `argv` names, and print its size and scores."""
-    program, about = "python -m facekp.export.release", (__doc__ or "").strip()
+    program, about = "facekp release", (__doc__ or "").strip()
     settings = parse_cli(ReleaseSettings, argv, program=program, about=about)
     scores = write_scored_weights(settings)["scores"]
     megabytes = expand(settings.out).stat().st_size / 1e6

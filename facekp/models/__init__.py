@@ -15,7 +15,7 @@ __all__ = ["Heads", "Network", "build_model", "build_without_weights", "fuse", "
 
 
 def __getattr__(name: str) -> Any:
-    """Import the public names on first use: `python -m facekp.models` checks its settings before it imports torch."""
+    """Import the public names on first use: `facekp models` checks its settings before it imports torch."""
     if name not in __all__:
         raise AttributeError(f"module 'facekp.models' has no attribute '{name}'")
     return getattr(import_module(f"facekp.models.{'heads' if name in ('Heads', 'fuse') else 'registry'}"), name)

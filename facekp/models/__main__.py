@@ -1,4 +1,4 @@
-"""Parameters and cost of every network: `python -m facekp.models`."""
+"""Parameters and cost of every network: `facekp models`."""
 
 import sys
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class CostConfig(Settings):
 
 def main(argv: list[str]) -> None:
     """Print a table of all registered networks."""
-    config = parse_cli(CostConfig, argv, program="python -m facekp.models", about=__doc__ or "")
+    config = parse_cli(CostConfig, argv, program="facekp models", about=__doc__ or "")
     import torch
     from tabulate import tabulate
 

@@ -45,7 +45,7 @@ class Smp(Network):
         except ImportError as error:
             raise ConfigError(
                 f"model.name is 'smp', but segmentation_models_pytorch cannot be imported ({error}): "
-                "pip install -e '.[smp]'"
+                "pip install 'facekp[smp]'"
             ) from error
         _check_names(smp, arch, encoder)
         try:

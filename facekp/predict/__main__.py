@@ -1,4 +1,4 @@
-"""Masks and key points of photos and videos: `python predict.py source=FILE out=FOLDER [ckpt=FILE]`."""
+"""Masks and key points of photos and videos: `facekp predict source=FILE out=FOLDER [ckpt=FILE]`."""
 
 import sys
 
@@ -14,7 +14,7 @@ from facekp.weights.paths import TERMS, locate_checkpoint, require_file
 def main(argv: list[str]) -> int:
     """Parse the files that `argv` names; return 1 if any of them was skipped."""
     about = f"{__doc__}\n\n{TERMS}\n\nFormats (export=, file, content):\n{describe_formats()}"
-    settings = parse_cli(PredictSettings, argv, program="python predict.py", about=about)
+    settings = parse_cli(PredictSettings, argv, program="facekp predict", about=about)
     files = find_images(settings.source)
     require_pyav(files)
     require_file(locate_checkpoint(settings.ckpt))

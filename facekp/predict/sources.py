@@ -155,7 +155,7 @@ def require_pyav(files: Sequence[Source]) -> None:
     """Raise ConfigError if there is a video among `files` and PyAV is not installed."""
     video = next(filter(is_video, files), None)
     if video and find_spec("av") is None:
-        remedy = "pip install -e '.[video]', or name the photos alone, as '*.jpg'"
+        remedy = "pip install 'facekp[video]', or name the photos alone, as '*.jpg'"
         raise ConfigError(f"{describe(video)}: needs PyAV: {remedy}")
 
 

@@ -2,22 +2,32 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, make_dataclass
-from typing import Any, cast
+from pathlib import Path
+from typing import Any, Final, cast
 
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import facekp
 from facekp.cli import describe_settings
 from facekp.config import Config, LossConfig, OptimConfig, fold
 from facekp.errors import ConfigError, explain
 from facekp.settings import walk
 
-HELP = """python train.py GROUP=NAME KEY=VALUE ...
+CONF: Final = Path(facekp.__file__).parent / "conf"
+"""The package's configurations; in a checkout, a link to its `conf/`."""
+OWN: Final = "conf"
+"""Folder of the user's own configurations, in the current one; they come before the package's of the same name."""
 
-Train one network, or several: python train.py -m model=resnet18,residual_attention
+HELP = """facekp train GROUP=NAME KEY=VALUE ...
 
-Groups and their choices of NAME:
+Train one network, or several: facekp train -m model=resnet18,residual_attention
+
+Groups and their choices of NAME, from a folder conf/ here, else from the package:
 
 $APP_CONFIG_GROUPS
 {settings}
@@ -34,8 +44,19 @@ class _Composed(Config):
     optim: Any = None
 
 
+class OwnConfigurations(SearchPathPlugin):
+    """Put the user's own `conf/` before the package's."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Add the folder, unless another one takes the package's place (`--config-path`)."""
+        main = [place.path for place in search_path.get_path() if place.provider == "main"]
+        if main[0].removeprefix("file://") == str(CONF) and Path(OWN).is_dir() and not CONF.samefile(OWN):
+            search_path.prepend("own", f"file://{Path(OWN).absolute()}", "main")
+
+
 def register_schema() -> None:
     """Register the settings with Hydra, to check `conf/` and the command line and to show in `--help`."""
+    Plugins.instance().register(OwnConfigurations)
     store = ConfigStore.instance()
     store.store(name="schema", node=_Composed)
     table = describe_settings(walk(Config)).replace("$", "$$")
@@ -52,7 +73,7 @@ def read_config(composed: DictConfig) -> Config:
     for key in fold(cast(dict[str, Any], OmegaConf.to_container(composed))):
         # Nothing would read a setting added by +key=value. Networks, losses and optimisers have their own settings.
         if key not in known and key.partition(".")[0] not in ("model", "loss", "optim"):
-            raise ConfigError(f"no setting is called '{key}': leave it out, or see `python train.py --help`")
+            raise ConfigError(f"no setting is called '{key}': leave it out, or see `facekp train --help`")
     found = OmegaConf.to_object(composed)
     if not isinstance(found, Config):
         raise TypeError(f"composed from {type(found).__name__}, not from the schema of facekp.config")

@@ -1,12 +1,11 @@
-"""Hyperparameter search with Optuna: `python -m facekp.training.search experiment=half optim.lr=0.01`.
+"""Hyperparameter search with Optuna: `facekp search experiment=half optim.lr=0.01`.
 
-Arguments are those of `train.py`, and `search.KEY=VALUE`. Each trial is a run in its own folder, `DIR/NUMBER-MODEL`,
+Arguments are those of `facekp train`, and `search.KEY=VALUE`. Each trial is a run in its own folder, DIR/NUMBER-MODEL,
 and is stopped early if others do better. Any number of processes and machines may run the same command and share the
 study. Running the command again continues the search, including trials that were killed.
 """
 
 import math
-import runpy
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,7 +20,6 @@ from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-import facekp
 from facekp.cli import parse_cli
 from facekp.config import Config
 from facekp.data.exclusions import excluded_digest
@@ -30,15 +28,16 @@ from facekp.errors import ConfigError, FacekpError, explain, one_line_errors, re
 from facekp.files import LOCK, expand, make_folder
 from facekp.settings import Settings, at_least, setting
 from facekp.training.claim import claim_run
-from facekp.training.compose import read_config, register_schema
+from facekp.training.compose import CONF, OWN, read_config, register_schema
 from facekp.training.folder import ANY_TIME, COMPOSED, ERROR, PRUNED, StoppedError, record_settings, require_same
+from facekp.training.train import train
 
 if TYPE_CHECKING:  # Optuna is optional, and Lightning takes seconds to import
     import pytorch_lightning as pl
     from optuna import Study, Trial
 
-CHECKOUT = Path(facekp.__file__).parents[1]
-"""The folder of train.py and conf/, which are not installed."""
+SPACE = "search.yaml"
+"""File of the search space in `conf/`."""
 SETTINGS, FOLDER = "settings", "folder"
 """Attributes of a study and of its trials: the settings, and a trial's folder."""
 
@@ -72,7 +71,8 @@ def search(settings: SearchConfig, arguments: Sequence[str]) -> "Study":
         FacekpError: settings or a data set that cannot be used; it ends the search.
         Exception: the error of the first trial that failed otherwise, after all others have run.
     """
-    path = expand(settings.space) if settings.space else CHECKOUT / "conf" / "search.yaml"
+    own = Path(OWN, SPACE)
+    path = expand(settings.space) if settings.space else own if own.is_file() else CONF / SPACE
     require("search.space", settings.space, path.is_file(), "no such file; give one such as conf/search.yaml")
     given = [f"{name}={value}" for name, value in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).items()]
     parsed = OverridesParser.create().parse_overrides([*given, *arguments])
@@ -116,7 +116,7 @@ def _distribution(override: Override) -> Any:
 def _compose(overrides: Sequence[str]) -> Config:
     """Return the settings of a trial, checked before torch is imported."""
     register_schema()
-    with initialize_config_dir(str(CHECKOUT / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(CONF), version_base="1.3"):
         config = read_config(compose("config", [*overrides, "output_dir=."]))
     check_source(config.data)
     t = config.trainer
@@ -131,7 +131,7 @@ def _open_study(settings: SearchConfig, folder: Path, *, lowest: bool) -> "Study
         import optuna
         from optuna.storages.journal import JournalFileBackend, JournalStorage
     except ImportError as error:
-        raise ConfigError("a search needs Optuna: pip install -e '.[sweep]'") from error
+        raise ConfigError("a search needs Optuna: pip install 'facekp[sweep]'") from error
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     # Journal files support concurrent writers on NFS; SQLite does not.
     where = settings.storage or str(make_folder(folder) / "optuna.journal")
@@ -209,21 +209,20 @@ def _train(config: Config, trial: "Trial") -> float:
         if step < trainer.max_steps and trial.should_prune():
             raise StoppedError(f"stopped by the search, {config.callbacks.monitor} {score:.3f} (step {step})")
 
-    train = runpy.run_path(str(CHECKOUT / "train.py"))["train"]
-    return float(train(config, LambdaCallback(on_validation_end=report)))
+    return train(config, LambdaCallback(on_validation_end=report))
 
 
 def main(argv: list[str]) -> None:
     """Search, and print the best trial."""
     own = [text for text in argv if text.startswith("search.") or text in ("-h", "--help", "help")]
-    settings = parse_cli(Command, own, program="python -m facekp.training.search", about=__doc__ or "").search
+    settings = parse_cli(Command, own, program="facekp search", about=__doc__ or "").search
     try:
         best = search(settings, [text for text in argv if text not in own]).best_trial
     except KeyboardInterrupt:
         print("the same command continues this search", file=sys.stderr)
         raise
     drawn = " ".join(f"{name}={value}" for name, value in best.params.items())
-    print(f"best: trial {best.number}, {best.value:.3f}, {drawn}; all: python -m facekp.compare {settings.dir}")
+    print(f"best: trial {best.number}, {best.value:.3f}, {drawn}; all: facekp compare {settings.dir}")
 
 
 if __name__ == "__main__":

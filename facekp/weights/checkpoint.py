@@ -89,7 +89,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for part in (path, beside):
         if not part.is_file():
             lost = f"this installation lacks facekp's own weights, '{part}': install it again, or give ckpt="
-            none = f"checkpoint '{part}': no such file; `python -m facekp.export.release` writes both of a pair"
+            none = f"checkpoint '{part}': no such file; `facekp release` writes both of a pair"
             raise CheckpointError(lost if path == WEIGHTS else none)
     try:
         about = json.loads(beside.read_text(encoding="utf-8"))
@@ -99,7 +99,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         reason = f"it or its .json cannot be read ({error}); copy or install it again"
         raise CheckpointError(f"checkpoint '{path}': {reason}") from error
     if not isinstance(about, dict):
-        raise CheckpointError(f"checkpoint '{beside}': facekp did not write it; `python -m facekp.export.release` does")
+        raise CheckpointError(f"checkpoint '{beside}': facekp did not write it; `facekp release` does")
     _require_readable(path, about)
     if about.get("sha256") != hashlib.sha256(path.read_bytes()).hexdigest():
         raise CheckpointError(f"checkpoint '{path}': not the weights that its .json describes; copy both again")

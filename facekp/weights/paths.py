@@ -38,8 +38,8 @@ def is_safetensors(path: str | Path) -> bool:
 def require_file(path: Path) -> None:
     """Raise CheckpointError unless a checkpoint is an existing file; the message names the command that writes one."""
     writes = {
-        SAFETENSORS: "`python -m facekp.export.release` writes it and its .json",
-        ".onnx": "`python -m facekp.export ckpt=...` makes one",
+        SAFETENSORS: "`facekp release` writes it and its .json",
+        ".onnx": "`facekp export ckpt=...` makes one",
     }
     if not path.is_file():
         maker = writes.get(path.suffix.lower(), "training writes RUN/checkpoints/best.ckpt")

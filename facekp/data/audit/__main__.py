@@ -1,4 +1,4 @@
-"""`python -m facekp.data.audit root=...`: audit a prepared data set."""
+"""`facekp audit root=...`: audit a prepared data set."""
 
 import sys
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class AuditSettings(Settings):
 
 def main(argv: Sequence[str]) -> None:
     """Audit the data set that `argv` names."""
-    settings = parse_cli(AuditSettings, argv, program="python -m facekp.data.audit", about=ABOUT)
+    settings = parse_cli(AuditSettings, argv, program="facekp audit", about=ABOUT)
     from facekp.data.audit.run import run_audit  # imports OpenCV, so only once the settings are checked
 
     out, overwrite = expand(settings.out), settings.overwrite

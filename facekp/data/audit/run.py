@@ -101,7 +101,7 @@ data.exclude={out / "audit.csv"}: {excluded.id.nunique()} training images exclud
 def require_prepared(root: Path) -> None:
     """Raise DataError unless `root` is a data set in the prepared layout."""
     if recognise(root, setting="root") == "official":
-        prepare = f"python -m facekp.data.prepare raw={root} out=..."
+        prepare = f"facekp prepare raw={root} out=..."
         raise DataError(f"root is '{root}', the official layout: prepare it ({prepare}) and give its out")
 
 

@@ -1,4 +1,4 @@
-"""`python -m facekp.data.prepare raw=... out=...`: convert CelebAMask-HQ to the prepared layout."""
+"""`facekp prepare raw=... out=...`: convert CelebAMask-HQ to the prepared layout."""
 
 import sys
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     about = (
         "Converts the official CelebAMask-HQ folder to the layout that training reads. Continues an interrupted run."
     )
-    settings = parse_cli(PrepareSettings, argv, program="python -m facekp.data.prepare", about=about)
+    settings = parse_cli(PrepareSettings, argv, program="facekp prepare", about=about)
     from facekp.data.prepare.build import prepare  # only now: it imports OpenCV and Pillow
 
     raw, out = expand(settings.raw), expand(settings.out)

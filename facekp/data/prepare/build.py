@@ -109,7 +109,7 @@ def prepare(
             if bad and not (skip_bad and whole):
                 raise DataError(
                     f"folder '{raw}': {len(bad)} of its images cannot be prepared, all others are: {name_few(bad)}; "
-                    "repair or remove these and start again, or skip them: python -m facekp.data.prepare "
+                    "repair or remove these and start again, or skip them: facekp prepare "
                     f"raw={raw} out={out} skip_bad=true ({SUMMARY} names all)"
                 )
             skipped = set(summary.skipped)

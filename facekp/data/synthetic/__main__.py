@@ -1,4 +1,4 @@
-"""`python -m facekp.data.synthetic out=FOLDER`: draw synthetic faces in CelebAMask-HQ's official layout."""
+"""`facekp synthetic out=FOLDER`: draw synthetic faces in CelebAMask-HQ's official layout."""
 
 import sys
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ class SyntheticSettings(Settings):
 
 def main(argv: Sequence[str]) -> None:
     """Draw the faces that `argv` asks for."""
-    config = parse_cli(SyntheticSettings, argv, program="python -m facekp.data.synthetic", about=__doc__ or "")
+    config = parse_cli(SyntheticSettings, argv, program="facekp synthetic", about=__doc__ or "")
 
     from facekp.data.synthetic.write import write_synthetic  # imports OpenCV, so only once the settings are checked
 

@@ -1,0 +1,104 @@
+"""The package as users install it: the console command, and everything from the wheel alone."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from conftest import PORTRAIT
+from runs import REPOSITORY, SMALL
+
+from facekp.__main__ import COMMANDS
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel, and return the folder it is installed in, with nothing of the checkout."""
+    source, folder = (tmp_path_factory.mktemp(name) for name in ("source", "installed"))
+    for name in ("facekp", "conf"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / name, source / name, symlinks=True, ignore=ignored)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(REPOSITORY / name, source)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run(
+        [*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir=dist", "."], cwd=source, check=True
+    )
+    (wheel,) = (source / "dist").iterdir()
+    subprocess.run([*pip, "install", "--no-deps", "--no-compile", f"--target={folder}", str(wheel)], check=True)
+    return folder
+
+
+@pytest.fixture
+def facekp(installed: Path, tmp_path: Path) -> Run:
+    """Return a function that runs the installed command in an empty folder."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**os.environ, "PYTHONPATH": str(installed)}
+        command = [sys.executable, installed / "bin" / "facekp", *arguments]
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    return run
+
+
+@pytest.mark.slow
+def test_the_wheel_alone_predicts_and_trains(facekp: Run, installed: Path, tiny_root: Path, tmp_path: Path) -> None:
+    assert facekp("--version").stdout == "facekp 0.1.0\n"
+    shutil.copy(PORTRAIT, tmp_path / "photo.jpg")
+    done = facekp("predict", "photo.jpg", "out")
+    assert done.returncode == 0, done.stderr
+    assert {f.name for f in (tmp_path / "out").iterdir()} == {"photo.json", "photo.mask.png", "photo.overlay.jpg"}
+    done = facekp("train", *SMALL, "logger=csv", f"data.root={tiny_root}", "hydra.run.dir=run")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run/metrics.json").read_text(encoding="utf-8"))["settings"]["data"]["size"] == 64
+    metadata = next(installed.glob("facekp-*.dist-info/METADATA")).read_text(encoding="utf-8")
+    assert "License-Expression: MIT AND LicenseRef-CelebAMask-HQ-non-commercial" in metadata
+    assert "License-File: facekp/weights/shipped/TERMS.md" in metadata
+
+
+@pytest.mark.slow
+def test_own_configurations_come_before_the_packages(facekp: Run, tmp_path: Path) -> None:
+    for folder, name, seed in (
+        ("conf", "half", 1),
+        ("conf", "mine", 2),
+        ("elsewhere", "half", 3),
+        ("elsewhere", "new", 4),
+    ):
+        (tmp_path / folder / "experiment").mkdir(parents=True, exist_ok=True)
+        text = f"# @package _global_\nseed: {seed}\n"
+        (tmp_path / folder / "experiment" / f"{name}.yaml").write_text(text, encoding="utf-8")
+    seeds = {}
+    for name in ("half", "mine", "new", "paper_half"):
+        done = facekp("train", "--cfg=job", "--package=seed", "--config-dir=elsewhere", f"experiment={name}")
+        seeds[name] = done.stdout.splitlines()[-1] if done.returncode == 0 else done.stderr
+    assert seeds == {"half": "1", "mine": "2", "new": "4", "paper_half": "0"}
+
+
+def test_every_command_is_a_module_and_is_listed(capfd: pytest.CaptureFixture[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "facekp"], capture_output=True, text=True, check=True
+    )
+    assert all(f"\n  {name} " in done.stdout for name in COMMANDS)
+    assert "facekp" in done.stderr
+    assert "hydra" not in done.stderr  # nothing but the list is imported
+    assert [name for name, (module, _) in COMMANDS.items() if find_spec(module) is None] == []
+
+
+@pytest.mark.parametrize(("name", "close"), [("predikt", "did you mean 'predict'? "), ("xyz", "")])
+def test_an_unknown_command_is_one_line(name: str, close: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "facekp", name], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == f"error: no command is called '{name}': {close}known are {', '.join(COMMANDS)}\n"
+
+
+def test_the_command_is_installed_and_extras_have_what_messages_name() -> None:
+    assert PROJECT["scripts"] == {"facekp": "facekp.__main__:main"}
