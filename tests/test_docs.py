@@ -46,7 +46,7 @@ def commands(page: Path) -> list[list[str]]:
     lines = [line for _, text in blocks(page, "sh") for line in text.replace("\\\n", " ").splitlines()]
     found = [match for line in lines if (match := COMMAND.match(line.split("    #")[0]))]
     words = [shlex.split(match[0][max(match.start(1) - match.start(), 0) :]) for match in found]
-    modules = [["-m", COMMANDS[w[1]][0], *w[2:]] if w[0] == "facekp" and w[1] in COMMANDS else w for w in words]
+    modules = [["-m", COMMANDS[w[1]][0], *w[2:]] if w[0] == "facekp" else w for w in words if w[1:] != ["--help"]]
     return [[word for word in w if word[0] != "$"] for w in modules]
 
 
