@@ -17,7 +17,7 @@ from pytorch_lightning.callbacks import Callback, LambdaCallback
 from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
 from facekp.training.compose import read_config, register_schema
 from facekp.training.history import read_rows
-from facekp.training.train import train as train_here
+from facekp.training.run import train as train_here
 
 REPOSITORY = Path(__file__).parents[1]
 SMALL = (
@@ -88,7 +88,7 @@ def before_step(step: int, end: BaseException | type[BaseException] | Callable[[
 
 
 def train(config: Config, *callbacks: Callback) -> Path:
-    """Run `facekp.training.train` in this process, and return the run's folder."""
+    """Run `facekp.training.run.train` in this process, and return the run's folder."""
     Path(config.output_dir).mkdir(parents=True, exist_ok=True)
     train_here(config, *callbacks)
     return Path(config.output_dir)

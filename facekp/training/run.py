@@ -1,4 +1,4 @@
-"""One training run: building the parts that `train.py` puts together, and their setup and cleanup."""
+"""One training run: building its parts, training, and its setup and cleanup."""
 
 import logging
 import sys
@@ -25,7 +25,7 @@ from facekp.training.checkpoint_io import BesideCheckpointIO
 from facekp.training.claim import claim_run
 from facekp.training.folder import finished_score, keep_settings, score_of, sweep_job
 from facekp.training.history import FILE, MARK, RunLog
-from facekp.training.loggers import closing_wandb
+from facekp.training.loggers import build_loggers, closing_wandb
 from facekp.training.module import FaceParsing
 from facekp.training.resume import Resume, find_resume
 from facekp.training.summary import write_summary
@@ -41,6 +41,19 @@ IGNORED = (
     ".*sync_dist=True",  # torchmetrics has added the processes up
 )
 """Warnings that do not apply here."""
+
+
+def train(config: Config, *callbacks: Callback) -> float:
+    """Run one job, or the rest of an interrupted one, and return its best validation score."""
+    with run(config) as this:
+        if this.score is not None:
+            return this.score
+        module, data = build_module(config, this.resume), build_data(config)
+        this.trainer = trainer = build_trainer(config, build_loggers(config, this.resume), this.resume, callbacks)
+        trainer.fit(module, data, ckpt_path=this.checkpoint, weights_only=True)
+        if data.samples["test"]:
+            trainer.test(module, data, ckpt_path=this.best, weights_only=True, verbose=False)
+        return this.finish(trainer)
 
 
 @dataclass(eq=False)

@@ -30,7 +30,6 @@ from facekp.settings import Settings, at_least, setting
 from facekp.training.claim import claim_run
 from facekp.training.compose import CONF, OWN, read_config, register_schema
 from facekp.training.folder import ANY_TIME, COMPOSED, ERROR, PRUNED, StoppedError, record_settings, require_same
-from facekp.training.train import train
 
 if TYPE_CHECKING:  # Optuna is optional, and Lightning takes seconds to import
     import pytorch_lightning as pl
@@ -202,6 +201,8 @@ def _run_trial(trial: "Trial", folder: Path, fixed: Sequence[str]) -> list[Excep
 
 def _train(config: Config, trial: "Trial") -> float:
     from pytorch_lightning.callbacks import LambdaCallback
+
+    from facekp.training.run import train
 
     def report(trainer: "pl.Trainer", module: "pl.LightningModule") -> None:
         score, step = float(trainer.callback_metrics[config.callbacks.monitor]), trainer.global_step
