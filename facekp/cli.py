@@ -1,19 +1,25 @@
-"""Command-line parsing: `key=value` arguments, checked against a dataclass."""
+"""What all commands share: `key=value` arguments, checked against a dataclass, and progress on stderr."""
 
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from tabulate import tabulate
+from tqdm import tqdm
 from yaml import YAMLError  # type: ignore[import-untyped,unused-ignore]  # no stubs in the wheel
 
 from facekp.errors import ConfigError, did_you_mean
 from facekp.settings import Setting, walk
 
 T = TypeVar("T")
+
+PROGRESS_AFTER: Final = 2.0
+"""Seconds after which progress is shown; what takes less time shows none."""
+LINE_EVERY: Final = 30.0
+"""Seconds between two lines of progress where stderr is not a terminal."""
 
 
 def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str) -> T:
@@ -91,3 +97,24 @@ def _as_yaml(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return f"[{','.join(map(_as_yaml, value))}]" if isinstance(value, list) else str(value)
+
+
+class Progress(tqdm):  # type: ignore[misc]  # tqdm has no types
+    """Progress with rate and time left: a bar on a terminal, and a line now and then in a log."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if not sys.stderr.isatty():
+            layout = "{desc}: {n_fmt} of {total_fmt} ({elapsed}, {remaining} left, {rate_fmt}{postfix})"
+            kwargs |= {"file": _Lines(), "mininterval": LINE_EVERY, "miniters": 1, "bar_format": layout}
+        super().__init__(*args, **{"delay": PROGRESS_AFTER} | kwargs)
+
+
+class _Lines:
+    """A file for tqdm that writes each update as a line to stderr."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip():
+            sys.stderr.write(f"{line}\n")
+
+    def flush(self) -> None:
+        sys.stderr.flush()

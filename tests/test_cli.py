@@ -2,14 +2,14 @@
 
 import shlex
 from dataclasses import dataclass, field
-from io import BytesIO, TextIOWrapper
+from io import BytesIO, StringIO, TextIOWrapper
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import MISSING
 
-from facekp.cli import parse_cli
+from facekp.cli import Progress, parse_cli
 from facekp.errors import ConfigError, explain, one_line_errors
 
 
@@ -148,3 +148,22 @@ def test_an_argument_with_a_comma_is_one_value_or_several():
     assert explain(ConfigCompositionException(message)) == (
         "argument 'data.root=a,b' has several values: add -m to run each, or write 'data.root=\"a,b\"' for one"
     )
+
+
+def test_progress_in_a_log_is_lines_and_short_work_shows_none(capsys, monkeypatch):
+    assert list(Progress(range(3), "parsing")) == [0, 1, 2]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("facekp.cli.PROGRESS_AFTER", 0)
+    monkeypatch.setattr("facekp.cli.LINE_EVERY", 0)
+    list(Progress(range(2), "parsing"))
+    printed = capsys.readouterr().err
+    assert [line.partition(" (")[0] for line in printed.split("\n")[-2:]] == ["parsing: 2 of 2", ""]
+    assert "\r" not in printed
+
+
+def test_progress_on_a_terminal_is_a_bar(monkeypatch):
+    terminal = StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr("sys.stderr", terminal)
+    list(Progress(range(2), "parsing", delay=0))
+    assert "100%|" in terminal.getvalue()

@@ -23,6 +23,7 @@ from facekp.data.dataset import to_batch
 from facekp.errors import ConfigError, DataError
 from facekp.hardware import resolve_accelerator
 from facekp.models import build_model, fuse
+from facekp.training.callbacks import ProgressLines
 from facekp.training.folder import finished_score
 from facekp.training.history import read_rows
 from facekp.training.metrics import ParsingMetrics
@@ -209,3 +210,21 @@ class TestTrainer:
         (tmp_path / "index.csv").write_text("\n".join(row for row in rows if not row.endswith("val")))
         with pytest.raises(DataError, match=r"index\.csv has no 'val' image"):
             build_data(settings(tmp_path, tmp_path)).setup("fit")
+
+
+def test_progress_in_a_log_is_a_line_with_the_newest_scores(capsys, monkeypatch):
+    monkeypatch.setattr("facekp.cli.PROGRESS_AFTER", 0)
+    monkeypatch.setattr("facekp.cli.LINE_EVERY", 0)
+    scores = {"val/loss": torch.tensor(1.5), "val/miou": torch.tensor(0.25)}
+    trainer = SimpleNamespace(
+        global_step=4, max_steps=6, is_global_zero=True, sanity_checking=False, callback_metrics=scores
+    )
+    progress = ProgressLines()
+    progress.on_train_start(trainer)
+    progress.on_validation_end(trainer)
+    trainer.global_step = 5
+    progress.on_train_batch_end(trainer)
+    progress.teardown()
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("training: 5 of 6 (")
+    assert last.endswith(", val/loss=1.5, val/miou=0.25)")

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from facekp.classes import NUM_CLASSES
+from facekp.cli import Progress
 from facekp.data.layout import Sample, fingerprint
 from facekp.files import exclusive_lock, make_folder, replacing
 from facekp.images import read_label
@@ -29,7 +29,7 @@ def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_
     path = make_folder(cache) / f"classes-{fingerprint(samples)}.npy"
     with exclusive_lock(cache):
         if not path.is_file():
-            bar = tqdm(samples, unit="label", desc="looking for rare classes")
+            bar = Progress(samples, unit="label", desc="looking for rare classes")
             pixels = [
                 cv2.calcHist([read_label(sample.label)], [0], None, [NUM_CLASSES], [0, NUM_CLASSES]) for sample in bar
             ]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from tqdm import tqdm
 
+from facekp.cli import Progress
 from facekp.config import DataConfig
 from facekp.data.dataset import read_sample
 from facekp.data.layout import Sample, fingerprint
@@ -52,7 +52,7 @@ class PixelCache:
     def fill(self, samples: Sequence[Sample]) -> None:
         """Decode the samples into the cache."""
         transform = evaluation_transform(self.size)
-        for i, sample in enumerate(tqdm(samples, unit="image", desc="decoding")):
+        for i, sample in enumerate(Progress(samples, unit="image", desc="decoding")):
             image, label = read_sample(sample)
             out = transform(image=image, mask=label)
             self.images[i], self.labels[i] = out["image"], out["mask"]

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from facekp.classes import IGNORE_INDEX
+from facekp.cli import Progress
 from facekp.data.dataset import Pixels, to_batch
 from facekp.models import Network, fuse
 
@@ -81,7 +81,7 @@ def _count_up(first: Tensor, groups: Tensor, steps: int, width: int) -> Tensor:
 def sample_scores(net: Network, loader: DataLoader[Pixels], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the scores (P, C) float32 and labels (P,) int64 of every fourth pixel of every fourth row."""
     scores, labels = [], []
-    for pixels in tqdm(loader, unit="batch", desc="fitting offsets"):
+    for pixels in Progress(loader, unit="batch", desc="fitting offsets"):
         batch = to_batch({"image": pixels["image"].to(device), "label": pixels["label"].to(device)})
         label = batch["label"]
         whole = fuse(net(batch["image"], auxiliary=False).predict, (label.shape[1], label.shape[2]))

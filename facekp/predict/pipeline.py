@@ -14,6 +14,7 @@ import cv2
 import torch
 from tqdm import tqdm
 
+from facekp.cli import Progress
 from facekp.errors import DataError
 from facekp.formats.base import Photo
 from facekp.parsing.choices import Align
@@ -77,7 +78,7 @@ def parse_files(
         One message for each photo that was skipped.
     """
     failures: list[str] = []
-    bar = tqdm(total=len(jobs), unit="image", desc="parsing", disable=not progress or len(jobs) <= 1)
+    bar = Progress(total=len(jobs), unit="image", desc="parsing", disable=not progress or len(jobs) <= 1)
 
     def read(job: Job) -> tuple[Job, Scene] | DataError:
         try:

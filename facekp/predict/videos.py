@@ -9,8 +9,8 @@ from typing import Any, Final
 
 import av
 import numpy as np
-from tqdm import tqdm
 
+from facekp.cli import Progress
 from facekp.errors import DataError
 from facekp.files import replacing, to_json
 from facekp.images import UInt8Array
@@ -75,7 +75,7 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align,
             clip = stack.enter_context(VideoWriter(clip_part, video.rate, video.sound))
         results = stack.enter_context(closing(_results(parser, job, video, tracks, align, overlay=overlay)))
         shown = None
-        for frame, line, picture in tqdm(results, total=video.count, unit="frame", desc=job.stem.name):
+        for frame, line, picture in Progress(results, total=video.count, unit="frame", desc=job.stem.name):
             frames += 1
             sizes |= {} if frame.image is None else {frame.image.shape[1::-1]: None}
             if frame.image is None:

@@ -1,6 +1,7 @@
 """Callbacks of a training run: checkpoints, averaged weights, mask pictures and cost."""
 
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pytorch_lightning.callbacks import (
 from pytorch_lightning.trainer.states import TrainerFn
 
 from facekp.classes import ATTRIBUTES
+from facekp.cli import Progress
 from facekp.config import Config
 from facekp.data.dataset import Batch
 from facekp.data.normalisation import MEAN, STD
@@ -58,8 +60,33 @@ def build_callbacks(config: Config, resume: Resume | None) -> list[Callback]:
     if c.patience is not None:
         callbacks.append(EarlyStopping(c.monitor, mode=c.mode, patience=c.patience))
     if c.progress:
-        callbacks.append(TQDMProgressBar(refresh_rate=config.trainer.log_every))
+        terminal = sys.stderr.isatty()
+        callbacks.append(TQDMProgressBar(refresh_rate=config.trainer.log_every) if terminal else ProgressLines())
     return callbacks
+
+
+class ProgressLines(Callback):
+    """Progress of training as a line now and then, for logs."""
+
+    def on_train_start(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Begin at the step that the run continues from."""
+        begun, hidden = trainer.global_step, not trainer.is_global_zero
+        self._lines = Progress(total=trainer.max_steps, initial=begun, desc="training", unit="step", disable=hidden)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Count a step."""
+        self._lines.update(trainer.global_step - self._lines.n)
+
+    def on_validation_end(self, trainer: pl.Trainer, *args: Any) -> None:
+        """Add the newest scores to the next line."""
+        if not trainer.sanity_checking:
+            scores = {name: float(trainer.callback_metrics[name]) for name in ("val/loss", "val/miou")}
+            self._lines.set_postfix(scores, refresh=False)
+
+    def teardown(self, *args: Any) -> None:
+        """Write the last line, however the run ends."""
+        if hasattr(self, "_lines"):
+            self._lines.close()
 
 
 class AverageWeights(EMAWeightAveraging):

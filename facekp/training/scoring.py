@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
+from facekp.cli import Progress
 from facekp.data.dataset import Pixels
 from facekp.data.normalisation import normalise
 from facekp.losses import DeepSupervision, build_loss
@@ -42,7 +42,7 @@ class Scorer:
             `mean_f1`, `pixel_accuracy`, `classes`, and `iou` and `f1` by class; None for a class that is in no image.
         """
         metrics = SplitMetrics(self.criterion.names if self.criterion else None).to(self.device)
-        for pixels in tqdm(loader, unit="batch", desc="evaluating"):
+        for pixels in Progress(loader, unit="batch", desc="evaluating"):
             heads, labels = self.run(pixels["image"].to(self.device)), pixels["label"].to(self.device, torch.int64)
             metrics.count(heads, labels, self.criterion(heads, labels) if self.criterion else None)
         row = {f"split/{name}": float(value) for name, value in metrics.compute().items()}

@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from joblib import Parallel, delayed
-from tqdm import tqdm
 
+from facekp.cli import Progress
 from facekp.images import UInt8Array
 
 THUMB = 64
@@ -66,7 +66,7 @@ def _similar(thumbs: Sequence[UInt8Array]) -> Iterator[list[tuple[int, int, bool
     small = np.stack([cv2.resize(t, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for t in thumbs]).astype(np.float32)
     plain, mirrored = _normalise(small), _normalise(small[:, :, ::-1])
     starts = range(0, len(plain), BLOCK)
-    for start in tqdm(starts, "comparing", unit=" blocks", disable=len(starts) < 2, mininterval=1):
+    for start in Progress(starts, "comparing", unit=" blocks", disable=len(starts) < 2):
         for others, flip in ((plain, False), (mirrored, True)):
             likeness = plain[start : start + BLOCK] @ others[start:].T
             rows, columns = np.nonzero(np.triu(likeness > SIMILAR, 1))

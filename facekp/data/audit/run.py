@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,9 +14,9 @@ import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed
 from tabulate import tabulate
-from tqdm import tqdm
 
 from facekp.classes import NUM_CLASSES
+from facekp.cli import Progress
 from facekp.data.audit.checks import check_face
 from facekp.data.audit.duplicates import find_near_duplicates, thumbnail
 from facekp.data.audit.findings import KINDS, Finding, Flaw, is_unedited
@@ -120,9 +119,8 @@ def audit(root: Path, *, workers: int | None = None) -> list[Finding]:
     try:
         # Threads: nearly all of the work is C code that releases the GIL.
         with Parallel(workers or os.cpu_count() or 1, backend="threading", return_as="generator") as pool:
-            interval = 0.5 if sys.stderr.isatty() else 10
             jobs = pool(delayed(examine)(sample) for sample in samples)
-            examined = list(tqdm(jobs, "examining", len(samples), unit=" images", mininterval=interval))
+            examined = list(Progress(jobs, "examining", len(samples), unit=" images"))
             _report_order(root, examined)
             findings = [Finding.of(e.sample, flaw) for e in examined for flaw in e.flaws] + compare(examined, pool)
     finally:

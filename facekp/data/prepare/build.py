@@ -6,7 +6,6 @@ continues where it stopped.
 
 import hashlib
 import json
-import sys
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from facekp.classes import ATTRIBUTES, NUM_CLASSES
+from facekp.cli import Progress
 from facekp.data.layout import (
     IMAGES,
     INDEX,
@@ -196,7 +195,7 @@ def _write_faces(faces: list[Face], out: Path, size: int, workers: int | None) -
     for name in (IMAGES, LABELS):
         with writing(out / name):
             (out / name).mkdir(exist_ok=True)
-    bar = partial(tqdm, unit=" images", mininterval=0.5 if sys.stderr.isatty() else 10)
+    bar = partial(Progress, unit=" images")
     back = run_in_processes(partial(read_back, out=out), again, workers)
     done = {face.id: face for face in bar(back, "reading existing files", len(again), disable=not again) if face}
     left = [face for face in faces if face.id not in done]

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
+from facekp.cli import Progress
 from facekp.data.layout import OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS, SPLITS
 from facekp.data.synthetic import REVISION
 from facekp.data.synthetic.portrait import Portrait
@@ -64,7 +64,7 @@ def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: 
         (root / OFFICIAL_MASKS / str(folder)).mkdir(parents=True, exist_ok=True)
     seeds = np.random.SeedSequence(seed).generate_state(max(1, len(numbers)), np.uint64)
     # Threads: OpenCV and numpy release the interpreter lock, and processes would first import torch.
-    bar = tqdm(range(len(numbers)), desc="drawing faces", unit="face")
+    bar = Progress(range(len(numbers)), desc="drawing faces", unit="face")
     from joblib import Parallel, delayed  # `draw_face` alone does without
 
     Parallel(-1, backend="threading")(delayed(_write_face)(root, index, int(seeds[index]), size) for index in bar)
