@@ -6,6 +6,7 @@ from typing import Final
 
 COMMANDS: Final = {
     "predict": ("facekp.predict", "masks and key points of photos and videos"),
+    "merge": ("facekp.predict.merge", "join the files of all photos that shards have left"),
     "demo": ("facekp.demo", "try it on a page in the browser"),
     "train": ("facekp.training", "train a network, or several"),
     "evaluate": ("facekp.evaluate", "score a network on labelled faces"),

@@ -17,6 +17,7 @@ from facekp.formats.base import FORMATS
 from facekp.parsing.parser import FaceParser
 from facekp.predict import run as predicting
 from facekp.predict.__main__ import main
+from facekp.predict.merge import merge
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
 from facekp.predict.sources import find_images
@@ -168,6 +169,43 @@ def test_two_processes_parse_every_photo_once_and_as_one_does(checkpoint, photos
     content = json.loads(one["0.json"])
     assert (content["width"], content["height"]) == (96, 64)
     assert {len(a["keypoints"]) for a in content["faces"][0]["attributes"]} == {7}
+
+
+def test_merged_shards_are_equal_to_one_run(checkpoint, photos, tmp_path, capsys):
+    settings = [f"ckpt={checkpoint}", f"source={photos}", "device=cpu", "align=none", "export=[json,coco,csv]"]
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    with pytest.raises(DataError, match=r"out is '.*', which has no shards: predict with shard=1/N to N/N and export"):
+        merge(out)
+    assert run(*settings, f"out={whole}") == 1
+    assert run(*settings, f"out={out}", "shard=1/3") == 1  # a.jpg, 1.png, 4.png, or as they are sorted
+    assert run(*settings, f"out={out}", "shard=3/3") in (0, 1)
+    with pytest.raises(DataError, match="where shards have not finished: run shard=2/3, then merge"):
+        merge(out)
+    assert not (out / "annotations.json").exists()
+    assert run(*settings, f"out={out}", "shard=2/3") in (0, 1)
+    parsed = [int(count) for count in re.findall(r"^(\d) of \d parsed", capsys.readouterr().out, re.MULTILINE)]
+    assert parsed[0] == sum(parsed[1:]) == 5
+    assert merge(out) == [out / "annotations.json", out / "keypoints.csv"]
+    one, three = ({p.name: p.read_bytes() for p in folder.rglob("*")} for folder in (whole, out))
+    assert len(one) == 5 + 2
+    assert one == three
+
+
+def test_shards_of_different_photos_are_not_merged(checkpoint, photos, tmp_path):
+    settings = [f"ckpt={checkpoint}", f"out={tmp_path / 'out'}", "device=cpu", "align=none", "export=[csv]"]
+    assert run(*settings, f"source={photos}/[01].png", "shard=1/2") == 0
+    assert run(*settings, f"source={photos}/[02].png", "shard=2/2") == 0
+    with pytest.raises(DataError, match=r"whose shards are of different photos or formats: remove '.*\.shards'"):
+        merge(tmp_path / "out")
+    assert run(*settings, f"source={photos}/[01].png", "shard=1/3") == 0
+    with pytest.raises(DataError, match=r"which has shards of 2 and of 3: remove '.*\.shards'"):
+        merge(tmp_path / "out")
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "2", "1/0", "-1/2"])
+def test_a_shard_is_one_of_n(shard, capsys):
+    assert run("photo.jpg", "out", f"shard={shard}") == 2
+    assert f"shard is '{shard}': give K/N with K from 1 to N, such as 3/16" in capsys.readouterr().err
 
 
 class TestDevices:

@@ -7,7 +7,7 @@ from facekp.errors import one_line_errors, require
 from facekp.files import expand
 from facekp.formats.base import describe_formats
 from facekp.predict.settings import PredictSettings
-from facekp.predict.sources import find_images, require_pyav
+from facekp.predict.sources import find_images, require_pyav, share
 from facekp.weights.paths import TERMS, locate_checkpoint, require_file
 
 
@@ -16,15 +16,16 @@ def main(argv: list[str]) -> int:
     about = f"{__doc__}\n\n{TERMS}\n\nFormats (export=, file, content):\n{describe_formats()}"
     settings = parse_cli(PredictSettings, argv, program="facekp predict", about=about)
     files = find_images(settings.source)
-    require_pyav(files)
+    own = share(files, settings.shard)
+    require_pyav(own)
     require_file(locate_checkpoint(settings.ckpt))
     require("out", settings.out, not expand(settings.out).is_file(), "this is a file; give a folder")
 
     from facekp.predict.run import predict  # torch takes seconds to import
 
     failures = predict(files, settings)
-    where = f"; results in {settings.out}" if len(failures) < len(files) else ""
-    print(f"{len(files) - len(failures)} of {len(files)} parsed{where}")
+    where = f"; results in {settings.out}" if len(failures) < len(own) else ""
+    print(f"{len(own) - len(failures)} of {len(own)} parsed{where}")
     if failures:
         print(f"error: {len(failures)} skipped, the first: {failures[0]}", file=sys.stderr)
     return 1 if failures else 0

@@ -1,5 +1,7 @@
 """Writing results: each photo's files as soon as it is parsed, the whole run's files at the end."""
 
+import hashlib
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,12 +11,17 @@ from typing import Final
 import cv2
 
 from facekp.errors import DataError
-from facekp.files import Recognise, begins_with, claim, make_folder, replacing, writing
+from facekp.files import Recognise, begins_with, claim, make_folder, replacing, write_file, writing
 from facekp.formats.base import Format, FormatOptions, Photo, RunFormat, all_formats
 from facekp.parsing.face import Face
+from facekp.predict.sources import WHOLE
 
 PIECES: Final = ".pieces"
 """Subfolder of the results for each photo's pieces of the whole run's files."""
+
+
+SHARDS, OF, LIST = ".shards", "-of-", "shard.json"
+"""Subfolder of the results for the pieces of each shard, in folders such as 3-of-16, and their list of photos."""
 
 
 class PhotoError(DataError):
@@ -28,14 +35,18 @@ class Results:
         out: folder of the results; created when it is claimed.
         export: names of formats.
         options: the settings of formats; None for their defaults.
+        shard: the run's share of the photos, "K/N"; `facekp.predict.merge` joins the whole run's files of all N.
 
     Attributes:
         longest_ending: length of the longest ending of a photo's files.
     """
 
-    def __init__(self, out: Path, export: Sequence[str], options: FormatOptions | None = None) -> None:
+    def __init__(
+        self, out: Path, export: Sequence[str], options: FormatOptions | None = None, shard: str = WHOLE
+    ) -> None:
         self.out = out
-        self.pieces = out / PIECES
+        self.whole = shard == WHOLE
+        self.pieces = out / PIECES if self.whole else out / SHARDS / shard.replace("/", OF)
         named = [form for name, form in all_formats().items() if name in export]
         self.formats = [writer for form in named for writer in form.open(options or FormatOptions())]
         self.longest_ending = max((len(self._path(form, Path()).name) for form in self.formats), default=0)
@@ -68,7 +79,8 @@ class Results:
             try:
                 yield
             finally:
-                shutil.rmtree(self.pieces, ignore_errors=True)
+                if self.whole:
+                    shutil.rmtree(self.pieces, ignore_errors=True)
 
     def write(self, photo: Photo, faces: Sequence[Face]) -> None:
         """Write one photo's faces, if any; each file is complete or absent.
@@ -85,21 +97,21 @@ class Results:
             with replacing(path, shared=True) as part:
                 part.write_bytes(content)
 
-    def finish(self, stems: Sequence[Path], skipped: int = 0) -> None:
+    def finish(self, stems: Sequence[Path], skipped: int = 0, every: Sequence[Path] = ()) -> None:
         """Write the whole run's files, with the written photos in the order of `stems`; call it once.
+
+        A shard lists its photos for `facekp.predict.merge` instead; `every` has the stems of all shards' files.
 
         Raises:
             DataError: a file cannot be written, or a piece of one of the photos, all but `skipped`, is missing.
         """
         for form in self.joined:
-            pieces = [path for stem in stems if (path := self._path(form, stem)).exists()]
-            if (missing := len(stems) - skipped - len(pieces)) > 0:
-                raise DataError(
-                    f"'{self.out / form.file}': not written, because the pieces of {missing} photos have vanished from "
-                    f"'{self.pieces}'; start again, and let nothing else write there"
-                )
-            with replacing(self.out / form.file) as part, part.open("wb") as file:
-                form.join(pieces, file)
+            join(form, [self._path(form, stem) for stem in stems], skipped, self.out if self.whole else None)
+        if self.joined and not self.whole:
+            source = hashlib.sha256(repr([stem.name for stem in every]).encode()).hexdigest()
+            photos, names = [stem.name for stem in stems], [form.file for form in self.joined]
+            listed = {"photos": photos, "skipped": skipped, "files": names, "source": source}
+            write_file(self.pieces / LIST, json.dumps(listed))
 
     def _encode(self, form: Format, photo: Photo, faces: Sequence[Face]) -> bytes:
         try:
@@ -114,5 +126,27 @@ class Results:
     def _path(self, form: Format, stem: Path) -> Path:
         """Return the photo's own file, or its piece of the run's file."""
         if isinstance(form, RunFormat):
-            return self.pieces / f"{stem.name}.{form.file}"
+            return piece(self.pieces, stem.name, form)
         return self.out / form.file.replace("NAME", stem.name)
+
+
+def piece(folder: Path, name: str, form: RunFormat) -> Path:
+    """Return the path of a photo's piece of the whole run's file, in a folder of pieces."""
+    return folder / f"{name}.{form.file}"
+
+
+def join(form: RunFormat, pieces: Sequence[Path], skipped: int, out: Path | None) -> None:
+    """Write the whole run's file into the folder `out` from the pieces that exist; None only checks them.
+
+    Raises:
+        DataError: the file cannot be written, or one of the pieces, all but `skipped`, is missing.
+    """
+    there = [path for path in pieces if path.exists()]
+    if (missing := len(pieces) - skipped - len(there)) > 0:
+        raise DataError(
+            f"'{form.file}': not written, because the pieces of {missing} photos have vanished from "
+            f"'{pieces[0].parent}'; start again, and let nothing else write there"
+        )
+    if out is not None:
+        with replacing(out / form.file) as part, part.open("wb") as file:
+            form.join(there, file)

@@ -15,7 +15,7 @@ from facekp.parsing.choices import Align, is_onnx
 from facekp.predict.pipeline import Job, list_jobs, open_parser, parse_files
 from facekp.predict.results import Results
 from facekp.predict.settings import PredictSettings
-from facekp.predict.sources import Source, is_video, video_files
+from facekp.predict.sources import Source, is_video, share, video_files
 from facekp.weights.load import load_network
 
 OF_VIDEOS: Final = ("mask", "overlay", "json")
@@ -32,10 +32,13 @@ def predict(files: Sequence[Source], settings: PredictSettings) -> list[str]:
     """
     keep_freed_memory()
     out, align = expand(settings.out), cast(Align, settings.align)
-    jobs = list_jobs(files, out)
+    every = list_jobs(files, out)
+    own = set(share(files, settings.shard))
+    jobs = [job for job in every if job.path in own]
     photos = [job for job in jobs if not is_video(job.path)]
     videos = [job for job in jobs if is_video(job.path)]
-    results, overlay = Results(out, settings.export if photos else (), settings.formats), "overlay" in settings.export
+    export = settings.export if not all(map(is_video, files)) else ()
+    results, overlay = Results(out, export, settings.formats, settings.shard), "overlay" in settings.export
     planned = results.files([job.stem for job in photos]) | video_files([job.stem for job in videos], overlay=overlay)
     keep_foreign(planned, overwrite=settings.overwrite)
     devices = device_names(settings, min(settings.devices, len(photos)))  # each needs at least one photo
@@ -51,7 +54,7 @@ def predict(files: Sequence[Source], settings: PredictSettings) -> list[str]:
             parse = partial(_parse_share, settings, photos, results, devices)
             shares = run_in_processes(parse, range(len(devices)), len(devices), chunk=1, setting="devices")
             failures = [failure for share in shares for failure in share]
-        results.finish([job.stem for job in photos], skipped=len(failures))
+        results.finish([job.stem for job in photos], len(failures), [job.stem for job in every])
     if videos:
         from facekp.predict.videos import parse_videos  # PyAV is an extra
 

@@ -12,6 +12,7 @@ from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.choices import AUTO, DETECTORS, TTA_HELP, Align, BackendName, Tta
 from facekp.parsing.id_tables import CELEBAMASK, ID_TABLES, read_ids
 from facekp.parsing.regions import class_ids
+from facekp.predict.sources import SHARD, WHOLE
 from facekp.settings import Affects, Settings, above, at_least, check_that, each, one_of, setting
 from facekp.weights.paths import CKPT_HELP, SHIPPED
 
@@ -76,6 +77,9 @@ class PredictSettings(ParserSettings):
     overwrite: bool = setting(False, OVERWRITE, affects=Affects.PLACE)
     smooth: bool = setting(True, "smooth the key points and landmarks of videos over time")
     one_euro: OneEuroConfig = field(default_factory=OneEuroConfig)
+    shard: str = setting(
+        WHOLE, "K/N: every N-th photo and video from the K-th on; `facekp merge OUT` joins the N", SHARD
+    )
     devices: int = setting(
         1, "number of GPUs (or CPU processes) that share the photos", at_least(1), affects=Affects.SPEED
     )

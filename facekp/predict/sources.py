@@ -17,6 +17,7 @@ from facekp.errors import ConfigError, DataError
 from facekp.files import Recognise, begins_with, contains, expand
 from facekp.formats.base import RunFormat, all_formats
 from facekp.parsing.face import MARK
+from facekp.settings import check_that
 
 SUFFIXES: Final = (
     ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jp2",
@@ -37,6 +38,13 @@ CLIP, LINES = ".overlay.mp4", ".jsonl"
 """Suffixes of a video's results."""
 CLIP_MARK: Final = b"Written by facekp"
 """The comment in a clip."""
+WHOLE: Final = "1/1"
+"""The shard that takes all files."""
+SHARD: Final = check_that(
+    lambda shard: (k_n := re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard)) is not None and int(k_n[1]) <= int(k_n[2]),
+    "K/N with K from 1 to N",
+    "3/16",
+)
 RESULTS: Final = (*(form.ending for form in all_formats().values()), CLIP, LINES)
 """Endings of all results' names."""
 
@@ -110,6 +118,19 @@ def _is_picture(path: Path) -> bool:
     """Return whether a file has a photo's or video's suffix, is not hidden, and is not a result of an earlier run."""
     name = path.name
     return not name.startswith(".") and path.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES and not name.endswith(RESULTS)
+
+
+def share(files: Sequence[Source], shard: str) -> list[Source]:
+    """Return every N-th photo and every N-th video from the K-th on, for a `shard` of "K/N".
+
+    Example:
+        >>> [str(path) for path in share([Path("a.jpg"), Path("b.mp4"), Path("c.jpg"), Path("d.jpg")], "1/2")]
+        ['a.jpg', 'b.mp4', 'd.jpg']
+    """
+    k, n = map(int, shard.split("/"))
+    photos, videos = ([f for f in files if is_video(f) is kind] for kind in (False, True))
+    own = {*photos[k - 1 :: n], *videos[k - 1 :: n]}
+    return [f for f in files if f in own]
 
 
 def is_video(source: Source) -> bool:
