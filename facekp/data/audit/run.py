@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
