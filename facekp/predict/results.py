@@ -14,7 +14,7 @@ from facekp.errors import DataError
 from facekp.files import Recognise, begins_with, claim, make_folder, replacing, write_file, writing
 from facekp.formats.base import Format, FormatOptions, Photo, RunFormat, all_formats
 from facekp.parsing.face import Face
-from facekp.predict.sources import WHOLE
+from facekp.predict.settings import WHOLE
 
 PIECES: Final = ".pieces"
 """Subfolder of the results for each photo's pieces of the whole run's files."""

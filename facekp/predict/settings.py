@@ -1,7 +1,9 @@
 """The settings of predict.py. This module imports nothing heavy, so that mistakes are reported at once."""
 
 import math
+import re
 from dataclasses import dataclass, field
+from typing import Final
 
 from omegaconf import MISSING
 
@@ -12,12 +14,19 @@ from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.choices import AUTO, DETECTORS, TTA_HELP, Align, BackendName, Tta
 from facekp.parsing.id_tables import CELEBAMASK, ID_TABLES, read_ids
 from facekp.parsing.regions import class_ids
-from facekp.predict.sources import SHARD, WHOLE
 from facekp.settings import Affects, Settings, above, at_least, check_that, each, one_of, setting
 from facekp.weights.paths import CKPT_HELP, SHIPPED
 
 DETECTOR_HELP = f"{', '.join(DETECTORS)}, or the path of a YuNet .onnx file"
 DETECTOR = check_that(lambda name: name in DETECTORS or expand(name).is_file(), DETECTOR_HELP)
+
+WHOLE: Final = "1/1"
+"""The shard that takes all files."""
+SHARD: Final = check_that(
+    lambda shard: (k_n := re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard)) is not None and int(k_n[1]) <= int(k_n[2]),
+    "K/N with K from 1 to N",
+    "3/16",
+)
 
 
 @dataclass

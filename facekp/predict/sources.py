@@ -3,7 +3,6 @@
 import glob
 import mimetypes
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +16,6 @@ from facekp.errors import ConfigError, DataError
 from facekp.files import Recognise, begins_with, contains, expand
 from facekp.formats.base import RunFormat, all_formats
 from facekp.parsing.face import MARK
-from facekp.settings import check_that
 
 SUFFIXES: Final = (
     ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jp2",
@@ -38,13 +36,6 @@ CLIP, LINES = ".overlay.mp4", ".jsonl"
 """Suffixes of a video's results."""
 CLIP_MARK: Final = b"Written by facekp"
 """The comment in a clip."""
-WHOLE: Final = "1/1"
-"""The shard that takes all files."""
-SHARD: Final = check_that(
-    lambda shard: (k_n := re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard)) is not None and int(k_n[1]) <= int(k_n[2]),
-    "K/N with K from 1 to N",
-    "3/16",
-)
 RESULTS: Final = (*(form.ending for form in all_formats().values()), CLIP, LINES)
 """Endings of all results' names."""
 
