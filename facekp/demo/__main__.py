@@ -1,4 +1,4 @@
-"""A local page to try facekp in a browser: `python -m facekp.demo [ckpt=FILE]`. It answers this computer alone."""
+"""A local page to try facekp in a browser: `facekp demo [ckpt=FILE]`. It answers this computer alone."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ class DemoSettings(Settings):
 
 def main(argv: list[str]) -> None:
     """Serve the page with the settings in `argv` until interrupted."""
-    settings = parse_cli(DemoSettings, argv, program="python -m facekp.demo", about=f"{__doc__}\n\n{TERMS}")
+    settings = parse_cli(DemoSettings, argv, program="facekp demo", about=f"{__doc__}\n\n{TERMS}")
     require_file(locate_checkpoint(settings.ckpt))
     if find_spec("gradio") is None:
         raise ConfigError("the page needs Gradio: pip install 'facekp[demo]', or -e '.[demo]' in a clone")

@@ -14,7 +14,6 @@ from facekp.errors import DataError
 from facekp.files import Recognise, begins_with, claim, make_folder, replacing, write_file, writing
 from facekp.formats.base import Format, FormatOptions, Photo, RunFormat, all_formats
 from facekp.parsing.face import Face
-from facekp.predict.settings import WHOLE
 
 PIECES: Final = ".pieces"
 """Subfolder of the results for each photo's pieces of the whole run's files."""
@@ -35,18 +34,18 @@ class Results:
         out: folder of the results; created when it is claimed.
         export: names of formats.
         options: the settings of formats; None for their defaults.
-        shard: the run's share of the photos, "K/N"; `facekp.predict.merge` joins the whole run's files of all N.
+        shard: the run's share of the photos, "K/N", or None for all; `facekp.predict.merge` joins the files of all N.
 
     Attributes:
         longest_ending: length of the longest ending of a photo's files.
     """
 
     def __init__(
-        self, out: Path, export: Sequence[str], options: FormatOptions | None = None, shard: str = WHOLE
+        self, out: Path, export: Sequence[str], options: FormatOptions | None = None, shard: str | None = None
     ) -> None:
         self.out = out
-        self.whole = shard == WHOLE
-        self.pieces = out / PIECES if self.whole else out / SHARDS / shard.replace("/", OF)
+        self.shard = shard
+        self.pieces = out / PIECES if shard is None else out / SHARDS / shard.replace("/", OF)
         named = [form for name, form in all_formats().items() if name in export]
         self.formats = [writer for form in named for writer in form.open(options or FormatOptions())]
         self.longest_ending = max((len(self._path(form, Path()).name) for form in self.formats), default=0)
@@ -79,7 +78,7 @@ class Results:
             try:
                 yield
             finally:
-                if self.whole:
+                if self.shard is None:
                     shutil.rmtree(self.pieces, ignore_errors=True)
 
     def write(self, photo: Photo, faces: Sequence[Face]) -> None:
@@ -106,8 +105,8 @@ class Results:
             DataError: a file cannot be written, or a piece of one of the photos, all but `skipped`, is missing.
         """
         for form in self.joined:
-            join(form, [self._path(form, stem) for stem in stems], skipped, self.out if self.whole else None)
-        if self.joined and not self.whole:
+            join(form, [self._path(form, stem) for stem in stems], skipped, self.out if self.shard is None else None)
+        if self.joined and self.shard:
             source = hashlib.sha256(repr([stem.name for stem in every]).encode()).hexdigest()
             photos, names = [stem.name for stem in stems], [form.file for form in self.joined]
             listed = {"photos": photos, "skipped": skipped, "files": names, "source": source}

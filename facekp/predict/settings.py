@@ -3,7 +3,6 @@
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Final
 
 from omegaconf import MISSING
 
@@ -20,9 +19,7 @@ from facekp.weights.paths import CKPT_HELP, SHIPPED
 DETECTOR_HELP = f"{', '.join(DETECTORS)}, or the path of a YuNet .onnx file"
 DETECTOR = check_that(lambda name: name in DETECTORS or expand(name).is_file(), DETECTOR_HELP)
 
-WHOLE: Final = "1/1"
-"""The shard that takes all files."""
-SHARD: Final = check_that(
+SHARD = check_that(
     lambda shard: (k_n := re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard)) is not None and int(k_n[1]) <= int(k_n[2]),
     "K/N with K from 1 to N",
     "3/16",
@@ -86,8 +83,8 @@ class PredictSettings(ParserSettings):
     overwrite: bool = setting(False, OVERWRITE, affects=Affects.PLACE)
     smooth: bool = setting(True, "smooth the key points and landmarks of videos over time")
     one_euro: OneEuroConfig = field(default_factory=OneEuroConfig)
-    shard: str = setting(
-        WHOLE, "K/N: every N-th photo and video from the K-th on; `facekp merge OUT` joins the N", SHARD
+    shard: str | None = setting(
+        None, "K/N: every N-th photo and video from the K-th on; `facekp merge OUT` joins the N", SHARD
     )
     devices: int = setting(
         1, "number of GPUs (or CPU processes) that share the photos", at_least(1), affects=Affects.SPEED

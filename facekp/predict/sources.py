@@ -3,6 +3,7 @@
 import glob
 import mimetypes
 import os
+import re
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -111,14 +112,14 @@ def _is_picture(path: Path) -> bool:
     return not name.startswith(".") and path.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES and not name.endswith(RESULTS)
 
 
-def share(files: Sequence[Source], shard: str) -> list[Source]:
-    """Return every N-th photo and every N-th video from the K-th on, for a `shard` of "K/N".
+def share(files: Sequence[Source], shard: str | None) -> list[Source]:
+    """Return every N-th photo and every N-th video from the K-th on, for a `shard` of "K/N"; None takes all.
 
     Example:
         >>> [str(path) for path in share([Path("a.jpg"), Path("b.mp4"), Path("c.jpg"), Path("d.jpg")], "1/2")]
         ['a.jpg', 'b.mp4', 'd.jpg']
     """
-    k, n = map(int, shard.split("/"))
+    k, n = map(int, (shard or "1/1").split("/"))
     photos, videos = ([f for f in files if is_video(f) is kind] for kind in (False, True))
     own = {*photos[k - 1 :: n], *videos[k - 1 :: n]}
     return [f for f in files if f in own]
