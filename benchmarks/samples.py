@@ -113,13 +113,13 @@ class LabelStages(Stages):
 
     def resized(self, image: UInt8Array) -> UInt8Array:
         """Return the whole label of a square photo as pixels."""
-        label = cv2.resize(self.label, (self.backend.size,) * 2, interpolation=cv2.INTER_NEAREST_EXACT)
+        label = cv2.resize(self.label, (self.size_for(len(image)),) * 2, interpolation=cv2.INTER_NEAREST_EXACT)
         return cv2.merge([label] * 3)
 
     def cut(self, image: UInt8Array, crop: Crop) -> UInt8Array:
         """Return the label's crop as pixels."""
         how = {"flags": cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REFLECT_101}
-        side = self.size_for(crop)
+        side = self.size_for(crop.side)
         return cv2.merge([cv2.warpAffine(self.label, crop.matrix(side), (side, side), **how)] * 3)
 
 

@@ -29,9 +29,9 @@ from facekp.weights.paths import SHIPPED
 WHOLE: Final = 0.1
 """A crop counts as the whole photo if the mean distance of their corners is below this share of the side."""
 SMALL, SMALL_SIZE = 0.5, 0.75
-"""A crop whose side is below half of the network's size is parsed at three quarters of it, since faces enlarged more
-look too blurred to the network. On 60 validation faces, mIoU at 512 and at 384 pixels is 0.48 and 0.57 for faces of 61
-pixels, 0.68 and 0.70 for 128, and equal for 256."""
+"""A part of a photo whose side is below half of the network's size is parsed at three quarters of it, since faces
+enlarged more look too blurred to the network. On 60 validation faces, mIoU at 512 and at 384 pixels is 0.48 and 0.57
+for faces of 61 pixels, 0.68 and 0.70 for 128, and equal for 256."""
 TURNED_SIDE: Final = 1600
 """Maximum longer side in pixels of a photo when it is searched for turned faces."""
 
@@ -190,20 +190,21 @@ class Stages:
         return [self._trace(scene, view) for view in scene.views]
 
     def resized(self, image: UInt8Array) -> UInt8Array:
-        """Return `image` (H, W, 3) uint8 RGB with its longer side at the network's size, both multiples of 32."""
-        steps = self.backend.size / max(image.shape[:2]) / STRIDE
+        """Return `image` (H, W, 3) uint8 RGB with its longer side at the size for it, both multiples of 32."""
+        longest = max(image.shape[:2])
+        steps = self.size_for(longest) / longest / STRIDE
         height, width = (max(1, round(side * steps)) * STRIDE for side in image.shape[:2])
         # Copies a read-only array, such as a PIL image's, which torch does not accept.
         return np.require(resize(image, (height, width)), requirements=["C", "W"])
 
     def cut(self, image: UInt8Array, crop: Crop) -> UInt8Array:
-        """Return a crop of `image` (H, W, 3) uint8 RGB at `size_for` it."""
-        return cut(image, crop, self.size_for(crop))
+        """Return a crop of `image` (H, W, 3) uint8 RGB at the size for its side."""
+        return cut(image, crop, self.size_for(crop.side))
 
-    def size_for(self, crop: Crop) -> int:
-        """Return the side in pixels at which the network sees a crop: its own size, or less for a small crop."""
+    def size_for(self, side: float) -> int:
+        """Return the side in pixels at which the network sees a part of a photo, whose side there is `side` pixels."""
         size = self.backend.size
-        return size if crop.side >= SMALL * size else max(1, round(SMALL_SIZE * size / STRIDE)) * STRIDE
+        return size if side >= SMALL * size else max(1, round(SMALL_SIZE * size / STRIDE)) * STRIDE
 
     def _look_turned(self, scene: Scene) -> Scene:
         """Return a scene with views that may show faces turned by one, two or three quarters."""
