@@ -21,7 +21,7 @@ from tqdm import tqdm
 from benchmarks.card.scores import Counts, class_scores, count
 from benchmarks.harness import run, stamp, write_json
 from benchmarks.samples import SIZE, LabelParser, read_samples
-from facekp.classes import IGNORE_INDEX, NUM_CLASSES
+from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX
 from facekp.config import DataConfig
 from facekp.data.layout import Sample
 from facekp.files import expand
@@ -200,7 +200,7 @@ def measure(parser: FaceParser, samples: Sequence[Sample], case: Case, seed: int
     """
     stages, shares = parser.stages, dict.fromkeys(("detected", "found", "others"), 0.0)
     times = []
-    ours, framed, known = np.zeros((3, NUM_CLASSES, NUM_CLASSES), np.int64)
+    ours, framed, known = np.zeros((3, len(CELEBAMASK_HQ), len(CELEBAMASK_HQ)), np.int64)
     for index in tqdm(range(len(samples)), desc=f"{case.scale:g} {case.angle:g}", leave=False):
         alone = parse_alone(parser, samples[index], case.scale)
         image, truth, frame = draw_scene(samples, index, case, seed)

@@ -21,7 +21,7 @@ from tqdm import tqdm
 import facekp.keypoints.landmarks
 from benchmarks.harness import run, stamp, write_json
 from benchmarks.samples import SIZE, Detected, Points, read_detected, true_faces
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.files import expand, write_file
 from facekp.keypoints.landmarks import NUMBERS, Calibration, find_landmarks
 from facekp.keypoints.landmarks import groups as part_groups
@@ -132,7 +132,7 @@ def plain_extremes(face: Face) -> Points:
     """Return the mean of a mask's extreme pixels, (68, 2) at 512 x 512, for the points that have some."""
     points = np.full((len(NAMES), 2), np.nan)
     for number, (names, axis, end) in EXTREMES.items():
-        inside = np.isin(range(len(ATTRIBUTES)), [ATTRIBUTES.index(name) for name in names])[face.mask]
+        inside = np.isin(range(len(CELEBAMASK_HQ)), [CELEBAMASK_HQ.index(name) for name in names])[face.mask]
         lines = np.flatnonzero(inside.any(0 if axis == "x" else 1))
         if len(lines):
             across = np.flatnonzero(inside[:, lines[end]] if axis == "x" else inside[lines[end]]).mean()

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from torchvision import transforms
 
 from benchmarks.harness import Bench, Call, Row, alternate, make_row
-from facekp.classes import IGNORE_INDEX, MIRROR_PAIRS, mirror_table
+from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX
 from facekp.config import DataConfig
 from facekp.data.cache import decode_all
 from facekp.data.dataset import Batch, FaceDataset, read_sample, to_batch
@@ -61,7 +61,7 @@ class NaiveDataset(Dataset[Batch]):
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
             before = np.array(label.transpose(Image.Transpose.FLIP_LEFT_RIGHT))
             after = before.copy()
-            for left, right in MIRROR_PAIRS:
+            for left, right in (map(CELEBAMASK_HQ.index, pair) for pair in CELEBAMASK_HQ.pairs):
                 after[before == left], after[before == right] = right, left
             label = Image.fromarray(after)
         # The crop has to fit, so smaller scales stop there.
@@ -82,7 +82,7 @@ class MirrorFace(A.HorizontalFlip):  # type: ignore[misc]  # albumentations has 
 
     def apply_to_mask(self, mask: UInt8Array, *args: Any, **params: Any) -> UInt8Array:
         """Flip (H, W) uint8 class ids and swap those with a side."""
-        mirrored: UInt8Array = mirror_table()[super().apply_to_mask(mask, *args, **params)]
+        mirrored: UInt8Array = CELEBAMASK_HQ.mirror_table()[super().apply_to_mask(mask, *args, **params)]
         return mirrored
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.harness import Bench, Call, Row, alternate, make_row, peak_memory
-from facekp.classes import ATTRIBUTES, IGNORE_INDEX, NUM_CLASSES
+from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX
 from facekp.data.synthetic.write import draw_face
 from facekp.losses import OhemCrossEntropy
 
@@ -90,7 +90,7 @@ def draw_labels(faces: int, size: int) -> Tensor:
     labels = np.zeros((faces, size, size), dtype=np.int64)
     for seed, label in enumerate(labels):
         masks = draw_face(seed, size).masks
-        for class_id, name in enumerate(ATTRIBUTES):
+        for class_id, name in enumerate(CELEBAMASK_HQ.names):
             label[masks.get(name, False)] = class_id
     return torch.from_numpy(labels)
 
@@ -101,7 +101,7 @@ def make_scores(labels: Tensor, margin: float) -> Tensor:
     At margin 0 they are noise alone; at 64 only the classes' edges are wrong. The same for the same arguments.
     """
     # Image by image: all at once would take half a gigabyte.
-    one_hot = (F.one_hot(label, NUM_CLASSES).movedim(-1, 0).float() for label in labels)
+    one_hot = (F.one_hot(label, len(CELEBAMASK_HQ)).movedim(-1, 0).float() for label in labels)
     likely = torch.stack([F.avg_pool2d(one, STRIDE) for one in one_hot])
     return margin * likely + torch.randn(likely.shape, generator=torch.Generator().manual_seed(0))
 

@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from benchmarks.harness import run, stamp, write_json
 from benchmarks.samples import read_samples
-from facekp.classes import ATTRIBUTES, IGNORE_INDEX, REGIONS
+from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX
 from facekp.config import DataConfig
 from facekp.data.occluders import KINDS, draw_occluder, draw_texture
 from facekp.files import expand
@@ -25,9 +25,9 @@ from facekp.parsing.parser import FaceParser
 from facekp.settings import Settings, at_least, setting
 from facekp.weights.paths import CKPT_HELP, SHIPPED
 
-FACE = [ATTRIBUTES.index(name) for name in REGIONS["face"]]
-MASKED = [ATTRIBUTES.index(name) for name in ("mouth", "u_lip", "l_lip")]
-NOSE, SKIN = ATTRIBUTES.index("nose"), ATTRIBUTES.index("skin")
+FACE = [CELEBAMASK_HQ.index(name) for name in CELEBAMASK_HQ.groups["face"]]
+MASKED = [CELEBAMASK_HQ.index(name) for name in ("mouth", "u_lip", "l_lip")]
+NOSE, SKIN = CELEBAMASK_HQ.index("nose"), CELEBAMASK_HQ.index("skin")
 
 
 @dataclass

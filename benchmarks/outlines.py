@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from benchmarks.harness import run, stamp, write_json
 from benchmarks.samples import read_samples
-from facekp.classes import ATTRIBUTES, NUM_CLASSES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.config import DataConfig
 from facekp.data.layout import Sample
 from facekp.files import expand
@@ -57,7 +57,7 @@ def network_grid(parser: FaceParser, sample: Sample, label: UInt8Array) -> Score
 def true_grid(sample: Sample, label: UInt8Array) -> Scores:
     """Return each class's share of the pixels in squares of `STRIDE` pixels, in place of scores."""
     height, width = (side // STRIDE for side in label.shape)
-    one_hot = np.eye(NUM_CLASSES, dtype=np.float32)[label[: height * STRIDE, : width * STRIDE]]
+    one_hot = np.eye(len(CELEBAMASK_HQ), dtype=np.float32)[label[: height * STRIDE, : width * STRIDE]]
     return sum_on_grid([one_hot.reshape(height, STRIDE, width, STRIDE, -1).mean((1, 3))])
 
 
@@ -88,11 +88,11 @@ def compare(samples: Sequence[Sample], grid_of: GridOf) -> Iterator[dict[str, An
         grid = grid_of(sample, label)
         mask = argmax_at(grid, (label.shape[0], label.shape[1]))
         found = {method: trace(mask, method=method, grid=grid) for method in METHODS}
-        for i in range(1, NUM_CLASSES):
+        for i in range(1, len(CELEBAMASK_HQ)):
             true = true_places(label == i)
             places = {method: traced_places(found[method].get(i, [])) for method in METHODS}
             if len(true) and all(map(len, places.values())):
-                row: dict[str, Any] = {"attribute": ATTRIBUTES[i]}
+                row: dict[str, Any] = {"attribute": CELEBAMASK_HQ.names[i]}
                 for method, own in places.items():
                     away = np.concatenate([cKDTree(true).query(own)[0], cKDTree(own).query(true)[0]])
                     row |= {f"{method} mean": away.mean(), f"{method} 95 %": np.percentile(away, 95)}
@@ -106,7 +106,7 @@ def summarise(rows: Iterator[dict[str, Any]]) -> pd.DataFrame:
     by_attribute = table.groupby("attribute")
     means = by_attribute.mean().round(4)
     means.insert(0, "images", by_attribute.size())
-    return means.reindex([name for name in ATTRIBUTES if name in means.index])
+    return means.reindex([name for name in CELEBAMASK_HQ.names if name in means.index])
 
 
 def main(settings: Options) -> None:

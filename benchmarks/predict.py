@@ -18,7 +18,7 @@ from PIL import Image
 
 from benchmarks.harness import Bench, Call, Row, alternate, least_seconds, make_row, peak_memory
 from benchmarks.loss import draw_labels
-from facekp.classes import NUM_CLASSES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError
 from facekp.export.onnx import export_onnx, quantise
@@ -45,6 +45,7 @@ class Drawn:
     def __init__(self, backend: Backend, nothing: UInt8Array | None = None) -> None:
         self.backend, self.nothing, self.scores = backend, nothing, drawn_scores(backend.size)
         self.size, self.batch, self.streams = backend.size, backend.batch, backend.streams
+        self.classes = backend.classes
 
     def __call__(self, images: UInt8Array) -> list[Scores]:
         """Return the scores for images (n, h, w, 3) uint8 RGB."""
@@ -57,7 +58,7 @@ class Drawn:
 
 def drawn_scores(size: int) -> list[Scores]:
     """Return score maps (size/s, size/s, 19) float32 at strides 8, 16 and 32 whose argmax is a drawn face."""
-    likely = F.one_hot(draw_labels(1, size), NUM_CLASSES).movedim(-1, 1).float()
+    likely = F.one_hot(draw_labels(1, size), len(CELEBAMASK_HQ)).movedim(-1, 1).float()
     return [8 * F.avg_pool2d(likely, stride)[0].permute(1, 2, 0).contiguous().numpy() for stride in (8, 16, 32)]
 
 
@@ -160,7 +161,7 @@ def keypoint_rows(bench: Bench) -> Iterator[Row]:
     """Yield `keypoints/ms` (without a peer), the same by the other method, and `keypoints/argmax`."""
     scores, size = drawn_scores(bench.size), (bench.size, bench.size)
     grid = sum_on_grid(scores)
-    mask, confidence = argmax_at(grid, size), dict.fromkeys(range(NUM_CLASSES), 1.0)
+    mask, confidence = argmax_at(grid, size), dict.fromkeys(range(len(CELEBAMASK_HQ)), 1.0)
     default = KeypointConfig().method
     for method in sorted(METHODS, key=lambda method: method != default):
         call = partial(face_from_mask, mask, confidence, KeypointConfig(method=method), grid)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
-from facekp.classes import ATTRIBUTES, IGNORE_INDEX, NUM_CLASSES
+from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX
 from facekp.config import DataConfig
 from facekp.data.layout import Sample, check_source, read_index
 from facekp.data.sources import prepared_root
@@ -85,7 +85,7 @@ def _read_points(path: Path, count: int) -> dict[str, Points]:
 def face_of_label(label: UInt8Array) -> Face:
     """Return the face of a label (H, W) uint8; ignored pixels count as background."""
     mask = np.where(label == IGNORE_INDEX, np.uint8(0), label)
-    return face_from_mask(mask, dict.fromkeys(range(len(ATTRIBUTES)), 1.0), KeypointConfig())
+    return face_from_mask(mask, dict.fromkeys(range(len(CELEBAMASK_HQ)), 1.0), KeypointConfig())
 
 
 def true_faces(detected: Sequence[Detected]) -> list[Face]:
@@ -96,13 +96,13 @@ def true_faces(detected: Sequence[Detected]) -> list[Face]:
 class Labels:
     """A backend whose pixels are class ids; its scores are the classes' shares, one score map at stride 4."""
 
-    size, batch, streams = SIZE, 16, 1
+    size, batch, streams, classes = SIZE, 16, 1, CELEBAMASK_HQ
 
     def __call__(self, images: UInt8Array) -> list[Scores]:
         """Return the score maps; see `facekp.parsing.backends.Backend`."""
         n, height, width, _ = images.shape
         ids = images[..., 0].reshape(n, height // STRIDE, STRIDE, width // STRIDE, STRIDE)
-        shares = [(ids == i).mean((2, 4), dtype=np.float32) for i in range(NUM_CLASSES)]
+        shares = [(ids == i).mean((2, 4), dtype=np.float32) for i in range(len(CELEBAMASK_HQ))]
         return [np.multiply(10, np.stack(shares, axis=-1), dtype=np.float32)]
 
 

@@ -13,7 +13,7 @@ from torch.optim import SGD, Optimizer
 
 from benchmarks.harness import Bench, Call, DType, Row, alternate, least_seconds, make_row, peak_memory
 from benchmarks.loss import SortOhem
-from facekp.classes import IGNORE_INDEX, NUM_CLASSES
+from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX
 from facekp.errors import ConfigError
 from facekp.losses import OhemCrossEntropy
 from facekp.models import build_model
@@ -92,7 +92,7 @@ def prepare(way: Way, batch: int, size: int, device: torch.device) -> Call:
     if way.compiled:
         net.compile()
     images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(NUM_CLASSES, (batch, size, size), device=device)
+    labels = torch.randint(len(CELEBAMASK_HQ), (batch, size, size), device=device)
 
     def call() -> object:
         with torch.autocast(device.type, torch.bfloat16) if way.dtype == "bfloat16" else nullcontext():

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from facekp.classes import Classes
     from facekp.keypoints.landmarks import Landmark
     from facekp.parsing.attribute import Attribute
     from facekp.parsing.face import Face
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 __version__ = "0.1.0"
-__all__ = ["Attribute", "Face", "FaceParser", "Landmark"]
+__all__ = ["Attribute", "Classes", "Face", "FaceParser", "Landmark"]
 
 _MODULES = {
     "Attribute": "facekp.parsing.attribute",
+    "Classes": "facekp.classes",
     "Face": "facekp.parsing.face",
     "FaceParser": "facekp.parsing.parser",
     "Landmark": "facekp.keypoints.landmarks",

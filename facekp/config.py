@@ -40,6 +40,9 @@ class FacesConfig(Settings, group="data"):
     root: str | None = setting(
         None, "CelebAMask-HQ folder, official or prepared layout", affects=SCORES, path=True, confounds=UNLESS_SAME
     )
+    more: list[str] = setting(
+        [], "other prepared folders of the same classes, whose training images are added", affects=SCORES, path=True
+    )
     cache: str = setting("~/.cache/facekp", "folder for prepared and decoded data sets", affects=PLACE, path=True)
     exclude: str | None = setting(None, "audit.csv that marks training images to exclude", affects=PLACE, path=True)
     synthetic_train: int = setting(320, "training faces drawn for data.source=synthetic", at_least(1))
@@ -223,6 +226,8 @@ class Config(Settings):
         """Check every value, and settings that depend on one another."""
         super().__post_init__()
         require("model", self.model, "name" in self.model, "choose a network: model=resnet18")
+        ours = "classes" not in self.model
+        require("model.classes", self.model.get("classes"), ours, "leave it out: the data's classes.json counts them")
         twice = self.init is not None and self.model.get("pretrained")
         require("init", self.init, not twice, "model.pretrained gives weights too: leave out one")
 

@@ -3,13 +3,15 @@
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import Classes
 from facekp.cli import parse_cli
 from facekp.config import ScoringConfig
-from facekp.data.layout import SPLITS
+from facekp.data.class_tables import map_classes
+from facekp.data.layout import SPLITS, source_classes
 from facekp.errors import one_line_errors, require
 from facekp.files import OVERWRITE, begins_with, expand, keep_foreign, make_folder, write_file
 from facekp.parsing.choices import TTA_HELP, Tta, is_onnx
@@ -32,6 +34,9 @@ class EvaluateConfig(Settings):
     data: ScoringConfig = field(default_factory=lambda: ScoringConfig(root=os.environ.get("FACEKP_DATA")))
     split: str = setting("val", "split to score on: train, val or test", check=one_of(*SPLITS))
     size: int | None = setting(None, "side of the images, pixels; null: as in training", check=multiple_of(32))
+    map: dict[str, str] = setting(
+        {}, "names that the data set has for the network's classes, if they differ, such as {eye_g: skin}"
+    )
     tta: str = setting("none", f"{TTA_HELP}; without a loss", check=one_of(Tta))
     backend: str = setting("auto", "torch for .ckpt; onnx or openvino for .onnx; auto", affects=Affects.MACHINE)
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", affects=Affects.MACHINE)
@@ -64,7 +69,22 @@ def load_scorer(path: str, backend: str, device: str) -> "Scorer":
     def run(pixels: torch.Tensor) -> Heads:
         return Heads(tuple(torch.from_numpy(s).permute(0, 3, 1, 2) for s in runner(pixels.numpy())))
 
-    return Scorer(run, runner.size, torch.device("cpu"), criterion=None)
+    return Scorer(run, runner.size, torch.device("cpu"), criterion=None, classes=runner.classes)
+
+
+def scored_as(scorer: "Scorer", classes: Classes, mapping: Mapping[str, str]) -> "Scorer":
+    """Return a scorer on labels of other classes, without a loss; see `map_classes` for `mapping`.
+
+    Raises:
+        ConfigError: a class of the network's that the labels do not have and that is not mapped.
+    """
+    import torch
+
+    own = scorer.classes.names
+    _, ids = map_classes(scorer.classes, mapping, classes)
+    renamed = [f"{name} as {classes.names[i]}" for name, i in zip(own, ids, strict=True) if name != classes.names[i]]
+    print(f"scored as the data set's classes: {', '.join(renamed) or 'in another order'}\n")
+    return replace(scorer, classes=classes, ids=torch.tensor(ids, device=scorer.device), criterion=None)
 
 
 def main(argv: list[str]) -> None:
@@ -83,11 +103,13 @@ def main(argv: list[str]) -> None:
     make_folder(out.parent)
     scorer = load_scorer(config.ckpt, config.backend, config.device)
     if config.tta == "flip":
-        scorer = replace(scorer, run=flipped(scorer.run), criterion=None)
+        scorer = replace(scorer, run=flipped(scorer.run, scorer.classes), criterion=None)
+    if config.map or source_classes(config.data).names != scorer.classes.names:
+        scorer = scored_as(scorer, source_classes(config.data), config.map)
     data = FaceDataModule(config.data.at_size(config.size or scorer.size), seed=0, total_steps=0)
     scores = scorer(data.evaluation_loader(config.split))
     overall = [(name, scores[name]) for name in ("loss", "miou", "mean_f1", "pixel_accuracy")]
-    classes = [(name, scores["iou"][name], scores["f1"][name]) for name in ATTRIBUTES]
+    classes = [(name, scores["iou"][name], scores["f1"][name]) for name in scorer.classes.names]
     print(tabulate(overall, tablefmt="plain", floatfmt=".4f", missingval="none"), end="\n\n")
     print(tabulate(classes, ["class", "IoU", "F1"], tablefmt="simple", floatfmt=".4f", missingval="absent"))
     write_file(out, json.dumps(scores, indent=2) + "\n")

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
-from facekp.classes import IGNORE_INDEX, NUM_CLASSES, PALETTE
+from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX, Classes
 from facekp.errors import ConfigError, DataError
 
 try:  # both are faster than Pillow, which reads the same pixels where they are missing
@@ -72,11 +72,11 @@ def read_image(path: str | Path) -> UInt8Array:
             return to_rgb(picture, f"image {path}")
 
 
-def read_label(path: str | Path) -> UInt8Array:
-    """Read a label map, a one-channel PNG whose values (or palette indices) are class ids.
+def read_label(path: str | Path, classes: Classes = CELEBAMASK_HQ) -> UInt8Array:
+    """Read a label map, a one-channel PNG whose values (or palette indices) are ids of `classes`.
 
     Returns:
-        (H, W) uint8, ids 0..18 or 255 (ignore).
+        (H, W) uint8, class ids or 255 (ignore).
 
     Raises:
         DataError: the file is missing or truncated, has several channels, or contains another value.
@@ -93,8 +93,8 @@ def read_label(path: str | Path) -> UInt8Array:
     largest = int(label.max(initial=0))
     if largest == IGNORE_INDEX:
         largest = int(label[label != IGNORE_INDEX].max(initial=0))
-    if largest >= NUM_CLASSES:
-        raise DataError(f"label {path}: value {largest}, need class ids 0..{NUM_CLASSES - 1} (or {IGNORE_INDEX})")
+    if largest >= len(classes):
+        raise DataError(f"label {path}: value {largest}, need class ids 0..{len(classes) - 1} (or {IGNORE_INDEX})")
     return label
 
 
@@ -166,7 +166,7 @@ def fit_within(image: UInt8Array, side: int) -> UInt8Array:
     return resize(image, (max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale))))
 
 
-def palette_image(mask: UInt8Array, palette: Sequence[tuple[int, int, int]] = PALETTE) -> Image.Image:
+def palette_image(mask: UInt8Array, palette: Sequence[tuple[int, int, int]] = CELEBAMASK_HQ.colours) -> Image.Image:
     """Return `mask` (H, W) uint8 as a palette image whose indices are its ids, with their RGB colours."""
     picture = Image.fromarray(mask)
     picture.putpalette([channel for colour in palette for channel in colour])
@@ -177,13 +177,15 @@ def write_label(
     file: str | Path | BinaryIO,
     mask: UInt8Array,
     notes: Mapping[str, str] | None = None,
-    palette: Sequence[tuple[int, int, int]] = PALETTE,
+    palette: Sequence[tuple[int, int, int]] = CELEBAMASK_HQ.colours,
 ) -> None:
     """Write `mask` (H, W) uint8, class ids, as a PNG with this palette and with `notes` as its text chunks."""
     info = PngInfo()
     for key, text in (notes or {}).items():
         info.add_text(key, text)
-    palette_image(mask, palette).save(file, format="PNG", pnginfo=info)
+    # Pillow stores up to 16 colours in 4 bits, which cannot hold 255.
+    colours = [*palette, *[(0, 0, 0)] * (17 - len(palette))]
+    palette_image(mask, colours).save(file, format="PNG", pnginfo=info)
 
 
 def cascade_file(name: str) -> Path:

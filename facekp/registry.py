@@ -52,15 +52,15 @@ class Registry(Generic[T]):
             raise ConfigError(f"{self.setting} is '{name}': choose one of {', '.join(names)}")
         return self._found[name]
 
-    def build(self, name: str, settings: Mapping[str, Any]) -> Any:
-        """Build the component registered as `name` with its settings.
+    def build(self, name: str, settings: Mapping[str, Any], **given: Any) -> Any:
+        """Build the component registered as `name` with its settings, and with what is `given` by other means.
 
         Raises:
             ConfigError: an unknown name, an unknown setting, or a value of the wrong type.
         """
         group = self.setting.rpartition(".")[0]
         built = self[name]
-        return built(**checked_settings(group, name, parameters_of(built), settings))
+        return built(**checked_settings(group, name, parameters_of(built, without=given), settings), **given)
 
 
 def parameters_of(built: Callable[..., Any], without: Iterable[str] = ()) -> dict[str, inspect.Parameter]:

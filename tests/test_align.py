@@ -11,7 +11,7 @@ from PIL import Image
 
 from benchmarks.samples import LabelParser, Labels
 from facekp import FaceParser
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError
 from facekp.images import read_image
@@ -23,7 +23,7 @@ from facekp.parsing.surroundings import join
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
 
-SKIN, NOSE, L_EYE, R_EYE, U_LIP = (ATTRIBUTES.index(name) for name in ("skin", "nose", "l_eye", "r_eye", "u_lip"))
+SKIN, NOSE, L_EYE, R_EYE, U_LIP = (CELEBAMASK_HQ.index(name) for name in ("skin", "nose", "l_eye", "r_eye", "u_lip"))
 
 
 def near(crop, frame, within=0.05):
@@ -101,7 +101,7 @@ def test_parts_are_located_and_the_nearest_of_several_is_taken():
     cv2.circle(mask, (20, 20), 8, NOSE, cv2.FILLED)  # a neighbour's
     assert find_part(mask, "nose") == pytest.approx(PLACES["nose"], abs=0.003)
     assert find_part(mask, "eye_g") is None
-    mask[0, 0] = ATTRIBUTES.index("eye_g")  # a pixel is no part
+    mask[0, 0] = CELEBAMASK_HQ.index("eye_g")  # a pixel is no part
     assert find_part(mask, "eye_g") is None
 
 
@@ -161,7 +161,7 @@ def drawn(seed):
     face = draw_face(seed)
     label = np.zeros(face.image.shape[:2], np.uint8)
     for name, mask in face.masks.items():
-        label[mask] = ATTRIBUTES.index(name)
+        label[mask] = CELEBAMASK_HQ.index(name)
     return face.image, label
 
 
@@ -387,14 +387,14 @@ def grids(fine, wide):
     both[0, 28:37, 28:37, SKIN] = 9
     for grid, parts in zip(both, (fine, wide), strict=True):
         for rows, columns, name, score in parts:
-            grid[rows, columns, ATTRIBUTES.index(name)] = score
+            grid[rows, columns, CELEBAMASK_HQ.index(name)] = score
     return both
 
 
 def test_what_reaches_beyond_the_aligned_crop_goes_on_and_nothing_else_does():
     everywhere = slice(None)
     # A column of hair runs through both.
-    hair, cloth, neck = (ATTRIBUTES.index(name) for name in ("hair", "cloth", "neck"))
+    hair, cloth, neck = (CELEBAMASK_HQ.index(name) for name in ("hair", "cloth", "neck"))
     column, wider = slice(26, 39), slice(28, 37)  # 13 of 64 cells, and 8 of 64 cells that are 1.75 times as large
     fine, wide = grids(
         [(everywhere, column, "hair", 5)],
@@ -418,7 +418,7 @@ def test_what_reaches_beyond_the_aligned_crop_goes_on_and_nothing_else_does():
 
 def test_both_looks_meet_without_a_step():
     # The aligned crop sees hair by 4 more than background, the larger one by 2: between them the lead falls evenly.
-    everywhere, hair = slice(None), ATTRIBUTES.index("hair")
+    everywhere, hair = slice(None), CELEBAMASK_HQ.index("hair")
     fine, wide = grids([(everywhere, everywhere, "hair", 5)], [(everywhere, everywhere, "hair", 3)])
     joined = join(fine, wide)
     lead = (joined[..., hair] - joined[..., 0])[56]
@@ -432,9 +432,9 @@ def test_a_head_larger_than_the_aligned_crop_is_parsed_as_a_whole():
     # Its hair is a column through the photo; with the aligned crop alone it would end above and below.
     frame = turned(300 + 300j, 200, 0)
     photo, label = paste((600, 600), (0, frame))
-    label[50:210, 280:320] = ATTRIBUTES.index("hair")  # from the frame's upper part to 150 pixels above it
+    label[50:210, 280:320] = CELEBAMASK_HQ.index("hair")  # from the frame's upper part to 150 pixels above it
     (face,) = parse(photo, label, detector=lambda _: [frame])
-    rows = np.nonzero(face.mask[:, 300] == ATTRIBUTES.index("hair"))[0]
+    rows = np.nonzero(face.mask[:, 300] == CELEBAMASK_HQ.index("hair"))[0]
     assert rows.min() == pytest.approx(300 - 1.75 * 100, abs=6)  # where the larger crop ends
     assert face.box == pytest.approx((200, 200, 400, 400), abs=8)  # the aligned crop's
     hair = face.attributes["hair"].contours[0]
@@ -535,7 +535,7 @@ def test_the_shipped_network_parses_a_turned_and_scaled_portrait_as_it_parses_th
     flags = cv2.WARP_INVERSE_MAP | cv2.INTER_NEAREST
     back = cv2.warpAffine(found.mask, frame.matrix(size), (size, size), flags=flags)
     for name in ("skin", "nose", "hair", "neck"):  # lips are three pixels high at 0.6: their corners are below
-        own, other = (mask == ATTRIBUTES.index(name) for mask in (straight.mask, back))
+        own, other = (mask == CELEBAMASK_HQ.index(name) for mask in (straight.mask, back))
         assert (own & other).sum() >= 0.8 * (own | other).sum(), name
     corners = [mark for mark in straight.landmarks if mark.endswith("eye_outer") or mark.endswith("mouth_corner")]
     width = np.ptp(straight.keypoints["skin"][:, 0])

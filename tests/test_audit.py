@@ -12,7 +12,7 @@ import pytest
 from joblib import Parallel
 from PIL import Image
 
-from facekp.classes import mirror_table
+from facekp.classes import CELEBAMASK_HQ
 from facekp.data.audit import checks
 from facekp.data.audit.__main__ import main
 from facekp.data.audit.checks import check_face
@@ -22,6 +22,8 @@ from facekp.data.audit.run import audit
 from facekp.data.exclusions import read_exclusions
 from facekp.errors import ConfigError, DataError
 from facekp.parsing.id_tables import id_lookup, read_ids
+
+MIRROR = CELEBAMASK_HQ.mirror_table()
 
 SIDE = 256
 # Class: (x, y) of the centre and half axes, pixels, painted in this order. The subject's left is on the right.
@@ -88,11 +90,15 @@ TINY = painted(painted(draw_label(), np.s_[0, :3], 16), np.s_[250, :4], 15)
     [
         pytest.param(PROFILE, {}, id="profile"),
         pytest.param(
-            mirror_table()[PROFILE], {"reversed": ("r_eye, r_brow, r_ear on the other side", 1.0)}, id="its mirror"
+            MIRROR[PROFILE],
+            {"reversed": ("r_eye, r_brow, r_ear on the other side", 1.0)},
+            id="its mirror",
         ),
         pytest.param(HALF_PROFILE, {}, id="half profile"),
         pytest.param(
-            mirror_table()[HALF_PROFILE], {"reversed": (ALL.replace(", l_ear", ""), 1.0)}, id="mirrored half profile"
+            MIRROR[HALF_PROFILE],
+            {"reversed": (ALL.replace(", l_ear", ""), 1.0)},
+            id="mirrored half profile",
         ),
         pytest.param(np.ascontiguousarray(draw_label()[:, ::-1]), {"reversed": (ALL, 1.0)}, id="classes not swapped"),
         pytest.param(
@@ -123,7 +129,7 @@ def test_flaws_of_a_label(label: np.ndarray, found: dict[str, tuple[str, float]]
 @pytest.mark.parametrize("degrees", [0, 20, 90, 180, -135])
 def test_reversed_is_found_however_the_head_is_rolled(degrees: float) -> None:
     assert flaws(turn(draw_label(), degrees)) == {}
-    assert flaws(mirror_table()[turn(draw_label(), degrees)]) == {"reversed": (ALL, 1.0)}
+    assert flaws(MIRROR[turn(draw_label(), degrees)]) == {"reversed": (ALL, 1.0)}
 
 
 def test_sizes_of_other_proportions_do_not_match() -> None:
@@ -262,7 +268,7 @@ def flawed_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tmp_path_factory.mktemp("flawed") / "set",
         {
             "fine": ("train", photos[0], label(0)),
-            "reversed": ("train", photos[1], mirror_table()[label(1)]),
+            "reversed": ("train", photos[1], MIRROR[label(1)]),
             "first": ("train", photos[2], label(2)),
             "copy": ("train", photos[2], label(3)),
             "leak": ("train", photos[3], label(4)),

@@ -14,6 +14,7 @@ import torch
 from conftest import PORTRAIT
 
 from facekp import FaceParser
+from facekp.classes import CELEBAMASK_HQ
 from facekp.data.layout import read_index
 from facekp.data.normalisation import normalise
 from facekp.errors import CheckpointError, ConfigError
@@ -329,7 +330,7 @@ class TestFlip:
         images = np.zeros((1, 1, 2, 3), np.uint8)
         images[0, 0, :, 0] = 10, 20  # l_eye
         images[0, 0, :, 1] = 50, 90  # r_eye
-        backend = SimpleNamespace(size=64, batch=3, streams=2)
+        backend = SimpleNamespace(size=64, batch=3, streams=2, classes=CELEBAMASK_HQ)
         flip = Flip(backend)
         assert (flip.size, flip.batch, flip.streams) == (64, 3, 2)
         flip.backend = self.run
@@ -342,7 +343,7 @@ class TestFlip:
         def heads(pixels):
             return Heads(tuple(torch.from_numpy(s).permute(0, 3, 1, 2) for s in self.run(pixels.numpy())))
 
-        (again,) = flipped(heads)(torch.from_numpy(images)).predict
+        (again,) = flipped(heads, CELEBAMASK_HQ)(torch.from_numpy(images)).predict
         assert torch.equal(again.permute(0, 2, 3, 1), torch.from_numpy(scores))
 
     def test_a_parser_takes_it_and_names_the_choices(self):

@@ -102,7 +102,7 @@ class TestClasses:
     def test_once(self, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         first = find_classes(samples, tmp_path / "cache")
         read = []
-        monkeypatch.setattr(balance, "read_label", lambda path: read.append(path.stem) or read_label(path))
+        monkeypatch.setattr(balance, "read_label", lambda path, classes: read.append(path.stem) or read_label(path))
         np.testing.assert_array_equal(find_classes(samples, tmp_path / "cache"), first)
         assert read == []
         # Another set of images, or a label that was made anew, is another question.

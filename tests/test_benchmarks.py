@@ -21,7 +21,7 @@ from benchmarks.card.groups import measure, select_members
 from benchmarks.card.scores import contrast, report_worst, tables
 from benchmarks.harness import Bench, Rates, describe, make_row
 from benchmarks.samples import DLIB, MEDIAPIPE
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.config import DataConfig
 from facekp.data.dataset import FaceDataset, to_batch
 from facekp.data.layout import read_index
@@ -99,7 +99,7 @@ def test_groups_by_hand() -> None:
         "hair": np.s_[5:7], "skin": np.s_[10:14, 10:14], "r_eye": np.s_[8, 4], "l_eye": np.s_[8, 14],
         "nose": np.s_[14, 11:13], "r_brow": np.s_[2, 2], "l_brow": np.s_[2, 12], "u_lip": np.s_[15, 2:13],
     }.items():  # fmt: skip
-        label[box] = ATTRIBUTES.index(name)
+        label[box] = CELEBAMASK_HQ.index(name)
     numbers = measure(photo, label)
     assert numbers["turned_left"] == pytest.approx((11.5 - 9) / 10)
     # Skin and nose: 9 pixels on either side of column 11.5, which are those of 50 and of 150.

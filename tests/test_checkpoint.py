@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.errors import CheckpointError, DataError
 from facekp.training.checkpoint_io import BesideCheckpointIO
 from facekp.weights.load import load_network
@@ -75,7 +75,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "later format": (edited(format=2), "its format is 2, this version reads 1"),
     "other classes": (
         edited(classes=["a", "b"]),
-        "its classes is ['a', 'b'], this version reads ['background'",
+        "its classes: no table of ids",
     ),
     "other normalisation": (edited(mean=[0.5, 0.5, 0.5]), "its mean is [0.5, 0.5, 0.5], this version reads [0.485"),
     "unknown network": (edited(model={"name": "resnet50"}), "do not fit this version's networks"),
@@ -91,7 +91,7 @@ def test_it_is_plain_data_that_says_what_prediction_needs(checkpoint: Path) -> N
         "model": {"name": "resnet18", "pretrained": False},
         "size": 64,
         "loss": {"name": "ohem", "threshold": 0.7, "min_kept": 0.0625},
-        "classes": list(ATTRIBUTES),
+        "classes": list(CELEBAMASK_HQ.names),
         "mean": [0.485, 0.456, 0.406],
         "std": [0.229, 0.224, 0.225],
     }

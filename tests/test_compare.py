@@ -19,7 +19,7 @@ from helpers.wandb_files import read_run
 from hydra.core.utils import JobStatus
 from runs import SMALL
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.compare import plots, report
 from facekp.compare.__main__ import main
 from facekp.compare.callback import CompareSweep
@@ -44,7 +44,7 @@ def write_run(
         {"step": s, "seconds": t, "train_loss": train, "loss": loss, "miou": miou, "mean_f1": miou + 0.1,
          "pixel_accuracy": 0.9} for s, t, train, loss, miou in curve
     ]  # fmt: skip
-    scores = [p | {"f1": {name: p["miou"] for name in ATTRIBUTES}, "iou": {}} for p in points]
+    scores = [p | {"f1": {name: p["miou"] for name in CELEBAMASK_HQ.names}, "iou": {}} for p in points]
     chosen: dict[str, Any] = {"model": {"name": model}, "seed": seed, "trainer": {"max_steps": 300}}
     for name, value in settings.items():
         group, _, key = name.partition("__")
@@ -392,7 +392,7 @@ def test_plots_show_means_of_seeds_and_every_class(four, drawn):
         assert len(panel.lines) == 5  # two thick, three thin
     assert [axes.get_title() for axes in drawn["steps"].axes] == ["training loss", "validation loss", "mIoU", "mean F1"]
     (panel,) = drawn["classes"].axes
-    assert [label.get_text() for label in panel.get_xticklabels()] == list(ATTRIBUTES[1:])
+    assert [label.get_text() for label in panel.get_xticklabels()] == list(CELEBAMASK_HQ.names[1:])
     assert [[bar.get_height() for bar in group] for group in panel.containers[:3] if hasattr(group, "patches")] == [
         pytest.approx([0.53] * 18), pytest.approx([0.46] * 18)]  # fmt: skip
 

@@ -12,7 +12,7 @@ from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 from PIL import Image
 
 from facekp import FaceParser
-from facekp.classes import PALETTE
+from facekp.classes import CELEBAMASK_HQ
 from facekp.errors import CheckpointError, ConfigError, DataError
 from facekp.figures.__main__ import main
 from facekp.figures.draw import (
@@ -31,13 +31,15 @@ from facekp.parsing.face_crop import Crop
 from facekp.parsing.overlay import OPACITY, draw_overlay
 from facekp.parsing.scenes import Scene, View
 
+PALETTE = CELEBAMASK_HQ.colours
+
 SKIN, NOSE, HAIR, CLOTH = 1, 2, 13, 18
 
 
 class Known:
     """A network of 64 pixels whose score of class c is c at stride 8, 100 c at 16 and 10,000 c at 32, with a slope."""
 
-    size, batch, streams = 64, 1, 1
+    size, batch, streams, classes = 64, 1, 1, CELEBAMASK_HQ
 
     def __call__(self, images):
         n, height, width, _ = images.shape

@@ -18,7 +18,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from PIL import Image, ImageDraw
 
-from facekp.classes import COLOURS, PALETTE
+from facekp.classes import CELEBAMASK_HQ
 from facekp.errors import DataError
 from facekp.files import from_json, to_json
 from facekp.formats.base import FORMATS, Format, FormatOptions, Photo, all_formats, describe_formats
@@ -28,6 +28,8 @@ from facekp.parsing.face import face_from_mask
 from facekp.parsing.soft_mask import ClassScores
 from facekp.predict.results import Results
 from facekp.predict.sources import RESULTS
+
+PALETTE = CELEBAMASK_HQ.colours
 
 coco = pytest.importorskip("pycocotools.coco")
 coco_mask = pytest.importorskip("pycocotools.mask")
@@ -340,7 +342,7 @@ def test_the_mask_in_other_ids_keeps_its_colours(tmp_path, ids, hair, skin):
     with Image.open(tmp_path / "a.mask.png") as picture:
         assert np.array(picture)[::10, 0].tolist() == [hair, hair, skin, 0]
         assert np.array(picture.convert("RGB"))[::10, 0].tolist() == [
-            list(COLOURS[name]) for name in ("hair", "hair", "skin", "background")]  # fmt: skip
+            list(PALETTE[CELEBAMASK_HQ.index(name)]) for name in ("hair", "hair", "skin", "background")]  # fmt: skip
 
 
 def test_what_a_killed_run_left_is_not_joined(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.landmarks import CORNERS, GOAL, Gap, fit, held_out, measure
 from benchmarks.samples import DLIB, read_detected, true_faces
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.keypoints.landmarks import NUMBERS, Calibration, Landmark, find_landmarks
 from facekp.keypoints.landmarks.calibration import load_calibration, mirrored
 from facekp.keypoints.landmarks.names import PARTS
@@ -57,7 +57,7 @@ def draw(size=512, unit=UNIT, angle=0.0, centre=None, mirror=False, without=(), 
     mask = np.zeros((size, size), np.uint8)
     for name, inside in (*shapes(-u if mirror else u, v), *((name, shape(u, v)) for name, shape in over)):
         if name not in without:
-            mask[inside] = ATTRIBUTES.index(name)
+            mask[inside] = CELEBAMASK_HQ.index(name)
     return mask
 
 

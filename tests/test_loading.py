@@ -18,7 +18,7 @@ from PIL import Image
 from torch.utils.data import DataLoader, default_collate
 
 import facekp.images
-from facekp.classes import mirror_table
+from facekp.classes import CELEBAMASK_HQ
 from facekp.config import DataConfig
 from facekp.data import cache as decoded_module
 from facekp.data.cache import decode_all
@@ -29,7 +29,7 @@ from facekp.data.jitter import KINDS, jitter
 from facekp.data.layout import read_index
 from facekp.data.transforms import Pipeline, TrainingView, training_transform
 from facekp.errors import ConfigError, DataError
-from facekp.images import PALETTE, decode_jpeg, decode_png, palette_image, read_label
+from facekp.images import decode_jpeg, decode_png, palette_image, read_label
 
 SCALES = (0.75, 1, 1.25, 1.5, 1.75, 2)
 
@@ -103,7 +103,7 @@ class TestDecoding:
         assert decode_png(good) is not None
         (tmp_path / "grey.png").write_bytes(filtered)
         np.testing.assert_array_equal(read_label(tmp_path / "grey.png"), slope.repeat(30, 1))
-        assert len(PALETTE) == 19
+        assert len(CELEBAMASK_HQ.colours) == 19
 
 
 class TestWindow:
@@ -172,7 +172,7 @@ def one_by_one(image: np.ndarray, label: np.ndarray, crop: int, params: dict) ->
     """Do what `params` say by definition: each step on the whole image."""
     image = by_definition(image, params["steps"])
     if params["mirror"]:
-        image, label = image[:, ::-1].copy(), mirror_table()[label[:, ::-1]]
+        image, label = image[:, ::-1].copy(), CELEBAMASK_HQ.mirror_table()[label[:, ::-1]]
     scale = A.RandomScale((params["scale"] - 1,) * 2, p=1, mask_interpolation=cv2.INTER_NEAREST_EXACT)
     scaled = scale(image=image, mask=label)
     side = max(crop, scaled["image"].shape[0])

@@ -10,19 +10,21 @@ import torch
 from helpers.losses import reference
 from torch import Tensor
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.data.normalisation import normalise
 from facekp.losses import DeepSupervision
 from facekp.models import Heads, build_model
 from facekp.training.metrics import ParsingMetrics, SplitMetrics
 from facekp.training.scoring import network_scorer
 
+NAMES = list(CELEBAMASK_HQ.names)
+
 
 def by_loops(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Return all scores from the pixels themselves, class by class; nan for absent classes."""
     predicted, labels = predicted[labels != 255], labels[labels != 255]
     iou, f1 = {}, {}
-    for class_id, name in enumerate(ATTRIBUTES):
+    for class_id, name in enumerate(CELEBAMASK_HQ.names):
         p, t = predicted == class_id, labels == class_id
         both, either = (p & t).sum(), (p | t).sum()
         iou[name] = both / either if either else math.nan
@@ -129,12 +131,14 @@ def test_a_network_is_scored_with_the_loss_of_its_run() -> None:
         heads = net(normalise(pixels["image"])).maps
     found = {}
     for threshold in (0.7, 0.01):  # nearly every pixel is hard, or so few are that the largest sixteenth counts
-        about = {"size": 64, "loss": {"name": "ohem", "threshold": threshold}}
+        about = {"size": 64, "classes": NAMES, "loss": {"name": "ohem", "threshold": threshold}}
         found[threshold] = network_scorer(net, about, torch.device("cpu"))([pixels])["loss"]
         want = sum(reference(scores, labels, threshold).item() for scores in heads)
         assert found[threshold] == pytest.approx(want, rel=1e-5)
     assert found[0.01] > found[0.7] + 0.1
-    assert network_scorer(net, {"size": 64}, torch.device("cpu"))([pixels])["loss"] == found[0.7]  # files of before
+    assert (
+        network_scorer(net, {"size": 64, "classes": NAMES}, torch.device("cpu"))([pixels])["loss"] == found[0.7]
+    )  # files of before
 
 
 def test_commands_check_their_settings_before_torch_is_imported() -> None:

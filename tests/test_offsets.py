@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.export import release
 from facekp.export.class_offsets import add_offsets, fit_offsets, sample_scores
 from facekp.models import Heads, build_model, fuse, model_names
@@ -105,7 +105,7 @@ def test_a_release_with_them_is_not_worse_on_what_they_were_fitted_to(straight, 
     assert "offsets" not in found[0]
     offsets = found[5]["offsets"]
     assert offsets["images"] == 5
-    assert list(offsets["values"]) == list(ATTRIBUTES)
+    assert list(offsets["values"]) == list(CELEBAMASK_HQ.names)
     assert found[5]["scores"]["mean_f1"] > found[0]["scores"]["mean_f1"]
     images = torch.zeros(1, 3, 64, 64)
     with torch.inference_mode():

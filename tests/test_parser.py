@@ -14,7 +14,7 @@ from helpers.shapes import HAIR, NOSE, BrightIsNose, picture
 from PIL import Image
 
 from facekp import FaceParser
-from facekp.classes import PALETTE
+from facekp.classes import CELEBAMASK_HQ
 from facekp.errors import ConfigError, DataError
 from facekp.hardware import resolve_device
 from facekp.images import read_image
@@ -125,7 +125,7 @@ def test_a_notebook_shows_a_face_as_its_overlay(parser, tmp_path):
     blank = face_from_mask(face.mask, {NOSE: 1.0, HAIR: 1.0}, KeypointConfig())
     with Image.open(BytesIO(blank._repr_png_())) as shown:  # without a photo, on black
         want = np.array(shown)[300, 400]
-    np.testing.assert_allclose(want, np.multiply(OPACITY, PALETTE[NOSE]), atol=1)
+    np.testing.assert_allclose(want, np.multiply(OPACITY, CELEBAMASK_HQ.colours[NOSE]), atol=1)
 
 
 def test_all_but_the_first_argument_have_names(parser):
@@ -165,7 +165,7 @@ def test_images_of_one_size_run_in_batches_and_keep_their_names(tmp_path):
         with Image.open(out / f"{name}.mask.png") as mask:
             assert mask.mode == "P"
             np.testing.assert_array_equal(np.array(mask), alone.mask)
-            assert tuple(mask.getpalette()[3 * NOSE : 3 * NOSE + 3]) == PALETTE[NOSE]
+            assert tuple(mask.getpalette()[3 * NOSE : 3 * NOSE + 3]) == CELEBAMASK_HQ.colours[NOSE]
         np.testing.assert_array_equal(together[name].mask, alone.mask)
         assert np.count_nonzero(alone.mask == NOSE) == pytest.approx(side**2, rel=0.2)
 

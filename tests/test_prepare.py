@@ -25,6 +25,7 @@ from facekp.data.prepare import convert as conversion
 from facekp.data.prepare.__main__ import main
 from facekp.data.prepare.build import prepare
 from facekp.data.prepare.official import composite, load_image, load_mask, read_mapping
+from facekp.data.prepare.sets import celebamask_hq as reader
 from facekp.data.sources import prepared_root
 from facekp.errors import ConfigError, DataError
 from facekp.files import LOCK
@@ -110,8 +111,8 @@ def test_a_second_start_does_nothing(raw, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out"
     prepare(raw, out, size=SIDE)
     times = {path: path.stat().st_mtime_ns for path in out.rglob("*.*g")}
-    for name in ("list_masks", "run_in_processes", "convert", "read_back"):
-        monkeypatch.setattr(module, name, lambda *args: pytest.fail("work was done"))
+    for where, name in ((reader, "list_masks"), *((module, n) for n in ("run_in_processes", "convert", "read_back"))):
+        monkeypatch.setattr(where, name, lambda *args: pytest.fail("work was done"))
     main([f"raw={raw}", f"out={out}", f"size={SIDE}"])
     assert "nothing was left to do" in capsys.readouterr().out
     assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*.*g")}

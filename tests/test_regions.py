@@ -10,14 +10,17 @@ from helpers.shapes import HAIR, NOSE, BrightIsNose, picture
 from scipy.stats import norm
 
 from facekp import FaceParser
-from facekp.classes import ATTRIBUTES, REGIONS
+from facekp.classes import CELEBAMASK_HQ
+from facekp.data.class_tables import ID_TABLES
 from facekp.errors import ConfigError
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.face_crop import Crop
-from facekp.parsing.id_tables import ID_TABLES, read_ids
+from facekp.parsing.id_tables import read_ids
 from facekp.parsing.regions import class_ids
 from facekp.parsing.soft_mask import ClassScores, feathered, grown
+
+NAMES = CELEBAMASK_HQ.names
 
 SKIN, HAT = 1, 14
 EVERY_CLASS = np.arange(19, dtype=np.uint8)[None]
@@ -27,7 +30,7 @@ def scored(shape, crop=None, **scores):
     """Return scores (h, w) by class; the other classes have none."""
     values = np.full((*shape, 19), -1e3, np.float16)
     for name, own in scores.items():
-        values[..., ATTRIBUTES.index(name)] = own
+        values[..., CELEBAMASK_HQ.index(name)] = own
     return ClassScores(values, crop)
 
 
@@ -46,8 +49,8 @@ def test_a_region_is_the_union_of_its_classes():
 
 
 def test_groups_cover_what_they_say():
-    names = {group: {ATTRIBUTES[i] for i in class_ids(group)} for group in REGIONS}
-    everything = set(ATTRIBUTES) - {"background"}
+    names = {group: {NAMES[i] for i in class_ids(group)} for group in CELEBAMASK_HQ.groups}
+    everything = set(NAMES) - {"background"}
     assert names["person"] == everything
     # A person is a head, in which there is a face, and a body.
     assert names["head"] | names["body"] == everything
@@ -58,7 +61,7 @@ def test_groups_cover_what_they_say():
     assert names["mouth_area"] - names["lips"] == {"mouth"}
     assert names["skin_area"] == {"skin", "nose", "neck"} | names["ears"]
     assert names["accessories"] == {"eye_g", "hat", "ear_r", "neck_l"}
-    assert not REGIONS.keys() & set(ATTRIBUTES)
+    assert not CELEBAMASK_HQ.groups.keys() & set(NAMES)
 
 
 def test_a_region_that_does_not_exist_is_named_with_the_nearest():
@@ -141,7 +144,7 @@ def test_a_parsed_faces_alpha_follows_its_mask(face):
     assert alpha.shape == face.mask.shape
     assert (alpha.min(), alpha.max()) == (0, 1)
     assert np.count_nonzero((alpha > 0.5) != face.region("nose")) < 0.002 * alpha.size
-    others = [name for name in ATTRIBUTES if name != "nose"]
+    others = [name for name in NAMES if name != "nose"]
     np.testing.assert_allclose(face.alpha(others), 1 - alpha, atol=1e-5)
     probability = face.alpha("nose", certain=1)
     np.testing.assert_allclose(alpha, ((probability - 0.3) / 0.4).clip(0, 1), atol=1e-5)  # OHEM's threshold is 0.7
@@ -199,7 +202,10 @@ def test_masks_in_the_ids_of_others(table, want):
 
 
 def test_a_table_of_ones_own_is_a_file_or_a_mapping(tmp_path):
-    face, table = Face(EVERY_CLASS, {}, (0, 0, 19, 1)), dict.fromkeys(ATTRIBUTES, 0) | {"hair": 255, "hat": 255}
+    face, table = (
+        Face(EVERY_CLASS, {}, (0, 0, 19, 1)),
+        dict.fromkeys(NAMES, 0) | {"hair": 255, "hat": 255},
+    )
     (tmp_path / "ids.yaml").write_text("".join(f"{name}: {i}\n" for name, i in table.items()))
     (tmp_path / "ids.json").write_text(str(table).replace("'", '"'))
     for given in (table, tmp_path / "ids.yaml", str(tmp_path / "ids.json")):
@@ -228,10 +234,10 @@ def test_tables_that_are_not_complete_or_impossible_are_refused_by_name(tmp_path
 
 def test_the_reference_lists_every_group_and_every_id():
     page = (REPOSITORY / "docs/reference/regions.md").read_text("utf-8")
-    for group, classes in REGIONS.items():
+    for group, classes in CELEBAMASK_HQ.groups.items():
         listed = "all but `background`" if group == "person" else ", ".join(f"`{name}`" for name in classes)
         assert f"| `{group}` | {listed} |\n" in page
-    for name in ATTRIBUTES:
+    for name in NAMES:
         assert f"| `{name}` | {' | '.join(str(table[name]) for table in ID_TABLES.values())} |\n" in page
     for table in ID_TABLES:
         assert f"`{table}`" in page

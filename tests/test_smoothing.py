@@ -6,7 +6,7 @@ from math import pi
 import numpy as np
 import pytest
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.data.synthetic.write import draw_face
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import face_from_mask
@@ -23,7 +23,7 @@ def drawn():
     """Return a drawn face and the width of its skin in pixels."""
     mask = np.zeros((256, 256), np.uint8)
     masks = draw_face(4, 256).masks
-    for k, name in enumerate(ATTRIBUTES):
+    for k, name in enumerate(CELEBAMASK_HQ.names):
         if name in masks:
             mask[masks[name]] = k
     face = face_from_mask(mask, dict.fromkeys(range(19), 1.0), KeypointConfig(n=32))

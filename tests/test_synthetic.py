@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.data.synthetic.__main__ import main
 from facekp.data.synthetic.canvas import Canvas, ellipse
 from facekp.data.synthetic.write import SyntheticFace, draw_face, write_synthetic
@@ -36,7 +36,7 @@ def centre(mask: np.ndarray) -> tuple[float, float]:
 
 def composite(masks: dict[str, np.ndarray]) -> np.ndarray:
     label = np.zeros((SIZE, SIZE), np.uint8)
-    for number, part in enumerate(ATTRIBUTES):
+    for number, part in enumerate(CELEBAMASK_HQ.names):
         if part in masks:
             label[masks[part]] = number
     return label
@@ -56,7 +56,7 @@ def test_seeds_differ(faces):
 
 
 def test_every_attribute_appears_and_the_rare_ones_are_rare(faces):
-    shares = {part: np.mean([part in face.masks for face in faces]) for part in ATTRIBUTES[1:]}
+    shares = {part: np.mean([part in face.masks for face in faces]) for part in CELEBAMASK_HQ.names[1:]}
     assert {shares[part] for part in ("skin", "nose", "u_lip", "l_lip", "neck", "cloth")} == {1.0}
     assert all(share > 0 for share in shares.values()), shares
     assert all(shares[part] < 0.5 for part in ("hat", "eye_g", "neck_l")), shares
@@ -66,7 +66,7 @@ def test_every_mask_can_be_seen(faces):
     for face in faces:
         assert (face.image.shape, face.image.dtype) == ((SIZE, SIZE, 3), np.uint8)
         label = composite(face.masks)
-        assert {ATTRIBUTES[i] for i in np.unique(label) if i} == set(face.masks)
+        assert {CELEBAMASK_HQ.names[i] for i in np.unique(label) if i} == set(face.masks)
 
 
 @pytest.mark.parametrize("pair", ["eye", "brow", "ear"])
@@ -117,7 +117,7 @@ def test_the_folder_holds_an_image_and_the_visible_masks_of_each_face(tmp_path):
         face = draw_face(int(seeds[index]), 64)
         files = {path.stem[6:]: path for path in tmp_path.glob(f"CelebAMask-HQ-mask-anno/0/{index:05d}_*.png")}
         assert files.keys() == face.masks.keys()
-        assert len(files) < len(ATTRIBUTES) - 1
+        assert len(files) < len(CELEBAMASK_HQ) - 1
         for part, path in files.items():
             with Image.open(path) as picture:
                 np.testing.assert_array_equal(np.array(picture), 255 * face.masks[part])

@@ -18,7 +18,7 @@ from runs import STEPS, PowerCutError, before_step, logged, settings, train
 from torch._dynamo.utils import counters
 
 import facekp.training.callbacks
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.data.dataset import to_batch
 from facekp.errors import ConfigError, DataError
 from facekp.hardware import resolve_accelerator
@@ -133,7 +133,7 @@ class TestRun:
             scores = summary["val"][name]
             assert scores["step"] == row["step"]
             assert scores["miou"] == pytest.approx(row["val/miou"], abs=1e-6)
-            assert list(scores["iou"]) == list(scores["f1"]) == list(ATTRIBUTES)
+            assert list(scores["iou"]) == list(scores["f1"]) == list(CELEBAMASK_HQ.names)
             assert scores["iou"]["hair"] == pytest.approx(row["val/iou/hair"], abs=1e-6)
         assert summary["test"]["loss"] == pytest.approx(rows[7]["test/loss"], abs=1e-6)
         clock, curve = read_rows(straight / "metrics.csv"), summary["val"]["curve"]

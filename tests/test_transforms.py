@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from facekp.classes import ATTRIBUTES, MIRROR_PAIRS
+from facekp.classes import CELEBAMASK_HQ
 from facekp.data.jitter import KINDS
 from facekp.data.layout import read_index
 from facekp.data.normalisation import normalise
@@ -18,7 +18,7 @@ from facekp.data.occluders import Occlude
 from facekp.data.transforms import Pipeline, TrainingView, corruption, evaluation_transform, training_transform
 from facekp.images import read_image, read_label
 
-IDS = {name: i for i, name in enumerate(ATTRIBUTES)}
+IDS = {name: i for i, name in enumerate(CELEBAMASK_HQ.names)}
 SIDES = [(IDS[f"l_{part}"], IDS[f"r_{part}"]) for part in ("eye", "brow", "ear")]
 SCALES = (0.75, 1, 1.25, 1.5, 1.75, 2)
 
@@ -41,7 +41,7 @@ def centre_x(label: np.ndarray, class_id: int) -> float:
 
 
 def test_the_pairs_are_the_attributes_with_a_side() -> None:
-    assert sorted(MIRROR_PAIRS) == SIDES == [(4, 5), (6, 7), (8, 9)]
+    assert [tuple(map(CELEBAMASK_HQ.index, pair)) for pair in CELEBAMASK_HQ.pairs] == SIDES == [(4, 5), (6, 7), (8, 9)]
 
 
 class TestMirrorOnRealFaces:

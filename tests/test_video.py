@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from facekp import FaceParser
+from facekp.classes import CELEBAMASK_HQ
 from facekp.errors import ConfigError, DataError
 from facekp.formats.json import json_schema
 from facekp.keypoints.settings import KeypointConfig
@@ -35,7 +36,7 @@ INTRA = {"g": "1", "bf": "0"}  # each frame is coded by itself
 class GreyIsFace:
     """Scores by brightness: background is dark, skin grey, the nose bright; edges lie halfway."""
 
-    size, batch, streams = 256, 1, 1
+    size, batch, streams, classes = 256, 1, 1, CELEBAMASK_HQ
 
     def __init__(self, batch=1):
         self.batch = batch

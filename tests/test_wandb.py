@@ -11,7 +11,7 @@ import pytest
 from helpers.wandb_files import read_run
 from runs import settings
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.config import Config, LoggerConfig
 from facekp.training.loggers import build_loggers, build_wandb, closing_wandb
 from facekp.training.resume import Resume
@@ -88,7 +88,7 @@ def test_images_carry_both_masks_with_class_names_and_the_table_has_every_class(
     assert (images["width"], images["height"]) == (64, 64)
     assert all(set(masks) == {"truth", "prediction"} for masks in images["all_masks"])
     table = first["val/classes_table"]
-    assert (table["nrows"], table["ncols"]) == (len(ATTRIBUTES), 3)
+    assert (table["nrows"], table["ncols"]) == (len(CELEBAMASK_HQ), 3)
 
 
 def test_best_values_are_summarised_in_the_right_direction(run: list[wandb_internal_pb2.Record]) -> None:
@@ -97,7 +97,7 @@ def test_best_values_are_summarised_in_the_right_direction(run: list[wandb_inter
     lowest, highest = (True, False, True), (False, True, True)
     assert {name: best[name] for name in ("train/loss", "val/loss")} == {"train/loss": lowest, "val/loss": lowest}
     scores = ["val/miou", "val/mean_f1", "val/pixel_accuracy"]
-    scores += [f"val/{kind}/{name}" for kind in ("iou", "f1") for name in ATTRIBUTES]
+    scores += [f"val/{kind}/{name}" for kind in ("iou", "f1") for name in CELEBAMASK_HQ.names]
     assert {name: best[name] for name in scores} == dict.fromkeys(scores, highest)
 
 

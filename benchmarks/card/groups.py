@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.data.dataset import read_sample
 from facekp.data.layout import Sample
 from facekp.images import UInt8Array
@@ -73,7 +73,7 @@ def measure(photo: UInt8Array, label: UInt8Array) -> dict[str, float]:
     `turned_left` is the offset of the nose's centre from the midpoint of the eyes, along their line, relative to the
     eye distance; `uneven_light` is the difference in mean luma between the halves of skin and nose, over their mean.
     """
-    has = dict(zip(ATTRIBUTES, np.bincount(label.ravel(), minlength=256) > 0, strict=False))
+    has = dict(zip(CELEBAMASK_HQ.names, np.bincount(label.ravel(), minlength=256) > 0, strict=False))
     luma = np.asarray(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY))  # 0.299 R + 0.587 G + 0.114 B, as in Rec. 601
     right, left, nose = (_centre(label, name) for name in ("r_eye", "l_eye", "nose"))
     turn = (nose - (left + right) / 2) @ (left - right) / ((left - right) @ (left - right))
@@ -106,7 +106,7 @@ def measure(photo: UInt8Array, label: UInt8Array) -> dict[str, float]:
 
 
 def _where(label: UInt8Array, *names: str) -> Members:
-    return np.isin(label, [ATTRIBUTES.index(name) for name in names])
+    return np.isin(label, [CELEBAMASK_HQ.index(name) for name in names])
 
 
 def _centre(label: UInt8Array, name: str) -> Floats:

@@ -11,9 +11,11 @@ import torch
 from tabulate import tabulate
 
 from benchmarks.card.groups import GROUPS, Floats
-from facekp.classes import ATTRIBUTES, IGNORE_INDEX, NUM_CLASSES
+from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX
 from facekp.images import UInt8Array
 from facekp.training.metrics import nest_scores, scores_from_confusion
+
+NAMES = CELEBAMASK_HQ.names
 
 Counts = npt.NDArray[np.int64]  # confusion matrices (..., 19, 19), rows truth, columns prediction
 MIN_IMAGES, MIN_WITH_CLASS = 10, 5
@@ -26,8 +28,8 @@ TOTALS = {"mean_f1": "mean F1", "miou": "mIoU", "pixel_accuracy": "pixel accurac
 
 def count(label: UInt8Array, mask: UInt8Array) -> Counts:
     """Return the confusion matrix (19, 19) of the pixels of an image that have a label."""
-    pairs = np.int64(NUM_CLASSES) * label[label != IGNORE_INDEX] + mask[label != IGNORE_INDEX]
-    return np.bincount(pairs, minlength=NUM_CLASSES**2).reshape(NUM_CLASSES, NUM_CLASSES)
+    pairs = np.int64(len(CELEBAMASK_HQ)) * label[label != IGNORE_INDEX] + mask[label != IGNORE_INDEX]
+    return np.bincount(pairs, minlength=len(CELEBAMASK_HQ) ** 2).reshape(len(CELEBAMASK_HQ), len(CELEBAMASK_HQ))
 
 
 def score(confusions: Counts) -> dict[str, Any]:
@@ -80,7 +82,7 @@ def contrast(confusions: Counts, members: npt.ArrayLike, resamples: int = RESAMP
     counted = np.all([(side.sum(-1) > 0).sum(0) >= MIN_WITH_CLASS for side in sides], axis=0)
     if min(map(len, sides)) < MIN_IMAGES or not counted[1:].any():
         return row | {"classes": [], "mean_f1": None, "miou": None}
-    row["classes"] = [name for name, counts in zip(ATTRIBUTES, counted, strict=True) if counts]
+    row["classes"] = [name for name, counts in zip(NAMES, counted, strict=True) if counts]
     rng = np.random.default_rng(0)
     drawn = [resample(side, resamples, rng) for side in sides]
     # A class missing from one side of a resample counts on neither.
@@ -110,10 +112,10 @@ def find_errors(confusion: Counts) -> dict[str, dict[str, float]]:
     A class is missed if it is in the truth with an F1 below a half, false positive if it is in the prediction alone.
     """
     f1, truth, predicted = class_scores(confusion)[0], confusion.sum(1), confusion.sum(0)
-    classes = range(1, len(ATTRIBUTES))
+    classes = range(1, len(CELEBAMASK_HQ))
     missed = sorted((round(float(f1[i]), 4), i) for i in classes if truth[i] and f1[i] < MISSED)
-    imagined: dict[str, float] = {ATTRIBUTES[i]: int(predicted[i]) for i in classes if predicted[i] and not truth[i]}
-    return {"missed": {ATTRIBUTES[i]: value for value, i in missed}, "false_positive": imagined}
+    imagined: dict[str, float] = {NAMES[i]: int(predicted[i]) for i in classes if predicted[i] and not truth[i]}
+    return {"missed": {NAMES[i]: value for value, i in missed}, "false_positive": imagined}
 
 
 def report_worst(ids: Sequence[str], confusions: Counts, members: pd.DataFrame, worst: int) -> dict[str, Any]:
@@ -140,7 +142,7 @@ def tables(card: dict[str, Any]) -> list[str]:
     spread, images = worst["all"], worst["images"]
     ends = f"{_figure(images[0]['score'])} to {_figure(images[-1]['score'])}"
     # Ties stay in the order of the classes.
-    wrong = [name for name in ATTRIBUTES if any(name in worst[kind] for kind in ERRORS)]
+    wrong = [name for name in NAMES if any(name in worst[kind] for kind in ERRORS)]
     wrong.sort(key=lambda name: -worst["missed"].get(name, 0))
     headings = ["group", "who is in it", "images", "others", "mean F1", "others'", "difference", "95 %", "of the worst"]
     return [
@@ -148,7 +150,10 @@ def tables(card: dict[str, Any]) -> list[str]:
             ["", *(f"{size} pixels" for size in scores)],
             [[title, *(_figure(scores[size][name]) for size in scores)] for name, title in TOTALS.items()],
         ),
-        _table(["class", *kinds], [[name, *(_figure(kind[name]) for kind in kinds.values())] for name in ATTRIBUTES]),
+        _table(
+            ["class", *kinds],
+            [[name, *(_figure(kind[name]) for kind in kinds.values())] for name in NAMES],
+        ),
         _table(
             ["an image's own mean F1", "mean", "median", "5th percentile", f"the {len(images)} worst"],
             [["", *(_figure(spread[name]) for name in ("mean", "median", "percentile_5")), ends]],

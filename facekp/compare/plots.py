@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from facekp.compare.runs import Run
-from facekp.compare.tables import CLASSES, spreads
+from facekp.compare.tables import class_names, spreads
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
 """Okabe and Ito's colour-blind-safe colours, without black and yellow."""
@@ -112,16 +112,17 @@ def _bars(table: pd.DataFrame, looks: dict[str, Look]) -> Figure:
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     panel = figure.subplots()
     width = 0.84 / len(looks)
-    f1 = pd.concat({name: spreads(table, f"best.f1.{name}") for name in CLASSES})
+    classes = class_names(table)
+    f1 = pd.concat({name: spreads(table, f"best.f1.{name}") for name in classes})
     for place, (row, (colour, _, _, hatch)) in enumerate(looks.items()):
         own = f1.xs(row, level=1)
-        x = [c + (place - (len(looks) - 1) / 2) * width for c in range(len(CLASSES))]
+        x = [c + (place - (len(looks) - 1) / 2) * width for c in range(len(classes))]
         # An absent class has no bar.
         panel.bar(x, own["mean"], width * 0.92, color=colour, label=row, hatch=hatch, edgecolor="black", linewidth=0)
         if own["count"].max() > 1:
             panel.errorbar(x, own["mean"], own["std"], fmt="none", ecolor="black", elinewidth=1)
-    panel.set_xticks(range(len(CLASSES)), labels=list(CLASSES), rotation=40, ha="right")
-    panel.set(ylabel="F1", ylim=(0, 1), xlim=(-0.6, len(CLASSES) - 0.4), axisbelow=True)
+    panel.set_xticks(range(len(classes)), labels=classes, rotation=40, ha="right")
+    panel.set(ylabel="F1", ylim=(0, 1), xlim=(-0.6, len(classes) - 0.4), axisbelow=True)
     panel.grid(axis="y", alpha=0.15, color="black")
     _legend(figure, panel)
     return figure

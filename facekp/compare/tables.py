@@ -6,13 +6,11 @@ from typing import NamedTuple
 import pandas as pd
 from tabulate import tabulate
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import BACKGROUND
 from facekp.compare.rows import differing
 from facekp.compare.runs import Run
 
 NONE = "–"  # noqa: RUF001  # a hyphen would pass for a minus
-CLASSES = ATTRIBUTES[1:]
-"""The classes that mean F1 averages."""
 SCORES = {"step": "step", "mIoU": "miou", "mean F1": "mean_f1", "pixel accuracy": "pixel_accuracy", "loss": "loss"}
 LOSSES = SCORES | {"training loss": "train_loss"}
 CURVES = {
@@ -22,6 +20,7 @@ CURVES = {
     )
     for when, which in (("best", "top"), ("last", "last"))
 }  # fmt: skip
+F1 = "best.f1."
 COST = {
     "parameters, M": "cost.parameters",
     "multiply-adds, G": "cost.multiply_adds",
@@ -175,8 +174,14 @@ def _settings(known: Sequence[Run]) -> pd.DataFrame:
 
 def _classes(table: pd.DataFrame) -> pd.DataFrame:
     """Return one line per class, with a column for every row whose F1 is known."""
-    cells = _cells(table, {name: name for name in CLASSES}, "best.f1.").set_index("run")
+    cells = _cells(table, {name: name for name in class_names(table)}, F1).set_index("run")
     return cells[(cells != NONE).any(axis=1)].T.rename_axis(columns=None).reset_index(names="class")
+
+
+def class_names(table: pd.DataFrame) -> list[str]:
+    """Return the classes that the runs' mean F1 averages, in the order of their ids."""
+    names = [column.removeprefix(F1) for column in table if column.startswith(F1)]
+    return [name for name in names if name != BACKGROUND]
 
 
 def _every_run(table: pd.DataFrame) -> pd.DataFrame:

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facekp.classes import NUM_CLASSES
 from facekp.cli import Progress
 from facekp.data.layout import Sample, fingerprint
 from facekp.files import exclusive_lock, make_folder, replacing
@@ -21,7 +20,7 @@ POWERS = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
 
 
 def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_]:
-    """Return which classes each image has, (N, 19) bool; it is kept in `cache` and reused until a label changes.
+    """Return which classes each image has, (N, C) bool; it is kept in `cache` and reused until a label changes.
 
     Raises:
         DataError: a label cannot be read, or the cache cannot be written.
@@ -30,9 +29,9 @@ def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_
     with exclusive_lock(cache):
         if not path.is_file():
             bar = Progress(samples, unit="label", desc="looking for rare classes")
-            pixels = [
-                cv2.calcHist([read_label(sample.label)], [0], None, [NUM_CLASSES], [0, NUM_CLASSES]) for sample in bar
-            ]
+            count = len(samples[0].classes)
+            labels = (read_label(sample.label, sample.classes) for sample in bar)
+            pixels = [cv2.calcHist([label], [0], None, [count], [0, count]) for label in labels]
             with replacing(path) as part, part.open("wb") as file:
                 np.save(file, np.array(pixels)[..., 0] > 0)
     return np.asarray(np.load(path))
@@ -41,7 +40,7 @@ def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_
 def repeat_factors(classes: npt.NDArray[np.bool_], balance: str, below: float) -> npt.NDArray[np.float64] | None:
     """Return how often each image is drawn per pass, on average: (N,) float64, at least 1; None for "none".
 
-    `classes` (N, 19) bool tells which classes each image has. A class in a share f of the images has the factor
+    `classes` (N, C) bool tells which classes each image has. A class in a share f of the images has the factor
     `max(1, (below / f) ** power)`; the power is 1/2 for "sqrt" (as in LVIS) and 1 for "linear". An image has the
     largest factor of its classes.
 

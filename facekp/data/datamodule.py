@@ -13,13 +13,14 @@ from torch.utils.data import DataLoader
 from facekp.config import DataConfig
 from facekp.data.balance import find_classes, repeat_factors
 from facekp.data.cache import CHANNELS, decode_all
+from facekp.data.class_file import read_classes
 from facekp.data.dataset import Batch, FaceDataset, Pixels, to_batch
 from facekp.data.exclusions import describe_exclusions, read_exclusions
 from facekp.data.layout import Sample, check_source, read_index
 from facekp.data.sampler import EvaluationOrder, TrainingStream
 from facekp.data.sources import prepared_root
 from facekp.data.transforms import evaluation_transform, training_transform
-from facekp.errors import ConfigError, DataError
+from facekp.errors import ConfigError, DataError, require
 from facekp.files import expand
 from facekp.hardware import GIB, MIB
 
@@ -53,8 +54,20 @@ class FaceDataModule(pl.LightningDataModule):
 
     @cached_property
     def samples(self) -> dict[str, list[Sample]]:
-        """Samples by split, without the excluded training images."""
-        return read_index(self.root, self.excluded)
+        """Samples by split, without the excluded training images, and with those of `data.more`.
+
+        Raises:
+            DataError: a data set is unusable.
+            ConfigError: one of `data.more` has other classes.
+        """
+        samples = read_index(self.root, self.excluded)
+        for root in map(expand, self.config.more):
+            own, other = read_classes(self.root), read_classes(root)
+            ok = own.names == other.names
+            remedy = f"its classes are {', '.join(other.names)}, data.root's {', '.join(own.names)}: prepare it with "
+            require("data.more", str(root), ok, f"{remedy}classes={self.root}")
+            samples["train"] += read_index(root)["train"]
+        return samples
 
     def split(self, name: str) -> list[Sample]:
         """Return the samples of "train", "val" or "test".
@@ -115,6 +128,7 @@ class FaceDataModule(pl.LightningDataModule):
             rotate=c.rotate,
             occlude=c.occlude,
             corrupt=c.corrupt,
+            classes=samples[0].classes,
         )
         dataset = FaceDataset(samples, transform, decode_all(samples, c))
         loader = self._loader(dataset, stream, c.batch_size // world)

@@ -44,7 +44,7 @@ def read_sample(sample: Sample) -> tuple[UInt8Array, UInt8Array]:
     Raises:
         DataError: a file cannot be read, or image and label have different aspect ratios.
     """
-    image, label = read_image(sample.image), read_label(sample.label)
+    image, label = read_image(sample.image), read_label(sample.label, sample.classes)
     if image.shape[0] * label.shape[1] != image.shape[1] * label.shape[0]:
         raise DataError(
             f"label {sample.label}: {label.shape[1]} x {label.shape[0]} pixels, "

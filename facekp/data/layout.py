@@ -1,6 +1,7 @@
 """Layouts of a data set on disk: the prepared one with its index, and the official one.
 
-Prepared: `images/{id}.jpg`, `labels/{id}.png`, `index.csv` with the columns `id,split`.
+Prepared: `images/{id}.jpg`, `labels/{id}.png`, `index.csv` with the columns `id,split`; `classes.json` if the
+classes are not CelebAMask-HQ's.
 Official: `CelebA-HQ-img/`, `CelebAMask-HQ-mask-anno/`, `CelebA-HQ-to-CelebA-mapping.txt`.
 """
 
@@ -8,12 +9,14 @@ import csv
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
 from typing import Literal
 
-from facekp.config import DataConfig
+from facekp.classes import CELEBAMASK_HQ, Classes
+from facekp.config import FacesConfig
+from facekp.data.class_file import read_classes
 from facekp.errors import ConfigError, DataError
 from facekp.files import expand
 
@@ -42,6 +45,7 @@ class Sample:
     split: str
     image: Path
     label: Path
+    classes: Classes = field(default=CELEBAMASK_HQ, repr=False)
 
 
 def recognise(root: str | Path, setting: str = "data.root") -> Layout:
@@ -66,7 +70,7 @@ def recognise(root: str | Path, setting: str = "data.root") -> Layout:
     )
 
 
-def check_source(config: DataConfig) -> None:
+def check_source(config: FacesConfig) -> None:
     """Check within milliseconds that the data set's folder exists and has a known layout.
 
     Raises:
@@ -80,6 +84,33 @@ def check_source(config: DataConfig) -> None:
     recognise(expand(config.root))
 
 
+def source_classes(config: FacesConfig) -> Classes:
+    """Return the classes of the data set's labels, without preparing it.
+
+    Raises:
+        ConfigError: `data.root` is not set.
+        DataError: the folder is missing or has no known layout, or its `classes.json` is unusable.
+    """
+    check_source(config)
+    return CELEBAMASK_HQ if config.source == "synthetic" else read_classes(expand(config.root or ""))
+
+
+def require_classes(config: FacesConfig, classes: Classes, weights: str) -> None:
+    """Check that weights predict the classes of a data set's labels.
+
+    Raises:
+        ConfigError: they do not.
+        DataError: see `source_classes`.
+    """
+    own = source_classes(config)
+    if own.names != classes.names:
+        labels, found = (", ".join(names) for names in (own.names, classes.names))
+        raise ConfigError(
+            f"ckpt is '{weights}', which predicts {found}, but the data set's labels are {labels}: give weights of "
+            f"these classes (facekp train init={weights}), or prepare the data with classes="
+        )
+
+
 def list_samples(root: str | Path) -> list[Sample]:
     """List the samples of a prepared data set in the order of `index.csv`, without checking that their files exist.
 
@@ -87,7 +118,7 @@ def list_samples(root: str | Path) -> list[Sample]:
         DataError: the index is malformed or empty, or lists an id twice.
     """
     root = Path(root)
-    path, samples = root / INDEX, []
+    path, samples, classes = root / INDEX, [], read_classes(root)
     try:
         text = path.read_text(encoding="utf-8-sig")  # Excel adds a byte order mark
     except UnicodeDecodeError:
@@ -99,7 +130,7 @@ def list_samples(root: str | Path) -> list[Sample]:
         name, split = row["id"], row["split"]
         if split not in SPLITS:
             raise DataError(f"{path}: split '{split}' of id {name}, need one of {', '.join(SPLITS)}")
-        samples.append(Sample(name, split, root / IMAGES / f"{name}.jpg", root / LABELS / f"{name}.png"))
+        samples.append(Sample(name, split, root / IMAGES / f"{name}.jpg", root / LABELS / f"{name}.png", classes))
     if not samples:
         raise DataError(f"{path}: lists no image; prepare the data set again")
     twice = [name for name, count in Counter(sample.id for sample in samples).items() if count > 1]

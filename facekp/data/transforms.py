@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facekp.classes import IGNORE_INDEX, mirror_table
+from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX, Classes
 from facekp.data.crop import enlarge, pad, span
 from facekp.data.jitter import KINDS, jitter
 from facekp.data.occluders import Occlude
@@ -39,12 +39,14 @@ class TrainingView(A.DualTransform):  # type: ignore[misc]  # as above
         scales: scale factors, one of which is drawn.
         jitter: brightness, contrast and saturation are each multiplied by a factor in [1 - jitter, 1 + jitter].
         flip: probability of mirroring.
+        classes: whose left and right are swapped when mirroring.
     """
 
-    _table = mirror_table()
-
-    def __init__(self, crop: int, *, scales: Sequence[float], jitter: float, flip: float) -> None:
+    def __init__(
+        self, crop: int, *, scales: Sequence[float], jitter: float, flip: float, classes: Classes = CELEBAMASK_HQ
+    ) -> None:
         super().__init__(p=1)
+        self._table = classes.mirror_table()
         self.crop, self.scales, self.jitter, self.flip = crop, tuple(scales), jitter, flip
 
     def get_params(self) -> dict[str, Any]:
@@ -103,6 +105,7 @@ def training_transform(
     rotate: float = 0.0,
     occlude: float = 0.0,
     corrupt: float = 0.0,
+    classes: Classes = CELEBAMASK_HQ,
 ) -> Pipeline:
     """Return the training pipeline: resize to `size` pixels and `TrainingView`, then what is enabled of the rest.
 
@@ -114,7 +117,7 @@ def training_transform(
         A pipeline from `image` (H, W, 3) uint8 RGB and `mask` (H, W) uint8 to `image` (crop, crop, 3) uint8 and `mask`
         (crop, crop) uint8, 255 outside the image.
     """
-    steps = [_resize(size), TrainingView(crop, scales=scales, jitter=jitter, flip=flip)]
+    steps = [_resize(size), TrainingView(crop, scales=scales, jitter=jitter, flip=flip, classes=classes)]
     if rotate:
         how: dict[str, Any] = {"interpolation": cv2.INTER_LINEAR, "mask_interpolation": cv2.INTER_NEAREST}
         outside: dict[str, Any] = {"border_mode": cv2.BORDER_CONSTANT, "fill": 0, "fill_mask": IGNORE_INDEX}

@@ -12,7 +12,6 @@ from typing import Any, Final
 
 import gradio as gr
 
-from facekp.classes import ATTRIBUTES, REGIONS
 from facekp.demo import views
 from facekp.demo.examples import write_examples
 from facekp.demo.views import ALL, Parsed
@@ -136,7 +135,7 @@ def build_page(desk: Desk, *, local: bool = True) -> gr.Blocks:
         with gr.Tab("Video"):
             _lay_out_video(desk)
         with gr.Tab("Model and licence"):
-            gr.Markdown(CARD.format(count=len(ATTRIBUTES)))
+            gr.Markdown(CARD.format(count=len(desk.parser.stages.backend.classes)))
             if desk.ckpt == SHIPPED:
                 gr.Markdown((WEIGHTS.parent / "TERMS.md").read_text("utf-8"))
         page.unload(desk.forget)
@@ -203,7 +202,10 @@ def _lay_out_photo(desk: Desk) -> None:
                 points = gr.Slider(4, 128, 32, step=4, label="Key points per attribute")
         with gr.Tab("Cut-out") as cut_tab:
             piece = gr.Image(label="Cut-out", format="png", elem_classes="checked", elem_id="piece", **result)
-            regions = gr.Dropdown([*REGIONS, *ATTRIBUTES], value=["hair"], multiselect=True, label="Regions")
+            classes = desk.parser.stages.backend.classes
+            known = [*classes.groups, *classes.names]
+            first = ["hair" if "hair" in known else known[0]]
+            regions = gr.Dropdown(known, value=first, multiselect=True, label="Regions")
             with gr.Row():
                 feather = gr.Slider(0, 10, 1, step=0.5, label="Feather, % of the face's side")
                 grow = gr.Slider(-10, 10, 0, step=0.5, label="Grow, % of the face's side")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from facekp.classes import PALETTE
+from facekp.classes import Classes
 from facekp.errors import DataError
 from facekp.files import write_file
 from facekp.formats.base import CORNER, FormatOptions, Photo, polygon
@@ -49,6 +49,11 @@ class Parsed:
 
     photo: Photo
     faces: list[Face]
+
+    @property
+    def classes(self) -> Classes:
+        """Those of the faces."""
+        return self.faces[0].classes
 
     @property
     def choices(self) -> list[str]:
@@ -103,7 +108,9 @@ def drawn_view(parsed: Parsed, faces: Sequence[Face], style: Style) -> str:
     Elements with `data-name` are named under the pointer; `data-face` is the face's number, from 1.
     """
     height, width = parsed.photo.size
-    shown = fit_within(draw_overlay(parsed.photo.image, faces, replace(style, legend=False)), SHOWN_SIDE)
+    shown = fit_within(
+        draw_overlay(parsed.photo.image, faces, replace(style, legend=False), parsed.classes), SHOWN_SIDE
+    )
     parts = "".join(
         _traced_face(number, face, several=len(parsed.faces) > 1, landmarks=style.landmarks or style.names)
         for number, face in reversed(list(enumerate(parsed.faces, 1)))
@@ -143,7 +150,7 @@ def attribute_table(parsed: Parsed, faces: Sequence[Face]) -> str:
         for name, own in face.attributes.items():
             cut = any(contour.cut.any() for contour in own.contours)
             rows += (
-                f'<tr><td><i style="background:{colour_of(own)}"></i>{escape(name)}</td>'
+                f'<tr><td><i style="background:{colour_of(own, face.classes)}"></i>{escape(name)}</td>'
                 f'<td title="{100 * own.area / pixels:.2g} % of the photo">{own.area:,}</td>'
                 f'<td><meter value="{own.confidence:.3f}"></meter> {own.confidence:.2f}</td>'
                 f"<td>{'cut' if cut else 'visible'}</td></tr>"
@@ -152,9 +159,9 @@ def attribute_table(parsed: Parsed, faces: Sequence[Face]) -> str:
     return f'<table class="attributes"><thead>{head}</thead><tbody>{rows}</tbody></table>'
 
 
-def colour_of(attribute: Attribute) -> str:
+def colour_of(attribute: Attribute, classes: Classes) -> str:
     """Return the colour in which overlays show an attribute, for CSS."""
-    return "#{:02x}{:02x}{:02x}".format(*PALETTE[attribute.id])
+    return "#{:02x}{:02x}{:02x}".format(*classes.colours[attribute.id])
 
 
 def cut_out(parsed: Parsed, faces: Sequence[Face], options: FormatOptions) -> UInt8Array:
@@ -164,13 +171,14 @@ def cut_out(parsed: Parsed, faces: Sequence[Face], options: FormatOptions) -> UI
 
 def region_alpha(parsed: Parsed, faces: Sequence[Face], options: FormatOptions) -> UInt8Array:
     """Return the soft mask (H, W) uint8 of the union of the options' regions in all `faces`."""
-    return Cutout("+".join(options.regions), options).alpha(parsed.photo, faces)
+    return Cutout("+".join(options.regions), replace(options, classes=parsed.classes)).alpha(parsed.photo, faces)
 
 
 def before_and_after(parsed: Parsed, faces: Sequence[Face], style: Style) -> tuple[UInt8Array, UInt8Array]:
     """Return the photo, and the photo with `faces` drawn, at one size."""
     style = replace(style, legend=False)
-    return draw_overlay(parsed.photo.image, [], style), draw_overlay(parsed.photo.image, faces, style)
+    photo, classes = parsed.photo.image, parsed.classes
+    return draw_overlay(photo, [], style, classes), draw_overlay(photo, faces, style, classes)
 
 
 def recoloured(image: UInt8Array, alpha: UInt8Array, colour: str, strength: float) -> UInt8Array:
@@ -221,12 +229,14 @@ def save_files(
     Raises:
         DataError: a format cannot hold this photo.
     """
-    results = Results(folder, export, options)
+    results = Results(folder, export, replace(options, classes=parsed.classes))
     with results.claimed():
         results.write(parsed.photo, faces)
         results.finish([parsed.photo.stem])
     if "overlay" in export:
-        write_file(folder / f"{parsed.photo.stem}.overlay.jpg", Overlay(style).encode(parsed.photo, faces))
+        write_file(
+            folder / f"{parsed.photo.stem}.overlay.jpg", Overlay(style, parsed.classes).encode(parsed.photo, faces)
+        )
     if "svg" in export:
         drawing = folder / f"{parsed.photo.stem}.svg"
         link = f'xlink:href="{as_data(parsed.photo.image)}"'
@@ -261,7 +271,7 @@ style = Style(
     landmarks={style.landmarks},
     names={style.names},
 )
-Image.fromarray(draw_overlay(photo, {faces}, style)).save("overlay.png")
+Image.fromarray(draw_overlay(photo, {faces}, style, faces[0].classes)).save("overlay.png")
 """
 
 

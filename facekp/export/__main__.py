@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import cast
 
+from facekp.classes import Classes
 from facekp.cli import parse_cli
 from facekp.config import FacesConfig
 from facekp.errors import one_line_errors, require
@@ -54,6 +55,7 @@ def main(argv: list[str]) -> None:
 
     ckpt = locate_checkpoint(settings.ckpt)
     net, described = load_network(ckpt)
+    classes = Classes.from_plain(described["classes"])
     size, quantised = int(described["size"]), settings.precision != "float32"
     beside = Path(ckpt.name) if ckpt == WEIGHTS else ckpt  # never into the package
     kind = f".{settings.precision}" if quantised else ".labels" if labels else ""
@@ -64,10 +66,10 @@ def main(argv: list[str]) -> None:
     images = calibration_images(settings.data.at_size(size), settings.images) if quantised else []
     with TemporaryDirectory() as folder:
         made = Path(folder) / "float32.onnx"
-        export_onnx(net, size, made, described.get("terms", ""), cast(Head, settings.head))
+        export_onnx(net, size, made, described.get("terms", ""), cast(Head, settings.head), classes)
         if quantised:
             float32, made = made, Path(folder) / "int8.onnx"
-            quantise(float32, made, images)
+            quantise(float32, made, images, len(classes))
         with replacing(out, shared=True) as part:
             shutil.copyfile(made, part)
     print(f"{out}: {out.stat().st_size / 2**20:.1f} MiB, {settings.precision}, for images of {size} pixels")

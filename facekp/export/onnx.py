@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from facekp.classes import ATTRIBUTES, NUM_CLASSES
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.errors import ConfigError, FacekpError
@@ -27,11 +27,18 @@ TOLERANCE: Final = 1e-4
 MOST_PIXELS: Final = 1e-3
 """Largest share of pixels whose label may differ, because two scores are equal but for rounding."""
 IMAGE_CHANNELS: Final = 3
-MARK: Final = f'"classes": {json.dumps(ATTRIBUTES)}'.encode()
+MARK: Final = b'{"format": 1, "size": '
 """Bytes of the metadata of every exported file."""
 
 
-def export_onnx(net: nn.Module, size: int, path: Path, terms: str = "", head: Head = "scores") -> None:
+def export_onnx(
+    net: nn.Module,
+    size: int,
+    path: Path,
+    terms: str = "",
+    head: Head = "scores",
+    classes: Classes = CELEBAMASK_HQ,
+) -> None:
     """Write a network as ONNX, for any batch and any multiple of 32 pixels: uint8 pixels in, scores or labels out.
 
     Args:
@@ -40,6 +47,7 @@ def export_onnx(net: nn.Module, size: int, path: Path, terms: str = "", head: He
         path: file to write.
         terms: terms of use, for the metadata.
         head: "scores", the predicting heads' score maps (see `ScoreNet`), or "labels" (see `LabelNet`).
+        classes: those that the network predicts, for the metadata.
 
     Raises:
         ConfigError: onnx or onnxruntime is not installed.
@@ -65,7 +73,7 @@ def export_onnx(net: nn.Module, size: int, path: Path, terms: str = "", head: He
         raise TypeError("torch.onnx.export gave no program")
     if terms:
         program.model.metadata_props["terms"] = terms
-    program.model.metadata_props[ABOUT] = json.dumps(describe_export(size, head))
+    program.model.metadata_props[ABOUT] = json.dumps(describe_export(size, head, classes))
     program.save(path)
     _compare(module, path)
 
@@ -100,14 +108,14 @@ def calibration_images(data: DataConfig, count: int) -> list[UInt8Array]:
     return [resize(read_image(samples[i].image), (data.size, data.size)) for i in spread]
 
 
-def quantise(source: Path, target: Path, images: Iterable[UInt8Array]) -> None:
+def quantise(source: Path, target: Path, images: Iterable[UInt8Array], classes: int = 19) -> None:
     """Write an int8 version of an ONNX network.
 
     Weights are quantised per output channel, activations per tensor over the range seen in `images` (static
     quantisation, QDQ format). The first convolution, depthwise ones and those that produce scores stay in float32. The
     metadata is kept.
 
-    `images` are (H, W, 3) uint8 RGB, all of the same size, a multiple of 32.
+    `images` are (H, W, 3) uint8 RGB, all of the same size, a multiple of 32; `classes` is the number of scores.
 
     Raises:
         ConfigError: onnxruntime is not installed.
@@ -136,7 +144,7 @@ def quantise(source: Path, target: Path, images: Iterable[UInt8Array]) -> None:
         shapes = {node.name: weights[node.input[1]] for node in graph.node if node.op_type == "Conv"}
         # In int8, depthwise convolutions cost 4 points of mIoU in OpenVINO, the first one up to 12, and those that
         # produce scores a tenth; none of them takes much time.
-        exact = [name for name, (n, c, *_) in shapes.items() if c in (1, IMAGE_CHANNELS) or n == NUM_CLASSES]
+        exact = [name for name, (n, c, *_) in shapes.items() if c in (1, IMAGE_CHANNELS) or n == classes]
         quantization.quantize_static(
             str(prepared),
             str(target),

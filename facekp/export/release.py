@@ -12,10 +12,10 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import Classes
 from facekp.cli import parse_cli
 from facekp.config import Config, ScoringConfig, fold
-from facekp.data.layout import SPLITS
+from facekp.data.layout import SPLITS, require_classes
 from facekp.errors import one_line_errors
 from facekp.files import OVERWRITE, expand, keep_foreign, make_folder
 from facekp.settings import Affects, Settings, at_least, check_that, multiple_of, one_of, setting, walk
@@ -76,8 +76,10 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
     content = read_checkpoint(expand(settings.ckpt))
     device = resolve_device(settings.device)
     net, about = load_network(settings.ckpt)
-    about = describe(about["model"], settings.size or int(about["size"]), about.get("loss"))
+    classes = Classes.from_plain(about["classes"])
+    about = describe(about["model"], settings.size or int(about["size"]), about.get("loss"), classes)
     data = FaceDataModule(settings.data.at_size(about["size"]), seed=0, total_steps=0)
+    require_classes(settings.data, classes, settings.ckpt)
     images = len(data.split(settings.split))
     if settings.terms:
         about["terms"] = settings.terms
@@ -88,7 +90,7 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         offsets = fit_offsets(*sample_scores(net, data.evaluation_loader("train", settings.offsets), device))
         add_offsets(net, offsets.to(device))
-        values = {name: round(float(value), 2) for name, value in zip(ATTRIBUTES, offsets, strict=True)}
+        values = {name: round(float(value), 2) for name, value in zip(classes.names, offsets, strict=True)}
         about["offsets"] = {"images": min(settings.offsets, len(data.split("train"))), "values": values}
     with TemporaryDirectory() as folder:  # earlier files stay until everything is computed
         path = Path(folder) / f"stored{SAFETENSORS}"

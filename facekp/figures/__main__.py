@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from facekp.classes import ATTRIBUTES
 from facekp.cli import parse_cli
-from facekp.errors import one_line_errors
+from facekp.errors import one_line_errors, require
 from facekp.files import OVERWRITE, contains, expand, keep_foreign, make_folder, replacing
 from facekp.predict.settings import ParserSettings
 from facekp.settings import Affects, at_least, between, one_of, setting
@@ -27,7 +26,7 @@ class FiguresSettings(ParserSettings):
 
     source: str = setting(MISSING, "a photo; if it has several faces, the largest is drawn", path=True)
     out: str = setting(MISSING, "folder for NAME.CLASS.heads.png, .surface.png, ...", affects=Affects.PLACE, path=True)
-    class_: str = setting("nose", "the class whose scores are drawn", one_of(*ATTRIBUTES))
+    class_: str = setting("nose", "the class whose scores are drawn")
     landmarks: str | None = setting(None, "CSV of a landmark detector's points, drawn in red", path=True)
     landmarks_size: int | None = setting(None, "longer side of their image, pixels; null: the photo's", at_least(1))
     format: str = setting("png", "png, svg or pdf", one_of(*UNDATED))
@@ -61,6 +60,8 @@ def main(argv: Sequence[str]) -> None:
     paths = [out / f"{photo.stem}.{name}.{config.format}" for name in names]
     keep_foreign(dict.fromkeys(paths, contains(b"facekp")), overwrite=config.overwrite)
     parser = open_parser(config, config.device)
+    known = parser.stages.backend.classes.names
+    require("class", config.class_, config.class_ in known, f"choose one of {', '.join(known)}")
     make_folder(out)
     if config.align == "auto":
         image, landmarks = crop_face(parser, image, landmarks, photo)

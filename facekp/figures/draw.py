@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final
 import cv2
 import numpy as np
 
-from facekp.classes import ATTRIBUTES, PALETTE
 from facekp.errors import DataError
 from facekp.images import UInt8Array, decoding
 
@@ -86,8 +85,8 @@ def class_scores(parser: "FaceParser", image: UInt8Array, name: str) -> "tuple[l
 
     from facekp.models import fuse
 
-    pixels = parser.stages.resized(image)
-    heads = [scores[0, ..., ATTRIBUTES.index(name)] for scores in parser.stages.backend(pixels[None])]
+    pixels, backend = parser.stages.resized(image), parser.stages.backend
+    heads = [scores[0, ..., backend.classes.index(name)] for scores in backend(pixels[None])]
     total = fuse([torch.tensor(scores)[None, None] for scores in heads], pixels.shape[:2])[0, 0]
     return heads, total.numpy()
 
@@ -148,8 +147,8 @@ def draw_key_points(image: UInt8Array, face: "Face", landmarks: "Points | None" 
     figure, (masks, points), _ = _panels(image.shape[:2], ["masks", "key points"], extra=0.7 + 0.14 * rows)
     # Below the axis and its labels; borderaxespad is in units of the font size.
     below: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "borderaxespad": 4.2, "frameon": False}
-    masks.imshow(blend_mask(image, face.mask))
-    colours = np.divide(PALETTE, 255)
+    masks.imshow(blend_mask(image, face.mask, classes=face.classes))
+    colours = np.divide(face.classes.colours, 255)
     patches = [Patch(fc=colours[part.id], ec="0.2", lw=0.4, label=name) for name, part in face.attributes.items()]
     masks.legend(handles=patches, ncols=PATCHES_IN_ROW, handlelength=1, columnspacing=1, **below)
     points.imshow(image)

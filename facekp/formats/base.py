@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.images import UInt8Array
 from facekp.keypoints.curves import Points
 from facekp.parsing.face import Face
-from facekp.parsing.id_tables import CELEBAMASK
+from facekp.parsing.id_tables import OWN
 from facekp.parsing.regions import class_ids
 from facekp.registry import Registry
 
@@ -61,12 +62,14 @@ class FormatOptions:
         feather: see `facekp.Face.alpha`.
         grow: see `facekp.Face.alpha`.
         ids: see `facekp.Face.mask_as`.
+        classes: those of the faces.
     """
 
     regions: Sequence[str] = ()
     feather: float = 0
     grow: float = 0
-    ids: str = CELEBAMASK
+    ids: str = OWN
+    classes: Classes = CELEBAMASK_HQ
 
 
 class Format(ABC):
@@ -147,7 +150,7 @@ class RegionFormat(Format):
     def alpha(self, photo: Photo, faces: Sequence[Face]) -> UInt8Array:
         """Return the region's alpha (H, W) uint8 in the photo: the highest of all faces."""
         # Outside a face all is background, so that a region with background lies where all faces have it.
-        behind = 0 in class_ids(self.region)
+        behind = 0 in class_ids(self.region, self.options.classes)
         merged = np.full(photo.size, float(behind), np.float32)
         for face in faces:
             alpha = face.alpha(self.region, feather=self.options.feather, grow=self.options.grow)

@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.files import from_json, to_json
-from facekp.formats.base import FORMATS, Photo, RunFormat, as_text, polygon
+from facekp.formats.base import FORMATS, Format, FormatOptions, Photo, RunFormat, as_text, polygon
 from facekp.keypoints.curves import rounded
 from facekp.parsing.attribute import Attribute
 from facekp.parsing.face import Face
@@ -27,11 +27,23 @@ VISIBLE: Final = 2
 
 @FORMATS.register("coco")
 class Coco(RunFormat):
-    """One file with an image record per photo and an annotation per attribute."""
+    """One file with an image record per photo and an annotation per attribute.
+
+    Args:
+        classes: those of the faces, which are the categories.
+    """
 
     file = "annotations.json"
     help = "masks, boxes and key points of all photos, for pycocotools"
     mark = rb'\{"info":\{"description":"facekp"'
+
+    def __init__(self, classes: Classes = CELEBAMASK_HQ) -> None:
+        self.classes = classes
+
+    @classmethod
+    def open(cls, options: FormatOptions) -> Sequence[Format]:
+        """Return the writer with the classes of the options."""
+        return [cls(options.classes)]
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the photo's image record and annotations, without ids: `join` numbers them."""
@@ -68,7 +80,7 @@ class Coco(RunFormat):
                 "keypoints": [f"{name}_{k}" for k in range(points)],
                 "skeleton": ring,
             }
-            for i, name in enumerate(ATTRIBUTES)
+            for i, name in enumerate(self.classes.names)
             if i
         ]
         out.write(b'],"categories":' + to_json(categories) + b"}\n")

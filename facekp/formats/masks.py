@@ -19,5 +19,5 @@ class Masks(RegionFormat):
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the PNG."""
-        inside = np.isin(merge_masks(faces, photo.size), class_ids(self.region))
+        inside = np.isin(merge_masks(faces, photo.size), class_ids(self.region, self.options.classes))
         return encode_png(np.uint8(255) * inside)

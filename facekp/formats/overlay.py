@@ -6,7 +6,8 @@ from typing import Final
 
 from PIL import Image
 
-from facekp.formats.base import FORMATS, Format, Photo
+from facekp.classes import CELEBAMASK_HQ, Classes
+from facekp.formats.base import FORMATS, Format, FormatOptions, Photo
 from facekp.images import fit_within
 from facekp.parsing.face import Face
 from facekp.parsing.overlay import Style, draw_overlay
@@ -22,18 +23,24 @@ class Overlay(Format):
 
     Args:
         style: what to draw; None draws masks, outlines, key points and the legend.
+        classes: those of the faces.
     """
 
     file = "NAME.overlay.jpg"
     help = "the photo with masks, key points and a legend"
     mark = rb"\xff\xd8.{,99}\xff\xfe..facekp"
 
-    def __init__(self, style: Style | None = None) -> None:
-        self.style = style or Style()
+    def __init__(self, style: Style | None = None, classes: Classes = CELEBAMASK_HQ) -> None:
+        self.style, self.classes = style or Style(), classes
+
+    @classmethod
+    def open(cls, options: FormatOptions) -> Sequence[Format]:
+        """Return the writer with the classes of the options."""
+        return [cls(classes=options.classes)]
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the JPEG."""
         buffer = BytesIO()
-        drawn = Image.fromarray(fit_within(draw_overlay(photo.image, faces, self.style), MAX_SIDE))
+        drawn = Image.fromarray(fit_within(draw_overlay(photo.image, faces, self.style, self.classes), MAX_SIDE))
         drawn.save(buffer, format="JPEG", quality=QUALITY, comment=b"facekp")
         return buffer.getvalue()

@@ -6,7 +6,6 @@ from typing import Final
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
-from facekp.classes import PALETTE
 from facekp.formats.base import CORNER, FORMATS, Format, Photo, as_text, polygon
 from facekp.keypoints.curves import DECIMALS
 from facekp.parsing.attribute import Attribute
@@ -38,14 +37,14 @@ class Svg(Format):
         for number, face in reversed(list(enumerate(faces))):
             group = ET.SubElement(root, "g", {"id": f"face{number}"})
             for attribute in face.attributes.values():
-                _add_attribute(group, attribute, f"face{number}-{attribute.name}", max(width, height) / 512)
+                colour = "#{:02x}{:02x}{:02x}".format(*face.classes.colours[attribute.id])
+                _add_attribute(group, attribute, f"face{number}-{attribute.name}", max(width, height) / 512, colour)
         ET.indent(root)
         return bytes(ET.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
-def _add_attribute(parent: ET.Element, attribute: Attribute, name: str, unit: float) -> None:
+def _add_attribute(parent: ET.Element, attribute: Attribute, name: str, unit: float, colour: str) -> None:
     """Add a group with title, area and key points; `unit` is the width of a thin line in pixels."""
-    colour = "#{:02x}{:02x}{:02x}".format(*PALETTE[attribute.id])
     group = ET.SubElement(parent, "g", {"id": name, "class": attribute.name, "fill": colour, "stroke": colour})
     ET.SubElement(group, "title").text = f"{attribute.name}, confidence {attribute.confidence:.2f}"
     rings = [polygon(contour.points) for contour in attribute.contours]

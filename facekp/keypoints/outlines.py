@@ -1,6 +1,5 @@
 """Outlines of every attribute: ordered closed contours, traced in a mask or in the scores behind it."""
 
-from facekp.classes import NUM_CLASSES
 from facekp.errors import require
 from facekp.images import UInt8Array
 from facekp.keypoints.canny import edge_loops
@@ -11,23 +10,24 @@ from facekp.keypoints.settings import METHODS
 
 
 def trace(
-    mask: UInt8Array, *, method: str, min_area: float = 0.0, grid: Scores | None = None
+    mask: UInt8Array, *, method: str, min_area: float = 0.0, grid: Scores | None = None, count: int = 19
 ) -> dict[int, list[Contour]]:
     """Return the outlines of every class but background, by id: parts before holes, each from large to small.
 
     Args:
-        mask: (H, W) uint8, class ids below 19.
+        mask: (H, W) uint8, class ids below C.
         method: "canny", the paper's method: edges of the mask. "contour": lines where the class's score overtakes all
             others; without scores, the lines between the mask's pixels.
         min_area: parts (without their holes) and holes with fewer pixels are dropped.
-        grid: (2h + 1, 2w + 1, 19) float32, the scores whose argmax is the mask (`score_grid.sum_on_grid`); it covers
+        grid: (2h + 1, 2w + 1, C) float32, the scores whose argmax is the mask (`score_grid.sum_on_grid`); it covers
             the image from border to border. Canny does not use it.
+        count: C, the number of classes.
 
     Raises:
         ConfigError: unknown method.
     """
     require("method", method, method in METHODS, f"choose one of {', '.join(METHODS)}")
-    classes, size = range(1, NUM_CLASSES), (mask.shape[0], mask.shape[1])
+    classes, size = range(1, count), (mask.shape[0], mask.shape[1])
     if method == "canny":
         loops = edge_loops(mask, classes, min_area)
     elif grid is None:

@@ -87,17 +87,18 @@ class BiSeNet(Network):
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32; in training, N at least 2.
-        Returns: one map that predicts, (N, 19, H/8, W/8), and two auxiliary ones, (N, 19, H/8, W/8) and
-        (N, 19, H/16, W/16), from the features refined at strides 16 and 32 and then upsampled.
+        Returns: one map that predicts, (N, C, H/8, W/8), and two auxiliary ones, (N, C, H/8, W/8) and
+        (N, C, H/16, W/16), from the features refined at strides 16 and 32 and then upsampled.
 
     Args:
         pretrained: False for random weights, "imagenet" for torchvision's trunk; see `resnet18_trunk`.
+        classes: C, the number of classes.
     """
 
     head_names = ("main", "aux16", "aux32")
     head_parts = ("fusion", "heads")
 
-    def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
+    def __init__(self, pretrained: Literal[False, "imagenet"] = False, classes: int = 19) -> None:
         super().__init__()
         self.context = ContextPath(pretrained)
         self.spatial = nn.Sequential(
@@ -107,7 +108,7 @@ class BiSeNet(Network):
             conv_norm_relu(64, 128, 1),
         )
         self.fusion = FeatureFusion()
-        self.heads = nn.ModuleList([plain_head(256, 256), plain_head(128, 64), plain_head(128, 64)])
+        self.heads = nn.ModuleList(plain_head(*widths, classes) for widths in ((256, 256), (128, 64), (128, 64)))
 
     def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
         """Return the main score map and the auxiliary ones."""

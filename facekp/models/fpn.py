@@ -21,19 +21,22 @@ class FeaturePyramid(Network):
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32.
-        Returns: (N, 19, H/s, W/s) for each stride s from `finest` to 32; the first predicts.
+        Returns: (N, C, H/s, W/s) for each stride s from `finest` to 32; the first predicts.
 
     Args:
         trunk: "resnet18", or a network of timm (see `build_trunk`).
         pretrained: False for random weights; "imagenet"; or, for a network of timm, a file.
         finest: stride of the map that predicts, 4 or 8.
+        classes: C, the number of classes.
 
     Reference: Lin et al. 2017, arXiv:1612.03144; the mean over the image, Liu et al. 2015, arXiv:1506.04579.
     """
 
     head_parts = ("laterals", "context", "narrow", "smooth", "heads")
 
-    def __init__(self, trunk: str = "resnet18", pretrained: bool | str = False, finest: int = 8) -> None:
+    def __init__(
+        self, trunk: str = "resnet18", pretrained: bool | str = False, finest: int = 8, classes: int = 19
+    ) -> None:
         super().__init__()
         self.trunk = build_trunk(trunk, pretrained, finest)
         channels = self.trunk.channels
@@ -45,7 +48,7 @@ class FeaturePyramid(Network):
         self.context = conv(channels[-1], WIDTH, 1)
         self.narrow = nn.Sequential(conv(WIDTH, SLIM, 1), nn.BatchNorm2d(SLIM)) if finest == 4 else nn.Identity()
         self.smooth = nn.ModuleList(conv_norm_relu(width, width, 3) for width in widths)
-        self.heads = nn.ModuleList(plain_head(width, min(width, HEAD_WIDTH)) for width in widths)
+        self.heads = nn.ModuleList(plain_head(width, min(width, HEAD_WIDTH), classes) for width in widths)
 
     def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
         """Return the score map at the finest stride and the auxiliary ones at the others."""

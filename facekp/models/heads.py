@@ -7,15 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from facekp.classes import NUM_CLASSES
-
 HEAD_CHANNELS = 64
 STRIDE = 32
 """Input sides are multiples of this, the stride of the coarsest head."""
 
 
 class Heads(NamedTuple):
-    """The score maps of a network, each (N, 19, h, w) float at its own resolution.
+    """The score maps of a network, each (N, C, h, w) float at its own resolution.
 
     Attributes:
         predict: the maps whose upsampled sum is the prediction (`fuse`).
@@ -43,14 +41,14 @@ def fuse(scores: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
 
 
 class OutputHead(nn.Sequential):
-    """The paper's "ResNet output layer", (N, in_channels, h, w) to (N, 19, h, w) float.
+    """The paper's "ResNet output layer", (N, in_channels, h, w) to (N, classes, h, w) float.
 
     A basic block that narrows to 64 channels, a 3x3 and a 1x1 convolution.
     """
 
-    def __init__(self, in_channels: int) -> None:
+    def __init__(self, in_channels: int, classes: int = 19) -> None:
         narrow = nn.Sequential(nn.Conv2d(in_channels, HEAD_CHANNELS, 1, bias=False), nn.BatchNorm2d(HEAD_CHANNELS))
-        last = nn.Conv2d(HEAD_CHANNELS, NUM_CLASSES, 1)
+        last = nn.Conv2d(HEAD_CHANNELS, classes, 1)
         super().__init__(
             BasicBlock(in_channels, HEAD_CHANNELS, downsample=narrow),
             nn.Conv2d(HEAD_CHANNELS, HEAD_CHANNELS, 3, padding=1, bias=False),

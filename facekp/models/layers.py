@@ -2,8 +2,6 @@
 
 from torch import nn
 
-from facekp.classes import NUM_CLASSES
-
 
 def conv(c_in: int, c_out: int, kernel: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
     """Return a padded convolution, initialised to preserve the variance of its input."""
@@ -19,6 +17,6 @@ def conv_norm_relu(c_in: int, c_out: int, kernel: int, stride: int = 1) -> nn.Se
     return nn.Sequential(conv(c_in, c_out, kernel, stride), nn.BatchNorm2d(c_out), nn.ReLU(inplace=True))
 
 
-def plain_head(c_in: int, width: int) -> nn.Sequential:
-    """Return a 3x3 convolution to `width` channels and a 1x1 convolution to scores."""
-    return nn.Sequential(conv_norm_relu(c_in, width, 3), conv(width, NUM_CLASSES, 1, bias=True))
+def plain_head(c_in: int, width: int, classes: int) -> nn.Sequential:
+    """Return a 3x3 convolution to `width` channels and a 1x1 convolution to scores of `classes`."""
+    return nn.Sequential(conv_norm_relu(c_in, width, 3), conv(width, classes, 1, bias=True))

@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
+from facekp.errors import require
 from facekp.models.heads import Heads
-from facekp.registry import Registry
+from facekp.registry import Registry, parameters_of
 
 
 class Network(nn.Module, ABC):
@@ -41,7 +42,7 @@ model_names = NETWORKS.names
 """Return the registered names, sorted."""
 
 
-def build_model(name: str, **kwargs: object) -> Network:
+def build_model(name: str, *, classes: int = 19, **kwargs: object) -> Network:
     """Build a registered network.
 
     The prediction is the upsampled sum of `heads.predict` (`fuse`); `heads.auxiliary` only helps training. `resnet18`
@@ -49,10 +50,12 @@ def build_model(name: str, **kwargs: object) -> Network:
 
     Args:
         name: one of `model_names()`.
+        classes: number of classes.
         kwargs: the network's own settings.
 
     Raises:
-        ConfigError: an unknown name or setting, or a value that the network rejects.
+        ConfigError: an unknown name or setting, a value that the network rejects, or a network of one's own whose
+            `__init__` does not take `classes`, if they are not 19.
 
     Example:
         >>> import torch
@@ -60,10 +63,14 @@ def build_model(name: str, **kwargs: object) -> Network:
         >>> [tuple(scores.shape) for scores in heads.predict]
         [(1, 19, 8, 12), (1, 19, 4, 6), (1, 19, 2, 3)]
     """
-    network: Network = NETWORKS.build(name, kwargs)
+    takes = "classes" in parameters_of(NETWORKS[name])
+    require("model.name", name, takes or classes == 19, f"add `classes` to its __init__, to have {classes} of them")
+    network: Network = NETWORKS.build(name, kwargs, **({"classes": classes} if takes else {}))
     return network
 
 
-def build_without_weights(name: str, **kwargs: object) -> Network:
+def build_without_weights(name: str, *, classes: int = 19, **kwargs: object) -> Network:
     """Build a network as `build_model` does, but without published weights, for callers that load others or none."""
-    return build_model(name, **{key: False if key == "pretrained" else value for key, value in kwargs.items()})
+    return build_model(
+        name, classes=classes, **{key: False if key == "pretrained" else value for key, value in kwargs.items()}
+    )

@@ -92,14 +92,17 @@ class ResidualAttention(Network):
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32.
-        Returns: three maps that predict, (N, 19, H/8, W/8), (N, 19, H/16, W/16), (N, 19, H/32, W/32).
+        Returns: three maps that predict, (N, C, H/8, W/8), (N, C, H/16, W/16), (N, C, H/32, W/32).
+
+    Args:
+        classes: C, the number of classes.
 
     Reference: Wang et al. 2017, arXiv:1704.06904, table 2.
     """
 
     head_names = ("8", "16", "32")
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int = 19) -> None:
         super().__init__()
         self.stem = nn.Sequential(
             nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False),
@@ -117,7 +120,7 @@ class ResidualAttention(Network):
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        self.heads = nn.ModuleList(OutputHead(channels) for channels in (256, 512, 1024))
+        self.heads = nn.ModuleList(OutputHead(channels, classes) for channels in (256, 512, 1024))
 
     def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
         """Return the score maps at strides 8, 16 and 32; all of them predict."""

@@ -46,18 +46,19 @@ class ResNet18(Network):
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32.
-        Returns: (N, 19, H/8, W/8), (N, 19, H/16, W/16), (N, 19, H/32, W/32).
+        Returns: (N, C, H/8, W/8), (N, C, H/16, W/16), (N, C, H/32, W/32).
 
     Args:
         pretrained: False for random weights, "imagenet" for torchvision's trunk (a download of 45 MB).
+        classes: C, the number of classes.
     """
 
     head_names = ("8", "16", "32")
 
-    def __init__(self, pretrained: Literal[False, "imagenet"] = False) -> None:
+    def __init__(self, pretrained: Literal[False, "imagenet"] = False, classes: int = 19) -> None:
         super().__init__()
         self.trunk = ResNet18Trunk(pretrained)
-        self.heads = nn.ModuleList(OutputHead(channels) for channels in self.trunk.channels)
+        self.heads = nn.ModuleList(OutputHead(channels, classes) for channels in self.trunk.channels)
 
     def forward(self, images: Tensor, *, auxiliary: bool = True) -> Heads:
         """Return the score maps at strides 8, 16 and 32; all of them predict."""

@@ -5,7 +5,6 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from facekp.classes import NUM_CLASSES
 from facekp.errors import ConfigError
 from facekp.models.heads import Heads, check_input
 from facekp.models.registry import Network, register
@@ -18,12 +17,13 @@ class Smp(Network):
 
     Shape:
         images: (N, 3, H, W) float, normalised; H and W multiples of 32; in training, N at least 2 for some.
-        Returns: one map that predicts, (N, 19, h, w).
+        Returns: one map that predicts, (N, C, h, w).
 
     Args:
         arch: an architecture that `smp.create_model` knows: Unet, FPN, DeepLabV3Plus, ...
         encoder: one of `smp.encoders.get_encoder_names()`, or "tu-" and the name of a network of timm.
         pretrained: False for random weights, "imagenet" for an encoder from the Hugging Face hub (a download).
+        classes: C, the number of classes.
 
     Raises:
         ConfigError: the package is not installed, a setting is unknown, or weights cannot be fetched.
@@ -35,7 +35,11 @@ class Smp(Network):
     head_parts = ("model.decoder", "model.segmentation_head")
 
     def __init__(
-        self, arch: str = "Unet", encoder: str = "resnet18", pretrained: Literal[False, "imagenet"] = False
+        self,
+        arch: str = "Unet",
+        encoder: str = "resnet18",
+        pretrained: Literal[False, "imagenet"] = False,
+        classes: int = 19,
     ) -> None:
         super().__init__()
         check_pretrained(pretrained)
@@ -49,7 +53,7 @@ class Smp(Network):
             ) from error
         _check_names(smp, arch, encoder)
         try:
-            self.model: nn.Module = smp.create_model(arch, encoder, pretrained or None, classes=NUM_CLASSES)
+            self.model: nn.Module = smp.create_model(arch, encoder, pretrained or None, classes=classes)
         except Exception as error:  # unsuitable encoders and the hub raise errors of all kinds
             fetch = " connect to the network once, set model.pretrained=false, or" if pretrained else ""
             raise ConfigError(

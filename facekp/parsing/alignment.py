@@ -6,7 +6,8 @@ from typing import Final
 import cv2
 import numpy as np
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ, Classes
+from facekp.errors import ConfigError
 from facekp.images import UInt8Array
 from facekp.keypoints.landmarks.axes import fit_similarity
 from facekp.parsing.face_crop import Crop
@@ -19,6 +20,7 @@ PLACES: Final[Mapping[str, complex]] = {
     "eye_g": 0.5034 + 0.4902j,
 }
 """Usual centroids of a face's parts in CelebA-HQ, x + iy as shares of the picture's side: means over 3,877 labels."""
+MOUTH: Final = ("mouth", "u_lip", "l_lip")
 MIN_PART, MIN_SKIN = 2e-4, 0.02
 """Minimum areas, as shares of the crop's. In the same labels the smallest skin is 0.041, and one part in a thousand is
 smaller than 0.0005; but a crop may be twice too large."""
@@ -32,6 +34,21 @@ MAX_CHANGE: Final = 2.0
 SAME_FACE: Final = 0.25
 """Two crops show the same face if their centres are closer than this share of the larger side, and their sides are
 within a factor of two."""
+
+
+def require_parts(classes: Classes) -> None:
+    """Check that faces can be found and aligned with these classes.
+
+    Raises:
+        ConfigError: no class shows skin, or too few show the eyes, the nose and the mouth.
+    """
+    needed = {"skin": ("skin",), "l_eye": ("l_eye",), "r_eye": ("r_eye",), "nose": ("nose",), "mouth": MOUTH}
+    lacking = [name for name, parts in needed.items() if not classes.ids(*parts)]
+    if "skin" in lacking or len(lacking) > 1:
+        raise ConfigError(
+            f"align is 'auto', which needs skin and three of l_eye, r_eye, nose and mouth, but no class shows "
+            f"{', '.join(lacking)}: use align=none, or name the classes that do in the parts of classes.json"
+        )
 
 
 def fit_crop(points: Mapping[str, complex]) -> tuple[Crop, float]:
@@ -53,7 +70,7 @@ def fit_five(points: Sequence[complex]) -> Crop:
     return fit_crop({"r_eye": r_eye, "l_eye": l_eye, "nose": nose, "mouth": sum(mouth) / 2})[0]
 
 
-def refine(crop: Crop, mask: UInt8Array) -> Crop | None:
+def refine(crop: Crop, mask: UInt8Array, classes: Classes = CELEBAMASK_HQ) -> Crop | None:
     """Align a crop to the face parsed in it, or return None if there is no face.
 
     A face has skin and, in their usual places, three of: left eye, right eye (or glasses), nose, mouth. Nose and mouth
@@ -62,12 +79,13 @@ def refine(crop: Crop, mask: UInt8Array) -> Crop | None:
     Args:
         crop: the part of the photo that was parsed.
         mask: (s, s) uint8, the class ids predicted in it; background beyond the photo's border.
+        classes: those of the mask.
     """
-    places = {name: place for name in PLACES if (place := find_part(mask, name)) is not None}
+    places = {name: place for name in PLACES if (place := find_part(mask, name, classes)) is not None}
     if "l_eye" in places or "r_eye" in places:
         places.pop("eye_g", None)
     enough = len(places) >= 3 or places.keys() == {"nose", "mouth"}
-    if not enough or np.count_nonzero(mask == ATTRIBUTES.index("skin")) < MIN_SKIN * mask.size:
+    if not enough or np.isin(mask, classes.ids("skin")).sum() < MIN_SKIN * mask.size:
         return None
     refined, residual = fit_crop({name: crop.at(place) for name, place in places.items()})
     turn = refined.edge / crop.edge
@@ -78,10 +96,10 @@ def refine(crop: Crop, mask: UInt8Array) -> Crop | None:
     return refined if len(places) >= 3 else crop
 
 
-def find_part(mask: UInt8Array, name: str) -> complex | None:
+def find_part(mask: UInt8Array, name: str, classes: Classes = CELEBAMASK_HQ) -> complex | None:
     """Return a part's centroid in a crop's mask, as a share of the side; the nearest to its usual place if several."""
-    classes = ("mouth", "u_lip", "l_lip") if name == "mouth" else (name,)
-    own = np.isin(mask, [ATTRIBUTES.index(c) for c in classes]).view(np.uint8)
+    parts = MOUTH if name == "mouth" else (name,)
+    own = np.isin(mask, classes.ids(*parts)).view(np.uint8)
     _, _, stats, centroids = cv2.connectedComponentsWithStats(own)
     areas = stats[1:, cv2.CC_STAT_AREA]
     if areas.max(initial=0) < MIN_PART * mask.size:

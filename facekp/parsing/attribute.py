@@ -12,8 +12,8 @@ class Attribute:
     """An attribute present in the image.
 
     Attributes:
-        name: one of `facekp.classes.ATTRIBUTES`; `l_` and `r_` are the person's own left and right.
-        id: its official id in CelebAMask-HQ, 1..18.
+        name: one of `Face.classes`; `l_` and `r_` are the person's own left and right.
+        id: its id, above 0.
         area: pixels of its mask in the source image.
         confidence: mean probability of the attribute over its mask, 0..1; softmax of the summed scores.
         contours: outlines in source-image pixels, parts before holes, each from large to small.

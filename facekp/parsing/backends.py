@@ -12,7 +12,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import torch
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.errors import CheckpointError, ConfigError, require
 from facekp.hardware import Precision, cpu_precision, resolve_device
 from facekp.images import UInt8Array
@@ -36,14 +36,16 @@ class Backend(Protocol):
         size: side in pixels at which the network was evaluated.
         batch: fastest number of images per call.
         streams: fastest number of concurrent calls, one thread each, for many images.
+        classes: the classes that it predicts.
     """
 
     size: int
     batch: int
     streams: int
+    classes: Classes
 
     def __call__(self, images: UInt8Array) -> list[Scores]:
-        """Return the score maps (N, h, w, 19) float32, finest first, of images (N, H, W, 3) uint8 RGB.
+        """Return the score maps (N, h, w, C) float32, finest first, of images (N, H, W, 3) uint8 RGB.
 
         H and W are multiples of 32.
         """
@@ -74,7 +76,8 @@ def open_backend(path: str | Path = SHIPPED, *, device: str = "auto", backend: s
         raise ConfigError(f"backend is '{backend}', which cannot run '{path}': {remedy}")
     if backend == "torch":
         net, about = load_network(path)
-        return TorchBackend(net, int(about["size"]), resolve_device(device))
+        classes = Classes.from_plain(about["classes"])
+        return TorchBackend(net, int(about["size"]), resolve_device(device), classes=classes)
     if device not in ("auto", "cpu"):
         raise ConfigError(f"device is '{device}', but backend={backend} runs on the CPU: use device=cpu, or a .ckpt")
     require_file(path)
@@ -89,12 +92,18 @@ class TorchBackend:
         size: side in pixels at which it was evaluated.
         device: device to run it on.
         precision: dtype of the computation; None selects float16 on CUDA, and `cpu_precision()` on the CPU.
+        classes: the classes that it predicts.
     """
 
     def __init__(
-        self, net: torch.nn.Module, size: int, device: torch.device, precision: Precision | None = None
+        self,
+        net: torch.nn.Module,
+        size: int,
+        device: torch.device,
+        precision: Precision | None = None,
+        classes: Classes = CELEBAMASK_HQ,
     ) -> None:
-        self.size = size
+        self.size, self.classes = size, classes
         self.device = device
         cuda = device.type == "cuda"
         # On a CPU, threads sharing a call would wait for each other whenever a core is busy with another image.
@@ -126,7 +135,7 @@ class FileBackend:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()
         run, about = self._open(path)
-        self.size = _read_size(path, about)
+        self.size, self.classes = _read_about(path, about)
         self._opened = {os.getpid(): run}
 
     def __call__(self, images: UInt8Array) -> list[Scores]:
@@ -183,24 +192,24 @@ class OpenVinoBackend(FileBackend):
         return run, about
 
 
-def describe_export(size: int, head: Head = "scores") -> dict[str, Any]:
+def describe_export(size: int, head: Head = "scores", classes: Classes = CELEBAMASK_HQ) -> dict[str, Any]:
     """Return the description that is stored in an ONNX file and checked when it is opened."""
-    about = {"format": 1, "size": size, "classes": list(ATTRIBUTES)}
+    about = {"format": 1, "size": size, "classes": classes.to_plain()}
     return about if head == "scores" else about | {"head": head}
 
 
-def _read_size(path: Path, description: str | None) -> int:
-    """Return the size in a file's description, after checking that this version of facekp writes the same one."""
+def _read_about(path: Path, description: str | None) -> tuple[int, Classes]:
+    """Return the size and the classes in a description, after checking that this version of facekp writes the same."""
     try:
         about = json.loads(description or "")
-        size = int(about["size"])
+        size, classes = int(about["size"]), Classes.from_plain(about["classes"])
     except (ValueError, TypeError, KeyError) as error:
         raise _not_facekps(path) from error
-    if about == describe_export(size, "labels"):
+    if about == describe_export(size, "labels", classes):
         raise CheckpointError(f"checkpoint '{path}': returns labels, not scores; export it with head=scores")
-    if about != describe_export(size):
+    if about != describe_export(size, classes=classes):
         raise CheckpointError(f"checkpoint '{path}': exported by another version of facekp; export it again")
-    return size
+    return size, classes
 
 
 def _not_facekps(path: Path, error: Exception | None = None) -> CheckpointError:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.errors import ConfigError, require
 from facekp.images import UInt8Array
 from facekp.keypoints.contour import Contour
@@ -46,13 +46,14 @@ class Face:
     pixel is (0, 0).
 
     Attributes:
-        mask: (H, W) uint8, official class ids, at the source image's size; 0 is background.
+        mask: (H, W) uint8, class ids, at the source image's size; 0 is background.
         attributes: the attributes in the picture, by name, in the order of the ids, without background.
         box: x0, y0, x1, y1 of the crop aligned to the face, in source-image pixels; for a rotated face, of its upright
             bounding box. Hair, hats and clothes may reach beyond it.
         image: the image passed to `FaceParser`, not a copy, for the overlay in a notebook; a path is read again. None
             for faces from files, videos and masks, which are shown on black.
         scores: the scores behind the mask at the network's resolution, for `alpha`. None for faces from masks.
+        classes: those of the mask.
 
     Example:
         >>> mask = np.zeros((100, 80), np.uint8)
@@ -73,6 +74,7 @@ class Face:
     box: tuple[float, float, float, float]
     image: "ImageLike | None" = None
     scores: ClassScores | None = None
+    classes: Classes = CELEBAMASK_HQ
 
     @property
     def keypoints(self) -> dict[str, Points]:
@@ -83,19 +85,20 @@ class Face:
     def landmarks(self) -> dict[str, Landmark]:
         """Return every landmark of `facekp.keypoints.landmarks.NUMBERS` by name, absent and hidden ones too."""
         contours = {name: attribute.contours for name, attribute in self.attributes.items()}
-        return find_landmarks(self.mask, contours, {name: a.confidence for name, a in self.attributes.items()})
+        confidence = {name: a.confidence for name, a in self.attributes.items()}
+        return find_landmarks(self.mask, contours, confidence, classes=self.classes)
 
     def region(self, region: str | Sequence[str]) -> npt.NDArray[np.bool_]:
         """Return the mask (H, W) bool of a class, of a group of classes, or of a union of them.
 
         Args:
-            region: a class ("hair"), a group of `facekp.classes.REGIONS` ("face"), or a union: ("lips", "nose") or
+            region: a class ("hair"), a group of `classes` ("face"), or a union: ("lips", "nose") or
                 "lips+nose".
 
         Raises:
             ConfigError: no such class or group.
         """
-        return np.isin(self.mask, class_ids(region))
+        return np.isin(self.mask, class_ids(region, self.classes))
 
     def alpha(
         self, region: str | Sequence[str], *, feather: float = 0, grow: float = 0, certain: float = CERTAIN
@@ -103,7 +106,7 @@ class Face:
         """Return the mask (H, W) float32, 0..1, of a region with a soft edge, from the network's probabilities.
 
         Lengths of 1 and more are pixels of the photo. Below 1 they are shares of the face's side, the square root of
-        the area of the region "face".
+        the area of the region "face", or of "person" if no class shows a face.
 
         Args:
             region: see `region`.
@@ -115,12 +118,12 @@ class Face:
         Raises:
             ConfigError: no such class or group, a length or probability out of range, or a face without scores.
         """
-        ids = class_ids(region)
+        ids = class_ids(region, self.classes)
         if self.scores is None:
             raise ConfigError("alpha needs scores, but this face is from a mask: parse the photo, or use region")
         require("feather", feather, not feather < 0, "give 0 or more; grow may be negative")
         require("certain", certain, 0.5 < certain <= 1, "give a probability above 0.5, up to 1")
-        side = float(np.sqrt(np.count_nonzero(self.region("face"))))
+        side = float(np.sqrt(np.count_nonzero(self.region("face" if "face" in self.classes.groups else "person"))))
         probability = self.scores.probability(ids, (self.mask.shape[0], self.mask.shape[1]))
         moved = grown(stretched(probability, certain), in_pixels("grow", grow, side))
         return feathered(moved, in_pixels("feather", feather, side))
@@ -129,13 +132,13 @@ class Face:
         """Return the mask (H, W) uint8 in other ids.
 
         Args:
-            ids: "celebamask", "zllrunning" or "lapa"; a YAML or JSON file with an id for each class; or such a table,
-                as in {"background": 0, "skin": 1, ...}. Several classes may share an id.
+            ids: "own", "celebamask", "zllrunning" or "lapa"; a YAML or JSON file with an id for each class; or such a
+                table, as in {"background": 0, "skin": 1, ...}. Several classes may share an id.
 
         Raises:
             ConfigError: no such table, or one that is not complete; see `facekp.parsing.id_tables.read_ids`.
         """
-        return cv2.LUT(self.mask, id_lookup(read_ids(ids))).astype(np.uint8, copy=False)
+        return cv2.LUT(self.mask, id_lookup(read_ids(ids, self.classes))).astype(np.uint8, copy=False)
 
     def to_photo(self, crop: Crop, size: tuple[int, int], keypoints: KeypointConfig) -> "Face":
         """Map a face parsed in a crop to its photo.
@@ -160,7 +163,8 @@ class Face:
             contours[own.id] = sorted(large, key=lambda contour: (contour.hole, -contour.area))
         confidence = {own.id: own.confidence for own in self.attributes.values()}
         scores = self.scores and replace(self.scores, crop=crop)
-        return Face(mask, _attributes(mask, contours, confidence, keypoints.n), crop.box(size), scores=scores)
+        attributes = _attributes(mask, contours, confidence, keypoints.n, self.classes)
+        return Face(mask, attributes, crop.box(size), scores=scores, classes=self.classes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the pixels as plain data for JSON; docs/reference/formats.md describes it."""
@@ -183,36 +187,46 @@ class Face:
 
         image = np.zeros((*self.mask.shape, 3), np.uint8) if self.image is None else to_array(self.image)
         png = BytesIO()
-        Image.fromarray(draw_overlay(image, [self])).save(png, format="PNG")
+        Image.fromarray(draw_overlay(image, [self], classes=self.classes)).save(png, format="PNG")
         return png.getvalue()
 
 
 def face_from_mask(
-    mask: UInt8Array, confidence: Mapping[int, float], keypoints: KeypointConfig, grid: Scores | None = None
+    mask: UInt8Array,
+    confidence: Mapping[int, float],
+    keypoints: KeypointConfig,
+    grid: Scores | None = None,
+    classes: Classes = CELEBAMASK_HQ,
 ) -> Face:
     """Trace every attribute of a mask.
 
     Args:
-        mask: (H, W) uint8, official class ids.
+        mask: (H, W) uint8, class ids.
         confidence: confidence of each id in the mask, 0..1.
         keypoints: method for outlines, number of key points, and minimum area of parts.
         grid: the scores behind the mask; see `facekp.keypoints.outlines.trace`. Without them a face has no `alpha`.
+        classes: those of the mask.
     """
     height, width = mask.shape
-    contours = trace(mask, method=keypoints.method, min_area=keypoints.min_area * height * width, grid=grid)
-    attributes = _attributes(mask, contours, confidence, keypoints.n)
+    area = keypoints.min_area * height * width
+    contours = trace(mask, method=keypoints.method, min_area=area, grid=grid, count=len(classes))
+    attributes = _attributes(mask, contours, confidence, keypoints.n, classes)
     scores = None if grid is None else ClassScores.from_grid(grid)
-    return Face(mask, attributes, (0.0, 0.0, float(width), float(height)), scores=scores)
+    return Face(mask, attributes, (0.0, 0.0, float(width), float(height)), scores=scores, classes=classes)
 
 
 def _attributes(
-    mask: UInt8Array, contours: Mapping[int, Sequence[Contour]], confidence: Mapping[int, float], n: int
+    mask: UInt8Array,
+    contours: Mapping[int, Sequence[Contour]],
+    confidence: Mapping[int, float],
+    n: int,
+    classes: Classes,
 ) -> dict[str, Attribute]:
     """Return the attributes that have an outline and a pixel in the mask, with `n` key points each."""
-    areas = cv2.calcHist([mask], [0], None, [len(ATTRIBUTES)], [0, len(ATTRIBUTES)])[:, 0]
+    areas = cv2.calcHist([mask], [0], None, [len(classes)], [0, len(classes)])[:, 0]
     attributes = {}
     for i, own in contours.items():
         if areas[i] and own and not own[0].hole:
-            name, points = ATTRIBUTES[i], resample(own[0].points, n, own[0].cut)
+            name, points = classes.names[i], resample(own[0].points, n, own[0].cut)
             attributes[name] = Attribute(name, i, int(areas[i]), confidence[i], tuple(own), points)
     return attributes

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from facekp.classes import PALETTE
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.images import UInt8Array
 from facekp.keypoints.curves import Points
 from facekp.parsing.attribute import Attribute
@@ -66,21 +66,26 @@ def merge_masks(faces: Sequence[Parsed], size: tuple[int, int]) -> UInt8Array:
     return mask
 
 
-def blend_mask(image: UInt8Array, mask: UInt8Array, opacity: float = OPACITY) -> UInt8Array:
+def blend_mask(
+    image: UInt8Array, mask: UInt8Array, opacity: float = OPACITY, classes: Classes = CELEBAMASK_HQ
+) -> UInt8Array:
     """Return `image` (H, W, 3) uint8 RGB tinted with the colours of its mask (H, W) uint8, except background."""
     table = np.zeros((256, 1, 3), dtype=np.uint8)
-    table[: len(PALETTE), 0] = PALETTE
+    table[: len(classes), 0] = classes.colours
     colours = cv2.LUT(cv2.merge([mask] * 3), table)
     return cv2.copyTo(cv2.addWeighted(image, 1 - opacity, colours, opacity, 0), mask, image.copy())
 
 
-def draw_overlay(image: UInt8Array, faces: Sequence[Parsed], style: Style = Style()) -> UInt8Array:
+def draw_overlay(
+    image: UInt8Array, faces: Sequence[Parsed], style: Style = Style(), classes: Classes = CELEBAMASK_HQ
+) -> UInt8Array:
     """Draw masks, outlines, points and a legend over a photo.
 
     Args:
         image: (H, W, 3) uint8 RGB, the image that was parsed.
         faces: those found in it; where they overlap, the first lies on top.
         style: what to draw.
+        classes: those of the faces.
 
     Returns:
         uint8 RGB; the photo (enlarged if its longer side is under 768 pixels) with the legend to its right, or below
@@ -92,22 +97,22 @@ def draw_overlay(image: UInt8Array, faces: Sequence[Parsed], style: Style = Styl
     if scale > 1:
         image = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
         mask = cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST_EXACT)
-    canvas = blend_mask(image, mask, style.opacity)
+    canvas = blend_mask(image, mask, style.opacity, classes)
     unit = math.sqrt(size[0] * size[1]) / 100
     # In a large photo, whose outlines have a point per pixel, fewer points look the same.
     width, step = max(1, round(LINE * unit)), max(1, int(LINE * unit / scale))
     attributes = [attribute for face in reversed(faces) for attribute in face.attributes.values()]
     for attribute in attributes if style.outlines else ():
         curves = [_fixed_point(contour.points[::step], scale) for contour in attribute.contours]
-        cv2.polylines(canvas, curves, True, PALETTE[attribute.id], width, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.polylines(canvas, curves, True, classes.colours[attribute.id], width, cv2.LINE_AA, SUBPIXEL_BITS)
     for attribute in attributes if style.keypoints else ():
-        _draw_points(canvas, attribute.keypoints, scale, PALETTE[attribute.id], unit)
+        _draw_points(canvas, attribute.keypoints, scale, classes.colours[attribute.id], unit)
     if style.landmarks or style.names:
         canvas = _with_landmarks(canvas, faces, scale, style)
     if not style.legend:
         return canvas
     beneath = size[0] > MAX_ASPECT * size[1]
-    return np.concatenate([canvas, _legend(attributes, size, unit, beneath=beneath)], axis=0 if beneath else 1)
+    return np.concatenate([canvas, _legend(attributes, size, unit, classes, beneath=beneath)], axis=0 if beneath else 1)
 
 
 def _with_landmarks(canvas: UInt8Array, faces: Sequence[Parsed], scale: float, style: Style) -> UInt8Array:
@@ -153,7 +158,9 @@ def _draw_points(canvas: UInt8Array, points: Points, scale: float, colour: tuple
             cv2.circle(canvas, centre, fixed, ink, cv2.FILLED, cv2.LINE_AA, SUBPIXEL_BITS)
 
 
-def _legend(attributes: Sequence[Attribute], size: tuple[int, int], unit: float, *, beneath: bool) -> UInt8Array:
+def _legend(
+    attributes: Sequence[Attribute], size: tuple[int, int], unit: float, classes: Classes, *, beneath: bool
+) -> UInt8Array:
     """Return a panel with each colour's name and confidence; if a name occurs several times, the last counts.
 
     It is as wide as the photo of `size` (W, H) if placed `beneath` it, otherwise as high.
@@ -161,7 +168,7 @@ def _legend(attributes: Sequence[Attribute], size: tuple[int, int], unit: float,
     named = {attribute.id: attribute for attribute in attributes}
     line = max(MIN_ROW, 3.4 * unit)
     # Room for all attributes, so that all frames of a video have the same size.
-    column, count = 6.4 * line, len(PALETTE) - 1
+    column, count = 6.4 * line, len(classes) - 1
     rows = math.ceil(count / max(1, int(size[0] / column))) if beneath else max(1, int(size[1] / line - 0.6))
     across, down = (size[0], (rows + 0.6) * line) if beneath else (math.ceil(count / rows) * column, size[1])
     panel = Image.new("RGB", (round(across), round(down)), (250, 250, 250))
@@ -169,7 +176,7 @@ def _legend(attributes: Sequence[Attribute], size: tuple[int, int], unit: float,
     for k, attribute in enumerate(named[i] for i in sorted(named)):
         left, top = k // rows * column, line * (k % rows + 0.4)
         box = (left + 0.5 * line, top, left + 1.2 * line, top + 0.7 * line)
-        draw.rectangle(box, fill=PALETTE[attribute.id], outline=(60, 60, 60))
+        draw.rectangle(box, fill=classes.colours[attribute.id], outline=(60, 60, 60))
         text = f"{attribute.name}  {attribute.confidence:.2f}"
         draw.text((left + 1.6 * line, top + 0.35 * line), text, fill=(30, 30, 30), font=font, anchor="lm")
     return np.array(panel)

@@ -14,7 +14,7 @@ from facekp.images import UInt8Array, resize
 from facekp.keypoints.score_grid import argmax_at, mean_confidence, sum_on_grid
 from facekp.keypoints.settings import KeypointConfig
 from facekp.models.heads import STRIDE
-from facekp.parsing.alignment import distinct
+from facekp.parsing.alignment import distinct, require_parts
 from facekp.parsing.backends import Backend, open_backend
 from facekp.parsing.choices import ALIGNS, AUTO, TTAS, Align
 from facekp.parsing.detectors import Detector, open_detector
@@ -132,7 +132,7 @@ class FaceParser:
 
         Raises:
             DataError: an image that cannot be read, is smaller than 32 pixels, or has another shape or dtype.
-            ConfigError: another `align`.
+            ConfigError: another `align`, or "auto" with classes that do not show the parts of a face.
         """
         require("align", align, align in ALIGNS, f"choose one of {', '.join(ALIGNS)}")
         images = as_images(image)
@@ -160,7 +160,8 @@ class Stages:
         """Return a photo (H, W, 3) uint8 RGB with views that may show faces; at least one."""
         if align == "none":
             return Scene(image, (View(None, self.resized(image)),))
-        scene = Scene(image, searched=True)
+        require_parts(self.backend.classes)
+        scene = Scene(image, searched=True, classes=self.backend.classes)
         # A portrait fills the middle of its photo, whatever the detector finds.
         return self._with_views(scene, distinct([*self.detector(image), Crop.central(scene.size)]))
 
@@ -251,17 +252,22 @@ class Stages:
     def _trace(self, scene: Scene, view: View) -> Face:
         """Turn the scores of one view into a face in the photo."""
         grid, own, size, keypoints = sum_on_grid(view.scores), scene.crop_of(view), scene.size, self.keypoints
+        classes = self.backend.classes
         if view.crop is None and len(scene.views) == 1:
-            return face_from_mask(argmax_at(grid, size), mean_confidence(grid), keypoints, grid)
+            return face_from_mask(argmax_at(grid, size), mean_confidence(grid), keypoints, grid, classes)
         # At least as fine as the photo, to keep every pixel, and as the network's input, for smooth outlines.
         side = max(self.backend.size, min(math.ceil(own.side), max(size)))
         others, part = [scene.crop_of(other) for other in scene.views if other is not view], own
         if view.wide:
-            grid, part, others = join(grid, sum_on_grid(view.wide)), around(own), [around(other) for other in others]
+            grid, part, others = (
+                join(grid, sum_on_grid(view.wide), classes),
+                around(own),
+                [around(other) for other in others],
+            )
             keypoints = replace(keypoints, min_area=keypoints.min_area / WIDER**2)  # a share of the aligned crop
             side = round(side * WIDER)
         grid = suppress_neighbours(grid, part, others)
-        face = face_from_mask(argmax_at(grid, (side, side)), mean_confidence(grid), keypoints, grid)
+        face = face_from_mask(argmax_at(grid, (side, side)), mean_confidence(grid), keypoints, grid, classes)
         return replace(face.to_photo(part, size, keypoints), box=own.box(size))
 
 

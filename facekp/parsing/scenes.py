@@ -7,7 +7,7 @@ from typing import Final, TypeVar
 
 import numpy as np
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.images import UInt8Array
 from facekp.keypoints.score_grid import Scores, argmax_at, mean_confidence, sum_on_grid
 from facekp.parsing.alignment import refine
@@ -19,7 +19,6 @@ SEARCH_SIDE: Final = 256
 """Side in pixels of the mask in which eyes, nose and mouth are located."""
 MAX_MOVE: Final = 0.25
 """Maximum mean distance by which an aligned crop's corners may move when aligned again, as a share of its side."""
-SKIN: Final = ATTRIBUTES.index("skin")
 MIN_SKIN_CONFIDENCE: Final = 0.55
 """Minimum mean confidence of a face's skin. On validation faces it is at least 0.71, and 0.61 if they are blurred to 96
 pixels; where the network imagines a face in noise, about 0.5."""
@@ -35,7 +34,7 @@ class View:
     Attributes:
         crop: the part's crop; None for the whole photo, unaligned.
         pixels: (h, w, 3) uint8 RGB at the network's size.
-        scores: the network's score maps, (h', w', 19) float32 each, finest first; empty before it has run.
+        scores: the network's score maps, (h', w', C) float32 each, finest first; empty before it has run.
         wide: the same of the larger crop around a face; empty for the whole photo.
     """
 
@@ -53,11 +52,13 @@ class Scene:
         image: (H, W, 3) uint8 RGB.
         views: the faces or candidates.
         searched: whether faces were searched for; otherwise the only view is the whole photo, whatever it shows.
+        classes: those of the scores.
     """
 
     image: UInt8Array
     views: tuple[View, ...] = ()
     searched: bool = False
+    classes: Classes = CELEBAMASK_HQ
 
     @property
     def size(self) -> tuple[int, int]:
@@ -75,7 +76,7 @@ class Scene:
             crop = self.crop_of(view)
             mask = argmax_at(sum_on_grid(view.scores), (SEARCH_SIDE, SEARCH_SIDE))
             mask[~within(crop, SEARCH_SIDE, self.size)] = 0  # mirrored content
-            if (face := refine(crop, mask)) is not None:
+            if (face := refine(crop, mask, self.classes)) is not None:
                 found.append((view, face))
         return found
 
@@ -84,8 +85,12 @@ class Scene:
         if not self.searched:
             return self
         still = (view for view, crop in self.aligned() if crop.distance_to(self.crop_of(view)) < MAX_MOVE)
-        kept = (view for view in still if mean_confidence(sum_on_grid(view.scores))[SKIN] >= MIN_SKIN_CONFIDENCE)
-        return replace(self, views=tuple(kept))
+        return replace(self, views=tuple(view for view in still if self._skin(view) >= MIN_SKIN_CONFIDENCE))
+
+    def _skin(self, view: View) -> float:
+        """Return the mean confidence of a view's skin."""
+        confidence = mean_confidence(sum_on_grid(view.scores))
+        return max(confidence[i] for i in self.classes.ids("skin"))
 
 
 def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -100,7 +105,7 @@ def suppress_neighbours(grid: Scores, crop: Crop, others: Sequence[Crop]) -> Sco
 
     Otherwise the largest left eye in a crop might be a neighbour's. Distances are measured from the centres of the
     crops, relative to their sides, so a small face beside a large one takes only its own surroundings. The grid
-    (n, n, 19) from `score_grid.sum_on_grid` spans its crop from corner to corner.
+    (n, n, C) from `score_grid.sum_on_grid` spans its crop from corner to corner.
     """
     if not others:
         return grid

@@ -21,7 +21,7 @@ class ScoreNet(nn.Module):
 
     Shape:
         images: (N, H, W, 3) uint8 RGB; H and W multiples of 32.
-        Returns: score maps (N, h, w, 19) float32, finest first.
+        Returns: score maps (N, h, w, C) float32, finest first.
 
     Args:
         net: a network of `facekp.models`; it is copied.
@@ -73,7 +73,7 @@ class _Predict(nn.Module):
         self.net = net
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Return the score maps (N, 19, h, w) of `images` (N, 3, H, W)."""
+        """Return the score maps (N, C, h, w) of `images` (N, 3, H, W)."""
         heads: Heads = self.net(images, auxiliary=False)
         return heads.predict
 

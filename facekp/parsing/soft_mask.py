@@ -27,7 +27,7 @@ class ClassScores:
     """The scores behind a face's mask at the network's resolution: 156 KB at 512 pixels and stride 8.
 
     Attributes:
-        values: (h, w, 19) float16, the summed scores at the centres of the finest map's pixels, less the highest.
+        values: (h, w, C) float16, the summed scores at the centres of the finest map's pixels, less the highest.
         crop: the part of the photo that they cover; None for all of it.
     """
 
@@ -36,7 +36,7 @@ class ClassScores:
 
     @classmethod
     def from_grid(cls, grid: Scores) -> "ClassScores":
-        """Keep the scores of a grid (2h + 1, 2w + 1, 19) float32 from `score_grid.sum_on_grid`."""
+        """Keep the scores of a grid (2h + 1, 2w + 1, C) float32 from `score_grid.sum_on_grid`."""
         scores = grid[1::2, 1::2]
         return cls(np.maximum(scores - scores.max(2, keepdims=True), LEAST).astype(np.float16))
 

@@ -4,12 +4,13 @@ The network sees each face in its aligned crop, which decides about everything w
 which continues the attributes that reach beyond. Both score grids are blended along the aligned crop's edge.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import cv2
 import numpy as np
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.keypoints.score_grid import Scores
 from facekp.parsing.face_crop import Crop
 
@@ -18,8 +19,7 @@ WIDER: Final = 1.75
 BLENDED: Final = 0.08
 """Width of the zone along the aligned crop's edge in which the scores are blended, as a share of its side."""
 REACHING: Final = ("hair", "hat", "ear_r", "neck_l", "neck", "cloth")
-"""Attributes that may reach beyond the aligned crop."""
-INNER: Final = [i for i, name in enumerate(ATTRIBUTES) if i and name not in REACHING]
+"""Parts that may reach beyond the aligned crop."""
 NEVER: Final = 1e4
 """Subtracted from scores of classes that cannot win."""
 
@@ -29,16 +29,17 @@ def around(crop: Crop) -> Crop:
     return Crop.around(crop.middle, WIDER * crop.edge)
 
 
-def join(fine: Scores, wide: Scores) -> Scores:
+def join(fine: Scores, wide: Scores, classes: Classes = CELEBAMASK_HQ) -> Scores:
     """Join the grids of an aligned crop and of the larger crop around it.
 
     Args:
-        fine: (2h + 1, 2w + 1, 19) float32, from `score_grid.sum_on_grid`.
+        fine: (2h + 1, 2w + 1, C) float32, from `score_grid.sum_on_grid`.
         wide: the same of the larger crop.
+        classes: those of the scores.
 
     Returns:
         A grid of the larger crop as fine as the aligned crop's. Within the aligned crop, except in the blended zone, it
-        is the aligned crop's. Beyond, only the classes of `REACHING` win, and only in parts that touch that crop.
+        is the aligned crop's. Beyond, only classes that show `REACHING` win, and only in parts that touch that crop.
     """
     own, margin = len(fine), round((WIDER - 1) / 2 * (len(fine) - 1))
     joined = _sampled(_sampled(wide, own + 2 * margin).swapaxes(0, 1), own + 2 * margin).swapaxes(0, 1)
@@ -46,27 +47,28 @@ def join(fine: Scores, wide: Scores) -> Scores:
     # Weight of the aligned crop: 0 at its edge, 1 where the blended zone ends.
     depth = np.minimum(np.arange(own), np.arange(own)[::-1]) / (BLENDED * (own - 1))
     weight = np.minimum(depth, depth[:, None]).clip(0, 1)[..., None].astype(np.float32)
+    reaching = classes.ids(*REACHING)
+    inner = [i for i in range(1, len(classes)) if i not in reaching]
     part = joined[inside, inside]
     part += weight * (fine - part)
     # Parts of the face win along the edge only where both crops show them.
-    part[..., INNER] = np.minimum(part[..., INNER], fine[..., INNER])
+    part[..., inner] = np.minimum(part[..., inner], fine[..., inner])
     beyond = np.full((*joined.shape[:2], 1), np.float32(NEVER))
     beyond[inside, inside] = 0
-    joined[..., INNER] -= beyond
-    _drop_strays(joined, inside)
+    joined[..., inner] -= beyond
+    _drop_strays(joined, inside, reaching, classes.ids("cloth"))
     return joined
 
 
-def _drop_strays(grid: Scores, inside: slice) -> None:
+def _drop_strays(grid: Scores, inside: slice, reaching: Sequence[int], clothes: Sequence[int]) -> None:
     """Let other classes win in parts that lie wholly beyond the aligned crop, such as other people's clothes.
 
     Clothes belong to the face if any of its attributes leads to them, the others if they reach into the aligned crop.
     """
     for _ in range(2):  # once more, for the classes that win in place of the dropped ones
         winner = grid.argmax(2)
-        for name in REACHING:
-            i = ATTRIBUTES.index(name)
-            own = winner > 0 if name == "cloth" else winner == i
+        for i in reaching:
+            own = winner > 0 if i in clothes else winner == i
             _, parts = cv2.connectedComponents(own.view(np.uint8), connectivity=4)
             strays = own & ~np.isin(parts, np.unique(parts[inside, inside]))
             grid[strays, i] -= NEVER

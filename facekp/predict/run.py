@@ -7,10 +7,14 @@ from typing import Final, cast
 
 import torch
 
+from facekp.classes import Classes
 from facekp.data.prepare.workers import run_in_processes
 from facekp.errors import ConfigError
 from facekp.files import expand, keep_foreign
 from facekp.hardware import keep_freed_memory
+from facekp.keypoints.landmarks.groups import LANDMARKS
+from facekp.parsing.alignment import require_parts
+from facekp.parsing.backends import open_backend
 from facekp.parsing.choices import Align, is_onnx
 from facekp.predict.pipeline import Job, list_jobs, open_parser, parse_files
 from facekp.predict.results import Results
@@ -37,16 +41,19 @@ def predict(files: Sequence[Source], settings: PredictSettings) -> list[str]:
     jobs = [job for job in every if job.path in own]
     photos = [job for job in jobs if not is_video(job.path)]
     videos = [job for job in jobs if is_video(job.path)]
+    devices = device_names(settings, min(settings.devices, len(photos)))  # each needs at least one photo
+    # Opened before anything is written; of several processes, each opens its own.
+    parser = open_parser(settings, devices[0]) if len(devices) == 1 else None
+    classes = parser.stages.backend.classes if parser else classes_of(settings.ckpt)
+    if align == "auto":
+        require_parts(classes)
+    if lacking := [part for part in LANDMARKS if not classes.ids(part)]:
+        print(f"landmarks: none of {', '.join(lacking)}, which no class of these weights shows", file=sys.stderr)
+    options, overlay = settings.formats_of(classes), "overlay" in settings.export
     export = settings.export if not all(map(is_video, files)) else ()
-    results, overlay = Results(out, export, settings.formats, settings.shard), "overlay" in settings.export
+    results = Results(out, export, options, settings.shard)
     planned = results.files([job.stem for job in photos]) | video_files([job.stem for job in videos], overlay=overlay)
     keep_foreign(planned, overwrite=settings.overwrite)
-    devices = device_names(settings, min(settings.devices, len(photos)))  # each needs at least one photo
-    parser = None
-    if len(devices) == 1:
-        parser = open_parser(settings, devices[0])
-    elif not is_onnx(settings.ckpt):
-        load_network(settings.ckpt)  # fails before anything is written; each process opens its own
     with results.claimed():
         if parser:
             failures = parse_files(parser, photos, results, align)
@@ -64,6 +71,13 @@ def predict(files: Sequence[Source], settings: PredictSettings) -> list[str]:
         smoothing = settings.one_euro if settings.smooth else None
         failures += parse_videos(parser, videos, smoothing, align, overlay=overlay)
     return failures
+
+
+def classes_of(ckpt: str) -> Classes:
+    """Return the classes that a checkpoint or an ONNX file predicts."""
+    if is_onnx(ckpt):
+        return open_backend(ckpt).classes
+    return Classes.from_plain(load_network(ckpt)[1]["classes"])
 
 
 def device_names(settings: PredictSettings, count: int) -> list[str]:

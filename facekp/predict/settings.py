@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
+from facekp.classes import CELEBAMASK_HQ, Classes
+from facekp.data.class_tables import ID_TABLES
 from facekp.errors import require
 from facekp.files import OVERWRITE, expand
 from facekp.formats.base import FORMATS, FormatOptions, RegionFormat, all_formats
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.choices import AUTO, DETECTORS, TTA_HELP, Align, BackendName, Tta
-from facekp.parsing.id_tables import CELEBAMASK, ID_TABLES, read_ids
+from facekp.parsing.id_tables import OWN, read_ids
 from facekp.parsing.regions import class_ids
 from facekp.settings import Affects, Settings, above, at_least, check_that, each, one_of, setting
 from facekp.weights.paths import CKPT_HELP, SHIPPED
@@ -79,7 +81,7 @@ class PredictSettings(ParserSettings):
         "distance by which these edges move outwards, in the same units; negative: inwards",
         check_that(math.isfinite, "a finite number"),
     )
-    ids: str = setting(CELEBAMASK, f"ids in the mask: {', '.join(ID_TABLES)}, or a YAML or JSON file")
+    ids: str = setting(OWN, f"ids in the mask: {', '.join((OWN, *ID_TABLES))}, or a YAML or JSON file")
     overwrite: bool = setting(False, OVERWRITE, affects=Affects.PLACE)
     smooth: bool = setting(True, "smooth the key points and landmarks of videos over time")
     one_euro: OneEuroConfig = field(default_factory=OneEuroConfig)
@@ -97,18 +99,23 @@ class PredictSettings(ParserSettings):
             ConfigError: a value is out of range, or settings that do not fit together.
         """
         super().__post_init__()
-        for region in self.regions:
-            class_ids(region)
-        read_ids(self.ids)
+        if self.ckpt == SHIPPED:  # the classes of others are known once they are opened
+            self.formats_of(CELEBAMASK_HQ)
         by_region = [name for name in self.export if issubclass(FORMATS[name], RegionFormat)]
         needed = f"name those that export=[{','.join(by_region)}] writes, as in regions=[hair,face]"
         require("regions", self.regions, bool(self.regions) or not by_region, needed)
         require(
             "export", self.export, bool(by_region) or not self.regions, "add masks, alpha or cutout, or drop regions="
         )
-        require("export", self.export, self.ids == CELEBAMASK or "mask" in self.export, "add mask, or drop ids=")
+        require("export", self.export, self.ids == OWN or "mask" in self.export, "add mask, or drop ids=")
 
-    @property
-    def formats(self) -> FormatOptions:
-        """The settings of formats."""
-        return FormatOptions(self.regions, self.feather, self.grow, self.ids)
+    def formats_of(self, classes: Classes) -> FormatOptions:
+        """Return the settings of formats of faces with these classes.
+
+        Raises:
+            ConfigError: a region or a table of ids that does not fit them.
+        """
+        for region in self.regions:
+            class_ids(region, classes)
+        read_ids(self.ids, classes)
+        return FormatOptions(self.regions, self.feather, self.grow, self.ids, classes)

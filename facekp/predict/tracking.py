@@ -148,7 +148,7 @@ class FaceTracks:
 
 def _extent(face: Face) -> tuple[Vectors, float]:
     """Return the centre and width, in pixels, of a face's skin; without skin, of its box."""
-    skin = face.attributes.get("skin")
+    skin = next((face.attributes[name] for name in face.classes.showing("skin") if name in face.attributes), None)
     corners = skin.keypoints if skin else np.reshape(face.box, (2, 2))
     low, high = corners.min(0).astype(np.float64), corners.max(0).astype(np.float64)
     return (low + high) / 2, max(float(high[0] - low[0]), 1.0)

@@ -165,10 +165,10 @@ def _results(
         content["faces"] = [face.to_dict() for face in faces]
         picture = None
         if overlay and frame.image is not None:
-            picture = draw_overlay(frame.image, [tracked.face for tracked in faces])
+            picture = draw_overlay(frame.image, [tracked.face for tracked in faces], classes=classes)
         return frame, to_json(content) + b"\n", picture
 
-    streams = parser.stages.backend.streams
+    streams, classes = parser.stages.backend.streams, parser.stages.backend.classes
     with workers(streams) as pool:
         scenes = run_network(pool, streams, parser, prefetch(pool, look, video))
         yield from prefetch(pool, draw, track(prefetch(pool, trace, scenes)))

@@ -20,7 +20,6 @@ from pytorch_lightning.callbacks import (
 )
 from pytorch_lightning.trainer.states import TrainerFn
 
-from facekp.classes import ATTRIBUTES
 from facekp.cli import Progress
 from facekp.config import Config
 from facekp.data.dataset import Batch
@@ -205,12 +204,13 @@ class MaskPictures(Checkpoint):
     def _content(self, trainer: pl.Trainer) -> dict[str, Any]:
         import wandb
 
-        names, scores, pictures = dict(enumerate(ATTRIBUTES)), trainer.callback_metrics, []
+        own: tuple[str, ...] = trainer.lightning_module.classes.names  # type: ignore[union-attr,assignment]
+        names, scores, pictures = dict(enumerate(own)), trainer.callback_metrics, []
         for picture, truth, guess in zip(*self._pictures, strict=True):
             masks = {"truth": truth, "prediction": guess}
             shown = {name: {"mask_data": mask, "class_labels": names} for name, mask in masks.items()}
             pictures.append(wandb.Image(picture, masks=shown))
-        rows = [[name, *(float(scores[f"val/{kind}/{name}"]) for kind in PER_CLASS)] for name in ATTRIBUTES]
+        rows = [[name, *(float(scores[f"val/{kind}/{name}"]) for kind in PER_CLASS)] for name in own]
         table = wandb.Table(columns=["class", *PER_CLASS], data=rows)
         return {"val/images": pictures, "val/classes_table": table, "trainer/global_step": trainer.global_step}
 

@@ -12,8 +12,8 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import Logger
 
-from facekp.classes import ATTRIBUTES
 from facekp.config import Config
+from facekp.data.layout import source_classes
 from facekp.training.folder import StoppedError, job_name, sweep_job
 from facekp.training.history import RunLog
 from facekp.training.metrics import PER_CLASS
@@ -117,7 +117,7 @@ def _describe_run(logger: WandbLogger, config: Config) -> None:
     run.config.update(asdict(config), allow_val_change=True)
     # Summaries show a run's best values, not its last.
     # test/* is logged once and keeps W&B's default summary, the value.
-    classes = (f"val/{kind}/{name}" for kind in PER_CLASS for name in ATTRIBUTES)
+    classes = (f"val/{kind}/{name}" for kind in PER_CLASS for name in source_classes(config.data).names)
     for name, best in (dict.fromkeys(LOSSES, "min") | dict.fromkeys((*SCORES, *classes), "max")).items():
         run.define_metric(name, step_metric="trainer/global_step", summary=f"{best},last")
 

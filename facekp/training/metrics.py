@@ -9,7 +9,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-from facekp.classes import ATTRIBUTES, IGNORE_INDEX, NUM_CLASSES
+from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX, Classes
 from facekp.models import Heads, fuse
 
 PER_CLASS = ("iou", "f1")
@@ -21,6 +21,10 @@ class ParsingMetrics(Metric):
 
     The confusion matrix is summed over images and processes before anything is divided.
 
+    Args:
+        classes: the classes of predictions and labels.
+        kwargs: see `torchmetrics.Metric`.
+
     Example:
         >>> metrics = ParsingMetrics()
         >>> metrics.update(torch.tensor([[[0, 1], [1, 2]]]), torch.tensor([[[0, 1], [2, 2]]]))
@@ -30,20 +34,22 @@ class ParsingMetrics(Metric):
 
     confusion: Tensor
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, classes: Classes = CELEBAMASK_HQ, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.add_state("confusion", torch.zeros(NUM_CLASSES, NUM_CLASSES, dtype=torch.int64), dist_reduce_fx="sum")
+        self.classes = classes
+        counts = torch.zeros(len(classes), len(classes), dtype=torch.int64)
+        self.add_state("confusion", counts, dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, labels: Tensor) -> None:
         """Count the pixels of a batch, (N, H, W) int64 ids; pixels of label 255 do not count."""
         # `read_label` has already checked the labels; checking here would sort every pixel.
         self.confusion += multiclass_confusion_matrix(
-            predicted, labels, NUM_CLASSES, ignore_index=IGNORE_INDEX, validate_args=False
+            predicted, labels, len(self.classes), ignore_index=IGNORE_INDEX, validate_args=False
         )
 
     def compute(self) -> dict[str, Tensor]:
         """Return the scores; see `scores_from_confusion`."""
-        return scores_from_confusion(self.confusion)
+        return scores_from_confusion(self.confusion, self.classes)
 
 
 class MeanLosses(Metric):
@@ -78,19 +84,27 @@ class SplitMetrics(MetricCollection):
     The names that `compute` returns begin with `prefix`, such as "val/".
     """
 
-    def __init__(self, heads: Sequence[str] | None, prefix: str | None = None) -> None:
-        metrics: dict[str, Metric | MetricCollection] = {"scores": ParsingMetrics()}
+    def __init__(
+        self, heads: Sequence[str] | None, prefix: str | None = None, classes: Classes = CELEBAMASK_HQ
+    ) -> None:
+        metrics: dict[str, Metric | MetricCollection] = {"scores": ParsingMetrics(classes)}
         if heads is not None:
             metrics["losses"] = MeanLosses(["loss", *(f"loss_{name}" for name in heads)])
         super().__init__(metrics, prefix=prefix)
 
-    def count(self, heads: Heads, labels: Tensor, losses: Mapping[str, Tensor] | None = None) -> None:
-        """Add a batch: its score maps (only those that predict are scored), labels, and losses by name."""
+    def count(
+        self, heads: Heads, labels: Tensor, losses: Mapping[str, Tensor] | None = None, ids: Tensor | None = None
+    ) -> None:
+        """Add a batch: its score maps (only those that predict are scored), labels, and losses by name.
+
+        `ids` are the labels' id for each class that is predicted, if they differ.
+        """
         predicted = fuse(heads.predict, (labels.shape[1], labels.shape[2])).argmax(1)
+        predicted = predicted if ids is None else ids[predicted]
         self.update(predicted=predicted, labels=labels, losses=losses)
 
 
-def scores_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
+def scores_from_confusion(confusion: Tensor, classes: Classes = CELEBAMASK_HQ) -> dict[str, Tensor]:
     """Return the scores of a confusion matrix (C, C) of counts, rows truth, columns prediction.
 
     A class absent from both truth and prediction has no IoU or F1 (nan) and is excluded from the means.
@@ -107,7 +121,7 @@ def scores_from_confusion(confusion: Tensor) -> dict[str, Tensor]:
     scores = {"miou": iou.nanmean(), "mean_f1": f1[1:].nanmean(), "pixel_accuracy": hit.sum() / counts.sum()}
     scores["classes"] = (~iou.isnan()).sum()
     for kind, values in zip(PER_CLASS, (iou, f1), strict=True):
-        scores |= {f"{kind}/{name}": value for name, value in zip(ATTRIBUTES, values, strict=True)}
+        scores |= {f"{kind}/{name}": value for name, value in zip(classes.names, values, strict=True)}
     return {name: value.to(torch.float32) for name, value in scores.items()}
 
 
@@ -118,7 +132,8 @@ def nest_scores(row: dict[str, float], split: str) -> dict[str, Any]:
     nested: dict[str, Any] = {"step": int(row["step"])} if "step" in row else {}
     nested |= {name: value for name, value in plain.items() if "/" not in name}
     for kind in PER_CLASS:
-        nested[kind] = {name: plain.get(f"{kind}/{name}") for name in ATTRIBUTES}
+        own = f"{kind}/"
+        nested[kind] = {name.removeprefix(own): value for name, value in plain.items() if name.startswith(own)}
     return nested
 
 

@@ -9,7 +9,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.data.dataset import Batch
+from facekp.errors import ConfigError
 from facekp.losses import DeepSupervision, build_loss
 from facekp.models import Heads, build_model
 from facekp.training.metrics import SplitMetrics
@@ -30,8 +32,10 @@ class FaceParsing(pl.LightningModule):
         total_steps: optimiser steps of the whole run.
         size: side in pixels at which images are evaluated and predicted.
         compile: compile the network with `torch.compile`.
+        classes: `Classes.to_plain` of those to predict; None for CelebAMask-HQ's.
 
     Attributes:
+        classes: those to predict.
         time_spent: share of a time limit that is spent, which the learning rate follows; 0 without one.
     """
 
@@ -46,13 +50,16 @@ class FaceParsing(pl.LightningModule):
         total_steps: int,
         size: int,
         compile: bool = False,  # the setting's name, as in Lightning and torch
+        classes: list[str] | dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.save_hyperparameters(logger=False)  # loggers receive the whole configuration
         # Convolutions are faster in channels_last, on CPUs and tensor cores alike.
-        self.net = build_model(**model).to(memory_format=torch.channels_last)
+        self.classes = CELEBAMASK_HQ if classes is None else Classes.from_plain(classes)
+        self.net = build_model(**model, classes=len(self.classes)).to(memory_format=torch.channels_last)
         self.criterion = DeepSupervision(build_loss(**loss), self.net.head_names)
-        self.val, self.test = (SplitMetrics(self.net.head_names, prefix) for prefix in ("val/", "test/"))
+        names, known = self.net.head_names, self.classes
+        self.val, self.test = (SplitMetrics(names, prefix, known) for prefix in ("val/", "test/"))
         self._build_optimizer(fused=False)  # raises for a bad setting before any data is read
         if compile:
             self.net.compile()
@@ -109,6 +116,12 @@ class FaceParsing(pl.LightningModule):
             self.net, self.hparams.optim, progress, total_steps=total_steps, heads=heads, fused=fused
         )
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Raise ConfigError for a checkpoint of other classes than the data's."""
+        own = self.classes.to_plain()
+        if checkpoint[KEY]["classes"] != own:
+            raise ConfigError("the data set's classes have changed since this run began: begin another one with init=")
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description that prediction needs, as plain data."""
-        checkpoint[KEY] = describe(self.hparams.model, self.hparams.size, self.hparams.loss)
+        checkpoint[KEY] = describe(self.hparams.model, self.hparams.size, self.hparams.loss, self.classes)

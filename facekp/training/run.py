@@ -17,6 +17,7 @@ from pytorch_lightning.loggers.logger import Logger
 
 from facekp.config import Config
 from facekp.data.datamodule import FaceDataModule
+from facekp.data.layout import source_classes
 from facekp.errors import ConfigError, require
 from facekp.files import begins_with, keep_foreign, make_folder
 from facekp.hardware import keep_freed_memory, resolve_accelerator, resolve_precision
@@ -155,9 +156,10 @@ def build_module(config: Config, resume: Resume | None = None) -> FaceParsing:
     """Return the module of `config`, with plain hyperparameters and, in a new run, the weights that `init` names."""
     t, plain = config.trainer, asdict(config)
     parts = {group: plain[group] for group in ("model", "loss", "optim")}
-    module = FaceParsing(**parts, total_steps=t.max_steps, size=config.data.size, compile=t.compile)
+    classes = source_classes(config.data).to_plain()
+    module = FaceParsing(**parts, total_steps=t.max_steps, size=config.data.size, compile=t.compile, classes=classes)
     if config.init and not resume:  # a resumed run has its own, and the file may be gone
-        rank_zero_only(print)(f"init: {begin_with(module.net, config.init)} of {config.init}")
+        rank_zero_only(print)(f"init: {begin_with(module.net, config.init, module.classes)} of {config.init}")
     return module
 
 

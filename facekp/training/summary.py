@@ -42,7 +42,7 @@ def write_summary(config: Config, trainer: pl.Trainer) -> dict[str, Any]:
         # The best checkpoint was tested, not the last.
         summary["test"] = nest_scores({**tested[-1], "step": scores["val"]["best"]["step"]}, "test")
     with torch.device("meta"):
-        net = build_without_weights(**config.model)
+        net = build_without_weights(**config.model, classes=len(trainer.lightning_module.classes))  # type: ignore[arg-type]
     size = {
         "parameters": sum(p.numel() for p in net.parameters()),
         "multiply_adds": multiply_adds(net, config.data.crop),

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.data.normalisation import MEAN, STD
 from facekp.errors import CheckpointError
 from facekp.files import Recognise, begins_with, make_folder, write_file
@@ -26,17 +26,20 @@ KEY: Final = "facekp"
 """Key of the description in a training checkpoint."""
 DEFAULT_LOSS: Final = {"name": "ohem"}
 """Loss of files that do not name one."""
-FIXED: Final = {"format": 1, "classes": list(ATTRIBUTES), "mean": list(MEAN), "std": list(STD)}
+FIXED: Final = {"format": 1, "mean": list(MEAN), "std": list(STD)}
 """Part of every description: what this version's networks assume."""
 
 
-def describe(model: dict[str, Any], size: int, loss: dict[str, Any] | None = None) -> dict[str, Any]:
+def describe(
+    model: dict[str, Any], size: int, loss: dict[str, Any] | None = None, classes: Classes = CELEBAMASK_HQ
+) -> dict[str, Any]:
     """Return the plain data that makes a checkpoint self-sufficient.
 
     `model` and `loss` hold the name and the settings for `build_model` and `build_loss`; `size` is the side, pixels, at
     which the network was evaluated.
     """
-    return FIXED | {"model": dict(model), "size": size, "loss": dict(loss or DEFAULT_LOSS)}
+    about = {"format": 1, "classes": classes.to_plain()} | FIXED  # in the order of files of before
+    return about | {"model": dict(model), "size": size, "loss": dict(loss or DEFAULT_LOSS)}
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def written_files(path: Path) -> dict[Path, Recognise]:
         about = json.loads(beside.read_text(encoding="utf-8"))
         return bool(about["sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest())
 
-    return {path: is_described, beside: begins_with(rb'\{\s+"format": \d+,\s+"classes": \[')}
+    return {path: is_described, beside: begins_with(rb'\{\s+"format": \d+,\s+"classes": [\[{]')}
 
 
 def _require_readable(path: Path, about: dict[str, Any]) -> None:
@@ -141,3 +144,7 @@ def _require_readable(path: Path, about: dict[str, Any]) -> None:
                 f"checkpoint '{path}': its {name} is {reprlib.repr(about.get(name))}, this version reads "
                 f"{reprlib.repr(value)}; use the version that wrote it"
             )
+    try:
+        Classes.from_plain(about.get("classes"))
+    except ValueError as error:
+        raise CheckpointError(f"checkpoint '{path}': its classes: {error}; use the version that wrote it") from error

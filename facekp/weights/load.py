@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.errors import CheckpointError, ConfigError
 from facekp.models import Network, build_without_weights
 from facekp.models.registry import NETWORKS
@@ -28,7 +30,7 @@ def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
     """
     weights, about = _read(path)
     try:
-        net = build_without_weights(**about["model"])
+        net = build_without_weights(**about["model"], classes=len(Classes.from_plain(about["classes"])))
         net.load_state_dict(weights)
     except (ConfigError, KeyError, TypeError, RuntimeError) as error:
         raise CheckpointError(
@@ -38,11 +40,15 @@ def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
     return net.eval(), about
 
 
-def begin_with(net: Network, path: str | Path) -> str:
+def begin_with(net: Network, path: str | Path, classes: Classes = CELEBAMASK_HQ) -> str:
     """Initialise a network from a checkpoint of the same network, or of another network with the same trunk.
 
-    The trunk of a network is everything but `Network.head_parts`. `path` is that of `load_network`. Returns "all
-    weights", or "the trunk" if only the trunk was loaded and the rest of `net` is unchanged.
+    The trunk of a network is everything but `Network.head_parts`. `path` is that of `load_network`, `classes` are those
+    of `net`. The scores of a class start with the weights of the checkpoint's class of that name, if it has one.
+
+    Returns:
+        What was loaded: "all weights", perhaps but those of classes that the checkpoint does not have, or "the trunk";
+        the rest of `net` is unchanged.
 
     Raises:
         CheckpointError: see `load_network`.
@@ -50,9 +56,13 @@ def begin_with(net: Network, path: str | Path) -> str:
             the same encoder.
     """
     weights, about = _read(path)
+    known = Classes.from_plain(about["classes"])
+    if known.names != classes.names:
+        weights |= _rows_by_name(weights, net.state_dict(), about["model"], known, classes)
     if _shapes(weights) == _shapes(net.state_dict()):
         net.load_state_dict(weights)
-        return "all weights"
+        new = [name for name in classes.names if name not in known.names]
+        return f"all weights but those of the classes {', '.join(new)}, which start anew," if new else "all weights"
     trunk = _trunk(weights, NETWORKS[about["model"]["name"]])
     if not trunk or _shapes(trunk) != _shapes(_trunk(net.state_dict(), type(net))):
         raise ConfigError(
@@ -74,6 +84,21 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if about["model"].get("name") in ("fpn", "resnet18"):  # in version 0.1 their trunk was not a separate module
         weights = {f"trunk.{k}" if k.startswith(OLD_TRUNK) else k: v for k, v in weights.items()}
     return weights, about
+
+
+def _rows_by_name(
+    weights: Mapping[str, Tensor], own: Mapping[str, Tensor], model: Mapping[str, Any], known: Classes, classes: Classes
+) -> dict[str, Tensor]:
+    """Return the tensors of `own` with a row per class, with the rows of `weights` for classes of the same name."""
+    with torch.device("meta"):  # they are those whose shape depends on the number of classes
+        two, three = (_shapes(build_without_weights(**model, classes=n).state_dict()) for n in (2, 3))
+    rows = {}
+    for name in (name for name in own.keys() & weights.keys() & two.keys() if two[name] != three[name]):
+        rows[name] = own[name].clone()
+        for i, of_class in enumerate(classes.names):
+            if of_class in known.names and rows[name][i].shape == weights[name][known.index(of_class)].shape:
+                rows[name][i] = weights[name][known.index(of_class)]
+    return rows
 
 
 def _trunk(weights: Mapping[str, Tensor], network: type[Network]) -> dict[str, Tensor]:

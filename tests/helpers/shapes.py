@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.spatial import cKDTree
 
+from facekp.classes import CELEBAMASK_HQ
+
 NOSE, HAIR = 2, 13
 SIZE = (150, 160)
 
@@ -37,6 +39,8 @@ def picture(height, width, top, left, side):
 
 class BrightIsNose:
     """Scores by brightness: nose where the picture is bright, hair elsewhere, 10 apart on each of three heads."""
+
+    classes = CELEBAMASK_HQ
 
     def __init__(self, size=256, batch=1):
         self.size, self.batch, self.streams = size, batch, 1

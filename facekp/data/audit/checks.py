@@ -6,9 +6,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facekp.classes import ATTRIBUTES, IGNORE_INDEX, MIRROR_PAIRS, NUM_CLASSES
+from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX, Classes
 from facekp.data.audit.findings import Flaw
-from facekp.data.audit.geometry import BROWS, EYES, LIPS, NOSE, SKIN, Axes, Patch, Point, find_axes, find_patches
+from facekp.data.audit.geometry import (
+    BROWS,
+    EYES,
+    LIPS,
+    NOSE,
+    PAIRS,
+    SKIN,
+    Axes,
+    Patch,
+    Point,
+    find_axes,
+    find_patches,
+    part_table,
+)
 from facekp.images import UInt8Array, cascade_file, resize
 
 MARGIN = 0.1
@@ -23,6 +36,9 @@ SMALLEST = 6e-4
 BOTH_SIDES = 0.2, 0.8
 """A class covers both sides if its share of pixels on the wrong side lies between these."""
 
+NAMES = CELEBAMASK_HQ.names
+ALL = frozenset(range(len(CELEBAMASK_HQ)))
+"""All parts."""
 Verdict = Literal["right", "wrong", "both"]
 
 TINY = 16 / 512**2
@@ -35,21 +51,33 @@ EYE_NEAR = 0.12  # half the side of the square that is searched for its label
 OPEN_EYE = "haarcascade_eye_tree_eyeglasses.xml"  # the OpenCV cascade that ignores closed eyes
 
 
-def check_face(image: UInt8Array, label: UInt8Array) -> list[Flaw]:
-    """Return the flaws of an image (H, W, 3) uint8 RGB and its label (h, w) uint8 of class ids or 255."""
+def check_face(image: UInt8Array, label: UInt8Array, classes: Classes = CELEBAMASK_HQ) -> list[Flaw]:
+    """Return the flaws of an image (H, W, 3) uint8 RGB and its label (h, w) uint8 of class ids or 255.
+
+    Parts of the face that no class shows are not looked for.
+    """
     height, width = label.shape
     if image.shape[0] * width != image.shape[1] * height:
         return [Flaw("mismatch", f"image {image.shape[1]} x {image.shape[0]} pixels, label {width} x {height}")]
-    counts = np.bincount(label.ravel(), minlength=IGNORE_INDEX + 1)[:NUM_CLASSES]
+    own = _count(label)[: len(classes)]
+    table = part_table(classes)
+    label, shown = cv2.LUT(label, table).astype(np.uint8, copy=False), frozenset(table.tolist())
+    counts = _count(label)[: len(CELEBAMASK_HQ)]
+    if not own[1:].any() or (SKIN in shown and not counts[SKIN]):
+        return [Flaw("empty", "no skin" if own[1:].any() else "nothing is labelled")]
+    few = [c for c in range(1, len(classes)) if 0 < own[c] < TINY * own.sum()]
+    flaws = [Flaw("tiny", ", ".join(f"{classes.names[c]} {own[c]} px" for c in few))] if few else []
     if not counts[SKIN]:
-        return [Flaw("empty", "no skin" if counts[1:].any() else "nothing is labelled")]
-    few = [c for c in range(1, NUM_CLASSES) if 0 < counts[c] < TINY * counts.sum()]
-    flaws = [Flaw("tiny", ", ".join(f"{ATTRIBUTES[c]} {counts[c]} px" for c in few))] if few else []
+        return flaws
     patches = find_patches(label, counts)
     axes = find_axes(label, counts, patches)
     reversed_sides = check_sides(patches, axes)
-    missing = check_missing(resize(image, (height, width)), label, counts, patches, axes)
+    missing = check_missing(resize(image, (height, width)), label, counts, patches, axes, shown)
     return flaws + [flaw for flaw in (reversed_sides, missing) if flaw]
+
+
+def _count(label: UInt8Array) -> npt.NDArray[np.int64]:
+    return np.bincount(label.ravel(), minlength=IGNORE_INDEX + 1)
 
 
 def check_sides(patches: list[Patch], axes: Axes) -> Flaw | None:
@@ -59,9 +87,9 @@ def check_sides(patches: list[Patch], axes: Axes) -> Flaw | None:
         `reversed`, `partly_reversed` (some parts only, or one name for both sides), or None.
     """
     verdicts: dict[int, Verdict] = {}
-    for pair in MIRROR_PAIRS:
+    for pair in PAIRS:
         verdicts |= _judge_pair(patches, axes, pair)
-    wrong, both = ([ATTRIBUTES[c] for c, verdict in verdicts.items() if verdict == kind] for kind in ("wrong", "both"))
+    wrong, both = ([NAMES[c] for c, verdict in verdicts.items() if verdict == kind] for kind in ("wrong", "both"))
     if not wrong and not both:
         return None
     details = [f"{', '.join(wrong)} on the other side"] if wrong else []
@@ -94,16 +122,21 @@ def _judge_pair(patches: list[Patch], axes: Axes, pair: tuple[int, int]) -> dict
 
 
 def check_missing(
-    image: UInt8Array, label: UInt8Array, counts: npt.NDArray[np.int64], patches: list[Patch], axes: Axes
+    image: UInt8Array,
+    label: UInt8Array,
+    counts: npt.NDArray[np.int64],
+    patches: list[Patch],
+    axes: Axes,
+    shown: frozenset[int] = ALL,
 ) -> Flaw | None:
-    """Report a face without nose, without lips, or without the label of an open eye.
+    """Report a face without nose, without lips, or without the label of an open eye, of the parts that are `shown`.
 
     CelebAMask-HQ labels neither closed nor hidden eyes. An eye therefore counts as missing only if the skin below its
     brow is bare and OpenCV's cascade sees an open eye there; if both eyes are unlabelled, it must see both.
     """
-    missing = [] if counts[NOSE] else ["no nose"]
-    missing += [] if counts[list(LIPS)].any() else ["no lips"]
-    missing += _open_eyes(image, label, patches, axes)
+    missing = ["no nose"] if NOSE in shown and not counts[NOSE] else []
+    missing += ["no lips"] if shown & {*LIPS} and not counts[list(LIPS)].any() else []
+    missing += _open_eyes(image, label, patches, axes) if shown >= {*EYES} else []
     return Flaw("missing", ", ".join(missing)) if missing else None
 
 
@@ -125,9 +158,9 @@ def _open_eyes(image: UInt8Array, label: UInt8Array, patches: list[Patch], axes:
         eye = cv2.resize(grey, (100, 100))
         if not len(cascade.detectMultiScale(eye, 1.05, 6, minSize=(25, 25), maxSize=(90, 90))):
             return []
-        name = ATTRIBUTES[EYES[0] if axes.across(place) > 0 else EYES[1]]
+        name = NAMES[EYES[0] if axes.across(place) > 0 else EYES[1]]
         there = int(np.bincount(_square(label, place, EYE_NEAR / 4 * axes.unit).ravel()).argmax())
-        missing.append(f"no {name}" + ("" if there == SKIN else f" ({ATTRIBUTES[there]} in its place)"))
+        missing.append(f"no {name}" + ("" if there == SKIN else f" ({NAMES[there]} in its place)"))
     return missing
 
 

@@ -1,4 +1,7 @@
-"""Geometry of a face's parts, derived from its label without trusting the names left and right."""
+"""Geometry of a face's parts, derived from its label without trusting the names left and right.
+
+Parts have the ids of CelebAMask-HQ here; `part_table` gives them to the labels of other classes.
+"""
 
 from dataclasses import dataclass
 from itertools import combinations
@@ -8,10 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facekp.classes import MIRROR_PAIRS
+from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX, PARTS, Classes
 from facekp.images import UInt8Array
 
-EYES, BROWS, EARS = MIRROR_PAIRS
+PAIRS = EYES, BROWS, EARS = (4, 5), (6, 7), (8, 9)
 SKIN, NOSE, LIPS = 1, 2, (11, 12)
 FROM_THE_TOP = (BROWS, EYES, (NOSE, NOSE), LIPS, (17, 17), (18, 18))
 """Ranges of classes, first and last, from the top of an upright head down to neck and cloth."""
@@ -22,6 +25,19 @@ SAME_SIZE = 0.25  # of the largest patch: smaller ones are not a separate eye
 APART = 0.2  # minimum distance of two eyes, face widths
 
 Point = npt.NDArray[np.float64]
+
+
+def part_table(classes: Classes) -> UInt8Array:
+    """Return the lookup table (256,) uint8 from class ids to those of the parts that the classes show.
+
+    0 stands for none, and for several parts, such as both eyes; 255 stays.
+    """
+    table = np.zeros(256, np.uint8)
+    table[IGNORE_INDEX] = IGNORE_INDEX
+    for i, name in enumerate(classes.names):
+        shown = [part for part in PARTS if name in classes.parts.get(part, ())]
+        table[i] = CELEBAMASK_HQ.index(shown[0]) if len(shown) == 1 else 0
+    return table
 
 
 class Patch(NamedTuple):
@@ -59,7 +75,7 @@ class Axes:
 def find_patches(label: UInt8Array, counts: npt.NDArray[np.int64]) -> list[Patch]:
     """Return every connected piece of the eyes, brows and ears of `label` (H, W); `counts` are its pixels by class."""
     patches = []
-    for class_id in (c for pair in MIRROR_PAIRS for c in pair if counts[c]):
+    for class_id in (c for pair in PAIRS for c in pair if counts[c]):
         mask = cv2.inRange(label, class_id, class_id)
         x, y, width, height = cv2.boundingRect(mask)  # the whole image would take ten times as long
         _, _, stats, centres = cv2.connectedComponentsWithStats(mask[y : y + height, x : x + width], connectivity=8)

@@ -16,12 +16,12 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tabulate import tabulate
 
-from facekp.classes import NUM_CLASSES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.cli import Progress
 from facekp.data.audit.checks import check_face
 from facekp.data.audit.duplicates import find_near_duplicates, thumbnail
 from facekp.data.audit.findings import KINDS, Finding, Flaw, is_unedited
-from facekp.data.audit.geometry import SKIN, is_in_order
+from facekp.data.audit.geometry import is_in_order, part_table
 from facekp.data.audit.sheet import PAGE, write_sheet
 from facekp.data.layout import Sample, list_samples, recognise
 from facekp.errors import DataError
@@ -55,13 +55,15 @@ def examine(sample: Sample) -> Examined:
     except DataError as error:
         found.flaws.append(Flaw("unreadable", str(error)))
     try:
-        label = read_label(sample.label)
-        found.label_digest = _digest(label) if (label == SKIN).any() else b""
-        found.in_order = is_in_order(label, np.bincount(label.ravel(), minlength=NUM_CLASSES))
+        label = read_label(sample.label, sample.classes)
+        faces = sample.classes.ids("skin") or range(1, len(sample.classes))
+        found.label_digest = _digest(label) if np.isin(label, faces).any() else b""
+        parts = cv2.LUT(label, part_table(sample.classes)).astype(np.uint8, copy=False)
+        found.in_order = is_in_order(parts, np.bincount(parts.ravel(), minlength=len(CELEBAMASK_HQ)))
     except DataError as error:
         found.flaws.append(Flaw("unreadable", str(error)))
     if image is not None and label is not None:
-        found.flaws.extend(check_face(image, label))
+        found.flaws.extend(check_face(image, label, sample.classes))
     return found
 
 

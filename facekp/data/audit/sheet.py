@@ -13,8 +13,9 @@ from jinja2 import Template
 from joblib import Parallel, delayed
 from PIL import Image
 
-from facekp.classes import ATTRIBUTES, PALETTE
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.data.audit.findings import KINDS, Finding
+from facekp.data.class_file import read_classes
 from facekp.data.layout import IMAGES, LABELS
 from facekp.errors import DataError
 from facekp.files import write_file
@@ -33,10 +34,12 @@ def write_sheet(path: Path, root: Path, findings: Sequence[Finding], images: int
     Raises:
         DataError: the file cannot be written.
     """
-    sections = []
+    sections, classes = [], read_classes(root)
     for name, group in groupby(findings, key=lambda finding: finding.kind):
         own = list(group)
-        pictures = Parallel(workers, backend="threading")(delayed(draw_card)(root, found) for found in own[:limit])
+        pictures = Parallel(workers, backend="threading")(
+            delayed(draw_card)(root, found, classes) for found in own[:limit]
+        )
         cards = list(zip(own[:limit], pictures, strict=True))
         sections.append({"name": name, "title": KINDS[name].title, "total": len(own), "cards": cards})
     source = Path(__file__).with_name("sheet.html.j2").read_text(encoding="utf-8")
@@ -44,14 +47,14 @@ def write_sheet(path: Path, root: Path, findings: Sequence[Finding], images: int
         root=root,
         images=images,
         sections=sections,
-        legend=[(name, "#{:02x}{:02x}{:02x}".format(*PALETTE[i])) for i, name in enumerate(ATTRIBUTES) if i],
+        legend=[(name, "#{:02x}{:02x}{:02x}".format(*classes.colours[i])) for i, name in enumerate(classes.names) if i],
         excluded=len({finding.id for finding in findings if finding.exclude == "yes"}),
         side=SIDE,
     )
     write_file(path, html)
 
 
-def draw_card(root: Path, finding: Finding) -> str:
+def draw_card(root: Path, finding: Finding, classes: Classes = CELEBAMASK_HQ) -> str:
     """Return photo and overlay of the images of a finding side by side, as JPEG in base64; "" if none is readable."""
     halves: list[UInt8Array] = []
     for name in filter(None, (finding.id, finding.other_id)):
@@ -61,7 +64,8 @@ def draw_card(root: Path, finding: Finding) -> str:
             halves.append(photo)
         with suppress(DataError):
             # Colours are averaged, not ids, so that small parts stay visible.
-            colours = _fit(np.array(palette_image(read_label(root / LABELS / f"{name}.png")).convert("RGB")))
+            label = read_label(root / LABELS / f"{name}.png", classes)
+            colours = _fit(np.array(palette_image(label, classes.colours).convert("RGB")))
             halves.append(np.asarray(cv2.addWeighted(photo, 1 - OPACITY, colours, OPACITY, 0), np.uint8))
     if not halves:
         return ""

@@ -1,5 +1,5 @@
-"""Conversion of the official CelebAMask-HQ folder to the prepared layout.
+"""Conversion of data sets as published to the prepared layout.
 
-In: photos and one mask per class. Out: `images/`, `labels/` and `index.csv`.
+In: photos and masks. Out: `images/`, `labels/`, `index.csv` and, unless they are CelebAMask-HQ's, `classes.json`.
 Start with `build.py`.
 """

@@ -1,4 +1,4 @@
-"""`facekp prepare raw=... out=...`: convert CelebAMask-HQ to the prepared layout."""
+"""`facekp prepare raw=... out=...`: convert a data set to the prepared layout."""
 
 import sys
 from collections.abc import Sequence
@@ -17,8 +17,12 @@ from facekp.settings import Settings, at_least, setting
 class PrepareSettings(Settings):
     """Settings of the command."""
 
-    raw: str = setting(MISSING, "official CelebAMask-HQ folder, as downloaded")
+    raw: str = setting(MISSING, "CelebAMask-HQ, LaPa or EasyPortrait as downloaded, or a folder of images/ and masks/")
     out: str = setting(MISSING, "folder to write: images/, labels/, index.csv")
+    map: dict[str, str] = setting({}, "new names of classes, to rename or merge them, such as {teeth: mouth}")
+    classes: str | None = setting(
+        None, "classes to end with: lapa, celebamask, a classes.json or a folder with one; null: those of raw"
+    )
     size: int = setting(512, "side of the prepared images, pixels", check=at_least(MIN_SIDE))
     workers: int | None = setting(None, "number of processes; null: one per core", check=at_least(1))
     skip_bad: bool = setting(False, "skip images that are damaged or have no mask")
@@ -27,13 +31,25 @@ class PrepareSettings(Settings):
 def main(argv: Sequence[str]) -> None:
     """Prepare a data set and print its summary."""
     about = (
-        "Converts the official CelebAMask-HQ folder to the layout that training reads. Continues an interrupted run."
+        "Converts CelebAMask-HQ, LaPa, EasyPortrait, or a folder of images/ and masks/ with a classes.json, to the "
+        "layout that training reads. Continues an interrupted run."
     )
     settings = parse_cli(PrepareSettings, argv, program="facekp prepare", about=about)
+    from facekp.data.class_tables import read_target
     from facekp.data.prepare.build import prepare  # only now: it imports OpenCV and Pillow
 
     raw, out = expand(settings.raw), expand(settings.out)
-    print(prepare(raw, out, size=settings.size, workers=settings.workers, skip_bad=settings.skip_bad).text)
+    classes = None if settings.classes is None else read_target(settings.classes)
+    done = prepare(
+        raw,
+        out,
+        size=settings.size,
+        workers=settings.workers,
+        skip_bad=settings.skip_bad,
+        classes=classes,
+        mapping=settings.map,
+    )
+    print(done.text)
 
 
 if __name__ == "__main__":

@@ -1,33 +1,28 @@
-"""Preparation of an official CelebAMask-HQ folder.
+"""Preparation of a data set as it is downloaded.
 
 Files are written atomically, and `index.csv` last, so a folder with an index is complete. An interrupted preparation
 continues where it stopped.
 """
 
-import hashlib
+import csv
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from facekp.classes import ATTRIBUTES, NUM_CLASSES
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.cli import Progress
-from facekp.data.layout import (
-    IMAGES,
-    INDEX,
-    LABELS,
-    MIN_SIDE,
-    OFFICIAL_IMAGES,
-    OFFICIAL_MAPPING,
-    OFFICIAL_MASKS,
-    recognise,
-)
-from facekp.data.prepare.convert import Face, Prepared, convert, read_back
-from facekp.data.prepare.official import list_images, list_masks, read_mapping
+from facekp.data.class_file import CLASS_FILE
+from facekp.data.class_tables import map_classes
+from facekp.data.layout import IMAGES, INDEX, LABELS, MIN_SIDE, SPLITS, recognise
+from facekp.data.prepare.convert import Face, Id, Prepared, Target, convert, read_back, stem_of
+from facekp.data.prepare.dataset import SETS, DataSet
 from facekp.data.prepare.summary import CONSEQUENCES, SUMMARY, DataSummary, Problem, name_few, read_summary, summarise
 from facekp.data.prepare.workers import run_in_processes
 from facekp.errors import DataError, require
@@ -63,29 +58,39 @@ class Preparation:
 
 
 def prepare(
-    raw: Path, out: Path, *, size: int = 512, workers: int | None = None, skip_bad: bool = False
+    raw: Path,
+    out: Path,
+    *,
+    size: int = 512,
+    workers: int | None = None,
+    skip_bad: bool = False,
+    classes: Classes | None = None,
+    mapping: Mapping[str, str] | None = None,
 ) -> Preparation:
-    """Write the prepared layout of the official folder `raw` to `out`, keeping files that already exist.
+    """Write the prepared layout of the data set `raw` to `out`, keeping files that already exist.
 
-    `raw` may lack some of the images. `size` is the side of the prepared images and labels, pixels; `workers` is the
-    number of processes, by default one per core. `skip_bad` skips images that cannot be prepared, for which an error
-    is otherwise raised once all others are written.
+    `raw` is laid out as one of `facekp.data.prepare.sets`, and may lack some of the images. `classes` and `mapping`
+    are the target and the new names of `facekp.data.class_tables.map_classes`. `size` is the side of the prepared
+    images and labels, pixels; `workers` is the number of processes, by default one per core. `skip_bad` skips images
+    that cannot be prepared, for which an error is otherwise raised once all others are written.
 
     Raises:
-        ConfigError: a size or a number of workers out of range.
+        ConfigError: a size or a number of workers out of range, or classes that do not fit.
         DataError: the source is missing, incomplete or damaged, or `out` cannot be written, has no space, or was made
             from another source.
     """
     started = time.perf_counter()
     require("size", size, size >= MIN_SIDE, f"give at least {MIN_SIDE} pixels, such as 512")
     require("workers", workers, workers is None or workers >= 1, "give at least 1, or null for one per core")
-    if recognise(raw, setting="raw") == "prepared":
+    if (raw / INDEX).is_file() and not (classes or mapping):
         raise DataError(f"raw is '{raw}', which is prepared already ({INDEX} is there): train with data.root={raw}")
-    splits = read_mapping(raw / OFFICIAL_MAPPING)
-    images = list_images(raw, splits)
-    written = 0
-    mapping = hashlib.sha256((raw / OFFICIAL_MAPPING).read_bytes()).hexdigest()
-    source = {"raw": str(raw.resolve()), "size": size, "mapping": mapping}
+    data = open_set(raw)
+    splits, images, written = data.splits, data.images, 0
+    known, ids = map_classes(data.classes, mapping or {}, classes)
+    target = Target(known, tuple(ids))
+    source = {"raw": str(raw.resolve()), "size": size, "mapping": data.digest}
+    if target.classes != CELEBAMASK_HQ:
+        source |= {"classes": target.classes.to_plain(), "ids": ids}
     _require_same(out, source)  # before a lock file is written
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -95,14 +100,16 @@ def prepare(
         summary = read_summary(out)
         skipped = set(summary.skipped if summary else ())
         if not _is_complete(out, images.keys() - skipped, splits):
-            faces, problems = _pair(raw, images, splits, skip_bad=skip_bad)
-            prepared, written = _write_faces(faces, out, size, workers)
+            faces, problems = data.pair(skip_bad)
+            prepared, written = _write_faces(faces, out, size, workers, target)
             whole = {face.id: face.pixels for face in prepared if face.pixels is not None}
-            pixels = np.array(list(whole.values()), np.int64).reshape(-1, NUM_CLASSES)
+            pixels = np.array(list(whole.values()), np.int64).reshape(-1, len(target.classes))
             problems += [problem for face in prepared for problem in face.problems]
-            absent = (name for i, name in enumerate(ATTRIBUTES) if i and len(whole) and not pixels[:, i].any())
-            problems += [Problem("class that no image has", f"{OFFICIAL_MASKS}/*/*_{name}.png") for name in absent]
-            summary = summarise((splits[i] for i in whole), pixels, images.keys() - whole.keys(), problems)
+            names = target.classes.names
+            sizes = {split: sum(splits[i] == split for i in whole) for split in SPLITS}
+            absent = (name for i, name in enumerate(names) if i and len(whole) and not pixels[:, i].any())
+            problems += [Problem("class that no image has", data.masks_of.format(name)) for name in absent]
+            summary = summarise(sizes, pixels, images.keys() - whole.keys(), problems, names)
             summary.write(out)
             bad = [p for kind, found in summary.problems.items() if "skipped" in CONSEQUENCES[kind] for p in found]
             if bad and not (skip_bad and whole):
@@ -114,14 +121,30 @@ def prepare(
             skipped = set(summary.skipped)
             for part in (part for name in (".", IMAGES, LABELS) for part in (out / name).glob(".*.part")):
                 part.unlink(missing_ok=True)  # left by killed runs
+            if target.classes != CELEBAMASK_HQ:
+                write_file(out / CLASS_FILE, json.dumps(target.classes.to_plain(), indent=2) + "\n")
             write_file(out / INDEX, _index(images.keys() - skipped, splits))
     return Preparation(out, summary, len(images) - len(skipped), written, time.perf_counter() - started)
 
 
-def _find_pairs(out: Path) -> set[int]:
-    """Return the ids whose image and label both exist."""
-    images, labels = ({path.stem for path in (out / name).glob("[0-9]*")} for name in (IMAGES, LABELS))
-    return {int(stem) for stem in images & labels if stem.isdecimal()}
+def open_set(raw: Path) -> DataSet:
+    """Return the data set in a folder, read by the first of `facekp.data.prepare.sets` that knows its layout.
+
+    Raises:
+        DataError: there is no folder, none knows it, or the one that does finds it incomplete.
+    """
+    if raw.is_dir():
+        for name in SETS.names():
+            if (found := SETS[name](raw)) is not None:
+                return found
+    recognise(raw, setting="raw")  # raises for these
+    raise DataError(f"raw is '{raw}', which has an {INDEX} but no {LABELS}/: restore them")
+
+
+def _find_pairs(out: Path) -> set[str]:
+    """Return the stems whose image and label both exist."""
+    images, labels = ({path.stem for path in (out / name).glob("[!.]*")} for name in (IMAGES, LABELS))
+    return images & labels
 
 
 def _require_same(out: Path, source: dict[str, Any]) -> None:
@@ -145,11 +168,14 @@ def _require_same(out: Path, source: dict[str, Any]) -> None:
         raise DataError(f"folder '{out}': was prepared from {before}, {how}; remove it, or {ANOTHER}")
 
 
-def _index(ids: set[int], splits: dict[int, str]) -> str:
-    return "id,split\n" + "".join(f"{index:05d},{splits[index]}\n" for index in sorted(ids))
+def _index(ids: set[Id], splits: Mapping[Id, str]) -> str:
+    text = StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerows([("id", "split"), *((stem_of(i), splits[i]) for i in sorted(ids))])
+    return text.getvalue()
 
 
-def _is_complete(out: Path, ids: set[int], splits: dict[int, str]) -> bool:
+def _is_complete(out: Path, ids: set[Id], splits: Mapping[Id, str]) -> bool:
     path = out / INDEX
     if not path.is_file():
         return False
@@ -161,45 +187,21 @@ def _is_complete(out: Path, ids: set[int], splits: dict[int, str]) -> bool:
     return True
 
 
-def _pair(
-    raw: Path, images: dict[int, Path], splits: dict[int, str], *, skip_bad: bool
-) -> tuple[list[Face], list[Problem]]:
-    """Match images and masks; return the faces that have both, and the problems of the rest.
-
-    Raises:
-        DataError: images without masks that may not be skipped, or no face at all.
-    """
-    masks, problems = list_masks(raw)
-    bare = [path for index, path in images.items() if index not in masks]
-    if bare and (not skip_bad or len(bare) == len(images)):
-        # Raised now, not after an hour: most often an archive of masks was not unpacked.
-        raise DataError(
-            f"image {bare[0]}: image without label (no mask file {int(bare[0].stem):05d}_*.png), as {len(bare)} of "
-            f"{len(images)} images are; unpack the masks again, remove the images, or skip them with skip_bad=true"
-        )
-    problems += [Problem("image without any mask", path.relative_to(raw).as_posix()) for path in bare]
-    problems += [
-        Problem("listed image that is not there", f"{OFFICIAL_IMAGES}/{i}.jpg") for i in splits if i not in images
-    ]
-    problems += [
-        Problem("mask without an image", f"{OFFICIAL_MASKS}/*/{i:05d}_*.png") for i in masks if i not in images
-    ]
-    return [Face(raw, i, path, masks[i]) for i, path in images.items() if i in masks], problems
-
-
-def _write_faces(faces: list[Face], out: Path, size: int, workers: int | None) -> tuple[list[Prepared], int]:
+def _write_faces(
+    faces: list[Face], out: Path, size: int, workers: int | None, target: Target
+) -> tuple[list[Prepared], int]:
     """Prepare the missing faces; return all faces, and how many were written."""
     there = _find_pairs(out)
-    again = [face for face in faces if face.id in there]
+    again = [face for face in faces if stem_of(face.id) in there]
     require_space(out, (len(faces) - len(again)) * (size**2 * BYTES_PER_PIXEL + BYTES_PER_PAIR))
     for name in (IMAGES, LABELS):
         with writing(out / name):
             (out / name).mkdir(exist_ok=True)
     bar = partial(Progress, unit=" images")
-    back = run_in_processes(partial(read_back, out=out), again, workers)
+    back = run_in_processes(partial(read_back, out=out, target=target), again, workers)
     done = {face.id: face for face in bar(back, "reading existing files", len(again), disable=not again) if face}
     left = [face for face in faces if face.id not in done]
-    new = run_in_processes(partial(convert, out=out, size=size), left, workers)
+    new = run_in_processes(partial(convert, out=out, size=size, target=target), left, workers)
     made = list(bar(new, "preparing", len(faces), initial=len(done), disable=not left))
     done |= {face.id: face for face in made}
     return [done[face.id] for face in faces], sum(face.pixels is not None for face in made)

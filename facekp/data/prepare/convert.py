@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from facekp.classes import ATTRIBUTES, NUM_CLASSES
+from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX, Classes
 from facekp.data.layout import IMAGES, LABELS
 from facekp.data.prepare.official import composite, load_image, load_mask
 from facekp.data.prepare.summary import Problem
@@ -27,39 +27,82 @@ NOTE = "facekp:made-from"
 """PNG text chunk in a label that lists the masks it was made from and their problems."""
 
 Counts = npt.NDArray[np.int64]
+Id = int | str
+
+
+def stem_of(index: Id) -> str:
+    """Return the name of an image's files without suffixes."""
+    return f"{index:05d}" if isinstance(index, int) else index
 
 
 @dataclass(frozen=True)
 class Face:
-    """The files of one id in the official folder `raw`: the image, and its masks by class id."""
+    """The files of one id in the folder `raw`: the image, and its masks by class id.
+
+    Here they are as in CelebAMask-HQ; a data set with other masks has a class of its own.
+    """
 
     raw: Path
-    id: int
+    id: Id
     image: Path
     masks: dict[int, Path]
 
     def prepared(self, out: Path) -> tuple[Path, Path]:
         """Return its image and its label in the prepared folder."""
-        return out / IMAGES / f"{self.id:05d}.jpg", out / LABELS / f"{self.id:05d}.png"
+        return out / IMAGES / f"{stem_of(self.id)}.jpg", out / LABELS / f"{stem_of(self.id)}.png"
 
     def problem(self, kind: str, path: Path, detail: str = "") -> Problem:
         """Describe a problem of one of the face's files."""
         return Problem(kind, path.relative_to(self.raw).as_posix(), detail)
+
+    def load(self, path: Path) -> UInt8Array:
+        """Read a mask; see `official.load_mask`."""
+        return load_mask(path)
+
+    def picture(self, image: UInt8Array, size: int) -> UInt8Array:
+        """Return the prepared image (size, size, 3) uint8."""
+        return resize(image, (size, size))
+
+    def label(self, masks: dict[int, UInt8Array], size: int) -> UInt8Array:
+        """Return the prepared label (size, size) uint8, in the ids of the data set's own classes."""
+        return composite(masks, size)
+
+    def inspect(self, image: UInt8Array, masks: dict[int, UInt8Array]) -> Iterator[Problem]:
+        """Find the problems that do not prevent preparation; raise DataError for one of the last mask that does."""
+        yield from _inspect(self, image, masks)
 
 
 @dataclass(frozen=True)
 class Prepared:
     """A face in the prepared folder, or one that cannot be prepared.
 
-    `pixels` are (19,) int64, pixels of each class; None if the face cannot be prepared.
+    `pixels` are (C,) int64, pixels of each class; None if the face cannot be prepared.
     """
 
-    id: int
+    id: Id
     pixels: Counts | None
     problems: tuple[Problem, ...] = ()
 
 
-def convert(face: Face, out: Path, size: int) -> Prepared:
+@dataclass(frozen=True)
+class Target:
+    """The classes of prepared labels, and their id for each of the data set's own classes."""
+
+    classes: Classes
+    ids: tuple[int, ...]
+
+    def label(self, own: UInt8Array) -> UInt8Array:
+        """Return a label (H, W) uint8 of own ids, or 255, in the ids of `classes`."""
+        table = np.full(256, IGNORE_INDEX, np.uint8)
+        table[: len(self.ids)] = self.ids
+        return cv2.LUT(own, table).astype(np.uint8, copy=False)
+
+    def count(self, label: UInt8Array) -> Counts:
+        """Return the pixels of each class, (C,) int64."""
+        return np.bincount(label.ravel(), minlength=len(self.classes))[: len(self.classes)]
+
+
+def convert(face: Face, out: Path, size: int, target: Target) -> Prepared:
     """Write a face's image and label to `out`, at `size` pixels.
 
     Raises:
@@ -70,21 +113,21 @@ def convert(face: Face, out: Path, size: int) -> Prepared:
         image = load_image(path)
         kind, masks = "mask that cannot be read", dict[int, UInt8Array]()
         for class_id, path in face.masks.items():
-            masks[class_id] = load_mask(path)
+            masks[class_id] = face.load(path)
+        problems = tuple(face.inspect(image, masks))
     except DataError as error:
         return Prepared(face.id, None, (face.problem(kind, path, str(error).partition(": ")[2].rpartition("; ")[0]),))
-    problems = tuple(_inspect(face, image, masks))
-    bgr, label = resize(image, (size, size))[..., ::-1], composite(masks, size)
+    bgr, label = face.picture(image, size)[..., ::-1], target.label(face.label(masks, size))
     image_path, label_path = face.prepared(out)
     write_file(image_path, cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
     # Stored in the label file itself, which is complete or absent after a kill.
     note = json.dumps({"masks": sorted(masks), "problems": problems})
     with replacing(label_path) as part:
-        write_label(part, label, {NOTE: note})
-    return Prepared(face.id, _count(label), problems)
+        write_label(part, label, {NOTE: note}, target.classes.colours)
+    return Prepared(face.id, target.count(label), problems)
 
 
-def read_back(face: Face, out: Path) -> Prepared | None:
+def read_back(face: Face, out: Path, target: Target) -> Prepared | None:
     """Return a face that `convert` wrote, or None if it must be written again.
 
     A kill leaves complete files or none, but a power failure may truncate a file, and more masks may have been unpacked
@@ -94,11 +137,11 @@ def read_back(face: Face, out: Path) -> Prepared | None:
     try:
         if not image.read_bytes().endswith(JPEG_END):
             return None
-        label = read_label(path)
+        label = read_label(path, target.classes)
         with Image.open(path) as picture:
             note = json.loads(picture.info[NOTE])
         problems = tuple(Problem(*problem) for problem in note["problems"])
-        return Prepared(face.id, _count(label), problems) if note["masks"] == sorted(face.masks) else None
+        return Prepared(face.id, target.count(label), problems) if note["masks"] == sorted(face.masks) else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -111,7 +154,7 @@ def _inspect(face: Face, image: UInt8Array, masks: dict[int, UInt8Array]) -> Ite
         yield face.problem("image or mask that is not square", face.image, f"{width} x {height}")
     for class_id in ALWAYS:
         if class_id not in masks:
-            yield face.problem("face without a skin or nose mask", face.image, ATTRIBUTES[class_id])
+            yield face.problem("face without a skin or nose mask", face.image, CELEBAMASK_HQ.names[class_id])
     for class_id, mask in masks.items():
         path, (height, width) = face.masks[class_id], mask.shape
         if mask.shape != usual:
@@ -121,7 +164,3 @@ def _inspect(face: Face, image: UInt8Array, masks: dict[int, UInt8Array]) -> Ite
             yield face.problem("image or mask that is not square", path, f"{width} x {height}")
         if not mask.any():
             yield face.problem("mask without a pixel", path)
-
-
-def _count(label: UInt8Array) -> Counts:
-    return np.bincount(label.ravel(), minlength=NUM_CLASSES)[:NUM_CLASSES]

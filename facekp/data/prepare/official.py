@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.data.layout import MIN_SIDE, OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS
 from facekp.data.prepare.summary import Problem
 from facekp.errors import DataError
@@ -21,7 +21,7 @@ LAST_TRAIN, LAST_VAL = 162770, 182637
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png"}
 _MASK_NAME = re.compile(r"(\d+)_(\w+)\.png", re.IGNORECASE)
-_CLASS_IDS = {name: index for index, name in enumerate(ATTRIBUTES) if index}
+_CLASS_IDS = {name: index for index, name in enumerate(CELEBAMASK_HQ.names) if index}
 
 
 def read_mapping(path: Path) -> dict[int, str]:

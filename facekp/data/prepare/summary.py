@@ -1,8 +1,7 @@
 """Problems of an official folder, and the summary of its preparation, printed and saved as summary.json."""
 
 import json
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -10,8 +9,6 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from facekp.classes import ATTRIBUTES
-from facekp.data.layout import SPLITS
 from facekp.files import write_file
 
 SUMMARY = "summary.json"
@@ -68,7 +65,7 @@ class DataSummary:
 
     splits: dict[str, int]
     classes: dict[str, dict[str, float]]
-    skipped: list[int]
+    skipped: list[int | str]
     problems: dict[str, list[Problem]]
 
     @property
@@ -105,15 +102,20 @@ def read_summary(folder: Path) -> DataSummary | None:
 
 
 def summarise(
-    splits: Iterable[str], pixels: npt.NDArray[np.int64], skipped: Iterable[int], problems: Iterable[Problem]
+    splits: dict[str, int],
+    pixels: npt.NDArray[np.int64],
+    skipped: Iterable[int | str],
+    problems: Iterable[Problem],
+    names: Sequence[str],
 ) -> DataSummary:
-    """Summarise a preparation: the split of each prepared image, its pixels of each class (N, 19), and what failed."""
-    sizes, found = Counter(splits), sorted(problems)
+    """Summarise a preparation: the images of each split, each image's pixels of each class (N, C), and what failed."""
+    found = sorted(problems)
     shares = zip(
-        ATTRIBUTES, pixels.sum(0) / max(1, pixels.sum()), (pixels > 0).sum(0) / max(1, len(pixels)), strict=True
+        names,
+        pixels.sum(0) / max(1, pixels.sum()),
+        (pixels > 0).sum(0) / max(1, len(pixels)),
+        strict=True,
     )
     classes = {name: {"pixels": float(share), "images": float(having)} for name, share, having in shares}
     by_kind = {kind: own for kind in CONSEQUENCES if (own := [p for p in found if p.kind == kind])}
-    return DataSummary(
-        {split: sizes[split] for split in SPLITS}, classes if len(pixels) else {}, sorted(skipped), by_kind
-    )
+    return DataSummary(splits, classes if len(pixels) else {}, sorted(skipped), by_kind)

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 
 Points = npt.NDArray[np.complexfloating]
 MIN_VISIBLE = 3  # pixels; a part with fewer counts as absent
@@ -58,12 +58,12 @@ class Canvas:
             alpha = np.asarray(cv2.blur(cv2.blur(alpha, (soft, soft)), (soft, soft)), np.uint8)
         seen, area, cover = self._visible[window], self.image[:, *window], alpha * np.float32(1 / 255)
         if inside:
-            cover = cover * (seen == ATTRIBUTES.index(inside))
+            cover = cover * (seen == CELEBAMASK_HQ.index(inside))
         ink = np.asarray(colour, np.float32)[:, None, None] * self.light[window]
         area += np.float32(opacity) * cover * (ink - area)
         if part:
             self._shapes.setdefault(part, np.zeros_like(self._visible, np.bool_))[window] |= cover > 0.5
-            seen[cover > 0.5] = ATTRIBUTES.index(part)
+            seen[cover > 0.5] = CELEBAMASK_HQ.index(part)
 
     def masks(self) -> dict[str, npt.NDArray[np.bool_]]:
         """Return the mask, (S, S) bool, of each visible attribute.
@@ -71,8 +71,10 @@ class Canvas:
         A part extends beneath the parts in front of it that have larger ids, as in the official files (skin beneath the
         eyes). Painting the masks in the order of ids therefore gives the label of what the picture shows.
         """
-        counts = np.bincount(self._visible.ravel(), minlength=len(ATTRIBUTES))
-        present = [(k, part) for k, part in enumerate(ATTRIBUTES) if part in self._shapes and counts[k] >= MIN_VISIBLE]
+        counts = np.bincount(self._visible.ravel(), minlength=len(CELEBAMASK_HQ))
+        present = [
+            (k, part) for k, part in enumerate(CELEBAMASK_HQ.names) if part in self._shapes and counts[k] >= MIN_VISIBLE
+        ]
         return {part: self._shapes[part] & (self._visible >= k) for k, part in present}
 
 

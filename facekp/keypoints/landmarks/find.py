@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.images import UInt8Array
+from facekp.keypoints.contour import Contour
 from facekp.keypoints.curves import rounded
 from facekp.keypoints.landmarks.axes import Array, Contours, FaceAxes, find_axes
 from facekp.keypoints.landmarks.calibration import Calibration, load_calibration
@@ -58,7 +60,11 @@ class Landmark:
 
 
 def find_landmarks(
-    mask: UInt8Array, contours: Contours, confidence: Mapping[str, float], calibration: Calibration | None = None
+    mask: UInt8Array,
+    contours: Contours,
+    confidence: Mapping[str, float],
+    calibration: Calibration | None = None,
+    classes: Classes = CELEBAMASK_HQ,
 ) -> dict[str, Landmark]:
     """Return every landmark of `NUMBERS` by its name; absent ones have no `xy`.
 
@@ -67,8 +73,10 @@ def find_landmarks(
         contours: outlines of each attribute in the picture by name, the largest part first.
         confidence: confidence of the same attributes, 0..1.
         calibration: None selects the package's own; `Calibration({}, {})` leaves the points on the masks' edges.
+        classes: those of the mask; landmarks are read off the classes that show the parts of a face.
     """
     landmarks = {name: Landmark(name, number, None, False, 0.0) for name, number in NUMBERS.items()}
+    contours, confidence = of_parts(contours, confidence, classes)
     axes = find_axes(mask.shape, contours)
     groups, turn = measure(contours, axes)
     if not groups:
@@ -77,7 +85,7 @@ def find_landmarks(
     moves = np.concatenate([calibration.move(group.part, group.names, group.width, turn) for group in groups])
     points = np.concatenate([group.points for group in groups])
     placed = axes.to_image(points + moves).astype(np.float32)
-    uncovered = _uncovered_share(mask, groups, points, axes)
+    uncovered = _uncovered_share(mask, groups, points, axes, classes)
     names = [name for group in groups for name in group.names]
     sureness = [min(confidence[i] for i in group.read_off) for group in groups for _ in group.names]
     for name, xy, share, sure in zip(names, placed, uncovered.tolist(), sureness, strict=True):
@@ -85,7 +93,27 @@ def find_landmarks(
     return landmarks
 
 
-def _uncovered_share(mask: UInt8Array, groups: Sequence[Group], points: Array, axes: FaceAxes) -> Array:
+def of_parts(
+    contours: Contours, confidence: Mapping[str, float], classes: Classes
+) -> tuple[Contours, dict[str, float]]:
+    """Return the outlines and the confidence of each part of a face from those of the classes that show it.
+
+    A part has the outlines of all its classes, the largest first. A class that shows several parts, such as both eyes,
+    shows none here, because its outlines do not tell them apart.
+    """
+    shown = [name for names in classes.parts.values() for name in names]
+    found: dict[str, list[Contour]] = {}
+    sure: dict[str, float] = {}
+    for part, names in classes.parts.items():
+        if own := [name for name in names if name in contours and shown.count(name) == 1]:
+            found[part] = sorted((c for name in own for c in contours[name]), key=lambda c: (c.hole, -c.area))
+            sure[part] = min(confidence[name] for name in own)
+    return found, sure
+
+
+def _uncovered_share(
+    mask: UInt8Array, groups: Sequence[Group], points: Array, axes: FaceAxes, classes: Classes
+) -> Array:
     """Return each point's share of outward directions that are in the picture and uncovered; (n, 2) in face units."""
     counts = [len(group.points) for group in groups]
     away = points - np.repeat([group.centre for group in groups], counts, axis=0)
@@ -94,6 +122,6 @@ def _uncovered_share(mask: UInt8Array, groups: Sequence[Group], points: Array, a
     size = np.array(mask.shape[::-1])
     inside = ((beside >= 0) & (beside < size)).all(1)
     x, y = beside.clip(0, size - 1).T
-    covers = np.repeat([group.covers for group in groups], counts, axis=0)
+    covers = np.repeat([group.covers.of(classes) for group in groups], counts, axis=0)
     uncovered = inside & ~covers[np.tile(np.arange(len(points)), len(FAN)), mask[y, x]]
     return uncovered.reshape(len(FAN), -1).mean(0)

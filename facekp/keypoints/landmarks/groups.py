@@ -11,26 +11,42 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from facekp.classes import ATTRIBUTES
+from facekp.classes import BACKGROUND, Classes
 from facekp.keypoints.contour import Contour
 from facekp.keypoints.landmarks import names
 from facekp.keypoints.landmarks.axes import Array, Contours, FaceAxes, FaceOutline, points_on
 
-Covers = npt.NDArray[np.bool_]
-"""(19,) bool: the classes that cover a point if they lie beside it."""
+
+@dataclass(frozen=True)
+class Covers:
+    """The classes that cover a point if they lie beside it: those that show `parts`, or all that do not.
+
+    `BACKGROUND` counts as a part.
+    """
+
+    parts: tuple[str, ...]
+    all_but: bool = False
+
+    def of(self, classes: Classes) -> npt.NDArray[np.bool_]:
+        """Return whether each class covers, (C,) bool."""
+        own = {*classes.showing(*self.parts), *(name for name in self.parts if name == BACKGROUND)}
+        return np.array([(name in own) != self.all_but for name in classes.names])
+
 
 SINGLE = ("r_eye", "l_eye", "r_brow", "l_brow", "r_ear", "l_ear", "nose")
 LIPS = ("u_lip", "l_lip")
+LANDMARKS = (*SINGLE, *LIPS, "skin")
+"""The parts that landmarks are read off."""
 FACE = ("skin", "nose", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
 
-NOTHING = np.zeros(len(ATTRIBUTES), bool)
-HAIR = np.isin(ATTRIBUTES, ("hair", "hat"))
+NOTHING = Covers(())
+HAIR = Covers(("hair", "hat"))
 # Ears lie beside the upper ends of the jaw; background there is the edge of a turned head.
-SILHOUETTE = np.isin(ATTRIBUTES, ("hair", "hat", "background"))
+SILHOUETTE = Covers(("hair", "hat", BACKGROUND))
 # Face surrounds a facial part, unless hair, a hand (labelled background) or the turn of the head hides its end.
-ALL_BUT_FACE = ~np.isin(ATTRIBUTES, FACE)
+ALL_BUT_FACE = Covers(FACE, all_but=True)
 # Eyes and brows behind clear glasses have their own labels; behind dark ones they are not in the mask at all.
-ALL_BUT_FACE_AND_GLASSES = ~np.isin(ATTRIBUTES, (*FACE, "eye_g"))
+ALL_BUT_FACE_AND_GLASSES = Covers((*FACE, "eye_g"), all_but=True)
 
 THIRDS = np.array([1, 2]) / 3
 QUARTERS = np.array([1, 2, 3]) / 4
@@ -60,7 +76,7 @@ class Group:
         centre: (2,) the part's middle; whatever lies beyond a point, seen from there, may cover it.
         width: the part's width, face units.
         covers: the classes that cover its points.
-        read_off: the attributes its points were read off.
+        read_off: the parts its points were read off.
     """
 
     part: str

@@ -1,0 +1,166 @@
+"""Data sets as published, and those whose masks hold a class id in every pixel."""
+
+import hashlib
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from facekp.classes import IGNORE_INDEX, Classes
+from facekp.data.crop import pad
+from facekp.data.prepare.convert import Face, Id
+from facekp.data.prepare.summary import Problem
+from facekp.errors import DataError
+from facekp.images import UInt8Array, decoding, resize
+from facekp.registry import Registry
+
+SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A data set as published.
+
+    Attributes:
+        classes: the classes of its masks.
+        splits: train, val or test by id.
+        images: image files by id.
+        pair: returns the faces with an image and masks, and the problems of the rest; its argument is whether images
+            without masks are skipped instead of a DataError.
+        digest: changes when something else that the result depends on does.
+        masks_of: where the masks of the class `{}` are.
+    """
+
+    classes: Classes
+    splits: Mapping[Any, str]
+    images: Mapping[Any, Path]
+    pair: Callable[[bool], tuple[list[Face], list[Problem]]]
+    digest: str = ""
+    masks_of: str = "{}"
+
+
+SETS: Final[Registry[Callable[[Path], DataSet | None]]] = Registry("raw", "facekp.data.prepare.sets")
+"""Functions that return the data set in a folder, or None if it is not laid out as theirs."""
+
+
+@dataclass(frozen=True)
+class LabelledFace(Face):
+    """A face whose only mask holds a value for each pixel; `ids` maps the values to class ids.
+
+    A picture that is not square is padded to one, in black and with the ignored label.
+    """
+
+    ids: Mapping[int, int] = field(default_factory=dict)
+
+    def load(self, path: Path) -> UInt8Array:
+        """Read the mask as (H, W) uint8 class ids, or 255.
+
+        Raises:
+            DataError: the file cannot be read, has several channels, or a value without a class.
+        """
+        with decoding(f"mask {path}", "replace it"), Image.open(path) as picture:
+            mask = np.array(picture)
+        if mask.ndim == 3 and (mask == mask[..., :1]).all():
+            mask = mask[..., 0]
+        if mask.ndim != 2 or mask.dtype.kind not in "bui":
+            raise DataError(f"mask {path}: {mask.dtype} of shape {mask.shape}, need one channel of ids; convert it")
+        table = np.full(256, IGNORE_INDEX, np.uint8)
+        table[list(self.ids)] = list(self.ids.values())
+        for value in np.unique(mask).tolist():
+            if value not in self.ids and value != IGNORE_INDEX:
+                raise DataError(f"mask {path}: value {value} has no class; add it to classes.json, or correct the mask")
+        return table[mask.astype(np.uint8)]
+
+    def picture(self, image: UInt8Array, size: int) -> UInt8Array:
+        """Return the prepared image (size, size, 3) uint8."""
+        return resize(pad(image, max(image.shape[:2]), 0), (size, size))
+
+    def label(self, masks: dict[int, UInt8Array], size: int) -> UInt8Array:
+        """Return the prepared label (size, size) uint8."""
+        (mask,) = masks.values()
+        square = pad(mask, max(mask.shape), IGNORE_INDEX)
+        return np.asarray(cv2.resize(square, (size, size), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+
+    def inspect(self, image: UInt8Array, masks: dict[int, UInt8Array]) -> Iterator[Problem]:
+        """Report a mask without a class; raise DataError if image and mask have different proportions."""
+        ((key, mask),) = masks.items()
+        height, width = image.shape[:2]
+        if abs(height * mask.shape[1] - width * mask.shape[0]) > max(height, width):  # a pixel may be rounded away
+            sizes = f"{mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}"
+            raise DataError(f"mask {self.masks[key]}: {sizes}; they must cover the same frame")
+        if not ((mask > 0) & (mask < IGNORE_INDEX)).any():
+            yield self.problem("mask without a pixel", self.masks[key])
+
+
+def labelled(
+    raw: Path,
+    classes: Classes,
+    folders: Iterable[tuple[Path, Path, str | None]],
+    *,
+    ids: Mapping[int, int] | None = None,
+    splits: Mapping[str, str] | None = None,
+) -> DataSet:
+    """Return a data set with one mask per image, of the same name, whose pixels hold class ids.
+
+    Args:
+        raw: its folder.
+        classes: its classes.
+        folders: folders of images, folders of their masks, and their split; None looks it up in `splits`.
+        ids: class id by value of the masks; None if they are the same.
+        splits: split by name, without a suffix; images without one are left out.
+
+    Raises:
+        DataError: there is no image, or two have one name.
+    """
+    own = dict(ids) if ids else {i: i for i in range(len(classes))}
+    split_of: dict[Id, str] = {}
+    images: dict[Id, Path] = {}
+    masks: dict[Id, Path] = {}
+    for pictures, labels, split in folders:
+        found = {path.stem: path for path in labels.iterdir() if path.suffix.lower() in SUFFIXES[2:]}
+        for path in sorted(pictures.iterdir()):
+            if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+                continue
+            here = split or (splits or {}).get(path.stem)
+            if here is None:
+                continue
+            if path.stem in images:
+                raise DataError(f"image {path}: has the same name as {images[path.stem]}; rename or remove one of them")
+            images[path.stem], split_of[path.stem] = path, here
+            if path.stem in found:
+                masks[path.stem] = found[path.stem]
+    if not images:
+        raise DataError(f"folder '{raw}': no image, or none that its lists name; unpack it again, or correct the lists")
+
+    def pair(skip_bad: bool) -> tuple[list[Face], list[Problem]]:
+        bare = [path for stem, path in images.items() if stem not in masks]
+        if bare and (not skip_bad or len(bare) == len(images)):
+            raise DataError(
+                f"image {bare[0]}: image without a mask of the same name, as {len(bare)} of {len(images)} images are; "
+                "add the masks, remove the images, or skip them with skip_bad=true"
+            )
+        problems = [Problem("image without any mask", path.relative_to(raw).as_posix()) for path in bare]
+        faces = [LabelledFace(raw, i, images[i], {0: mask}, own) for i, mask in masks.items()]
+        return list[Face](faces), problems
+
+    digest = hashlib.sha256(repr((sorted(split_of.items()), sorted(own.items()))).encode()).hexdigest()
+    return DataSet(classes, split_of, images, pair, digest)
+
+
+def share_splits(stems: Iterable[str], seed: int = 0) -> dict[str, str]:
+    """Return a split for each image: a tenth val, a tenth test, at least one val, the rest train.
+
+    Example:
+        >>> sorted(share_splits("abcdefghij").values())
+        ['test', 'train', 'train', 'train', 'train', 'train', 'train', 'train', 'train', 'val']
+    """
+    shuffled = sorted(stems)
+    random.Random(seed).shuffle(shuffled)
+    tenth = len(shuffled) // 10
+    val, test = max(1, tenth), max(1, tenth) + tenth
+    return {stem: "val" if k < val else "test" if k < test else "train" for k, stem in enumerate(shuffled)}

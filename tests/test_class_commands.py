@@ -1,0 +1,134 @@
+"""Class sets of 3 and of 30 classes through every command, and the guide to classes of one's own."""
+
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.core.hydra_config import HydraConfig
+from PIL import Image
+from runs import REPOSITORY, SMALL
+from test_docs import blocks, commands
+
+from facekp.classes import Classes
+from facekp.compare.__main__ import main as compare_main
+from facekp.data.audit.__main__ import main as audit
+from facekp.data.prepare.__main__ import main as prepare
+from facekp.data.synthetic.write import draw_face
+from facekp.evaluate import main as evaluate_main
+from facekp.export.__main__ import main as export_main
+from facekp.export.release import main as release
+from facekp.figures.__main__ import main as draw_figures
+from facekp.predict.__main__ import main as predict_main
+from facekp.weights.load import load_network
+
+GUIDE = REPOSITORY / "docs" / "guides" / "classes.md"
+QUIET = (*SMALL, "logger=csv", "hydra/job_logging=none", "hydra/hydra_logging=none")
+FORMATS = "export=[mask,overlay,json,csv,coco,svg,labelme,masks,alpha,cutout]"
+
+
+def run_train(*arguments: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["train.py", *arguments])
+        try:
+            runpy.run_path(str(REPOSITORY / "train.py"), run_name="__main__")
+        finally:
+            HydraConfig.instance().cfg = None
+
+
+def write_blocks(raw: Path, names: list[str]) -> None:
+    """Write 12 images of 64 x 64 pixels in blocks, one value for each class; the last block of all is ignored."""
+    for folder in ("images", "masks"):
+        (raw / folder).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    colours = rng.integers(0, 256, (256, 3))
+    for i in range(12):
+        label = np.append(rng.permutation(max(len(names), 35))[:35] % len(names), 255).reshape(6, 6).astype(np.uint8)
+        label = label.repeat(11, 0).repeat(11, 1)[:64, :64]
+        Image.fromarray(colours[label].astype(np.uint8)).save(raw / "images" / f"{i}.jpg", quality=95)
+        Image.fromarray(label).save(raw / "masks" / f"{i}.png")
+    ids = {name: i for i, name in enumerate(names)}
+    (raw / "classes.json").write_text(json.dumps({"ids": ids}), "utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [3, 30])
+def test_every_command_takes_other_classes(count: int, tmp_path: Path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    names = ["background", "skin", "beard", *(f"{side}_{i}" for i in range(20) for side in "lr")][:count]
+    write_blocks(Path("raw"), names)
+    prepare(["raw=raw", "out=data", "size=64"])
+    audit(["root=data", "out=audit"])
+    for name in ("first", "second"):
+        more = ("init=first/checkpoints/last.ckpt",) if name == "second" else ()
+        run_train("model=fpn", "data.root=data", "data.balance=sqrt", f"hydra.run.dir={name}", *QUIET, *more)
+    ckpt = "ckpt=first/checkpoints/last.ckpt"
+    assert "init: all weights of first" in capfd.readouterr().out
+    assert list(json.loads(Path("first/metrics.json").read_text())["val"]["best"]["f1"]) == names
+    compare_main(["first", "second", "out=compared"])
+    assert "| beard " in Path("compared/comparison.md").read_text() if Path("compared/comparison.md").exists() else True
+    evaluate_main([ckpt, "data.root=data", "data.workers=0", "out=torch.json", "device=cpu", "tta=flip"])
+    export_main([ckpt, "out=net.onnx"])
+    release([ckpt, "out=net.safetensors", "data.root=data", "data.workers=0", "offsets=4", "device=cpu"])
+    for weights in ("net.onnx", "net.safetensors"):
+        out = f"{weights}.json"
+        evaluate_main([f"ckpt={weights}", "data.root=data", "data.workers=0", f"out={out}", "device=cpu"])
+        assert list(json.loads(Path(out).read_text())["iou"]) == names
+        assert predict_main([f"ckpt={weights}", "source=raw/images", f"out=out-{weights}", "align=none", FORMATS,
+                             "regions=[beard]", "device=cpu"]) == 0  # fmt: skip
+        said = capfd.readouterr().err
+        assert "landmarks: none of r_eye, l_eye, r_brow, l_brow, r_ear, l_ear, nose, u_lip, l_lip, which no" in said
+        categories = json.loads(Path(f"out-{weights}/annotations.json").read_text())["categories"]
+        assert [one["name"] for one in categories] == names[1:]
+    draw_figures([ckpt, "source=raw/images/0.jpg", "out=figures", "class=beard", "align=none", "device=cpu"])
+    for arguments, message in (
+        (["align=auto"], "align is 'auto', which needs skin and three of l_eye, r_eye, nose and mouth"),
+        (["align=none", "export=[masks]", "regions=[hair]"], "no region is called 'hair'"),
+        (["align=none", "ids=lapa"], "ids is 'lapa': no id for beard"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            predict_main([ckpt, "source=raw/images", "out=none", *arguments])
+    with pytest.raises(ValueError, match=r"class 'nose' is not one of background, skin.*as in map={nose: background}"):
+        evaluate_main(["data.root=data", "out=shipped.json"])
+    with pytest.raises(ValueError, match="class is 'nose': choose one of background, skin, beard"):
+        draw_figures([ckpt, "source=raw/images/0.jpg", "out=figures", "align=none"])
+
+
+@pytest.mark.slow
+def test_the_guide_to_classes_of_ones_own(tmp_path: Path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("images", "masks"):
+        Path("mine", folder).mkdir(parents=True)
+    ((title, text),) = [block for block in blocks(GUIDE, "json") if block[0]]
+    Path(title).write_text(text, "utf-8")
+    ids = json.loads(text)["ids"]
+    for i in range(8):
+        face = draw_face(i, 128)
+        label = np.zeros((128, 128), np.uint8)
+        for name, mask in face.masks.items():
+            label[mask] = ids.get(name, label[mask].max(initial=0) * 0)
+        y, _ = np.nonzero(face.masks["skin"])
+        beard = (label == ids["skin"]) & (np.arange(128)[:, None] > y.min() + 0.75 * np.ptp(y))
+        label[beard] = ids["beard"]
+        image = face.image.copy()
+        image[beard] = (60, 40, 25)
+        Image.fromarray(image).save(f"mine/images/{i}.png")
+        Image.fromarray(label).save(f"mine/masks/{i}.png")
+    (prepared, audited, trained, evaluated, predicted, *_) = commands(GUIDE)
+    prepare([*prepared[2:], "size=64"])
+    audit(audited[2:])
+    run_train(*trained[2:], *QUIET)
+    said = capfd.readouterr().out
+    assert "init: all weights but those of the classes beard, which start anew, of shipped\n" in said
+    evaluate_main([*evaluated[2:], "data.workers=0", "device=cpu"])
+    assert list(json.loads(Path("scores.json").read_text())["f1"]) == list(ids)
+    assert predict_main([*predicted[2:], "device=cpu"]) == 0
+    assert "landmarks: none of r_ear, l_ear, which no class of these weights shows\n" in capfd.readouterr().err
+    net, about = load_network("runs/beard/checkpoints/best.ckpt")
+    classes = Classes.from_plain(about["classes"])
+    assert classes.ids("skin") == (1, 2)
+    with torch.inference_mode():
+        assert net(torch.zeros(1, 3, 64, 64)).predict[0].shape[1] == 12
