@@ -32,8 +32,13 @@ class ExportSettings(Settings):
     )
     out: str | None = setting(
         None,
-        "file to write; null: beside the checkpoint, or in the current folder for shipped weights",
-        check_that(is_onnx, f"a path that ends in {ONNX_SUFFIX}", why="prediction recognises the file by it"),
+        "NAME.onnx, or a folder as on the Hugging Face Hub, with weights and model card too; null: NAME.onnx beside "
+        "the checkpoint, or here for shipped weights",
+        check_that(
+            lambda path: is_onnx(path) or not Path(path).suffix,
+            f"a path that ends in {ONNX_SUFFIX}, or a folder without a dot in its name",
+            why="prediction recognises the file by it",
+        ),
         affects=Affects.PLACE,
         path=True,
     )
@@ -51,6 +56,7 @@ def main(argv: list[str]) -> None:
     require_file(locate_checkpoint(settings.ckpt))
 
     from facekp.export.onnx import MARK, calibration_images, export_onnx, quantise  # torch takes seconds to import
+    from facekp.weights.hub import save
     from facekp.weights.load import load_network
 
     ckpt = locate_checkpoint(settings.ckpt)
@@ -60,7 +66,11 @@ def main(argv: list[str]) -> None:
     beside = Path(ckpt.name) if ckpt == WEIGHTS else ckpt  # never into the package
     kind = f".{settings.precision}" if quantised else ".labels" if labels else ""
     out = expand(settings.out) if settings.out else beside.with_suffix(f"{kind}{ONNX_SUFFIX}")
+    hub = None if is_onnx(out) else out
+    out = out / f"model{kind}{ONNX_SUFFIX}" if hub else out
     keep_foreign({out: contains(MARK)}, overwrite=settings.overwrite)
+    if hub:
+        save(ckpt, hub, overwrite=settings.overwrite)
     make_folder(out.parent)
     # Read first, so that a missing data set is reported before any work.
     images = calibration_images(settings.data.at_size(size), settings.images) if quantised else []

@@ -5,11 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
-from typing import Final, Literal, overload
+from typing import Any, Final, Literal, overload
 
 import numpy as np
 
-from facekp.errors import require
+from facekp.errors import ConfigError, require
+from facekp.files import expand
 from facekp.images import UInt8Array, resize
 from facekp.keypoints.score_grid import argmax_at, mean_confidence, sum_on_grid
 from facekp.keypoints.settings import KeypointConfig
@@ -47,6 +48,7 @@ class FaceParser:
         tta: test-time augmentation: "flip" averages the scores with those of the mirrored image, in twice the time.
 
     Attributes:
+        checkpoint: the file that the network is from; None if a backend was given.
         stages: the stages of parsing, for callers that run them separately, such as `facekp.predict.pipeline`.
 
     Example:
@@ -79,6 +81,7 @@ class FaceParser:
             raise TypeError(f"FaceParser takes a backend: open '{backend}' with FaceParser.from_checkpoint")
         require("tta", tta, tta in TTAS, f"choose one of {', '.join(TTAS)}")
         searcher = open_detector(detector) if isinstance(detector, str) else detector
+        self.checkpoint: str | Path | None = SHIPPED if backend is None else None
         backend = backend or open_backend()
         self.stages = Stages(Flip(backend) if tta == "flip" else backend, keypoints or KeypointConfig(), searcher)
 
@@ -102,7 +105,67 @@ class FaceParser:
             ConfigError: a device that this machine does not have, or a backend or detector that does not fit.
         """
         opened = open_backend(path, device=device, backend=backend)
-        return cls(opened, keypoints=keypoints, detector=detector, tta=tta)
+        parser = cls(opened, keypoints=keypoints, detector=detector, tta=tta)
+        parser.checkpoint = path
+        return parser
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        token: str | bool | None = None,
+        local_files_only: bool = False,
+        **settings: Any,
+    ) -> "FaceParser":
+        """Load a folder that `save_pretrained` or `facekp export` wrote, or a model of the Hugging Face Hub.
+
+        Args:
+            name: the folder, or "user/name" on the hub, which needs the extra `hub`.
+            revision: branch, tag or commit on the hub.
+            cache_dir: folder for downloads; None for the hub's own, which `HF_HOME` moves.
+            token: access token, for private models.
+            local_files_only: whether to look into the cache alone, as `HF_HUB_OFFLINE=1` does.
+            settings: those of `from_checkpoint`.
+
+        Raises:
+            CheckpointError: no such folder or model, or the hub cannot be reached.
+        """
+        from facekp.weights.hub import fetch
+
+        options = {"revision": revision, "cache_dir": cache_dir, "token": token, "local_files_only": local_files_only}
+        return cls.from_checkpoint(fetch(name, **options), **settings)
+
+    def save_pretrained(self, folder: str | Path, *, overwrite: bool = False) -> None:
+        """Write model.safetensors, config.json and README.md, a model card, into a folder.
+
+        Raises:
+            CheckpointError: the parser runs an ONNX file.
+            ConfigError: the parser was given an open backend.
+            DataError: the folder cannot be written, or, without `overwrite`, has such files of others.
+        """
+        from facekp.weights.hub import save
+
+        save(self._saved(), expand(str(folder)), overwrite=overwrite)
+
+    def push_to_hub(self, name: str, *, private: bool = False, **options: Any) -> str:
+        """Upload what `save_pretrained` writes to "user/name" on the Hugging Face Hub, and return its URL.
+
+        Args:
+            name: the model's name; it is created if it is missing.
+            private: whether only you can see a model that is created.
+            options: those of `huggingface_hub.HfApi.upload_folder`, such as `commit_message`, `revision` and `token`.
+        """
+        from facekp.weights.hub import push
+
+        return push(self._saved(), name, private=private, **options)
+
+    def _saved(self) -> str | Path:
+        if self.checkpoint is None:
+            raise ConfigError("this parser was given an open backend: open its file with FaceParser.from_checkpoint")
+        return self.checkpoint
 
     @overload
     def __call__(  # type: ignore[overload-overlap]  # a str is a sequence of str

@@ -20,7 +20,7 @@ from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.data.normalisation import MEAN, STD
 from facekp.errors import CheckpointError
 from facekp.files import Recognise, begins_with, make_folder, write_file
-from facekp.weights.paths import WEIGHTS, require_file
+from facekp.weights.paths import WEIGHTS, description_of, require_file
 
 KEY: Final = "facekp"
 """Key of the description in a training checkpoint."""
@@ -79,7 +79,7 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read weights from NAME.safetensors, and their description from NAME.json.
+    """Read weights from NAME.safetensors, and their description from NAME.json (model.safetensors: config.json).
 
     Returns:
         The network's tensors, float32, and the description.
@@ -88,7 +88,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         CheckpointError: a file of the pair is missing, damaged, not facekp's, or does not belong to the other.
     """
     path = Path(path)
-    beside = path.with_suffix(".json")
+    beside = description_of(path)
     for part in (path, beside):
         if not part.is_file():
             lost = f"this installation lacks facekp's own weights, '{part}': install it again, or give ckpt="
@@ -110,7 +110,7 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def write_weights(net: nn.Module, about: dict[str, Any], path: Path) -> None:
-    """Write a network's weights as NAME.safetensors, and their description as NAME.json.
+    """Write a network's weights as NAME.safetensors, and their description as NAME.json (see `read_weights`).
 
     Tensors of two or more dimensions are stored in float16, which rounds to one part in two thousand; all others
     (biases and batch-norm) are stored unchanged.
@@ -120,12 +120,12 @@ def write_weights(net: nn.Module, about: dict[str, Any], path: Path) -> None:
     make_folder(path.parent)
     write_file(path, save(small))  # safetensors' save_file would make the file readable by its owner only
     about = about | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-    write_file(path.with_suffix(".json"), json.dumps(about, indent=2) + "\n")
+    write_file(description_of(path), json.dumps(about, indent=2) + "\n")
 
 
 def written_files(path: Path) -> dict[Path, Recognise]:
     """Return the files of `write_weights`, and for each what tells whether facekp wrote it."""
-    beside = path.with_suffix(".json")
+    beside = description_of(path)
 
     def is_described(weights: Path) -> bool:
         about = json.loads(beside.read_text(encoding="utf-8"))

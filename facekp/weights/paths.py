@@ -10,6 +10,8 @@ SHIPPED: Final = "shipped"
 """Name of facekp's own weights, accepted wherever a checkpoint is."""
 WEIGHTS: Final = Path(__file__).parent / "shipped" / "fpn.safetensors"
 SAFETENSORS: Final = ".safetensors"
+MODEL, CONFIG = "model.safetensors", "config.json"
+"""Weights and description in a folder in the layout of the Hugging Face Hub."""
 
 CHECKPOINTS: Final = "checkpoints"
 """Folder of the checkpoints in a run folder."""
@@ -26,8 +28,14 @@ CKPT_HELP: Final = (
 
 
 def locate_checkpoint(path: str | Path) -> Path:
-    """Return the path of a checkpoint, with "shipped", `~` and environment variables resolved."""
-    return WEIGHTS if path == SHIPPED else expand(str(path))
+    """Return the path of a checkpoint, with "shipped", `~`, environment variables and model folders resolved."""
+    found = WEIGHTS if path == SHIPPED else expand(str(path))
+    return found / MODEL if found.is_dir() else found
+
+
+def description_of(weights: Path) -> Path:
+    """Return the path of the description of a .safetensors file."""
+    return weights.with_name(CONFIG) if weights.name == MODEL else weights.with_suffix(".json")
 
 
 def is_safetensors(path: str | Path) -> bool:

@@ -1,0 +1,102 @@
+"""Model folders as on the Hugging Face Hub: what is written, what is read, and the hub's own offline mode."""
+
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import yaml
+from helpers.shapes import BrightIsNose
+from safetensors.numpy import load_file
+
+from facekp import FaceParser
+from facekp.errors import CheckpointError, ConfigError, DataError
+from facekp.export.__main__ import main as export
+from facekp.weights.paths import WEIGHTS
+
+FILES = {"model.safetensors", "config.json", "README.md"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the shipped weights."""
+    folder = tmp_path_factory.mktemp("hub") / "mine"
+    FaceParser(detector="haar").save_pretrained(folder)
+    return folder
+
+
+def test_a_folder_holds_the_weights_and_gives_them_back(folder: Path) -> None:
+    assert {path.name for path in folder.iterdir()} == FILES
+    ours, theirs = load_file(folder / "model.safetensors"), load_file(WEIGHTS)
+    assert ours.keys() == theirs.keys()
+    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    parser = FaceParser.from_pretrained(folder, device="cpu", detector="haar")
+    assert parser.stages.backend.size == 512
+    parser.save_pretrained(folder)  # its own files are replaced
+    (folder / "README.md").write_text("# Mine\n", encoding="utf-8")
+    with pytest.raises(DataError, match=r"README\.md': would be replaced"):
+        parser.save_pretrained(folder)
+    parser.save_pretrained(folder, overwrite=True)
+
+
+def test_the_model_card_has_the_metadata_of_the_hub(folder: Path) -> None:
+    _, metadata, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    about = yaml.safe_load(metadata)
+    assert (about["library_name"], about["license"]) == ("facekp", "other")
+    assert about["license_name"] == "celebamask-hq-non-commercial"
+    (result,) = about["model-index"][0]["results"]
+    assert result["metrics"][0] == {"type": "mean_iou", "value": 0.7425}
+    assert "for non-commercial research and education only" in text
+    assert "| hair " in text
+    hub = pytest.importorskip("huggingface_hub")
+    card = hub.ModelCard.load(folder / "README.md")
+    assert card.data.eval_results[0].metric_value == 0.7425
+
+
+def test_a_model_of_the_hub_is_read_from_its_cache(folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    cached, commit = tmp_path / "models--some--one", "0" * 40
+    shutil.copytree(folder, cached / "snapshots" / commit)
+    for name in ("main", "v1"):
+        (cached / "refs").mkdir(exist_ok=True)
+        (cached / "refs" / name).write_text(commit, encoding="utf-8")
+    offline = {"cache_dir": tmp_path, "local_files_only": True, "detector": "haar"}
+    parser = FaceParser.from_pretrained("some/one", revision="v1", **offline)
+    assert parser.checkpoint == cached / "snapshots" / commit
+    with pytest.raises(CheckpointError, match=r"^model 'some/one': cannot be fetched \(.*\); check its name and the"):
+        FaceParser.from_pretrained("some/one", revision="v2", **offline)
+    with pytest.raises(CheckpointError, match=r"^model './none': no such folder, and no 'user/name' of the hub"):
+        FaceParser.from_pretrained("./none", **offline)
+
+
+def test_pushing_uploads_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub, calls = pytest.importorskip("huggingface_hub"), []
+
+    def create_repo(name: str, **options: object) -> str:
+        calls.append((name, options))
+        return f"https://huggingface.co/{name}"
+
+    def upload_folder(**options: object) -> None:
+        calls.append(({path.name for path in Path(str(options.pop("folder_path"))).iterdir()}, options))
+
+    monkeypatch.setattr(hub, "HfApi", lambda: SimpleNamespace(create_repo=create_repo, upload_folder=upload_folder))
+    parser = FaceParser.from_pretrained(folder, detector="haar")
+    assert parser.push_to_hub("me/it", private=True, token="t", revision="dev") == "https://huggingface.co/me/it"
+    assert calls == [
+        ("me/it", {"private": True, "exist_ok": True, "token": "t"}),
+        (FILES, {"repo_id": "me/it", "token": "t", "revision": "dev"}),
+    ]
+
+
+def test_an_open_backend_cannot_be_saved(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"was given an open backend: open its file with FaceParser\.from_checkpoint"):
+        FaceParser(BrightIsNose(), detector="haar").save_pretrained(tmp_path)
+
+
+@pytest.mark.slow
+def test_export_writes_the_same_folder_with_an_onnx_file(checkpoint: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript")
+    export([f"ckpt={checkpoint}", f"out={tmp_path / 'mine'}"])
+    assert {path.name for path in (tmp_path / "mine").iterdir()} == FILES | {"model.onnx"}
+    assert FaceParser.from_pretrained(tmp_path / "mine", detector="haar").stages.backend.size == 64
