@@ -1,0 +1,193 @@
+"""Killed commands, calls that fail, and damaged files."""
+
+import os
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.campaign.world import (
+    CLIP,
+    FORMATS,
+    OUT,
+    Row,
+    World,
+    called,
+    differences,
+    end_session,
+    halves,
+    judge,
+    run,
+    run_forked,
+    start,
+)
+from facekp.classes import ATTRIBUTES
+from facekp.data.layout import OFFICIAL_MAPPING
+
+Random = np.random.Generator
+ENDING: Final = 20
+"""Seconds in which the other processes of a killed command must end."""
+
+
+def kills(world: World, rng: Random, count: int) -> Iterator[Row]:
+    """Kill whole commands at random moments; what is left must be whole, and the next start must complete it."""
+    names = rng.permutation(list(world.commands)).tolist()
+    for name, share in Counter(names[i % len(names)] for i in range(count)).items():
+        row, command, base = Row("kills", name), world.commands[name], world.folder / "kills" / name.replace(" ", "-")
+        wanted, said = base / "undisturbed" / "out", base / "said.txt"
+        base.mkdir(parents=True)
+        begun, ended = _time(command, wanted, said)
+        for i in range(share):
+            out = base / str(i) / "out"
+            process = start(command, out, said)
+            time.sleep(rng.uniform(begun, ended))
+            process.kill()
+            process.wait()
+            left = end_session(process.pid, ENDING)
+            problems = [f"{len(left)} processes are left"] if left else []
+            problems += halves(out) if out.exists() else []
+            again = run(command, out)
+            row.add(f"kill {i}", *problems, again.problem or again.said * bool(again.code), *differences(out, wanted))
+        yield row
+
+
+def _time(command: Sequence[str], out: Path, said: Path) -> tuple[float, float]:
+    """Run a command; return the seconds until its folder appears, and until it ends."""
+    before, begun = time.monotonic(), 0.0
+    process = start(command, out, said)
+    while process.poll() is None:
+        begun = begun or (time.monotonic() - before if out.exists() else 0)
+        time.sleep(0.02)
+    if process.returncode:
+        raise RuntimeError(f"{command}: {said.read_text()}")
+    return begun, time.monotonic() - before
+
+
+EVENTS: Final = ("os.rename", "os.mkdir", "os.truncate", "os.link", "os.symlink")
+WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+
+
+def _fail(at: int, below: Path, counted: Path) -> None:
+    """Let the `at`-th call of Python's that writes below a folder raise ENOSPC, in this process for ever."""
+    seen = 0
+
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        nonlocal seen
+        writes = event in EVENTS or (event == "open" and isinstance(args[2], int) and args[2] & WRITES)
+        if writes and isinstance(args[0], str | Path) and str(args[0]).startswith(str(below)):
+            seen += 1
+            if at == 0:
+                counted.write_text(str(seen))
+            if seen == at:
+                raise OSError(28, "No space left on device", str(args[0]))
+
+    sys.addaudithook(hook)
+
+
+def faults(world: World, rng: Random, count: int) -> Iterator[Row]:
+    """Let calls that write fail, one in each try: up to `count` of each command, evenly spread."""
+    for name, command in world.alone.items():
+        row, base = Row("faults", name), world.folder / "faults" / name.replace(" ", "-")
+        base.mkdir(parents=True)
+        counted = base / "counted"
+
+        def attempt(at: int, command: list[str] = command, base: Path = base, counted: Path = counted) -> list[str]:
+            def call() -> object:
+                _fail(at, base / str(at), counted)
+                return called(command, base / str(at))()
+
+            ended = run_forked(call, 120)
+            return [*judge(ended, base / str(at)), "is not noticed" if at and not ended.code else ""]
+
+        row.add("undisturbed", *attempt(0))
+        writes = int(counted.read_text())
+        row.note = f"{writes} calls"
+        for at in np.unique(np.linspace(1, writes, min(count, writes)).round().astype(int)):
+            row.add(f"call {at}", *attempt(at))
+        yield row
+
+
+def broken(content: bytes, others: Sequence[bytes], rng: Random) -> bytes:
+    """Return a file with one to five changes: bits, bytes put in or taken out, extreme numbers, another's beginning."""
+    data = bytearray(content)
+    for _ in range(rng.integers(1, 6)):
+        # Headers are short, and more depends on them.
+        at = int(rng.integers(max(1, len(data) if rng.random() < 0.5 else min(512, len(data)))))
+        some, other = int(rng.integers(1, 64)), others[rng.integers(len(others))]
+        match rng.integers(6):
+            case 0:
+                data[at : at + 1] = bytes(byte ^ 1 << rng.integers(8) for byte in data[at : at + 1])
+            case 1:
+                del data[at : at + some]
+            case 2:
+                data[at:at] = rng.bytes(some)
+            case 3:
+                data[at : at + 4] = (b"\xff" * 4, b"\x7f\xff\xff\xff", b"\0" * 4)[rng.integers(3)]
+            case 4:
+                del data[at:]
+            case _:
+                data[: len(other[:at])] = other[:at]
+    return bytes(data)
+
+
+def inputs(world: World, rng: Random, count: int) -> Iterator[Row]:
+    """Damage files of every kind that is read."""
+    w = world.folder
+    made = w / "inputs"
+    made.mkdir()
+    photo, exif = Image.open(w / "photos" / "0.jpg"), Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "</svg>"
+    for kind in (photos := ("jpg", "png", "webp", "tiff", "gif")):
+        photo.save(made / f"a.{kind}", exif=exif)
+    (made / "ids.yaml").write_text("".join(f"{name}: {i}\n" for i, name in enumerate(ATTRIBUTES)))
+    label = min((w / "faces" / "labels").iterdir()).name
+    photos_of = ["predict.py", "align=none", "device=cpu", f"out={OUT}", f"source={made / 'a.jpg'}", "ckpt={copy}"]
+    parse = [*world.predict, "source={copy}", f"export={FORMATS}"]
+    score = ["-m", "facekp.evaluate", f"ckpt={world.checkpoint}", "data.root={copy}", "split=train", "data.workers=0",
+             "device=cpu", f"out={OUT}/metrics.json"]  # fmt: skip
+    audit = ["-m", "facekp.data.audit", "root={copy}", f"out={OUT}", "workers=1", "pictures=2"]
+    prepare = ["-m", "facekp.data.prepare", "raw={copy}", f"out={OUT}", "size=64", "workers=1"]
+    compare = ["-m", "facekp.compare", "{copy}", f"out={OUT}"]
+    # By kind: a file or folder to copy, the file in it to damage, and the command.
+    cases: dict[str, tuple[Path, str, list[str]]] = {
+        **{kind.upper(): (made / f"a.{kind}", "", parse) for kind in photos},
+        "video": (w / CLIP, "", parse),
+        "label": (w / "faces", f"labels/{label}", score),
+        "label, audited": (w / "faces", f"labels/{label}", audit),
+        "index.csv": (w / "faces", "index.csv", score),
+        "mapping": (w / "raw", OFFICIAL_MAPPING, prepare),
+        "checkpoint": (world.checkpoint, "", photos_of),
+        "safetensors": (w / "net", "net.safetensors", [*photos_of[:-1], "ckpt={copy}/net.safetensors"]),
+        "its description": (w / "net", "net.json", [*photos_of[:-1], "ckpt={copy}/net.safetensors"]),
+        "ONNX": (w / "net.onnx", "", photos_of),
+        "ids": (made / "ids.yaml", "", [*photos_of[:-1], f"ckpt={world.checkpoint}", "ids={copy}"]),
+        "config.yaml": (w / "run", ".hydra/config.yaml", compare),
+        "metrics.csv": (w / "run", "metrics.csv", compare),
+        "metrics.json": (w / "run", "metrics.json", compare),
+    }
+    contents = {name: (source / inner).read_bytes() for name, (source, inner, _) in cases.items()}
+    rows, accepted = {name: Row("inputs", name) for name in cases}, Counter[str]()
+    for i in range(-len(cases), count):  # first each as it is
+        name = list(cases)[i % len(cases)]
+        source, inner, command = cases[name]
+        case = made / f"{i}"
+        copy = case / source.name
+        case.mkdir()
+        if source.is_dir():
+            shutil.copytree(source, copy, ignore=shutil.ignore_patterns("checkpoints"))
+        (copy / inner).write_bytes(broken(contents[name], list(contents.values()), rng) if i >= 0 else contents[name])
+        ended = run_forked(called([argument.replace("{copy}", str(copy)) for argument in command], case / "out"))
+        if i >= 0:
+            rows[name].add(f"input {i}", *judge(ended, case / "out"))
+            accepted[name] += ended.code == 0
+            rows[name].note = f"{accepted[name]} gave results"
+        elif ended.code:
+            raise RuntimeError(f"{command}: {ended.said}")
+        shutil.rmtree(case)
+    yield from rows.values()

@@ -1,0 +1,70 @@
+"""The campaign against faults: what it takes for whole and for lost, and a small run of it."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("av", reason="needs the extra video")
+from benchmarks.campaign.__main__ import Options, main
+from benchmarks.campaign.damage import broken
+from benchmarks.campaign.surroundings import escaped
+from benchmarks.campaign.world import Ended, halves, run_forked
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+def test_files_that_are_not_whole_are_named(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "whole.png")
+    (tmp_path / "whole.csv").write_text("a,b\n1,2\n")
+    assert halves(tmp_path) == []
+    content = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "half.png").write_bytes(content[: len(content) // 2])
+    (tmp_path / "half.csv").write_text("a,b\n1,")
+    (tmp_path / "half.json").write_text('{"a": ')
+    (tmp_path / ".half.json.1.part").write_text('{"a": ')
+    assert [line.split()[0] for line in halves(tmp_path)] == ["half.csv", "half.json", "half.png"]
+
+
+@pytest.mark.parametrize(
+    ("end", "problem"),
+    [
+        (lambda: 0, ""),
+        (lambda: exec("raise SystemExit(2)"), "no message: "),
+        (lambda: os.kill(os.getpid(), 9), "ended with -9: "),
+        (lambda: 1 / 0, "traceback: ZeroDivisionError: division by zero"),
+        (lambda: exec("while True: pass"), "hung"),
+    ],
+)
+def test_how_a_command_ends_is_judged(end, problem: str) -> None:
+    assert run_forked(end, 0.5).problem == problem
+
+
+def test_a_users_error_is_one_line() -> None:
+    assert Ended(2, "parsing\nerror: no such file").problem == ""
+    assert Ended(0, "", memory=5000).problem == "took 5000 MiB"
+
+
+def test_formulas_and_handlers_are_found(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("name,x\n=1+1,-2.5\n'=1+1,3\n")
+    (tmp_path / "a.html").write_text("<p>&lt;img onerror=1&gt;</p><img onerror=1>")
+    assert list(escaped(tmp_path)) == ["a.csv: the cell '=1+1' is a formula", "'a.html': img onerror"]
+
+
+def test_damage_is_seeded_and_always_a_change_of_some_bytes() -> None:
+    content = bytes(range(256)) * 8
+    made = [broken(content, [b"header"], np.random.default_rng(i)) for i in range(50)]
+    assert made == [broken(content, [b"header"], np.random.default_rng(i)) for i in range(50)]
+    assert len(set(made)) > 45
+
+
+@pytest.mark.slow
+def test_a_small_campaign(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "campaign.json"
+    main(Options(parts=["inputs", "code"], inputs=18, out=str(out), work=str(tmp_path / "work")))
+    rows = json.loads(out.read_text())["rows"]
+    assert (sum(row["tried"] for row in rows), [row["failures"] for row in rows if row["failures"]]) == (30, [])
+    assert "| inputs | JPG" in capsys.readouterr().out
