@@ -21,6 +21,7 @@ from benchmarks.harness import Bench, Call, Row, alternate, make_row
 from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX
 from facekp.config import DataConfig
 from facekp.data.cache import decode_all
+from facekp.data.datamodule import start_method
 from facekp.data.dataset import Batch, FaceDataset, read_sample, to_batch
 from facekp.data.jitter import jitter
 from facekp.data.layout import Sample, read_index
@@ -143,8 +144,9 @@ def _loaders(samples: list[Sample], c: DataConfig, bench: Bench) -> Iterator[Row
 
     def load(dataset: Any, after: Callable[[Any], object] = lambda batch: batch, workers: int = 0) -> Call:
         loader: DataLoader[Any] = DataLoader(
-            dataset, c.batch_size, sampler=stream, num_workers=workers, persistent_workers=workers > 0
-        )
+            dataset, c.batch_size, sampler=stream, num_workers=workers, persistent_workers=workers > 0,
+            multiprocessing_context=start_method() if workers else None,
+        )  # fmt: skip
         return partial(run_all, after, loader)
 
     calls = [load(ours, to_batch), load(ours), load(decoded, to_batch), load(naive), load(PlainDataset(samples, c))]

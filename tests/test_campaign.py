@@ -12,7 +12,7 @@ pytest.importorskip("av", reason="needs the extra video")
 from benchmarks.campaign.__main__ import Options, main
 from benchmarks.campaign.damage import broken
 from benchmarks.campaign.surroundings import escaped
-from benchmarks.campaign.world import Ended, halves, run_forked
+from benchmarks.campaign.world import Ended, halves, run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -40,7 +40,7 @@ def test_files_that_are_not_whole_are_named(tmp_path: Path) -> None:
     ],
 )
 def test_how_a_command_ends_is_judged(end, problem: str) -> None:
-    assert run_forked(end, 0.5).problem == problem
+    assert run(end, 0.5).problem == problem
 
 
 def test_a_users_error_is_one_line() -> None:

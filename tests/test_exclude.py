@@ -12,6 +12,7 @@ from facekp.data.datamodule import FaceDataModule
 from facekp.data.exclusions import describe_exclusions, excluded_digest, read_exclusions
 from facekp.data.layout import read_index
 from facekp.errors import ConfigError, DataError
+from facekp.files import as_cell
 from facekp.training import resume as resume_module
 from facekp.training.folder import finished_score, record_settings
 from facekp.training.resume import find_resume
@@ -72,6 +73,11 @@ def test_an_excluded_image_need_not_be_there(tiny_root: Path, tmp_path: Path) ->
     with pytest.raises(DataError, match=r"image .*lost\.jpg: listed in index\.csv but missing"):
         read_index(tmp_path)
     assert len(read_index(tmp_path, frozenset({"lost"}))["train"]) == 12
+
+
+def test_ids_that_are_quoted_for_spreadsheets_are_read_as_they_were(tmp_path: Path) -> None:
+    rows = "".join(f"{as_cell(name)},yes\n" for name in ("=1+1", "-2", "plain"))
+    assert read_exclusions(str(table(tmp_path / "audit.csv", "id,exclude\n" + rows))) == {"=1+1", "-2", "plain"}
 
 
 @pytest.fixture

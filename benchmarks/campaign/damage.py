@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 import time
 from collections import Counter
@@ -16,6 +17,7 @@ from benchmarks.campaign.world import (
     CLIP,
     FORMATS,
     OUT,
+    PATIENCE,
     Row,
     World,
     called,
@@ -24,7 +26,6 @@ from benchmarks.campaign.world import (
     halves,
     judge,
     run,
-    run_forked,
     start,
 )
 from facekp.classes import ATTRIBUTES
@@ -40,33 +41,24 @@ def kills(world: World, rng: Random, count: int) -> Iterator[Row]:
     names = rng.permutation(list(world.commands)).tolist()
     for name, share in Counter(names[i % len(names)] for i in range(count)).items():
         row, command, base = Row("kills", name), world.commands[name], world.folder / "kills" / name.replace(" ", "-")
-        wanted, said = base / "undisturbed" / "out", base / "said.txt"
-        base.mkdir(parents=True)
-        begun, ended = _time(command, wanted, said)
+        wanted = base / "undisturbed" / "out"
+        before, first = time.monotonic(), run(called(command, wanted), PATIENCE)
+        took = time.monotonic() - before
+        if first.code:
+            raise RuntimeError(f"{command}: {first.said}")
         for i in range(share):
             out = base / str(i) / "out"
-            process = start(command, out, said)
-            time.sleep(rng.uniform(begun, ended))
-            process.kill()
-            process.wait()
-            left = end_session(process.pid, ENDING)
+            process, said = start(called(command, out))
+            time.sleep(rng.uniform(0, took))
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+            said.close()
+            left = end_session(process, ENDING)
             problems = [f"{len(left)} processes are left"] if left else []
             problems += halves(out) if out.exists() else []
-            again = run(command, out)
+            again = run(called(command, out), PATIENCE)
             row.add(f"kill {i}", *problems, again.problem or again.said * bool(again.code), *differences(out, wanted))
         yield row
-
-
-def _time(command: Sequence[str], out: Path, said: Path) -> tuple[float, float]:
-    """Run a command; return the seconds until its folder appears, and until it ends."""
-    before, begun = time.monotonic(), 0.0
-    process = start(command, out, said)
-    while process.poll() is None:
-        begun = begun or (time.monotonic() - before if out.exists() else 0)
-        time.sleep(0.02)
-    if process.returncode:
-        raise RuntimeError(f"{command}: {said.read_text()}")
-    return begun, time.monotonic() - before
 
 
 EVENTS: Final = ("os.rename", "os.mkdir", "os.truncate", "os.link", "os.symlink")
@@ -102,7 +94,7 @@ def faults(world: World, rng: Random, count: int) -> Iterator[Row]:
                 _fail(at, base / str(at), counted)
                 return called(command, base / str(at))()
 
-            ended = run_forked(call, 120)
+            ended = run(call, 120)
             return [*judge(ended, base / str(at)), "is not noticed" if at and not ended.code else ""]
 
         row.add("undisturbed", *attempt(0))
@@ -182,7 +174,7 @@ def inputs(world: World, rng: Random, count: int) -> Iterator[Row]:
         if source.is_dir():
             shutil.copytree(source, copy, ignore=shutil.ignore_patterns("checkpoints"))
         (copy / inner).write_bytes(broken(contents[name], list(contents.values()), rng) if i >= 0 else contents[name])
-        ended = run_forked(called([argument.replace("{copy}", str(copy)) for argument in command], case / "out"))
+        ended = run(called([argument.replace("{copy}", str(copy)) for argument in command], case / "out"))
         if i >= 0:
             rows[name].add(f"input {i}", *judge(ended, case / "out"))
             accepted[name] += ended.code == 0

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from benchmarks.campaign.world import FORMATS, OUT, Row, World, called, judge, results, run_forked
+from benchmarks.campaign.world import FORMATS, OUT, Row, World, called, judge, results, run
 from facekp import FaceParser
 from facekp.formats.base import all_formats
 from facekp.hardware import read_status
@@ -45,7 +45,7 @@ def disks(world: World, rng: np.random.Generator, count: int) -> Iterator[Row]:
     for name, command in world.alone.items():
         row, base = Row("disk", name), world.folder / "disks" / name.replace(" ", "-")
         whole = base / "whole"
-        row.add("undisturbed", *judge(run_forked(called(command, whole), 120), whole))
+        row.add("undisturbed", *judge(run(called(command, whole), 120), whole))
         need = sum(path.stat().st_size for path in results(whole).values())
         for share in np.linspace(0, 0.95, count):
             disk = base / f"{share:.2f}"
@@ -53,11 +53,11 @@ def disks(world: World, rng: np.random.Generator, count: int) -> Iterator[Row]:
                 if not allowed:
                     row.note = "no disk: mounting one needs root"
                     break
-                ended = run_forked(called(command, disk / "out"), 120)
+                ended = run(called(command, disk / "out"), 120)
                 row.add(f"{share:.0%} of the room", *judge(ended, disk / "out"), "" if ended.code else "is not noticed")
         with mounted(base / "read-only", "ro") as allowed:
             if allowed:
-                ended = run_forked(called(command, base / "read-only" / "out"), 120)
+                ended = run(called(command, base / "read-only" / "out"), 120)
                 row.add("read-only", ended.problem, "" if ended.code else "is not noticed")
         yield row
 
@@ -76,7 +76,7 @@ def memory(world: World, rng: np.random.Generator, count: int) -> Iterator[Row]:
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
             return called(command, out)()
 
-        row.add(f"{more} MiB", *judge(run_forked(limited, 120), folder / str(more)))
+        row.add(f"{more} MiB", *judge(run(limited, 120), folder / str(more)))
     yield row
     row, bomb = Row("memory", "decompression bomb"), folder / "bomb.png"
     side = 60_000  # 3.6 gigapixels in 440 kB
@@ -86,7 +86,7 @@ def memory(world: World, rng: np.random.Generator, count: int) -> Iterator[Row]:
         b"\x89PNG\r\n\x1a\n"
         + b"".join(struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks.items())
     )
-    ended = run_forked(called([*world.predict, f"source={bomb}"], folder / "bomb"))
+    ended = run(called([*world.predict, f"source={bomb}"], folder / "bomb"))
     row.add("3.6 gigapixels", ended.problem, "" if ended.code == 1 else "is not refused")
     yield row
 
@@ -155,7 +155,7 @@ def names(world: World, rng: np.random.Generator, count: int) -> Iterator[Row]:
         "compare": ["-m", "facekp.compare", *(str(runs / name) for name in NAMES), f"out={OUT}"],
     }.items():
         out = folder / case
-        ended = run_forked(called(command, out), 120)
+        ended = run(called(command, out), 120)
         row = Row("names", case)
         row.add(
             case,
@@ -198,7 +198,7 @@ def code(world: World, rng: np.random.Generator, count: int) -> Iterator[Row]:
             "train init": world.train("data.workers=0", f"init={evil}"),
             "train resume": world.train("data.workers=0", f"resume={evil}"),
         }.items():
-            ended = run_forked(called(command, folder / f"{kind} {name}"), 120)
+            ended = run(called(command, folder / f"{kind} {name}"), 120)
             ran = "the code ran" if mark.exists() else ""
             mark.unlink(missing_ok=True)
             row.add(f"{name}, {kind}", ended.problem, ran, "" if ended.code else "is accepted")
@@ -236,7 +236,7 @@ def threads(world: World, rng: np.random.Generator, count: int) -> Iterator[Row]
         if wrong or late > early + 64:
             raise SystemExit(3)
 
-    ended = run_forked(work, 60 * count + 120)
+    ended = run(work, 60 * count + 120)
     row = Row("threads", f"40 for {count} minutes", note=ended.said.strip().splitlines()[-1] if ended.said else "")
     row.add("one parser", ended.problem)
     yield row

@@ -3,12 +3,11 @@
 import csv
 import json
 import os
-import resource
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -17,7 +16,7 @@ from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from runpy import run_path
-from typing import Final
+from typing import IO, Final
 
 import numpy as np
 import torch
@@ -114,7 +113,6 @@ class Ended:
 
     code: int | None
     said: str
-    seconds: float = 0.0
     memory: float = 0.0
 
     @property
@@ -146,7 +144,7 @@ def build(folder: Path, faces: int = 12) -> World:
         (["-m", "facekp.export", f"ckpt={world.checkpoint}", f"out={OUT}/net.onnx"], folder),
         (world.commands["release"], folder / "net"),
     ):  # fmt: skip
-        ended = run(arguments, out)
+        ended = run(called(arguments, out), PATIENCE)
         if ended.code:
             raise RuntimeError(f"{arguments}: {ended.said}")
     (folder / "photos").mkdir()
@@ -159,14 +157,12 @@ def build(folder: Path, faces: int = 12) -> World:
     return world
 
 
-def arguments_for(command: Sequence[str], out: Path) -> list[str]:
-    """Return a command whose results go to `out`."""
-    return [argument.replace(OUT, str(out)) for argument in command]
-
-
 def called(command: Sequence[str], out: Path) -> Callable[[], object]:
     """Return a function that does what a command does, in this process."""
-    first, *rest = arguments_for(command, out)
+    arguments = [argument.replace(OUT, str(out)) for argument in command]
+    first, *rest = arguments
+    if "trainer=ddp" in rest:  # it starts the same command again
+        return lambda: os.execv(sys.executable, [sys.executable, *arguments])
     if first == "train.py":
 
         def train() -> None:
@@ -180,63 +176,53 @@ def called(command: Sequence[str], out: Path) -> Callable[[], object]:
     return lambda: main(rest)
 
 
-def start(command: Sequence[str], out: Path, said: Path) -> "subprocess.Popen[bytes]":
-    """Start a command as the leader of a session; what it prints goes to a file."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with said.open("wb") as file:
-        return subprocess.Popen(
-            [sys.executable, *arguments_for(command, out)], cwd=REPOSITORY, stdout=file, stderr=file,
-            stdin=subprocess.DEVNULL, start_new_session=True,
-        )  # fmt: skip
+def start(call: Callable[[], object]) -> tuple[int, IO[bytes]]:
+    """Call `call` as a command would be, in a fork of this process: it has imported all, which would take seconds.
+
+    Returns:
+        The process, the leader of a session, and the file of what it prints.
+    """
+    said = tempfile.TemporaryFile()  # noqa: SIM115  # `finish` closes it
+    if child := os.fork():
+        return child, said
+    code: object = 99
+    try:
+        os.setsid()
+        for stream in (1, 2):
+            os.dup2(said.fileno(), stream)
+        sys.stdout, sys.stderr = (os.fdopen(n, "w", errors="backslashreplace") for n in (1, 2))
+        with one_line_errors():
+            code = call() or 0
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else bool(error.code)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(int(code) if isinstance(code, int) else 98)
 
 
-def run(command: Sequence[str], out: Path, limit: float = PATIENCE) -> Ended:
-    """Run a command to its end."""
-    with tempfile.NamedTemporaryFile() as said:
-        before = time.monotonic()
-        process = start(command, out, Path(said.name))
-        try:
-            code: int | None = process.wait(limit)
-        except subprocess.TimeoutExpired:
-            code = None
-        end_session(process.pid)
-        process.wait()
-        return Ended(code, Path(said.name).read_text(errors="replace"), time.monotonic() - before)
-
-
-def run_forked(call: Callable[[], object], limit: float = HANG) -> Ended:
-    """Call `call` as a command would be, in a fork of this process, which has imported all: it takes no seconds."""
-    with tempfile.TemporaryFile() as said:
-        before, child = time.monotonic(), os.fork()
-        if not child:
-            code = 1
-            try:
-                os.setsid()
-                for stream in (1, 2):
-                    os.dup2(said.fileno(), stream)
-                sys.stdout, sys.stderr = (os.fdopen(n, "w", errors="backslashreplace") for n in (1, 2))
-                with one_line_errors():
-                    code = int(call() or 0)  # type: ignore[call-overload]
-            except SystemExit as error:
-                code = error.code if isinstance(error.code, int) else bool(error.code)
-            except BaseException:
-                sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
-                code = 99
-            finally:
-                with suppress(Exception):
-                    sys.stdout.flush()
-                    sys.stderr.flush()
-                os._exit(code)
-        ended, status, usage = 0, 0, resource.getrusage(resource.RUSAGE_SELF)
-        while not ended and time.monotonic() - before < limit:
-            ended, status, usage = os.wait4(child, os.WNOHANG)
-            time.sleep(0 if ended else 0.01)
-        end_session(child)
-        if not ended:
-            os.waitpid(child, 0)
+def finish(child: int, said: IO[bytes], limit: float = HANG) -> Ended:
+    """Wait for a process of `start`, and end what it leaves."""
+    before, ended, status, used = time.monotonic(), 0, 0, 0
+    while not ended and time.monotonic() - before < limit:
+        ended, status, usage = os.wait4(child, os.WNOHANG)
+        used = usage.ru_maxrss
+        time.sleep(0 if ended else 0.01)
+    end_session(child)
+    if not ended:
+        os.waitpid(child, 0)
+    with said:
         said.seek(0)
-        code = os.waitstatus_to_exitcode(status) if ended else None  # type: ignore[assignment]
-        return Ended(code, said.read().decode(errors="replace"), time.monotonic() - before, usage.ru_maxrss / 1024)
+        text = said.read().decode(errors="replace")
+    return Ended(os.waitstatus_to_exitcode(status) if ended else None, text, used / 1024)
+
+
+def run(call: Callable[[], object], limit: float = HANG) -> Ended:
+    """Call `call` as a command would be, to its end."""
+    return finish(*start(call), limit)
 
 
 def session(leader: int) -> list[int]:

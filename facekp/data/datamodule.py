@@ -160,33 +160,37 @@ class FaceDataModule(pl.LightningDataModule):
         self, dataset: FaceDataset, sampler: TrainingStream | EvaluationOrder, batch_size: int
     ) -> DataLoader[Pixels]:
         workers = self.config.loader_workers
+        shared = dataset.decoded is not None and self.config.decoded == "ram"
         return DataLoader(
             dataset,
             batch_size=batch_size,
             sampler=sampler,
             num_workers=workers,
-            multiprocessing_context=self._start_method(dataset) if workers else None,
+            multiprocessing_context=start_method(shared=shared) if workers else None,
             worker_init_fn=_disable_opencv_threads,
             persistent_workers=workers > 0 and isinstance(sampler, TrainingStream),
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
 
-    def _start_method(self, dataset: FaceDataset) -> str | None:
-        """Return how to start workers; None for Python's default.
 
-        Raises:
-            ConfigError: workers would have to be forked, and cannot be.
-        """
-        in_memory = dataset.decoded is not None and self.config.decoded == "ram"
-        if "openvino" in sys.modules and sys.platform == "linux":
-            # Its threads, and what it sets in the processor (AMX tiles), do not survive a fork.
-            if in_memory:
-                raise ConfigError(
-                    "data.decoded is 'ram', which forked workers share, but this process has loaded OpenVINO, whose "
-                    "forks crash: use disk or data.workers=0, or train in another process"
-                )
-            return "forkserver"
-        return "fork" if in_memory else None  # only forked workers share decoded pixels
+def start_method(*, shared: bool = False) -> str | None:
+    """Return how a loader's workers are to be started; None for Python's default.
+
+    Args:
+        shared: whether they share memory with this process, which only forked workers do.
+
+    Raises:
+        ConfigError: they would have to be forked, and cannot be.
+    """
+    if "openvino" not in sys.modules or sys.platform != "linux":
+        return "fork" if shared else None
+    # OpenVINO's threads, and what it sets in the processor (AMX tiles), do not survive a fork.
+    if shared:
+        raise ConfigError(
+            "data.decoded is 'ram', which forked workers share, but this process has loaded OpenVINO, whose forks "
+            "crash: use disk or data.workers=0, or train in another process"
+        )
+    return "forkserver"
 
 
 def require_shared_memory(loaders: Sequence[tuple[DataLoader[Pixels], int]], processes: int = 1) -> None:
