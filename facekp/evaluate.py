@@ -10,20 +10,25 @@ from typing import TYPE_CHECKING
 from facekp.classes import Classes
 from facekp.cli import parse_cli
 from facekp.config import ScoringConfig
-from facekp.data.class_tables import map_classes
+from facekp.data.class_tables import NAMED, map_classes, read_target
 from facekp.data.layout import SPLITS, source_classes
 from facekp.errors import one_line_errors, require
 from facekp.files import OVERWRITE, begins_with, expand, keep_foreign, make_folder, write_file
 from facekp.parsing.choices import TTA_HELP, Tta, is_onnx
-from facekp.settings import Affects, Settings, multiple_of, one_of, setting
+from facekp.settings import Affects, Settings, check_that, multiple_of, one_of, setting
 from facekp.weights.paths import CHECKPOINTS, CKPT_HELP, SHIPPED, TERMS, locate_checkpoint, require_file
 
 if TYPE_CHECKING:
+    from facekp.parsing.foreign import Foreign
     from facekp.training.scoring import Scorer
 
 
 MARK = rb'\{\s+"loss": [^,]+,.{,999}"pixel_accuracy": '
 """Regular expression for the first bytes of the file of scores."""
+
+
+THREE = check_that(lambda values: len(values) == 3, "three numbers", [0.5, 0.5, 0.5])
+POSITIVE = check_that(lambda values: len(values) == 3 and min(values) > 0, "three positive numbers", [0.5, 0.5, 0.5])
 
 
 @dataclass
@@ -37,6 +42,11 @@ class EvaluateConfig(Settings):
     map: dict[str, str] = setting(
         {}, "names that the data set has for the network's classes, if they differ, such as {eye_g: skin}"
     )
+    ids: str | None = setting(
+        None, f"for an ONNX file of another parser, the ids of its classes: {', '.join(NAMED)}, or a file", path=True
+    )
+    mean: list[float] | None = setting(None, "for such a file, mean of the channels, 0..1; null: ImageNet's", THREE)
+    std: list[float] | None = setting(None, "for such a file, their standard deviation; null: ImageNet's", POSITIVE)
     tta: str = setting("none", f"{TTA_HELP}; without a loss", check=one_of(Tta))
     backend: str = setting("auto", "torch for .ckpt; onnx or openvino for .onnx; auto", affects=Affects.MACHINE)
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", affects=Affects.MACHINE)
@@ -49,22 +59,27 @@ class EvaluateConfig(Settings):
         out = expand(self.out)
         own = out.name == "metrics.json" and (out.parent / CHECKPOINTS).is_dir()
         require("out", self.out, not own, "a run's own summary has this name: use another")
+        require("ids", self.ids, self.ids is None or is_onnx(self.ckpt), "for an ONNX file; give one as ckpt")
 
 
-def load_scorer(path: str, backend: str, device: str) -> "Scorer":
-    """Return the scorer of a checkpoint in float32, or of an ONNX file (no auxiliary heads, so no loss)."""
+def load_scorer(path: str, backend: str, device: str, foreign: "Foreign | None" = None) -> "Scorer":
+    """Return the scorer of a checkpoint in float32, or of an ONNX file (no auxiliary heads, so no loss).
+
+    `foreign` describes a file that `facekp.export` did not write.
+    """
     import torch
 
     from facekp.hardware import resolve_device
     from facekp.models import Heads
     from facekp.parsing.backends import open_backend
+    from facekp.parsing.foreign import ForeignBackend
     from facekp.training.scoring import Scorer, network_scorer
     from facekp.weights.load import load_network
 
     if not is_onnx(path) and backend in ("auto", "torch"):
         net, about = load_network(path)
         return network_scorer(net, about, resolve_device(device))
-    runner = open_backend(path, device=device, backend=backend)
+    runner = ForeignBackend(expand(path), foreign) if foreign else open_backend(path, device=device, backend=backend)
 
     def run(pixels: torch.Tensor) -> Heads:
         return Heads(tuple(torch.from_numpy(s).permute(0, 3, 1, 2) for s in runner(pixels.numpy())))
@@ -94,14 +109,17 @@ def main(argv: list[str]) -> None:
     from tabulate import tabulate
 
     from facekp.data.datamodule import FaceDataModule
+    from facekp.data.normalisation import MEAN, STD
     from facekp.hardware import keep_freed_memory
+    from facekp.parsing.foreign import Foreign
     from facekp.parsing.tta import flipped
 
     keep_freed_memory()
     out = expand(config.out)
     keep_foreign({out: begins_with(MARK)}, overwrite=config.overwrite)
     make_folder(out.parent)
-    scorer = load_scorer(config.ckpt, config.backend, config.device)
+    foreign = Foreign(read_target(config.ids, "ids"), config.mean or MEAN, config.std or STD) if config.ids else None
+    scorer = load_scorer(config.ckpt, config.backend, config.device, foreign)
     if config.tta == "flip":
         scorer = replace(scorer, run=flipped(scorer.run, scorer.classes), criterion=None)
     if config.map or source_classes(config.data).names != scorer.classes.names:

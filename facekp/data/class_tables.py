@@ -27,11 +27,12 @@ ID_TABLES: Final[dict[str, dict[str, int]]] = {
 }  # fmt: skip
 """Ids by class name, by the name of the table."""
 LAPA: Final = Classes.of(dict((i, name) for name, i in reversed(ID_TABLES["lapa"].items()))[i] for i in range(11))
-NAMED: Final = {"celebamask": CELEBAMASK_HQ, "lapa": LAPA}
+ZLLRUNNING: Final = Classes.of(sorted(ID_TABLES["zllrunning"], key=lambda name: ID_TABLES["zllrunning"][name]))
+NAMED: Final = {"celebamask": CELEBAMASK_HQ, "lapa": LAPA, "zllrunning": ZLLRUNNING}
 """Class sets by the names of their tables."""
 
 
-def read_target(given: str) -> Classes:
+def read_target(given: str, setting: str = "classes") -> Classes:
     """Return the class set that a setting names: one of `NAMED`, a class file, or a prepared folder.
 
     Raises:
@@ -43,7 +44,7 @@ def read_target(given: str) -> Classes:
     path = expand(given)
     path = path / CLASS_FILE if path.is_dir() else path
     if not path.is_file():
-        raise ConfigError(f"classes is '{given}': give {', '.join(NAMED)}, a {CLASS_FILE} or a folder with one")
+        raise ConfigError(f"{setting} is '{given}': give {', '.join(NAMED)}, a {CLASS_FILE} or a folder with one")
     plain = read_class_file(path)
     with naming(path):
         return Classes.from_plain(plain)

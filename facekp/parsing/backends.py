@@ -160,14 +160,8 @@ class OnnxBackend(FileBackend):
     """onnxruntime. The processor's caches hold the features of one image, but not of several."""
 
     def _open(self, path: Path) -> tuple[Run, str | None]:
-        runtime = _import_extra("onnxruntime", "onnx")
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        try:
-            session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-            about = session.get_modelmeta().custom_metadata_map.get(ABOUT)
-        except Exception as error:  # onnxruntime's exceptions have no common base class
-            raise _not_facekps(path, error) from error
+        session = open_session(path)
+        about = session.get_modelmeta().custom_metadata_map.get(ABOUT)
         return lambda images: session.run(None, {"images": images}), about
 
 
@@ -190,6 +184,22 @@ class OpenVinoBackend(FileBackend):
                 return [np.array(scores) for scores in request.infer([images], share_inputs=True).values()]
 
         return run, about
+
+
+def open_session(path: Path) -> Any:
+    """Return onnxruntime's session of an ONNX file, on the CPU.
+
+    Raises:
+        CheckpointError: not an ONNX file.
+        ConfigError: onnxruntime is not installed.
+    """
+    runtime = _import_extra("onnxruntime", "onnx")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions have no common base class
+        raise _not_facekps(path, error) from error
 
 
 def describe_export(size: int, head: Head = "scores", classes: Classes = CELEBAMASK_HQ) -> dict[str, Any]:
