@@ -28,7 +28,7 @@ from benchmarks.campaign.world import (
     run,
     start,
 )
-from facekp.classes import ATTRIBUTES
+from facekp.classes import CELEBAMASK_HQ
 from facekp.data.layout import OFFICIAL_MAPPING
 
 Random = np.random.Generator
@@ -111,7 +111,7 @@ def broken(content: bytes, others: Sequence[bytes], rng: Random) -> bytes:
     for _ in range(rng.integers(1, 6)):
         # Headers are short, and more depends on them.
         at = int(rng.integers(max(1, len(data) if rng.random() < 0.5 else min(512, len(data)))))
-        some, other = int(rng.integers(1, 64)), others[rng.integers(len(others))]
+        some, other = int(rng.integers(1, 64)), others[int(rng.integers(len(others)))]
         match rng.integers(6):
             case 0:
                 data[at : at + 1] = bytes(byte ^ 1 << rng.integers(8) for byte in data[at : at + 1])
@@ -137,7 +137,7 @@ def inputs(world: World, rng: Random, count: int) -> Iterator[Row]:
     exif[0x0112], exif[0x010E] = 6, "</svg>"
     for kind in (photos := ("jpg", "png", "webp", "tiff", "gif")):
         photo.save(made / f"a.{kind}", exif=exif)
-    (made / "ids.yaml").write_text("".join(f"{name}: {i}\n" for i, name in enumerate(ATTRIBUTES)))
+    (made / "ids.yaml").write_text("".join(f"{name}: {i}\n" for i, name in enumerate(CELEBAMASK_HQ.names)))
     label = min((w / "faces" / "labels").iterdir()).name
     photos_of = ["predict.py", "align=none", "device=cpu", f"out={OUT}", f"source={made / 'a.jpg'}", "ckpt={copy}"]
     parse = [*world.predict, "source={copy}", f"export={FORMATS}"]
