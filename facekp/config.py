@@ -178,6 +178,7 @@ class LoggerConfig(Settings, group="logger"):
     run_name: str | None = setting(None, "W&B run name; null: the run folder, or a sweep's overrides", affects=PLACE)
     offline: bool = setting(False, "keep the W&B run on disk, for `wandb sync`", affects=PLACE)
     images: int = setting(8, "validation images shown with their masks", at_least(0), affects=PLACE)
+    log_model: bool = setting(False, "send the best checkpoint to W&B, as a model artifact, at the end", affects=PLACE)
 
 
 @dataclass

@@ -15,11 +15,12 @@ from textwrap import dedent
 from typing import Any
 
 import pytest
+import yaml
 from runs import REPOSITORY, composed
 
 from facekp.__main__ import COMMANDS
 from facekp.cli import parse_cli
-from facekp.config import Config
+from facekp.config import MONITORS, Config
 from facekp.settings import walk
 
 PAGES = [*sorted((REPOSITORY / "docs").rglob("*.md")), REPOSITORY / "README.md", REPOSITORY / "CONTRIBUTING.md"]
@@ -83,6 +84,18 @@ def test_commands_name_settings_that_exist(page: Path, monkeypatch: pytest.Monke
             known = {setting.key for setting in walk(Config)} | {"experiment"}
             assert {w.partition("=")[0] for w in words[2:] if not w.startswith("search.")} <= known
         check_command(words, monkeypatch)
+
+
+def test_a_sweep_of_wandb_gives_settings_that_exist() -> None:
+    (sweep,) = (yaml.safe_load(text) for title, text in blocks(REPOSITORY / "docs/guides/compare.md", "yaml") if title)
+    for end in ("min", "max"):
+        drawn = {
+            name: p["values"][-(end == "max")] if "values" in p else p[end] for name, p in sweep["parameters"].items()
+        }
+        config = composed(*(f"{name}={value}" for name, value in drawn.items()), sweep["command"][-1])
+        assert (config.model["name"], config.optim.lr) == (drawn["model"], drawn["optim.lr"])
+    assert sweep["metric"]["name"] in MONITORS
+    assert sweep["metric"]["goal"] == "maximize"
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.backends import open_backend
 from facekp.parsing.face import face_from_mask
 from facekp.parsing.inputs import to_array
-from facekp.parsing.overlay import OPACITY, _draw_points, draw_overlay
+from facekp.parsing.overlay import OPACITY, Style, _draw_points, draw_overlay
 from facekp.predict.pipeline import PREFETCH, list_jobs, parse_files
 from facekp.predict.results import Results
 from facekp.predict.sources import find_images, output_names
@@ -126,6 +126,32 @@ def test_a_notebook_shows_a_face_as_its_overlay(parser, tmp_path):
     with Image.open(BytesIO(blank._repr_png_())) as shown:  # without a photo, on black
         want = np.array(shown)[300, 400]
     np.testing.assert_allclose(want, np.multiply(OPACITY, CELEBAMASK_HQ.colours[NOSE]), atol=1)
+
+
+def test_a_face_as_a_table_and_as_pictures(monkeypatch):
+    mask = np.zeros((100, 80), np.uint8)
+    mask[10:90, 10:70], mask[40:60, 30:50] = 1, 2
+    face = face_from_mask(mask, {1: 0.8, 2: 0.9}, KeypointConfig(n=8))
+    table = face.to_frame()
+    points = table[table.kind == "keypoint"]
+    assert points.name.tolist() == ["skin"] * 8 + ["nose"] * 8
+    assert points["index"].tolist() == [*range(8), *range(8)]
+    np.testing.assert_array_equal(points[["x", "y"]][8:], face.keypoints["nose"])
+    assert points.confidence.tolist() == [0.8] * 8 + [0.9] * 8
+    marks = table[table.kind == "landmark"]
+    assert set(marks.name) == {name for name, mark in face.landmarks.items() if mark.visible and mark.xy is not None}
+    assert marks.name.isin(face.landmarks).all()
+    assert marks["index"].tolist() == [face.landmarks[name].number for name in marks.name]
+
+    opened = []
+    monkeypatch.setattr(Image.Image, "show", lambda picture: opened.append(picture))
+    style = Style(opacity=1, outlines=False, keypoints=False, legend=False)
+    shown = face.show(style)
+    assert np.array(shown)[384, 307].tolist() == list(CELEBAMASK_HQ.colours[2])  # the middle, enlarged to 768
+    assert shown.size == face.overlay(style).size == (614, 768)
+    monkeypatch.setattr("builtins.__IPYTHON__", True, raising=False)  # in a notebook, the cell displays it
+    face.show(style)
+    assert opened == [shown]
 
 
 def test_all_but_the_first_argument_have_names(parser):

@@ -32,6 +32,7 @@ def run(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[wandb
         patch.setenv("NETRC", str(folder / "no-netrc"))
         loggers = build_loggers(config, None)
         build_trainer(config, loggers).fit(build_module(config), build_data(config))
+        loggers[-1].log_checkpoint(folder / "checkpoints" / "best.ckpt", {"miou": 0.5})
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
     # W&B's own process writes the file, and may not be at its end yet.
     for _ in range(100):
@@ -67,6 +68,14 @@ def test_run_is_named_grouped_and_configured(run: list[wandb_internal_pb2.Record
     assert config["seed"] == 0
     # Nothing twice: Lightning would add the module's own arguments.
     assert set(config) - {"_wandb"} == {field.name for field in fields(Config)}
+
+
+def test_the_best_checkpoint_is_a_model_artifact(run: list[wandb_internal_pb2.Record]) -> None:
+    (artifact,) = (record.artifact for record in run if record.HasField("artifact") and record.artifact.type == "model")
+    assert artifact.name.startswith("model-")
+    assert "best" in artifact.aliases
+    assert json.loads(artifact.metadata) == {"miou": 0.5}
+    assert [entry.path for entry in artifact.manifest.contents] == ["best.ckpt"]
 
 
 def test_curves_cover_every_logged_step(run: list[wandb_internal_pb2.Record]) -> None:

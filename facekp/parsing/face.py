@@ -1,5 +1,6 @@
 """Parsed faces: the mask, and every attribute's outlines, key points and landmarks."""
 
+import builtins
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,11 +26,13 @@ from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.attribute import Attribute
 from facekp.parsing.face_crop import Crop, window
 from facekp.parsing.id_tables import id_lookup, read_ids
-from facekp.parsing.overlay import draw_overlay
+from facekp.parsing.overlay import Style, draw_overlay
 from facekp.parsing.regions import class_ids
 from facekp.parsing.soft_mask import CERTAIN, ClassScores, feathered, grown, in_pixels, stretched
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from facekp.parsing.inputs import ImageLike
 
 SCHEMA: Final = "facekp/2"
@@ -179,15 +182,44 @@ class Face:
         box = ", ".join(f"{v:.0f}" for v in self.box)
         return f"Face({width}x{height}, {len(self.attributes)} attributes, box=({box}))"
 
-    def _repr_png_(self) -> bytes:
-        """Return the overlay as a PNG, for notebooks."""
-        from facekp.parsing.inputs import (
-            to_array,
-        )  # imports torch, which predict.py defers until its settings are checked
+    def to_frame(self) -> "pd.DataFrame":
+        """Return the key points and the visible landmarks as a pandas table with a row for each.
+
+        Columns: `kind` ("keypoint" or "landmark"), `name` of the attribute or landmark, `index` along the outline or in
+        the iBUG scheme (-1 if it has no number), `x` and `y` in pixels of the photo, and `confidence`.
+        """
+        import pandas as pd  # takes half a second
+
+        rows: list[tuple[Any, ...]] = [
+            ("keypoint", name, index, x, y, part.confidence)
+            for name, part in self.attributes.items()
+            for index, (x, y) in enumerate(part.keypoints.tolist())
+        ]
+        for mark in self.landmarks.values():
+            if mark.xy is not None and mark.visible:
+                number = -1 if mark.number is None else mark.number
+                rows.append(("landmark", mark.name, number, *mark.xy.tolist(), mark.confidence))
+        return pd.DataFrame(rows, columns=["kind", "name", "index", "x", "y", "confidence"])
+
+    def overlay(self, style: Style | None = None) -> Image.Image:
+        """Return the photo with the masks, outlines, key points and legend of this face over it."""
+        # Imports torch, which the commands defer until their settings are checked.
+        from facekp.parsing.inputs import to_array
 
         image = np.zeros((*self.mask.shape, 3), np.uint8) if self.image is None else to_array(self.image)
+        return Image.fromarray(draw_overlay(image, [self], style or Style(), classes=self.classes))
+
+    def show(self, style: Style | None = None) -> Image.Image:
+        """Return the overlay, which a notebook displays; elsewhere it is also opened in the system's viewer."""
+        picture = self.overlay(style)
+        if not hasattr(builtins, "__IPYTHON__"):
+            picture.show()
+        return picture
+
+    def _repr_png_(self) -> bytes:
+        """Return the overlay as a PNG, for notebooks."""
         png = BytesIO()
-        Image.fromarray(draw_overlay(image, [self], classes=self.classes)).save(png, format="PNG")
+        self.overlay().save(png, format="PNG")
         return png.getvalue()
 
 

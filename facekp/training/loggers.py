@@ -49,6 +49,16 @@ class TolerantWandbLogger(WandbLogger):
         with self.tolerate:
             super().log_metrics(metrics, step)
 
+    @rank_zero_only
+    def log_checkpoint(self, path: Path, scores: Mapping[str, Any]) -> None:
+        """Send a checkpoint to W&B as a model artifact, with its scores."""
+        import wandb
+
+        with self.tolerate:
+            artifact = wandb.Artifact(f"model-{self.experiment.id}", "model", metadata=dict(scores))
+            artifact.add_file(str(path))
+            self.experiment.log_artifact(artifact, aliases=["best"])
+
 
 def build_wandb(config: Config, resume: Resume | None) -> TolerantWandbLogger:
     """Start the W&B run and return its logger; if W&B cannot be reached, print a line and log offline.

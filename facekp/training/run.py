@@ -26,7 +26,7 @@ from facekp.training.checkpoint_io import BesideCheckpointIO
 from facekp.training.claim import claim_run
 from facekp.training.folder import finished_score, keep_settings, score_of, sweep_job
 from facekp.training.history import FILE, MARK, RunLog
-from facekp.training.loggers import build_loggers, closing_wandb
+from facekp.training.loggers import TolerantWandbLogger, build_loggers, closing_wandb
 from facekp.training.module import FaceParsing
 from facekp.training.resume import Resume, find_resume
 from facekp.training.summary import write_summary
@@ -86,6 +86,10 @@ class Run:
     def finish(self, trainer: pl.Trainer) -> float:
         """Write its summary, print the best scores, and return the one named by `callbacks.monitor`."""
         best = write_summary(self.config, trainer)["val"]["best"]
+        if self.config.logger.log_model:
+            for logger in trainer.loggers:
+                if isinstance(logger, TolerantWandbLogger):
+                    logger.log_checkpoint(self.best, best)
         loss = "nan" if best["loss"] is None else f"{best['loss']:.3f}"
         scores = f"val mIoU {best['miou']:.3f}, mean F1 {best['mean_f1']:.3f}, loss {loss}"
         rank_zero_only(print)(f"{scores} (step {best['step']})\nrun folder: {self.config.output_dir}")

@@ -8,6 +8,7 @@ from typing import Any, Final
 import yaml  # type: ignore[import-untyped,unused-ignore]  # no stubs in the wheel
 from tabulate import tabulate
 
+from facekp.classes import Classes
 from facekp.errors import CheckpointError, ConfigError
 from facekp.files import begins_with, expand, keep_foreign, make_folder, write_file
 from facekp.weights.checkpoint import write_weights, written_files
@@ -89,6 +90,7 @@ def push(ckpt: str | Path, name: str, *, private: bool = False, **options: Any) 
 def model_card(about: Mapping[str, Any]) -> str:
     """Return the model card of a network from its description: metadata as the hub reads it, terms, use and scores."""
     scores, network = about.get("scores"), about["model"]["name"]
+    classes = len(Classes.from_plain(about["classes"]))
     terms = about.get("terms") or "Those of the data that the network was trained on."
     metadata: dict[str, Any] = {
         "library_name": "facekp",
@@ -117,7 +119,7 @@ def model_card(about: Mapping[str, Any]) -> str:
 
 # {network}
 
-Parses a face photo into CelebAMask-HQ's 19 classes, and gives key points of each of them, with facekp.
+Parses a face photo into {classes} classes, and gives key points of each of them, with facekp.
 
 ```python
 from facekp import FaceParser
