@@ -1,6 +1,5 @@
 """A local page to try facekp in a browser: `facekp demo [ckpt=FILE]`. It answers this computer alone."""
 
-import os
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -32,7 +31,6 @@ def main(argv: list[str]) -> None:
     require_file(locate_checkpoint(settings.ckpt))
     if find_spec("gradio") is None:
         raise ConfigError("the page needs Gradio: pip install 'facekp[demo]', or -e '.[demo]' in a clone")
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # also what is sent on import
 
     from facekp.demo.page import serve  # torch and Gradio take seconds to import
     from facekp.parsing.parser import FaceParser

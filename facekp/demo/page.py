@@ -1,5 +1,6 @@
 """The page: its layout in Gradio, and which functions of `views` answer which control."""
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -158,6 +159,7 @@ def serve(
         ConfigError: the port is taken.
     """
     with TemporaryDirectory(prefix="facekp-") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")  # removed with the folder
         page = build_page(Desk(parser, Path(folder), ckpt), local=host == LOCAL)
         print(f"facekp is at {launch(page, host, port, browser)} (Ctrl-C stops it)", flush=True)
         page.block_thread()
@@ -185,14 +187,14 @@ def _lay_out_photo(desk: Desk) -> None:
     state = gr.State(time_to_live=KEPT)
     # Without Gradio's share button, which uploads the picture to a website.
     result: dict[str, Any] = {"interactive": False, "buttons": ["download", "fullscreen"]}
-    with gr.Column(scale=3, min_width=240):
+    with gr.Column(scale=7, min_width=240):
         sources = ["upload", "webcam", "clipboard"]
         photo = gr.Image(label="Photo", type="filepath", sources=sources, height=260, buttons=["fullscreen"])
         # The uploaded file as it is: `views.parse_photo` says what is wrong with it.
         photo.preprocess = lambda payload: payload and payload.path
         gr.Examples([[str(path)] for path in write_examples(desk.folder / "examples")], photo, label="Examples")
         gr.Markdown(CREDIT, elem_classes="note")
-    with gr.Column(scale=7, min_width=320), gr.Tabs(selected="masks") as tabs:
+    with gr.Column(scale=15, min_width=320), gr.Tabs(selected="masks") as tabs:
         with gr.Tab("Masks", id="masks"):
             view = gr.HTML(WELCOME, js_on_load=(HERE / "page.js").read_text("utf-8"), elem_id="view")
             choice = gr.Radio([ALL], value=ALL, label="Face", info="or click one in the photo", visible=False)
@@ -223,8 +225,8 @@ def _lay_out_photo(desk: Desk) -> None:
             files = gr.Files(label="Files", interactive=False)
         with gr.Tab("Python") as code_tab:
             code = gr.Code(language="python", label="The same in Python", interactive=False)
-    with gr.Column(scale=4, min_width=280):
-        table = gr.HTML()
+    with gr.Column(scale=9, min_width=280):
+        table = gr.HTML(elem_id="table")
 
     look, soft, paint = [points, shown, opacity], [regions, feather, grow], [target, colour, strength]
     quick: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "concurrency_limit": 4}

@@ -128,7 +128,7 @@ def _with_landmarks(canvas: UInt8Array, faces: Sequence[Parsed], scale: float, s
         if not places:
             continue
         height = float(np.ptp([y for (_, y), _ in places.values()]))
-        radius, font = max(1.5, height / 90), ImageFont.load_default(size=max(9.0, height / 32))
+        radius, font = max(1.5, height / 90), ImageFont.load_default(size=max(12.0, height / 26))
         if style.landmarks:
             for (x, y), visible in places.values():
                 box = (x - radius, y - radius, x + radius, y + radius)
