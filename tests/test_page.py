@@ -168,7 +168,7 @@ def test_problems_are_said_in_words(visit, tmp_path):
     (tmp_path / "broken.jpg").write_bytes(b"not a picture")
     upload(page, tmp_path / "broken.jpg")
     page.get_by_text("broken.jpg: cannot be read (not a picture); choose a JPEG, PNG or WebP").wait_for()
-    page.get_by_label("Clear").first.click()
+    page.get_by_label("Remove Image").click()
     page.get_by_text("Drop a photo on the left").wait_for()
     Image.new("RGB", (200, 200), "teal").save(tmp_path / "nobody.png")
     upload(page, tmp_path / "nobody.png")

@@ -41,9 +41,8 @@ CREDIT: Final = "Portrait: Eileen Collins, by NASA, in the public domain. The ot
 HEAD: Final = '<div class="head"><h1>facekp</h1><p>masks, key points and landmarks of faces</p>{place}</div>'
 PLACE: Final = '<p class="local">runs on this computer; photos stay on it</p>'
 WELCOME: Final = '<div class="message">Drop a photo on the left, or choose an example.</div>'
+ABOUT: Final = "facekp assigns each pixel of a face to one of {} classes, and reads outlines and points off them."
 CARD: Final = """\
-facekp assigns each pixel of a face to one of {count} classes, and reads outlines, key points and landmarks off them.
-
 - **Good at** skin, hair, nose, eyes, brows, lips, ears and glasses of faces seen from the front or half from the side.
 - **Weaker at** hats and clothes; poor at earrings and necklaces.
 - **Not for** identifying, monitoring or judging people, nor for decisions about them.
@@ -66,6 +65,12 @@ class Desk:
     folder: Path
     ckpt: str = SHIPPED
 
+    @property
+    def regions(self) -> list[str]:
+        """The groups and classes to choose from; hair, if there is any, first."""
+        classes = self.parser.stages.backend.classes
+        return sorted([*classes.groups, *classes.names], key=lambda name: name != "hair")
+
     def parse(self, path: str | None) -> tuple[Any, ...]:
         """Return what a new photo changes: the state, the choice of faces, the open tab, the view and the table."""
         parsed, message = None, WELCOME
@@ -82,7 +87,7 @@ class Desk:
         if parsed is None:
             raise gr.Error("choose a photo first", title="No photo")
         *look, regions, feather, grow, export = options
-        soft = _options(regions or ["hair"], feather, grow)
+        soft = _options(regions or self.regions[:1], feather, grow)
         with _in_plain_words():
             own = self.own_folder(request)
             made = views.save_files(parsed, parsed.chosen(choice, look[0]), _style(*look), export, soft, own)
@@ -92,7 +97,8 @@ class Desk:
         """Return the same call in Python."""
         *look, regions, feather, grow = options
         name = parsed.photo.file if parsed else "photo.jpg"
-        return views.python_call(name, choice, look[0], _style(*look), _options(regions, feather, grow), self.ckpt)
+        soft = _options(regions or self.regions[:1], feather, grow)
+        return views.python_call(name, choice, look[0], _style(*look), soft, self.ckpt)
 
     def parse_video(
         self,
@@ -136,8 +142,9 @@ def build_page(desk: Desk, *, local: bool = True) -> gr.Blocks:
         with gr.Tab("Video"):
             _lay_out_video(desk)
         with gr.Tab("Model and licence"):
-            gr.Markdown(CARD.format(count=len(desk.parser.stages.backend.classes)))
+            gr.Markdown(ABOUT.format(len(desk.parser.stages.backend.classes)))
             if desk.ckpt == SHIPPED:
+                gr.Markdown(CARD)
                 gr.Markdown((WEIGHTS.parent / "TERMS.md").read_text("utf-8"))
         page.unload(desk.forget)
     return page
@@ -194,7 +201,7 @@ def _lay_out_photo(desk: Desk) -> None:
         photo.preprocess = lambda payload: payload and payload.path
         gr.Examples([[str(path)] for path in write_examples(desk.folder / "examples")], photo, label="Examples")
         gr.Markdown(CREDIT, elem_classes="note")
-    with gr.Column(scale=15, min_width=320), gr.Tabs(selected="masks") as tabs:
+    with gr.Column(scale=16, min_width=320), gr.Tabs(selected="masks") as tabs:
         with gr.Tab("Masks", id="masks"):
             view = gr.HTML(WELCOME, js_on_load=(HERE / "page.js").read_text("utf-8"), elem_id="view")
             choice = gr.Radio([ALL], value=ALL, label="Face", info="or click one in the photo", visible=False)
@@ -204,17 +211,15 @@ def _lay_out_photo(desk: Desk) -> None:
                 points = gr.Slider(4, 128, 32, step=4, label="Key points per attribute")
         with gr.Tab("Cut-out") as cut_tab:
             piece = gr.Image(label="Cut-out", format="png", elem_classes="checked", elem_id="piece", **result)
-            classes = desk.parser.stages.backend.classes
-            known = [*classes.groups, *classes.names]
-            first = ["hair" if "hair" in known else known[0]]
-            regions = gr.Dropdown(known, value=first, multiselect=True, label="Regions")
+            regions = gr.Dropdown(desk.regions, value=desk.regions[:1], multiselect=True, label="Regions")
             with gr.Row():
                 feather = gr.Slider(0, 10, 1, step=0.5, label="Feather, % of the face's side")
                 grow = gr.Slider(-10, 10, 0, step=0.5, label="Grow, % of the face's side")
         with gr.Tab("Recolour") as paint_tab:
             painted = gr.ImageSlider(label="Before and after", max_height=640, elem_id="painted", **result)
             with gr.Row():
-                target = gr.Radio(PAINTABLE, value=PAINTABLE[0], label="Region")
+                paintable = [name for name in PAINTABLE if name in desk.regions] or desk.regions[:1]
+                target = gr.Radio(paintable, value=paintable[0], label="Region")
                 colour = gr.ColorPicker("#c2185b", label="Colour")
                 strength = gr.Slider(0, 1, 0.8, step=0.05, label="Strength")
         with gr.Tab("Before and after") as compare_tab:
@@ -225,7 +230,7 @@ def _lay_out_photo(desk: Desk) -> None:
             files = gr.Files(label="Files", interactive=False)
         with gr.Tab("Python") as code_tab:
             code = gr.Code(language="python", label="The same in Python", interactive=False)
-    with gr.Column(scale=9, min_width=280):
+    with gr.Column(scale=8, min_width=280):
         table = gr.HTML(elem_id="table")
 
     look, soft, paint = [points, shown, opacity], [regions, feather, grow], [target, colour, strength]

@@ -247,7 +247,7 @@ def save_files(
 def python_call(name: str, choice: str, points: int, style: Style, options: FormatOptions, ckpt: str = SHIPPED) -> str:
     """Return the Python that gives what the page shows for a photo called `name`."""
     opened = "FaceParser(" if ckpt == SHIPPED else f"FaceParser.from_checkpoint({ckpt!r}, "
-    region = "+".join(options.regions) or "hair"
+    region = "+".join(options.regions)
     faces = "faces" if choice == ALL else f"[faces[{int(choice) - 1}]]"
     return f"""from PIL import Image
 
