@@ -41,7 +41,11 @@ class FacesConfig(Settings, group="data"):
         None, "CelebAMask-HQ folder, official or prepared layout", affects=SCORES, path=True, confounds=UNLESS_SAME
     )
     more: list[str] = setting(
-        [], "other prepared folders of the same classes, whose training images are added", affects=SCORES, path=True
+        [],
+        "other prepared folders of the same classes, whose training images are added",
+        affects=SCORES,
+        path=True,
+        confounds=UNLESS_SAME,
     )
     cache: str = setting("~/.cache/facekp", "folder for prepared and decoded data sets", affects=PLACE, path=True)
     exclude: str | None = setting(None, "audit.csv that marks training images to exclude", affects=PLACE, path=True)

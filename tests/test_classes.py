@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 
 from facekp.classes import CELEBAMASK_HQ, Classes
-from facekp.config import FacesConfig
+from facekp.config import DataConfig, FacesConfig
 from facekp.data.class_file import read_classes
 from facekp.data.class_tables import LAPA, map_classes
+from facekp.data.datamodule import FaceDataModule
 from facekp.data.layout import list_samples, require_classes
 from facekp.data.prepare.__main__ import main as prepare
 from facekp.data.prepare.sets.easyportrait import EASYPORTRAIT
@@ -162,6 +163,17 @@ def test_easyportrait_is_prepared_and_mapped_to_train_with_lapa(tmp_path: Path):
     sample = list_samples(out)[0]
     assert sample.classes == LAPA
     assert read_label(sample.label, LAPA)[::32, ::32].tolist() == [[0, 1], [7, 8]]
+
+
+def test_training_images_of_other_data_sets_are_added(tmp_path: Path, tiny_root: Path):
+    data = DataConfig(root=str(tiny_root), more=[str(tiny_root)])
+    assert {s: len(own) for s, own in FaceDataModule(data, seed=0, total_steps=1).samples.items()} == {
+        "train": 24, "val": 3, "test": 2,
+    }  # fmt: skip
+    write(tmp_path / "classes.json", LAPA.to_plain())
+    data = DataConfig(root=str(tiny_root), more=[str(tmp_path)])
+    with pytest.raises(ConfigError, match=rf"data.more is '{tmp_path}': its classes are background, skin, r_brow"):
+        _ = FaceDataModule(data, seed=0, total_steps=1).samples
 
 
 def test_classes_are_merged_by_a_table():
