@@ -1,6 +1,7 @@
 """Class sets: files good and bad, data sets with other classes, fine-tuning, and prediction."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +164,15 @@ def test_easyportrait_is_prepared_and_mapped_to_train_with_lapa(tmp_path: Path):
     sample = list_samples(out)[0]
     assert sample.classes == LAPA
     assert read_label(sample.label, LAPA)[::32, ::32].tolist() == [[0, 1], [7, 8]]
+
+
+def test_a_prepared_folder_is_mapped_even_beside_celebas_lists(tmp_path: Path, tiny_root: Path):
+    raw = shutil.copytree(tiny_root, tmp_path / "raw")
+    write(raw / "CelebA-HQ-to-CelebA-mapping.txt", "0 0 000001.jpg")
+    prepare([f"raw={raw}", f"out={tmp_path / 'out'}", "size=64", "classes=lapa"])
+    own, mapped = (read_label(list_samples(root)[0].label, classes) for root, classes in (
+        (raw, CELEBAMASK_HQ), (tmp_path / "out", LAPA)))  # fmt: skip
+    assert {*np.unique(mapped)} == {[0, 1, 6, 1, 5, 4, 3, 2, 0, 0, 8, 7, 9, 10][i] for i in np.unique(own)}
 
 
 def test_training_images_of_other_data_sets_are_added(tmp_path: Path, tiny_root: Path):

@@ -19,7 +19,8 @@ def open_celebamask_hq(raw: Path) -> DataSet | None:
     """Return CelebAMask-HQ in a folder, if it is there."""
     if not any((raw / name).exists() for name in (OFFICIAL_IMAGES, OFFICIAL_MASKS, OFFICIAL_MAPPING)):
         return None
-    recognise(raw, setting="raw")  # names what is missing
+    if recognise(raw, setting="raw") == "prepared":  # it names what is missing of the official layout
+        return None
     splits = read_mapping(raw / OFFICIAL_MAPPING)
     images = list_images(raw, splits)
     digest = hashlib.sha256((raw / OFFICIAL_MAPPING).read_bytes()).hexdigest()
