@@ -1,5 +1,6 @@
 """Files of a comparison: `comparison.html`, `.md` and `.csv`, and a `comparison-*.svg` for every plot."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ PLOT_NOTE = (
     "One point per validation; training loss: mean of the 100 steps before it. Thick lines: mean over seeds; thin "
     "lines: single runs. A cross marks the end of an unfinished run."
 )
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+"""Characters that XML, and so a plot, cannot hold."""
 PAGE = Path(__file__).with_name("report.html.j2")
 
 
@@ -62,7 +65,7 @@ def compare(paths: Sequence[Path], out: Path, target: float | None = None, *, ov
     keep_foreign({out / name: begins_with(MARKS[Path(name).suffix]) for name in files}, overwrite=overwrite)
     make_folder(out)
     for name, text in files.items():
-        write_file(out / name, text)
+        write_file(out / name, CONTROLS.sub("\ufffd", text))  # of a run's name
     return "\n".join([page["tables"][0].text("simple"), *verdict, f"comparison: {out / NAME}.html"])
 
 
