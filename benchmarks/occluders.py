@@ -71,7 +71,8 @@ def main(config: Options) -> None:
             count += [over.sum(), np.isin(mask[over], FACE).sum(), visible.sum(), (mask == label)[visible].sum()]
     rows = []
     for kind, (covered, wrong, seen, kept) in counts.items():
-        rows.append({"thing": kind, "wrong": float(wrong / covered), "kept": float(kept / seen)})
+        shares = {"wrong": wrong / covered if covered else None, "kept": kept / seen if seen else None}
+        rows.append({"thing": kind} | shares)
     print(tabulate(rows, headers="keys", floatfmt=".3f"))
     if config.out:
         about = {"ckpt": config.ckpt, "split": "val", "images": config.images, "seed": config.seed}

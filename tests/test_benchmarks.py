@@ -208,6 +208,10 @@ def test_commands_on_labelled_faces(tiny_root, tmp_path, capsys, monkeypatch):
     assert set(read("outlines.json")["mean"]) == {"canny", "contour"}
     command("align", data=data, images=1, scales=[0.5], angles=[0.0], crowds=0, out=f"{tmp_path}/align.json")
     assert len(read("align.json")["rows"]) == 2
+    command("occluders", data=data, images=2, out=f"{tmp_path}/occluders.json")
+    rows = read("occluders.json")["rows"]
+    assert [row["thing"] for row in rows] == ["hand", "microphone", "cup", "mask"]
+    assert 0 <= rows[3]["wrong"] <= 1
     for name, count in ((DLIB, 68), (MEDIAPIPE, 478)):
         points = pd.DataFrame(np.random.default_rng(0).uniform(0, 512, (3, 2 * count)), ["00012", "00013", "00014"])
         points.to_csv(tmp_path / name, index_label="id")
