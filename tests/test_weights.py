@@ -30,7 +30,7 @@ from facekp.weights.paths import TERMS, WEIGHTS, locate_checkpoint
 
 # Of the weights that are shipped now.
 SHA256 = "62d0ca933b261bb8e1fcf7e556f1a8ab312a919e6539df1fe56a8161d08c6573"
-MIOU_OF_64 = 0.7410
+MIOU_OF_64 = 0.7510
 DRAWN = Path(__file__).parent / "shipped_mask.png"
 
 
