@@ -32,7 +32,7 @@ def test_what_a_user_edits_counts(tmp_path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("id,split\n1,train\n", r"a table without the column exclude: give the audit\.csv of python -m"),
+        ("id,split\n1,train\n", r"a table without the column exclude: give the audit\.csv of facekp audit"),
         ("", "a table without the column exclude and id"),
         ("id,exclude\n1,yes\n2,perhaps\n", r"line 3: exclude is 'perhaps', need yes or no"),
         ("exclude,id\nno\nyes\n", "line 3: no id, need one"),

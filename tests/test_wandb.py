@@ -12,7 +12,7 @@ from helpers.wandb_files import read_run
 from runs import settings
 
 from facekp.classes import CELEBAMASK_HQ
-from facekp.config import Config, LoggerConfig
+from facekp.config import Config, DataConfig, LoggerConfig
 from facekp.training.loggers import build_loggers, build_wandb, closing_wandb
 from facekp.training.resume import Resume
 from facekp.training.run import build_data, build_module, build_trainer
@@ -112,7 +112,8 @@ def test_best_values_are_summarised_in_the_right_direction(run: list[wandb_inter
 
 def logging_only(folder: Path, **logger: Any) -> Config:
     """Return settings of which only the logger's are used."""
-    return Config(model={"name": "resnet18"}, logger=LoggerConfig(**logger), output_dir=str(folder))
+    data = DataConfig(source="synthetic")  # its classes are known without reading it
+    return Config(data=data, model={"name": "resnet18"}, logger=LoggerConfig(**logger), output_dir=str(folder))
 
 
 @pytest.fixture

@@ -79,8 +79,8 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("suffix", "content", "message"),
         [
-            (".json", None, r"net\.json': no such file; .*facekp.export.release"),
-            (".safetensors", None, r"net\.safetensors': no such file; .*facekp.export.release"),
+            (".json", None, r"net\.json': no such file; `facekp release`"),
+            (".safetensors", None, r"net\.safetensors': no such file; `facekp release`"),
             (".safetensors", "trunc", r"net\.safetensors': it or its .json cannot be read"),
             (".json", "{", r"net\.safetensors': it or its .json cannot be read"),
             (".json", "[]", r"net\.json': facekp did not write it"),
