@@ -200,6 +200,7 @@ def test_a_video_becomes_an_annotated_clip(visit, tmp_path):
     page = visit()
     page.get_by_role("tab", name="Video").click()
     page.locator("input[type=file]:visible, input[type=file]").last.set_input_files(tmp_path / "clip.mp4")
+    page.locator("video").first.wait_for(state="attached")  # it has arrived
     page.get_by_role("button", name="Parse the video").click()
     page.locator("a[download$='.overlay.mp4']").first.wait_for()
     assert page.locator("a[download='clip.jsonl']").count() == 1
