@@ -43,7 +43,7 @@ docs: $(INSTALLED) ## build the site in site/ and check its links
 unit: $(INSTALLED) ## tests and doctests
 	$(BIN)/pytest $(TWO)
 
-test-fast: $(INSTALLED) ## tests not marked slow: at most 90 s on 2 cores
+test-fast: $(INSTALLED) ## tests not marked slow: under 3 minutes on 2 cores
 	$(BIN)/pytest $(TWO) -m 'not slow'
 
 bench: $(INSTALLED) ## compare facekp with its peers on the CPU: a table, and benchmarks/results.json
