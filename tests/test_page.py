@@ -199,8 +199,9 @@ def test_a_video_becomes_an_annotated_clip(visit, tmp_path):
             clip.write(np.asarray(Image.open(PORTRAIT))[:300, 100 + k : 400 + k], k / 10)
     page = visit()
     page.get_by_role("tab", name="Video").click()
-    page.locator("input[type=file]:visible, input[type=file]").last.set_input_files(tmp_path / "clip.mp4")
-    page.locator("video").first.wait_for(state="attached")  # it has arrived
+    # The tab is laid out only now: the last input of the page may still be another tab's.
+    page.locator("#video input[type=file]").set_input_files(tmp_path / "clip.mp4")
+    page.locator("#video video").wait_for(state="attached")  # it has arrived
     page.get_by_role("button", name="Parse the video").click()
     page.locator("a[download$='.overlay.mp4']").first.wait_for()
     assert page.locator("a[download='clip.jsonl']").count() == 1

@@ -254,7 +254,8 @@ def _lay_out_video(desk: Desk) -> None:
         gr.Markdown("Videos need PyAV: stop the page, run `pip install 'facekp[video]'`, and start it again.")
         return
     with gr.Row():
-        video = gr.Video(label=f"Video of up to {MAX_FRAMES} frames", sources=["upload"], height=420, buttons=[])
+        label = f"Video of up to {MAX_FRAMES} frames"
+        video = gr.Video(label=label, sources=["upload"], height=420, buttons=[], elem_id="video")
         clip = gr.Video(label="Result", interactive=False, height=420, buttons=["download"])
     parse = gr.Button("Parse the video", variant="primary")
     gr.Markdown("Each frame takes as long as a photo. Points are smoothed over time.", elem_classes="note")
