@@ -130,5 +130,6 @@ def test_the_guide_to_classes_of_ones_own(tmp_path: Path, monkeypatch, capfd):
     net, about = load_network("runs/beard/checkpoints/best.ckpt")
     classes = Classes.from_plain(about["classes"])
     assert classes.ids("skin") == (1, 2)
+    assert about["terms"] == "Trained on CelebAMask-HQ: for non-commercial research and education only."
     with torch.inference_mode():
         assert net(torch.zeros(1, 3, 64, 64)).predict[0].shape[1] == 12

@@ -200,11 +200,11 @@ def test_classes_are_merged_by_a_table():
 def test_weights_of_other_classes_keep_the_rows_of_the_same_name(tmp_path: Path):
     beard = Classes.from_plain(BEARD)
     old = build_model("fpn")
-    write_weights(old, describe({"name": "fpn"}, 64), tmp_path / "old.safetensors")
+    write_weights(old, describe({"name": "fpn"}, 64) | {"terms": "Ask."}, tmp_path / "old.safetensors")
     new = build_model("fpn", classes=5)
     before = new.state_dict()["heads.0.1.weight"].clone()
-    what = begin_with(new, tmp_path / "old.safetensors", beard)
-    assert what == "all weights but those of the classes beard, which start anew,"
+    what, terms = begin_with(new, tmp_path / "old.safetensors", beard)
+    assert (what, terms) == ("all weights but those of the classes beard, which start anew,", "Ask.")
     after, kept = new.state_dict()["heads.0.1.weight"], old.state_dict()["heads.0.1.weight"].half().float()
     for own, theirs in zip(range(4), (0, 1, 4, 5), strict=True):
         torch.testing.assert_close(after[own], kept[theirs])

@@ -1,5 +1,6 @@
 """Model folders as on the Hugging Face Hub: what is written, what is read, and the hub's own offline mode."""
 
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +12,11 @@ from helpers.shapes import BrightIsNose
 from safetensors.numpy import load_file
 
 from facekp import FaceParser
+from facekp.classes import Classes
 from facekp.errors import CheckpointError, ConfigError, DataError
 from facekp.export.__main__ import main as export
+from facekp.weights.checkpoint import describe
+from facekp.weights.hub import model_card
 from facekp.weights.paths import WEIGHTS
 
 FILES = {"model.safetensors", "config.json", "README.md"}
@@ -43,8 +47,7 @@ def test_a_folder_holds_the_weights_and_gives_them_back(folder: Path) -> None:
 def test_the_model_card_has_the_metadata_of_the_hub(folder: Path) -> None:
     _, metadata, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     about = yaml.safe_load(metadata)
-    assert (about["library_name"], about["license"]) == ("facekp", "other")
-    assert about["license_name"] == "celebamask-hq-non-commercial"
+    assert (about["library_name"], about["license"], about["datasets"]) == ("facekp", "other", ["CelebAMask-HQ"])
     (result,) = about["model-index"][0]["results"]
     assert result["metrics"][0] == {"type": "mean_iou", "value": 0.7539}
     assert "for non-commercial research and education only" in text
@@ -52,6 +55,37 @@ def test_the_model_card_has_the_metadata_of_the_hub(folder: Path) -> None:
     hub = pytest.importorskip("huggingface_hub")
     card = hub.ModelCard.load(folder / "README.md")
     assert card.data.eval_results[0].metric_value == 0.7539
+
+
+BEARD = Classes.of(["background", "skin", "beard"])
+SCORES = {
+    "split": "val", "images": 2, "size": 64, "miou": 0.5, "mean_f1": 0.6, "pixel_accuracy": 0.7,
+    "iou": {"background": 0.75, "skin": 0.5, "beard": 0.25}, "f1": {"background": 0.8, "skin": 0.7, "beard": None},
+}  # fmt: skip
+
+
+def test_the_model_card_says_what_the_weights_say_of_themselves() -> None:
+    described = describe({"name": "fpn"}, 64, classes=BEARD)
+    _, metadata, text = model_card(described | {"scores": SCORES}).split("---\n", 2)
+    about = yaml.safe_load(metadata)
+    assert about["license"] == "unknown"
+    assert not {"license_name", "datasets", "model-index"} & about.keys()
+    assert "## Classes\n\nbackground, skin, beard.\n" in text  # no sides, which nothing is said of
+    assert "## Terms\n\nThe weights state none: those of the data that they were trained on apply.\n" in text
+    assert re.search(r"\| beard +\| 0\.250 \| absent +\|", text)
+    assert "CelebAMask" not in metadata + text
+
+    own = described | {"scores": SCORES, "terms": "Mine: ask me.", "dataset": "Beards of Ghent"}
+    _, metadata, text = model_card(own).split("---\n", 2)
+    about = yaml.safe_load(metadata)
+    assert (about["license"], about["datasets"]) == ("other", ["Beards of Ghent"])
+    (result,) = about["model-index"][0]["results"]
+    assert result["dataset"] == {"name": "Beards of Ghent", "type": "Beards of Ghent", "split": "val"}
+    assert "It was trained on Beards of Ghent.\n" in text
+    assert "## Terms\n\nMine: ask me.\n" in text
+
+    text = model_card(describe({"name": "fpn"}, 64, classes=Classes.of(["background", "l_eye", "r_eye"])))
+    assert "background, l_eye, r_eye. Left and right are the person's own.\n" in text
 
 
 def test_a_model_of_the_hub_is_read_from_its_cache(folder: Path, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class TestInit:
     def test_takes_the_trunk_of_another_network(self, tmp_path: Path) -> None:
         path, net = stored(tmp_path, name="resnet18"), build_model("fpn")
         before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-        assert begin_with(net, path) == "the trunk"
+        assert begin_with(net, path) == ("the trunk", None)
         other = load_network(path)[0].state_dict()  # rounded to float16
         shared = [name for name in before if name.startswith("trunk.")]
         assert len(shared) == 120  # torchvision's 122 less its classifier's two
@@ -59,7 +59,7 @@ class TestInit:
         net = build_model("fpn")
         before = net.heads[0][1].weight.detach().clone()
         assert shape == before.shape
-        assert begin_with(net, path) == "the trunk"
+        assert begin_with(net, path) == ("the trunk", None)
         assert torch.equal(net.heads[0][1].weight, before)
 
     @pytest.mark.parametrize(

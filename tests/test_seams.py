@@ -93,6 +93,15 @@ def test_what_is_registered_trains() -> None:
     assert rates == [[0.2, 0.2]] * 3 + [[0.1, 0.1]] * 2  # all is head: 0.1 twice, halved every 3 steps
 
 
+def test_terms_of_the_initial_weights_outlive_a_resume() -> None:
+    first, again = (FaceParsing(MODEL, LOSS, OPTIM, total_steps=9, size=32) for _ in range(2))
+    first.terms = "Ask first."
+    saved: dict[str, Any] = {}
+    first.on_save_checkpoint(saved)
+    again.on_load_checkpoint(saved)
+    assert again.terms == saved["facekp"]["terms"] == "Ask first."
+
+
 @pytest.mark.parametrize(
     ("group", "change", "message"),
     [

@@ -116,7 +116,7 @@ def released(straight: Path, tiny_root: Path, tmp_path_factory: pytest.TempPathF
     """Release the checkpoint of a short run by the command."""
     out = tmp_path_factory.mktemp("release") / "new" / "net.safetensors"
     where = [f"ckpt={straight / 'checkpoints' / 'best.ckpt'}", f"out={out}", f"data.root={tiny_root}"]
-    release.main([*where, "terms=for this test", "size=96", "device=cpu", "data.workers=0"])
+    release.main([*where, "terms=for this test", "dataset=drawn blobs", "size=96", "device=cpu", "data.workers=0"])
     return out
 
 
@@ -133,7 +133,7 @@ class TestRelease:
     def test_says_how_it_was_trained_and_not_where(self, released: Path, straight: Path, tiny_root: Path) -> None:
         text = released.with_suffix(".json").read_text()
         about = json.loads(text)
-        assert about["terms"] == "for this test"
+        assert (about["terms"], about["dataset"]) == ("for this test", "drawn blobs")
         assert about["trained"]["steps"] == read_checkpoint(straight / "checkpoints" / "best.ckpt")["global_step"]
         assert about["trained"]["settings"]["optim.head_lr_mult"] == 2.0
         assert about["trained"]["settings"]["trainer.max_steps"] == 8

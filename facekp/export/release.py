@@ -34,7 +34,8 @@ class ReleaseSettings(Settings):
     )
     overwrite: bool = setting(False, OVERWRITE, affects=Affects.PLACE)
     size: int | None = setting(None, "side of photos, pixels; null: as trained", multiple_of(32))
-    terms: str | None = setting(None, "terms of use of the weights")
+    terms: str | None = setting(None, "terms of use of the weights; null: those of the weights that init named, if any")
+    dataset: str | None = setting(None, "name of the data set, for the model card")
     data: ScoringConfig = field(default_factory=lambda: ScoringConfig(root=os.environ.get("FACEKP_DATA")))
     split: str = setting("val", "split to score on: train, val or test", one_of(*SPLITS))
     offsets: int = setting(0, "training images to fit a constant for each class's score on", at_least(0))
@@ -77,12 +78,12 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
     device = resolve_device(settings.device)
     net, about = load_network(settings.ckpt)
     classes = Classes.from_plain(about["classes"])
+    terms = settings.terms or about.get("terms")
     about = describe(about["model"], settings.size or int(about["size"]), about.get("loss"), classes)
     data = FaceDataModule(settings.data.at_size(about["size"]), seed=0, total_steps=0)
     require_classes(settings.data, classes, settings.ckpt)
     images = len(data.split(settings.split))
-    if settings.terms:
-        about["terms"] = settings.terms
+    about |= {key: said for key, said in (("terms", terms), ("dataset", settings.dataset)) if said}
     elsewhere = ANY_TIME | {found.key for found in walk(Config) if found.path}  # meaningless on another machine
     trained = {name: value for name, value in fold(content.get(SETTINGS, {})).items() if name not in elsewhere}
     about["trained"] = {"steps": int(content["global_step"]), "settings": trained}

@@ -36,10 +36,12 @@ class FaceParsing(pl.LightningModule):
 
     Attributes:
         classes: those to predict.
+        terms: terms of use of the weights that training began with, which the trained ones keep; None without any.
         time_spent: share of a time limit that is spent, which the learning rate follows; 0 without one.
     """
 
     hparams: Any
+    terms: str | None = None
     time_spent = 0.0
 
     def __init__(
@@ -117,11 +119,14 @@ class FaceParsing(pl.LightningModule):
         )
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Raise ConfigError for a checkpoint of other classes than the data's."""
+        """Restore the terms; raise ConfigError for a checkpoint of other classes than the data's."""
         own = self.classes.to_plain()
         if checkpoint[KEY]["classes"] != own:
             raise ConfigError("the data set's classes have changed since this run began: begin another one with init=")
+        self.terms = checkpoint[KEY].get("terms")
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the description that prediction needs, as plain data."""
         checkpoint[KEY] = describe(self.hparams.model, self.hparams.size, self.hparams.loss, self.classes)
+        if self.terms:
+            checkpoint[KEY]["terms"] = self.terms

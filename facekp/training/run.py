@@ -163,7 +163,8 @@ def build_module(config: Config, resume: Resume | None = None) -> FaceParsing:
     classes = source_classes(config.data).to_plain()
     module = FaceParsing(**parts, total_steps=t.max_steps, size=config.data.size, compile=t.compile, classes=classes)
     if config.init and not resume:  # a resumed run has its own, and the file may be gone
-        rank_zero_only(print)(f"init: {begin_with(module.net, config.init, module.classes)} of {config.init}")
+        loaded, module.terms = begin_with(module.net, config.init, module.classes)
+        rank_zero_only(print)(f"init: {loaded} of {config.init}")
     return module
 
 

@@ -88,38 +88,32 @@ def push(ckpt: str | Path, name: str, *, private: bool = False, **options: Any) 
 
 
 def model_card(about: Mapping[str, Any]) -> str:
-    """Return the model card of a network from its description: metadata as the hub reads it, terms, use and scores."""
-    scores, network = about.get("scores"), about["model"]["name"]
-    classes = len(Classes.from_plain(about["classes"]))
-    terms = about.get("terms") or "Those of the data that the network was trained on."
+    """Return the model card of a network from its description: metadata as the hub reads it, classes, terms and scores.
+
+    The metadata names no data set that the description does not: neither under `datasets` nor, with the scores, as what
+    they were measured on. Without `terms` the licence is "unknown".
+    """
+    network, scores, terms = about["model"]["name"], about.get("scores"), about.get("terms")
+    classes, dataset = Classes.from_plain(about["classes"]), about.get("dataset")
     metadata: dict[str, Any] = {
         "library_name": "facekp",
-        "license": "other",
-        "license_name": "celebamask-hq-non-commercial",
+        "license": "other" if terms else "unknown",
         "pipeline_tag": "image-segmentation",
         "tags": ["face-parsing", "semantic-segmentation", "keypoint-detection"],
-        "datasets": ["CelebAMask-HQ"],
         "metrics": ["mean_iou", "f1", "accuracy"],
     }
-    table = ""
-    if scores:
-        values = {"mean_iou": scores["miou"], "f1": scores["mean_f1"], "accuracy": scores["pixel_accuracy"]}
-        found = [{"type": name, "value": round(value, 4)} for name, value in values.items()]
-        dataset = {"name": "CelebAMask-HQ", "type": "CelebAMask-HQ", "split": scores["split"]}
-        task = {"type": "image-segmentation"}
-        metadata["model-index"] = [{"name": network, "results": [{"task": task, "dataset": dataset, "metrics": found}]}]
-        rows = [(name, iou, scores["f1"][name]) for name, iou in scores["iou"].items()]
-        rows = [("mean", scores["miou"], scores["mean_f1"]), *rows]
-        table = tabulate(rows, ["class", "IoU", "F1"], tablefmt="github", floatfmt=".3f", missingval="absent")
-        table = (
-            f"\n## Scores\n\n{scores['images']} images of {scores['split']} at {scores['size']} pixels.\n\n{table}\n"
-        )
+    if dataset:
+        metadata["datasets"] = [dataset]
+    if dataset and scores:
+        metadata["model-index"] = [{"name": network, "results": [_result(dataset, scores)]}]
+    trained = f" It was trained on {dataset}." if dataset else ""
+    sides = " Left and right are the person's own." if classes.pairs else ""
     return f"""---
 {yaml.safe_dump(metadata, sort_keys=False)}---
 
 # {network}
 
-Parses a face photo into {classes} classes, and gives key points of each of them, with facekp.
+Parses a face photo into {len(classes)} classes, and gives key points of each of them, with facekp.{trained}
 
 ```python
 from facekp import FaceParser
@@ -127,9 +121,33 @@ from facekp import FaceParser
 faces = FaceParser.from_pretrained("user/name")("photo.jpg")  # this folder, or its name on the hub
 ```
 
-Evaluated at {about["size"]} pixels. Left and right are the person's own.
+Evaluated at {about["size"]} pixels.
+
+## Classes
+
+{", ".join(classes.names)}.{sides}
 
 ## Terms
 
-{terms} Do not use it to identify, monitor or judge people.
-{table}"""
+{terms or "The weights state none: those of the data that they were trained on apply."}
+
+Do not use the weights to identify, monitor or judge people.
+{_scores_table(scores) if scores else ""}"""
+
+
+def _result(dataset: str, scores: Mapping[str, Any]) -> dict[str, Any]:
+    """Return scores as the hub's model index holds them."""
+    values = {"mean_iou": scores["miou"], "f1": scores["mean_f1"], "accuracy": scores["pixel_accuracy"]}
+    return {
+        "task": {"type": "image-segmentation"},
+        "dataset": {"name": dataset, "type": dataset, "split": scores["split"]},
+        "metrics": [{"type": name, "value": round(value, 4)} for name, value in values.items()],
+    }
+
+
+def _scores_table(scores: Mapping[str, Any]) -> str:
+    """Return the section of the scores, a row per class."""
+    rows = [(name, iou, scores["f1"][name]) for name, iou in scores["iou"].items()]
+    rows = [("mean", scores["miou"], scores["mean_f1"]), *rows]
+    table = tabulate(rows, ["class", "IoU", "F1"], tablefmt="github", floatfmt=".3f", missingval="absent")
+    return f"\n## Scores\n\n{scores['images']} images of {scores['split']} at {scores['size']} pixels.\n\n{table}\n"

@@ -40,7 +40,7 @@ def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
     return net.eval(), about
 
 
-def begin_with(net: Network, path: str | Path, classes: Classes = CELEBAMASK_HQ) -> str:
+def begin_with(net: Network, path: str | Path, classes: Classes = CELEBAMASK_HQ) -> tuple[str, str | None]:
     """Initialise a network from a checkpoint of the same network, or of another network with the same trunk.
 
     The trunk of a network is everything but `Network.head_parts`. `path` is that of `load_network`, `classes` are those
@@ -48,7 +48,7 @@ def begin_with(net: Network, path: str | Path, classes: Classes = CELEBAMASK_HQ)
 
     Returns:
         What was loaded: "all weights", perhaps but those of classes that the checkpoint does not have, or "the trunk";
-        the rest of `net` is unchanged.
+        the rest of `net` is unchanged. And the terms of use of the checkpoint's weights, if it states any.
 
     Raises:
         CheckpointError: see `load_network`.
@@ -62,14 +62,15 @@ def begin_with(net: Network, path: str | Path, classes: Classes = CELEBAMASK_HQ)
     if _shapes(weights) == _shapes(net.state_dict()):
         net.load_state_dict(weights)
         new = [name for name in classes.names if name not in known.names]
-        return f"all weights but those of the classes {', '.join(new)}, which start anew," if new else "all weights"
+        rest = f" but those of the classes {', '.join(new)}, which start anew," if new else ""
+        return f"all weights{rest}", about.get("terms")
     trunk = _trunk(weights, NETWORKS[about["model"]["name"]])
     if not trunk or _shapes(trunk) != _shapes(_trunk(net.state_dict(), type(net))):
         raise ConfigError(
             f"init is '{path}', which holds a network of {about['model']}: use one with the same trunk, or omit init"
         )
     net.load_state_dict(trunk, strict=False)
-    return "the trunk"
+    return "the trunk", about.get("terms")
 
 
 def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
