@@ -49,8 +49,8 @@ test-fast: $(INSTALLED) ## tests not marked slow: under 3 minutes on 2 cores
 bench: $(INSTALLED) ## compare facekp with its peers on the CPU: a table, and benchmarks/results.json
 	$(BIN)/python -m benchmarks device=cpu
 
-bench-gpu: $(INSTALLED) ## the same on a CUDA GPU: benchmarks/results-cuda.json
-	$(BIN)/python -m benchmarks device=cuda
+bench-gpu: $(INSTALLED) ## training, loading and parsing on a CUDA GPU: benchmarks/results-cuda.json
+	$(BIN)/python -m benchmarks device=cuda only=loss,gpu compile=true $(if $(FACEKP_DATA),root='$(FACEKP_DATA)')
 
 bench-data: $(INSTALLED) ## compare image loading with other loaders, on $$FACEKP_DATA or drawn faces: benchmarks/results-data.json
 	$(BIN)/python -m benchmarks only=loader device=cpu out=benchmarks/results-data.json $(if $(FACEKP_DATA),root='$(FACEKP_DATA)')

@@ -15,7 +15,7 @@ from facekp.hardware import resolve_device
 from facekp.settings import Settings, at_least, one_of, setting
 
 GROUPS = {"loss": "loss:rows", "step": "step:rows", "predict": "predict:predict_rows", "folder": "predict:folder_rows",
-          "keypoints": "predict:keypoint_rows", "loader": "loader:rows"}  # fmt: skip
+          "keypoints": "predict:keypoint_rows", "loader": "loader:rows", "gpu": "gpu:rows"}  # fmt: skip
 """Functions that yield the rows; imported late, since every process that measures memory imports this module."""
 
 
@@ -23,7 +23,7 @@ GROUPS = {"loss": "loss:rows", "step": "step:rows", "predict": "predict:predict_
 class Options(Settings):
     """Groups and sizes."""
 
-    only: str = setting(",".join(GROUPS), "the groups to measure, separated by commas")
+    only: str = setting(",".join(list(GROUPS)[:-1]), f"the groups to measure, separated by commas: {', '.join(GROUPS)}")
     device: str = setting("auto", "auto, cpu or cuda", check=one_of("auto", "cpu", "cuda"))
     out: str | None = setting(None, "file to write; null: benchmarks/results.json, -cuda on a GPU, none if quick")
     repeats: int = setting(7, "pairs of timed runs", check=at_least(5))

@@ -3,15 +3,15 @@
 #
 #   bash benchmarks/gpu.sh OUT [train.py arguments]
 #
-# TESTS, BENCH and TRAIN are the minutes of each part; 0 leaves it out. DEVICE=cpu rehearses it. The data set is
-# $FACEKP_DATA. A folder .whl beside this checkout holds wheels of packages that the machine lacks. A run that begins with
+# TESTS, BENCH and TRAIN are the minutes of each part; 0 leaves it out. DEVICE=cpu rehearses it, and COMPILE=false leaves
+# out torch.compile. The data set is $FACEKP_DATA. A folder .whl beside this checkout holds wheels of packages that the machine lacks. A run that begins with
 # the weights of another needs init=. OUT then holds logs, results-cuda.json, the run's metrics, and its best weights as
 # float16 safetensors in parts of 15 MiB; join them with `cat weights.safetensors.* > weights.safetensors`.
 set -uo pipefail
 out=$(realpath -m "${1:?folder for the results}") && shift
 cd "$(dirname "$0")/.."
 mkdir -p "$out"
-: "${TESTS:=2}" "${BENCH:=2}" "${TRAIN:=8}" "${DEVICE:=cuda}" "${FACEKP_DATA:?folder of the prepared data set}"
+: "${TESTS:=2}" "${BENCH:=2}" "${TRAIN:=8}" "${DEVICE:=cuda}" "${COMPILE:=true}" "${FACEKP_DATA:?folder of the prepared data set}"
 export FACEKP_DATA PYTHONUNBUFFERED=1
 work=$(mktemp -d)
 
@@ -34,7 +34,12 @@ print(describe_machine(), list_versions())'
 [ "$DEVICE" = cuda ] && marked=gpu || marked='gpu or not slow'
 part tests "$TESTS" python3 -m pytest -q -x -m "$marked" -p no:cacheprovider tests/test_gpu.py tests/test_losses.py tests/test_precision.py
 [ "$DEVICE" = cuda ] && quick=false || quick=true
-part bench "$BENCH" python3 -m benchmarks "device=$DEVICE" only=loss,step "quick=$quick" "out=$out/results-$DEVICE.json"
+part bench "$BENCH" python3 -m benchmarks "device=$DEVICE" only=gpu,loss "quick=$quick" "compile=$COMPILE" \
+    "root=$FACEKP_DATA" "out=$out/results-$DEVICE.json"
+if command -v nvidia-smi >/dev/null; then
+    nvidia-smi --query-gpu=timestamp,utilization.gpu,memory.used,power.draw --format=csv -l 2 >"$out/nvidia-smi.csv" &
+    trap 'kill %1' EXIT
+fi
 # The limit covers the training steps; starting and the last validation come on top.
 part train "$(awk "BEGIN {print $TRAIN ? $TRAIN + 1.5 : 0}")" python3 train.py logger=csv callbacks.progress=false \
     "trainer.max_time=$TRAIN" "hydra.run.dir=$work/run" "$@"

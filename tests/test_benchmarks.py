@@ -161,7 +161,8 @@ def take_a_call(prepare, device) -> float:
 
 
 ROWS = {"loss": "hard100 hard30 hard10 floor hard30_topk", "step": "bisenet smp_unet", "predict": "bisenet fps",
-        "folder": "files overlays", "keypoints": "ms canny argmax", "loader": "naive bytes decoded"}  # fmt: skip
+        "folder": "files overlays", "keypoints": "ms canny argmax", "loader": "naive bytes decoded",
+        "gpu": "train/resnet18/float32 network parse loader"}  # fmt: skip
 
 
 @pytest.mark.slow

@@ -13,10 +13,10 @@ from pytorch_lightning.callbacks import (
     Callback,
     Checkpoint,
     EarlyStopping,
-    EMAWeightAveraging,
     LambdaCallback,
     ModelCheckpoint,
     TQDMProgressBar,
+    WeightAveraging,
 )
 from pytorch_lightning.trainer.states import TrainerFn
 
@@ -88,17 +88,31 @@ class ProgressLines(Callback):
             self._lines.close()
 
 
-class AverageWeights(EMAWeightAveraging):
+class AverageWeights(WeightAveraging):
     """Moving average of the weights and batch-norm statistics, which is validated, saved in checkpoints and tested.
 
-    Lightning's callback would test a checkpoint's newest weights instead of the average, and leave the average on the
-    CPU, where the module still is when the average is created.
+    Lightning's `EMAWeightAveraging` averages tensor by tensor, a thousand small kernels a step on a GPU, and waits for
+    the device to read a counter. Its base class would test a checkpoint's newest weights instead of the average, and
+    leave the average on the CPU, where the module still is when the average is created.
+
+    Args:
+        decay: weight of the average so far; the newest weights have the rest.
     """
 
+    def __init__(self, decay: float) -> None:
+        def average(own: list[torch.Tensor], newest: list[torch.Tensor], count: torch.Tensor) -> None:
+            if own[0].is_floating_point():
+                torch._foreach_lerp_(own, newest, 1 - decay)
+            else:  # batch-norm's counters
+                torch._foreach_copy_(own, newest)
+
+        super().__init__(multi_avg_fn=torch.no_grad()(average))
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Move the average to the module's device."""
+        """Move the average to the module's device, and its counter to the CPU, which reads it at each step."""
         if self._average_model is not None:
             self._average_model.to(pl_module.device)
+            self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
     def on_load_checkpoint(self, trainer: pl.Trainer, *args: Any) -> None:
         """Restore the average and the newest weights when a run continues."""

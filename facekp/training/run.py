@@ -203,6 +203,7 @@ def build_trainer(
             gradient_clip_val=t.gradient_clip,
             sync_batchnorm=gpu if t.sync_batchnorm is None else t.sync_batchnorm,
             deterministic=t.deterministic,
+            benchmark=gpu and not t.deterministic,  # cuDNN chooses by timing: image sizes do not change
             use_distributed_sampler=False,  # the stream splits itself among the processes
             logger=loggers,
             callbacks=callbacks,
