@@ -31,9 +31,9 @@ def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_
             bar = Progress(samples, unit="label", desc="looking for rare classes")
             count = len(samples[0].classes)
             labels = (read_label(sample.label, sample.classes) for sample in bar)
-            pixels = [cv2.calcHist([label], [0], None, [count], [0, count]) for label in labels]
+            pixels = [cv2.calcHist([label], [0], None, [count], [0, count]).ravel() for label in labels]
             with replacing(path) as part, part.open("wb") as file:
-                np.save(file, np.array(pixels)[..., 0] > 0)
+                np.save(file, np.array(pixels) > 0)
     return np.asarray(np.load(path))
 
 

@@ -255,7 +255,7 @@ def _attributes(
     classes: Classes,
 ) -> dict[str, Attribute]:
     """Return the attributes that have an outline and a pixel in the mask, with `n` key points each."""
-    areas = cv2.calcHist([mask], [0], None, [len(classes)], [0, len(classes)])[:, 0]
+    areas = cv2.calcHist([mask], [0], None, [len(classes)], [0, len(classes)]).ravel()
     attributes = {}
     for i, own in contours.items():
         if areas[i] and own and not own[0].hole:
