@@ -53,13 +53,37 @@ def dice_loss(scores: Tensor, labels: Tensor) -> Tensor:
         labels: (N, H, W) int64, ids in 0..C-1 or the ignore index.
     """
     with torch.autocast(scores.device.type, enabled=False):
-        valid = (labels != IGNORE_INDEX)[:, None]
-        one_hot = scores.new_zeros(labels.shape[0], scores.shape[1], *labels.shape[1:], dtype=torch.float32)
-        one_hot.scatter_(1, labels[:, None].where(valid, 0), valid.float())
-        # (N, C, h, w), at most 1 over classes
-        shares = F.adaptive_avg_pool2d(one_hot, (scores.shape[2], scores.shape[3]))
+        shares = class_shares(labels, *scores.shape[1:])
         predicted = scores.float().softmax(1) * shares.sum(1, keepdim=True)
         overlap, total = (2 * predicted * shares).sum((0, 2, 3)), (predicted + shares).sum((0, 2, 3))
         present = shares.sum((0, 2, 3)) > 0
         loss = (1 - overlap / total.where(present, 1)) * present  # a mask, not an index: no wait for a GPU
         return loss.sum() / present.sum().clamp(min=1)
+
+
+def class_shares(labels: Tensor, classes: int, height: int, width: int) -> Tensor:
+    """Return the share of each class in the pixels of each cell of a grid, (N, classes, height, width) float32.
+
+    Args:
+        labels: (N, H, W) int64, ids in 0..classes-1 or the ignore index; ignored pixels count in no class.
+        classes: number of classes.
+        height: rows of the grid.
+        width: columns of the grid. Where the grid does not divide the labels, cells overlap as in adaptive pooling.
+    """
+    n, rows, columns = labels.shape
+    valid = labels != IGNORE_INDEX
+    targets = labels.where(valid, 0)
+    if rows % height or columns % width:
+        one_hot = torch.zeros(n, classes, rows, columns, device=labels.device)
+        one_hot.scatter_(1, targets[:, None], valid[:, None].float())
+        return F.adaptive_avg_pool2d(one_hot, (height, width))
+    # Counted cell by cell, without a tensor of every class at full resolution.
+    y, x = (
+        torch.arange(side, device=labels.device) // (side // cells)
+        for side, cells in ((rows, height), (columns, width))
+    )
+    image = torch.arange(n, device=labels.device)[:, None, None]
+    cell = ((image * classes + targets) * height + y[:, None]) * width + x
+    counts = torch.zeros(n * classes * height * width, device=labels.device)
+    counts.scatter_add_(0, cell.flatten(), valid.flatten().float())
+    return counts.view(n, classes, height, width) / (rows // height * (columns // width))
