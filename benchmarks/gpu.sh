@@ -45,9 +45,6 @@ part train "$(awk "BEGIN {print $TRAIN ? $TRAIN + 1.5 : 0}")" python3 train.py l
     "trainer.max_time=$TRAIN" "hydra.run.dir=$work/run" "$@"
 if [ -f "$work/run/checkpoints/best.ckpt" ]; then
     cp "$work"/run/metrics.* "$out/"
-    part release 2 python3 -m facekp.export.release "ckpt=$work/run/checkpoints/best.ckpt" \
-        "out=$work/weights.safetensors" "device=$DEVICE"
-    split -b 15M "$work/weights.safetensors" "$out/weights.safetensors."
-    cp "$work/weights.json" "$out/"
+    split -b 15M "$work/run/checkpoints/best.ckpt" "$out/best.ckpt."
 fi
 rm -rf "$work"
