@@ -4,9 +4,9 @@
 #   bash benchmarks/gpu.sh OUT [train.py arguments]
 #
 # TESTS, BENCH and TRAIN are the minutes of each part; 0 leaves it out. DEVICE=cpu rehearses it, and COMPILE=false leaves
-# out torch.compile. The data set is $FACEKP_DATA. A folder .whl beside this checkout holds wheels of packages that the machine lacks. A run that begins with
-# the weights of another needs init=. OUT then holds logs, results-cuda.json, the run's metrics, and its best weights as
-# float16 safetensors in parts of 15 MiB; join them with `cat weights.safetensors.* > weights.safetensors`.
+# out torch.compile. The data set is $FACEKP_DATA. A folder .whl beside this checkout holds wheels of packages that the
+# machine lacks. A run that begins with the weights of another needs init=. OUT then holds logs, results-cuda.json, the
+# run's metrics, and its best checkpoint in parts of 15 MiB: `cat best.ckpt.* > best.ckpt` joins them.
 set -uo pipefail
 out=$(realpath -m "${1:?folder for the results}") && shift
 cd "$(dirname "$0")/.."
