@@ -14,6 +14,7 @@ from torch import nn
 
 from facekp.data.normalisation import normalise
 from facekp.losses import OhemCrossEntropy
+from facekp.losses.ohem_batched import batched_ohem
 from facekp.losses.ohem_dice import dice_loss
 from facekp.losses.ohem_lovasz import lovasz_softmax
 from facekp.models import build_model
@@ -27,12 +28,35 @@ def test_losses_and_normalisation_never_wait_for_the_device() -> None:
     leaf = scores.float().requires_grad_()
     pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, device="cuda")
     normalise(pixels)  # makes its constants, once
+    OhemCrossEntropy()(leaf, labels).backward()  # compiles its kernels and makes its tables, once
     torch.cuda.set_sync_debug_mode("error")
     try:
         (OhemCrossEntropy()(leaf, labels) + dice_loss(leaf, labels) + lovasz_softmax(leaf, labels)).backward()
         normalise(pixels)
     finally:
         torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("case", ["hard", "floor"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_triton_and_batched_losses_agree(dtype: torch.dtype, case: str) -> None:
+    pytest.importorskip("triton")
+    from facekp.losses.ohem_triton import triton_ohem
+
+    scores, labels = (tensor.cuda() for tensor in random_case(4, 56, 56, 448, 448))
+    rule: dict[str, Any] = {"threshold": 0.7, "min_kept": 1 / 16, "ignore_index": 255}
+    if case == "floor":  # the first image alone is kept: no rounding decides which pixels are
+        labels[:] = 3
+        scores[1:, 3] += 60
+        rule |= {"threshold": 1e-15, "min_kept": 1 / 4}
+    scores = scores.to(dtype, memory_format=torch.channels_last)
+    want, want_grad = batched_ohem(scores.double(), labels, processes=1, grad=True, **rule)
+    loss, grad = triton_ohem(scores, labels, grad=True, **rule)
+    again = triton_ohem(scores, labels, grad=True, **rule)[1]
+    assert torch.equal(again, grad)
+    assert grad.stride() == scores.stride()
+    assert abs(loss - want) <= 1e-5 * want
+    assert (grad - want_grad).abs().max() <= 1e-5 * want_grad.abs().max()
 
 
 def test_normalisation_is_the_cpus() -> None:

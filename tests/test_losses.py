@@ -1,8 +1,14 @@
 """OHEM cross entropy against a reference that upsamples everything, sorts, and lets autograd differentiate."""
 
 import math
+import os
 import shutil
+import subprocess
+import sys
+from contextlib import nullcontext
 from itertools import product
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -247,6 +253,36 @@ def test_compiled_equals_the_reference() -> None:
     loss, grad = value_and_gradient(torch.compile(OhemCrossEntropy()), scores.float(), labels)
     assert abs(loss - want) <= 1e-5 * want
     assert (grad - want_grad).abs().max() <= 1e-5 * want_grad.abs().max()
+
+
+def test_a_failure_of_triton_is_reported_once_and_memory_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors: list[Exception] = [torch.OutOfMemoryError("full"), RuntimeError("no compiler\nlong story")]
+
+    def fail(*_: object, **__: object) -> None:
+        raise errors.pop(0)
+
+    monkeypatch.setitem(sys.modules, "facekp.losses.ohem_triton", SimpleNamespace(triton_ohem=fail))
+    monkeypatch.setattr(torch.cuda, "device", nullcontext)
+    monkeypatch.setattr(facekp.losses.ohem, "_failures", [])
+    case = *random_case(1, 2, 2, 8, 8), OhemCrossEntropy(), True
+    with pytest.raises(torch.OutOfMemoryError):
+        facekp.losses.ohem._ohem_in_triton(*case)
+    with pytest.warns(RuntimeWarning, match=r"without Triton, slower \(RuntimeError: no compiler\); .* C compiler$"):
+        assert facekp.losses.ohem._ohem_in_triton(*case) is None
+    assert facekp.losses.ohem._ohem_in_triton(*case) is None  # and tries no more: there is no third error
+    assert not errors
+
+
+@pytest.mark.slow
+def test_triton_kernels_in_tritons_interpreter() -> None:
+    pytest.importorskip("triton")
+    tests = Path(__file__).parent
+    file = tests / "helpers" / "interpreted_ohem.py"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file]
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(tests)}
+    done = subprocess.run(command, cwd=tests.parent, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
 
 
 @pytest.mark.gpu

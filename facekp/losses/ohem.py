@@ -1,6 +1,7 @@
 """Online hard example mining cross entropy, at full resolution, without a full-resolution graph."""
 
 import math
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,7 +26,8 @@ class OhemCrossEntropy(nn.Module):
     of the `n_min` largest if fewer are above it.
 
     The scores are upsampled bilinearly (`align_corners=False`) to the labels: on a CPU a few rows of one image at a
-    time, in one pass that yields value and gradient; elsewhere all at once (`facekp.losses.ohem_batched`).
+    time, in one pass that yields value and gradient; on a GPU by Triton kernels (`facekp.losses.ohem_triton`); without
+    Triton, in float64, and with several processes all at once (`facekp.losses.ohem_batched`).
 
     In training mode, a batch spans all processes of `torch.distributed`, which must all call the loss with labels of
     the same shape. Each returns the loss of the whole batch, whose gradient is the mean of their gradients, as
@@ -99,18 +101,14 @@ class _OhemFunction(torch.autograd.Function):
 
 def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: bool) -> tuple[Tensor, Tensor | None]:
     """Return the loss and, if wanted, its gradient with respect to `scores`."""
-    work = scores.to(torch.float64 if scores.dtype == torch.float64 else torch.float32)
     processes = dist.get_world_size() if rule.training and dist.is_available() and dist.is_initialized() else 1
+    if scores.device.type == "cuda" and scores.dtype != torch.float64 and processes == 1:
+        fused = _ohem_in_triton(scores, labels, rule, want_grad)
+        if fused is not None:
+            return fused
+    work = scores.to(torch.float64 if scores.dtype == torch.float64 else torch.float32)
     if rule.batched or work.device.type != "cpu":
-        return batched_ohem(
-            work,
-            labels,
-            threshold=rule.threshold,
-            min_kept=rule.min_kept,
-            ignore_index=rule.ignore_index,
-            processes=processes,
-            grad=want_grad,
-        )
+        return batched_ohem(work, labels, processes=processes, grad=want_grad, **_settings(rule))
     valid = labels != rule.ignore_index
     # An ignored pixel needs some class to look up; its loss is then set below every other.
     targets = torch.where(valid, labels, 0)
@@ -135,6 +133,34 @@ def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: boo
             chosen = torch.zeros_like(valid).flatten().index_fill_(0, largest.indices[:share], True).view_as(valid)
             grad = _sweep(work, targets, chosen, -math.inf, want_grad)[3]
     return (total / kept).to(work.dtype), None if grad is None else grad * (processes / kept)
+
+
+def _settings(rule: OhemCrossEntropy) -> dict[str, Any]:
+    return {"threshold": rule.threshold, "min_kept": rule.min_kept, "ignore_index": rule.ignore_index}
+
+
+def _ohem_in_triton(
+    scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: bool
+) -> tuple[Tensor, Tensor | None] | None:
+    """Return what `_ohem` does, or None where Triton is missing, fails or failed, or torch.compile traces the loss."""
+    if torch.compiler.is_compiling() or _failures:
+        return None
+    try:
+        from facekp.losses.ohem_triton import triton_ohem
+
+        with torch.cuda.device(scores.device):
+            return triton_ohem(scores, labels, grad=want_grad, **_settings(rule))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # whatever Triton, its compilers or the driver raise: there is another way
+        _failures.append(error)
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        warnings.warn(f"the loss runs without Triton, slower ({reason}); Triton needs a C compiler", RuntimeWarning, 2)
+    return None
+
+
+_failures: list[Exception] = []
+"""Why Triton is not tried again."""
 
 
 def _add_up_largest(values: Tensor, count: int) -> tuple[Tensor, int]:
