@@ -15,7 +15,7 @@ from torch import nn
 from facekp.data.normalisation import normalise
 from facekp.losses import OhemCrossEntropy
 from facekp.losses.ohem_batched import batched_ohem
-from facekp.losses.ohem_dice import dice_loss
+from facekp.losses.ohem_dice import class_shares, dice_loss
 from facekp.losses.ohem_lovasz import lovasz_softmax
 from facekp.models import build_model
 from facekp.parsing.parser import FaceParser
@@ -28,7 +28,7 @@ def test_losses_and_normalisation_never_wait_for_the_device() -> None:
     leaf = scores.float().requires_grad_()
     pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, device="cuda")
     normalise(pixels)  # makes its constants, once
-    OhemCrossEntropy()(leaf, labels).backward()  # compiles its kernels and makes its tables, once
+    (OhemCrossEntropy()(leaf, labels) + dice_loss(leaf, labels)).backward()  # compiles kernels, makes tables, once
     torch.cuda.set_sync_debug_mode("error")
     try:
         (OhemCrossEntropy()(leaf, labels) + dice_loss(leaf, labels) + lovasz_softmax(leaf, labels)).backward()
@@ -57,6 +57,12 @@ def test_triton_and_batched_losses_agree(dtype: torch.dtype, case: str) -> None:
     assert grad.stride() == scores.stride()
     assert abs(loss - want) <= 1e-5 * want
     assert (grad - want_grad).abs().max() <= 1e-5 * want_grad.abs().max()
+
+
+@pytest.mark.parametrize("side", [112, 56, 14])
+def test_class_shares_are_the_cpus(side: int) -> None:
+    labels = random_case(2, 1, 1, 448, 448)[1]
+    assert torch.equal(class_shares(labels.cuda(), 19, side, side).cpu(), class_shares(labels, 19, side, side))
 
 
 def test_normalisation_is_the_cpus() -> None:

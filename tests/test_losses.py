@@ -8,7 +8,6 @@ import sys
 from contextlib import nullcontext
 from itertools import product
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,9 +15,11 @@ import torch.nn.functional as F
 from helpers.losses import random_case, reference, value_and_gradient
 from torch import Tensor
 
+import facekp.losses.fused
 import facekp.losses.ohem
 from facekp.classes import IGNORE_INDEX
 from facekp.losses import build_loss
+from facekp.losses.fused import try_triton
 from facekp.losses.ohem import OhemCrossEntropy
 from facekp.losses.ohem_dice import class_shares, dice_loss
 from facekp.losses.ohem_lovasz import lovasz_softmax
@@ -258,18 +259,17 @@ def test_compiled_equals_the_reference() -> None:
 def test_a_failure_of_triton_is_reported_once_and_memory_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     errors: list[Exception] = [torch.OutOfMemoryError("full"), RuntimeError("no compiler\nlong story")]
 
-    def fail(*_: object, **__: object) -> None:
+    def fail() -> None:
         raise errors.pop(0)
 
-    monkeypatch.setitem(sys.modules, "facekp.losses.ohem_triton", SimpleNamespace(triton_ohem=fail))
     monkeypatch.setattr(torch.cuda, "device", nullcontext)
-    monkeypatch.setattr(facekp.losses.ohem, "_failures", [])
-    case = *random_case(1, 2, 2, 8, 8), OhemCrossEntropy(), True
+    monkeypatch.setattr(facekp.losses.fused, "_failures", [])
+    device = torch.device("cuda")
     with pytest.raises(torch.OutOfMemoryError):
-        facekp.losses.ohem._ohem_in_triton(*case)
+        try_triton(fail, device)
     with pytest.warns(RuntimeWarning, match=r"without Triton, slower \(RuntimeError: no compiler\); .* C compiler$"):
-        assert facekp.losses.ohem._ohem_in_triton(*case) is None
-    assert facekp.losses.ohem._ohem_in_triton(*case) is None  # and tries no more: there is no third error
+        assert try_triton(fail, device) is None
+    assert try_triton(fail, device) is None  # and tries no more: there is no third error
     assert not errors
 
 
@@ -277,7 +277,7 @@ def test_a_failure_of_triton_is_reported_once_and_memory_is_no_failure(monkeypat
 def test_triton_kernels_in_tritons_interpreter() -> None:
     pytest.importorskip("triton")
     tests = Path(__file__).parent
-    file = tests / "helpers" / "interpreted_ohem.py"
+    file = tests / "helpers" / "interpreted_kernels.py"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", file]
     environment = {**os.environ, "TRITON_INTERPRET": "1", "PYTHONPATH": str(tests)}
     done = subprocess.run(command, cwd=tests.parent, env=environment, capture_output=True, text=True)

@@ -1,7 +1,6 @@
 """Online hard example mining cross entropy, at full resolution, without a full-resolution graph."""
 
 import math
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from facekp.classes import IGNORE_INDEX
+from facekp.losses.fused import try_triton
 from facekp.losses.ohem_batched import batched_ohem, interpolation_matrix
 from facekp.losses.registry import register_loss
 
@@ -102,8 +102,8 @@ class _OhemFunction(torch.autograd.Function):
 def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: bool) -> tuple[Tensor, Tensor | None]:
     """Return the loss and, if wanted, its gradient with respect to `scores`."""
     processes = dist.get_world_size() if rule.training and dist.is_available() and dist.is_initialized() else 1
-    if scores.device.type == "cuda" and scores.dtype != torch.float64 and processes == 1:
-        fused = _ohem_in_triton(scores, labels, rule, want_grad)
+    if scores.dtype != torch.float64 and processes == 1:
+        fused = try_triton(lambda: _in_triton(scores, labels, rule, want_grad), scores.device)
         if fused is not None:
             return fused
     work = scores.to(torch.float64 if scores.dtype == torch.float64 else torch.float32)
@@ -135,32 +135,14 @@ def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: boo
     return (total / kept).to(work.dtype), None if grad is None else grad * (processes / kept)
 
 
+def _in_triton(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: bool) -> tuple[Tensor, Tensor | None]:
+    from facekp.losses.ohem_triton import triton_ohem
+
+    return triton_ohem(scores, labels, grad=want_grad, **_settings(rule))
+
+
 def _settings(rule: OhemCrossEntropy) -> dict[str, Any]:
     return {"threshold": rule.threshold, "min_kept": rule.min_kept, "ignore_index": rule.ignore_index}
-
-
-def _ohem_in_triton(
-    scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: bool
-) -> tuple[Tensor, Tensor | None] | None:
-    """Return what `_ohem` does, or None where Triton is missing, fails or failed, or torch.compile traces the loss."""
-    if torch.compiler.is_compiling() or _failures:
-        return None
-    try:
-        from facekp.losses.ohem_triton import triton_ohem
-
-        with torch.cuda.device(scores.device):
-            return triton_ohem(scores, labels, grad=want_grad, **_settings(rule))
-    except torch.OutOfMemoryError:
-        raise
-    except Exception as error:  # whatever Triton, its compilers or the driver raise: there is another way
-        _failures.append(error)
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        warnings.warn(f"the loss runs without Triton, slower ({reason}); Triton needs a C compiler", RuntimeWarning, 2)
-    return None
-
-
-_failures: list[Exception] = []
-"""Why Triton is not tried again."""
 
 
 def _add_up_largest(values: Tensor, count: int) -> tuple[Tensor, int]:

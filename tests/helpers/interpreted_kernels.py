@@ -1,4 +1,4 @@
-"""The Triton kernels of the loss, run in NumPy by Triton's interpreter: `TRITON_INTERPRET=1 pytest THIS FILE`.
+"""The Triton kernels of the losses, run in NumPy by Triton's interpreter: `TRITON_INTERPRET=1 pytest THIS FILE`.
 
 No test file of its own: the interpreter must be chosen before anything imports Triton, so `test_losses.py` starts a
 process for it.
@@ -13,7 +13,9 @@ from helpers.losses import reference, value_and_gradient
 from torch import Tensor
 
 from facekp.losses.ohem_batched import batched_ohem
+from facekp.losses.ohem_dice import class_shares
 from facekp.losses.ohem_triton import triton_ohem
+from facekp.losses.share_kernel import count_shares
 
 assert os.environ.get("TRITON_INTERPRET") == "1", "set TRITON_INTERPRET=1: these tensors are on no GPU"
 
@@ -132,3 +134,13 @@ def test_no_number_and_no_class_spoil_the_loss(bad: str) -> None:
     loss, grad = run(scores, labels)
     assert loss.isnan()
     assert grad.isnan().any()
+
+
+@pytest.mark.parametrize(
+    ("classes", "h", "w", "height", "width"),
+    [(19, 2, 3, 16, 24), (3, 2, 40, 6, 160), (5, 3, 2, 12, 64), (2, 4, 5, 4, 5), (1, 1, 1, 2, 128)],
+)
+def test_shares_are_those_of_pooled_one_hot_labels(classes: int, h: int, w: int, height: int, width: int) -> None:
+    labels = case(2, classes, h, w, height, width)[1].transpose(1, 2).contiguous().transpose(1, 2)
+    want = class_shares(labels, classes, h, w)
+    torch.testing.assert_close(count_shares(labels, classes, h, w, 255), want, rtol=1e-6, atol=0)
