@@ -1,4 +1,4 @@
-"""OHEM cross entropy of a whole batch at once, for GPUs: few large kernels, and no wait for the device."""
+"""OHEM cross entropy of a whole batch at once, for GPUs without Triton: few large kernels, no wait for the device."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""OHEM cross entropy on a GPU without upsampled scores, which take most of `batched_ohem`'s time to write and read.
+"""OHEM cross entropy on a GPU that never writes upsampled scores, (N, C, H, W), to its memory.
 
 Tables, made once for every size: rows and columns are cut into runs of at most 8 pixels that lie between the same two
 scores. A kernel upsamples the pixels of runs in registers, once for the losses and once for the gradient.
