@@ -37,7 +37,7 @@ lint: $(INSTALLED) ## ruff
 types: $(INSTALLED) ## mypy, strict
 	$(BIN)/mypy
 
-docs: $(INSTALLED) ## build the site in site/ and check its links
+docs: $(INSTALLED) ## build the site in site/, run its notebooks and check its links
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 unit: $(INSTALLED) ## tests and doctests
