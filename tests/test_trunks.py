@@ -1,15 +1,20 @@
 """Trunks of the feature pyramid: timm's features on facekp's images, their weights, and what is refused."""
 
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
 import torch
 from helpers.networks import parameters
+from runs import REPOSITORY
 
 from facekp.data.normalisation import MEAN, STD
 from facekp.errors import ConfigError
 from facekp.models import Network, build_model
+from facekp.models.efficientnet import EfficientNetLite0
 from facekp.models.trunks import TimmTrunk
 
 LITE = "tf_efficientnet_lite0"
@@ -58,6 +63,43 @@ def test_features_are_those_of_the_network_on_images_normalised_its_own_way(name
         *_, got = trunk((pixels - mean) / std)
         features = other.double().forward_intermediates((pixels - 0.5) / 0.5, indices=[4], intermediates_only=True)
     torch.testing.assert_close(got, features[0])
+
+
+@pytest.mark.parametrize("finest", [4, 8])
+def test_lite0_is_timms_bit_for_bit(finest: int) -> None:
+    indices = (1, 2, 3, 4) if finest == 4 else (2, 3, 4)
+    theirs: Any = timm.create_model(LITE, features_only=True, out_indices=indices, pad_type="")
+    for layer in theirs.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            for values in (layer.running_mean, layer.running_var, layer.weight, layer.bias):
+                torch.nn.init.uniform_(values, 0.5, 1.5)
+    ours = EfficientNetLite0(finest)
+    ours.load_state_dict(theirs.state_dict())
+    images = torch.randn(2, 3, 64, 96)
+    for training in (True, False):  # training moves the batch-norms' statistics
+        expected, got = theirs.train(training)(images), ours.train(training)(images)
+        assert tuple(f.shape[1] for f in got) == ours.channels
+        assert all(torch.equal(one, other) for one, other in zip(got, expected, strict=True))
+
+
+def test_lite0_begins_as_timms_does() -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model(LITE, features_only=True, out_indices=(1, 2, 3, 4)).state_dict()
+    for name, ours in EfficientNetLite0(4).state_dict().items():
+        if ours.ndim > 1:
+            n = ours.numel()
+            torch.testing.assert_close(ours.std(), theirs[name].std(), rtol=5 * n**-0.5, atol=0)  # 5 deviations of it
+        else:
+            torch.testing.assert_close(ours, theirs[name])
+
+
+def test_the_shipped_weights_need_neither_timm_nor_torchvision_nor_torchs_compiler() -> None:
+    slow = ("timm", "torchvision", "torch._dynamo", "pytorch_lightning", "albumentations", "matplotlib", "pandas")
+    code = (
+        f"import facekp.predict.run, sys, facekp; facekp.FaceParser(); print([m for m in {slow} if m in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert said.stdout == "[]\n"
 
 
 def test_weights_of_a_package_need_no_network() -> None:

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock
 
 HEAD_CHANNELS = 64
 STRIDE = 32
@@ -47,6 +46,8 @@ class OutputHead(nn.Sequential):
     """
 
     def __init__(self, in_channels: int, classes: int = 19) -> None:
+        from torchvision.models.resnet import BasicBlock  # takes two seconds, and the shipped network has none
+
         narrow = nn.Sequential(nn.Conv2d(in_channels, HEAD_CHANNELS, 1, bias=False), nn.BatchNorm2d(HEAD_CHANNELS))
         last = nn.Conv2d(HEAD_CHANNELS, classes, 1)
         super().__init__(

@@ -1,14 +1,16 @@
 """The paper's network: a ResNet18 trunk with a head on each of its last three stages."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 from urllib.error import URLError
 
-import torchvision
 from torch import Tensor, nn
 
 from facekp.errors import ConfigError
 from facekp.models.heads import Heads, OutputHead, check_input
 from facekp.models.registry import Network, register
+
+if TYPE_CHECKING:
+    import torchvision
 
 
 class ResNet18Trunk(nn.Module):
@@ -69,7 +71,7 @@ class ResNet18(Network):
 class Stem(nn.Module):
     """A ResNet's first convolution, with batch-norm, ReLU and max pooling: (N, 3, H, W) to (N, 64, H/4, W/4)."""
 
-    def __init__(self, trunk: torchvision.models.ResNet) -> None:
+    def __init__(self, trunk: "torchvision.models.ResNet") -> None:
         super().__init__()
         self.conv, self.bn, self.relu, self.pool = trunk.conv1, trunk.bn1, trunk.relu, trunk.maxpool
 
@@ -91,7 +93,7 @@ def check_pretrained(pretrained: object) -> None:
         raise ConfigError(f"model.pretrained is '{pretrained}': choose false or imagenet")
 
 
-def resnet18_trunk(pretrained: bool | str) -> torchvision.models.ResNet:
+def resnet18_trunk(pretrained: bool | str) -> "torchvision.models.ResNet":
     """Return torchvision's ResNet18, classifier included.
 
     Args:
@@ -100,6 +102,8 @@ def resnet18_trunk(pretrained: bool | str) -> torchvision.models.ResNet:
     Raises:
         ConfigError: an unknown `pretrained`, or ImageNet weights that cannot be fetched.
     """
+    import torchvision  # takes two seconds, and the shipped network does without
+
     check_pretrained(pretrained)
     if not pretrained:
         return torchvision.models.resnet18(weights=None)

@@ -1,4 +1,4 @@
-"""Trunks of the feature pyramid: ResNet18, or any timm network as a feature extractor."""
+"""Trunks of the feature pyramid: ResNet18, EfficientNet-Lite0, or any other timm network as a feature extractor."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from facekp.data.normalisation import MEAN, STD
 from facekp.errors import ConfigError
 from facekp.files import expand
+from facekp.models import efficientnet
 from facekp.models.resnet import ResNet18Trunk
 
 STRIDES = (4, 8, 16, 32)
@@ -38,28 +39,18 @@ class TimmTrunk(nn.Module):
 
     def __init__(self, name: str, pretrained: bool | str = False, finest: int = 8) -> None:
         super().__init__()
-        import timm  # takes a second
-
         self.net: Any
-
-        strides = STRIDES[STRIDES.index(finest) :]
-        # TensorFlow's padding depends on the image size, so it cannot be exported for variable sizes.
-        padding: dict[str, Any] = {"pad_type": ""} if name.startswith("tf_") else {}
-        try:
-            with torch.device("meta"):
-                described: Any = timm.create_model(name, features_only=True)
-            picked = [described.feature_info.reduction().index(stride) for stride in strides]
-            self.net = timm.create_model(name, features_only=True, out_indices=picked, **padding)
-        except (RuntimeError, ValueError, AttributeError) as error:
-            raise ConfigError(
-                f"model.trunk is '{name}', for which timm has no features at strides {', '.join(map(str, strides))} "
-                f"({error}): choose one such as resnet18 or tf_efficientnet_lite0"
-            ) from error
-        self.channels: tuple[int, ...] = tuple(self.net.feature_info.channels())
+        if name == efficientnet.NAME:
+            self.net = efficientnet.EfficientNetLite0(finest)
+            self.channels, normalised = self.net.channels, (efficientnet.MEAN, efficientnet.STD)
+        else:
+            self.net = _of_timm(name, finest)
+            self.channels = tuple(self.net.feature_info.channels())
+            normalised = self.net.pretrained_cfg["mean"], self.net.pretrained_cfg["std"]
         self.depthwise = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in self.net.modules())
         self.scale: Tensor
         self.shift: Tensor
-        own_mean, own_std = (torch.tensor(self.net.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))
+        own_mean, own_std = (torch.tensor(values).view(3, 1, 1) for values in normalised)
         mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
         self.register_buffer("scale", std / own_std, persistent=False)
         self.register_buffer("shift", (mean - own_mean) / own_std, persistent=False)
@@ -90,6 +81,26 @@ def build_trunk(name: str, pretrained: bool | str = False, finest: int = 8) -> R
     if finest not in (4, 8):
         raise ConfigError(f"model.finest is {finest}: choose 4 or 8")
     return ResNet18Trunk(pretrained, finest) if name == "resnet18" else TimmTrunk(name, pretrained, finest)
+
+
+def _of_timm(name: str, finest: int) -> nn.Module:
+    """Return a network of timm that gives its features from stride `finest` to 32."""
+    import timm  # takes two seconds
+
+    strides = STRIDES[STRIDES.index(finest) :]
+    # TensorFlow's padding depends on the image size, so it cannot be exported for variable sizes.
+    padding: dict[str, Any] = {"pad_type": ""} if name.startswith("tf_") else {}
+    try:
+        with torch.device("meta"):
+            described: Any = timm.create_model(name, features_only=True)
+        picked = [described.feature_info.reduction().index(stride) for stride in strides]
+        net: nn.Module = timm.create_model(name, features_only=True, out_indices=picked, **padding)
+    except (RuntimeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"model.trunk is '{name}', for which timm has no features at strides {', '.join(map(str, strides))} "
+            f"({error}): choose one such as resnet18 or tf_efficientnet_lite0"
+        ) from error
+    return net
 
 
 def _pretrained(name: str, source: str, wanted: set[str]) -> dict[str, Tensor]:
