@@ -183,6 +183,9 @@ class LoggerConfig(Settings, group="logger"):
     offline: bool = setting(False, "keep the W&B run on disk, for `wandb sync`", affects=PLACE)
     images: int = setting(8, "validation images shown with their masks", at_least(0), affects=PLACE)
     log_model: bool = setting(False, "send the best checkpoint to W&B, as a model artifact, at the end", affects=PLACE)
+    log_comparison: bool = setting(
+        False, "send the comparison of a sweep to W&B, as a table and its page as an artifact", affects=PLACE
+    )
 
 
 @dataclass

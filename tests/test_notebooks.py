@@ -86,6 +86,7 @@ def test_parse_a_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_train_and_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     notebook = executed("train_and_compare", tmp_path, monkeypatch)
+    assert not any(shown(notebook, "stderr", ""))
     scores = [float(text) for text in shown(notebook, "text/plain", "train(settings(")]
     assert len(scores) == 3
     assert scores[2] > 1.5 * max(scores[:2])  # what begins with weights is ahead

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import time
 from dataclasses import fields
 from pathlib import Path
@@ -9,9 +10,11 @@ from typing import Any
 
 import pytest
 from helpers.wandb_files import read_run
+from omegaconf import OmegaConf
 from runs import settings
 
 from facekp.classes import CELEBAMASK_HQ
+from facekp.compare.callback import CompareSweep
 from facekp.config import Config, DataConfig, LoggerConfig
 from facekp.training.loggers import build_loggers, build_wandb, closing_wandb
 from facekp.training.resume import Resume
@@ -27,12 +30,17 @@ def run(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[wandb
     folder = tmp_path_factory.mktemp("wandb-run")
     wanted = {"logger": {"name": "wandb", "group": "a-sweep", "run_name": "a-job", "images": 2}}
     config = settings(tiny_root, folder, wanted, max_steps=4, val_every=2)
-    with pytest.MonkeyPatch.context() as patch, closing_wandb(config):
+    with pytest.MonkeyPatch.context() as patch, closing_wandb(config.logger):
         patch.delenv("WANDB_API_KEY", raising=False)
         patch.setenv("NETRC", str(folder / "no-netrc"))
         loggers = build_loggers(config, None)
         build_trainer(config, loggers).fit(build_module(config), build_data(config))
         loggers[-1].log_checkpoint(folder / "checkpoints" / "best.ckpt", {"miou": 0.5})
+    return written(folder)
+
+
+def written(folder: Path) -> list[wandb_internal_pb2.Record]:
+    """Return what the only run in a folder wrote."""
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
     # W&B's own process writes the file, and may not be at its end yet.
     for _ in range(100):
@@ -110,6 +118,31 @@ def test_best_values_are_summarised_in_the_right_direction(run: list[wandb_inter
     assert {name: best[name] for name in scores} == dict.fromkeys(scores, highest)
 
 
+@pytest.mark.usefixtures("no_account")
+@pytest.mark.parametrize("asked", [True, False])
+def test_the_comparison_of_a_sweep_is_a_run_of_its_own(asked: bool, straight: Path, tmp_path: Path) -> None:
+    sweep = tmp_path / "a-sweep"
+    for i in range(2):
+        shutil.copytree(straight, sweep / f"{i}-resnet18")
+        (sweep / f"{i}-resnet18" / ".hydra").mkdir(exist_ok=True)
+        logger = {"name": "wandb", "project": "mine", "offline": True, "log_comparison": asked}
+        OmegaConf.save({"logger": logger}, sweep / f"{i}-resnet18" / ".hydra" / "config.yaml")
+    callback, config = CompareSweep(), OmegaConf.create({"hydra": {"sweep": {"dir": str(sweep)}}})
+    callback.on_multirun_start(config)
+    callback.on_multirun_end(config)
+    assert (sweep / "comparison.html").is_file()
+    assert (sweep / "wandb").exists() == asked
+    if asked:
+        run = written(sweep)
+        started = next(record.run for record in run if record.HasField("run"))
+        assert (started.project, started.run_group, started.job_type) == ("mine", "a-sweep", "comparison")
+        (row,) = (row for row in history(run) if "comparison" in row)
+        assert row["comparison"]["nrows"] == 2
+        pages = [r.artifact for r in run if r.HasField("artifact") and r.artifact.type == "comparison"]
+        assert [[entry.path for entry in page.manifest.contents] for page in pages] == [["comparison.html"]]
+        assert wandb.run is None
+
+
 def logging_only(folder: Path, **logger: Any) -> Config:
     """Return settings of which only the logger's are used."""
     data = DataConfig(source="synthetic")  # its classes are known without reading it
@@ -143,7 +176,7 @@ def test_a_fault_is_one_line_that_says_how_to_sync_and_the_run_goes_on_offline(
         online = lambda **settings: settings["settings"].mode == "online"  # noqa: E731
         monkeypatch.setattr("wandb.init", lambda **s: refused() if online(**s) else start(**s))
     config = logging_only(tmp_path)
-    with closing_wandb(config):
+    with closing_wandb(config.logger):
         build_wandb(config, None)
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith(f"W&B: {reason}")
@@ -156,9 +189,9 @@ def test_a_fault_is_one_line_that_says_how_to_sync_and_the_run_goes_on_offline(
 def test_a_run_that_fails_is_closed_as_failed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     statuses: list[int] = []
     monkeypatch.setattr("wandb.finish", lambda exit_code=0: statuses.append(exit_code))
-    with closing_wandb(logging_only(tmp_path)):
+    with closing_wandb(logging_only(tmp_path).logger):
         pass
-    with pytest.raises(ZeroDivisionError), closing_wandb(logging_only(tmp_path)):
+    with pytest.raises(ZeroDivisionError), closing_wandb(logging_only(tmp_path).logger):
         raise ZeroDivisionError
     assert statuses == [0, 1]
 
@@ -168,9 +201,9 @@ def test_a_resumed_run_keeps_its_id(tmp_path: Path) -> None:
     first, second = (logging_only(tmp_path / name, offline=True) for name in ("first", "second"))
     for config in (first, second):
         Path(config.output_dir).mkdir()
-    with closing_wandb(first):
+    with closing_wandb(first.logger):
         name = build_wandb(first, None).experiment.id
-    with closing_wandb(second):
+    with closing_wandb(second.logger):
         assert build_wandb(second, Resume(tmp_path / "first/checkpoints/last.ckpt", 5)).experiment.id == name
 
 
@@ -178,7 +211,7 @@ def test_a_resumed_run_keeps_its_id(tmp_path: Path) -> None:
 def test_disabled_writes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WANDB_MODE", "disabled")
     config = logging_only(tmp_path)
-    with closing_wandb(config):
+    with closing_wandb(config.logger):
         build_wandb(config, None)
     assert list(tmp_path.iterdir()) == []
 
@@ -196,7 +229,7 @@ def test_where_home_cannot_be_written_wandb_writes_below_the_run_folder(
         monkeypatch.setattr("facekp.training.loggers.tempfile.TemporaryFile", lambda **_: open("/dev/full", "wb"))  # noqa: SIM115
     config = logging_only(tmp_path / "run", offline=True)
     Path(config.output_dir).mkdir()
-    with closing_wandb(config):
+    with closing_wandb(config.logger):
         experiment = build_wandb(config, None).experiment
         experiment.log({"table": wandb.Table(columns=["class"], data=[["nose"]])})
     assert list(tmp_path.glob("run/wandb/data/artifacts/staging/*"))
@@ -212,7 +245,7 @@ def test_what_wandb_raises_is_said_once_and_ends_no_run(
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    with closing_wandb(config):
+    with closing_wandb(config.logger):
         loggers = build_loggers(config, None)
         monkeypatch.setattr(type(loggers[1].experiment), "log", full)
         trainer = build_trainer(config, loggers)

@@ -54,9 +54,11 @@ class CompareSweep(Callback):
             if not job_folders(self.sweep):  # Hydra refused the command line
                 return
             # Here, because no other run needs matplotlib.
+            from facekp.compare.dashboard import logger_of, send_comparison
             from facekp.compare.report import compare
 
             print(compare([self.sweep], self.sweep))
+            send_comparison(self.sweep, logger_of(self.sweep))
         except Exception as error:
             again = f"facekp compare {self.sweep}"
             print(f"the runs could not be compared ({_line(error)}); to retry: {again}")

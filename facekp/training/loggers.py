@@ -2,17 +2,17 @@
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.loggers.logger import Logger
 
-from facekp.config import Config
+from facekp.config import Config, LoggerConfig
 from facekp.data.layout import source_classes
 from facekp.training.folder import StoppedError, job_name, sweep_job
 from facekp.training.history import RunLog
@@ -20,6 +20,9 @@ from facekp.training.metrics import PER_CLASS
 from facekp.training.resume import Resume
 from facekp.training.tolerance import Tolerance
 
+Mode = Literal["online", "offline", "disabled"]
+"""How W&B runs."""
+T = TypeVar("T")
 LOSSES, SCORES = ("train/loss", "val/loss"), ("val/miou", "val/mean_f1", "val/pixel_accuracy")
 TIMEOUT = 20  # seconds to wait for W&B
 FOLDERS = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")
@@ -61,26 +64,31 @@ class TolerantWandbLogger(WandbLogger):
 
 
 def build_wandb(config: Config, resume: Resume | None) -> TolerantWandbLogger:
-    """Start the W&B run and return its logger; if W&B cannot be reached, print a line and log offline.
+    """Start the W&B run and return its logger; see `started`. A resumed run keeps its W&B id."""
+    return started(config.logger, Path(config.output_dir), lambda mode: _start(config, resume, mode))
 
-    A resumed run keeps its W&B id.
+
+def started(logger: LoggerConfig, folder: Path, start: Callable[[Mode], T]) -> T:
+    """Return `start(mode)`, which starts a W&B run in `folder`.
+
+    If W&B cannot be reached, a line is printed, and the run is logged offline.
     """
     import wandb  # takes a second
 
-    wanted = "offline" if config.logger.offline else os.environ.get("WANDB_MODE")
+    wanted = "offline" if logger.offline else os.environ.get("WANDB_MODE")
     if wanted != "disabled":
-        rank_zero_only(_use_writable_folders)(Path(config.output_dir) / "wandb")
+        rank_zero_only(_use_writable_folders)(folder / "wandb")
     if wanted in ("disabled", "offline", "dryrun"):
-        return _start(config, resume, "disabled" if wanted == "disabled" else "offline")
+        return start("disabled" if wanted == "disabled" else "offline")
     try:
         # With `prompt`, `init` would wait for a key on a terminal.
         if rank_zero_only(wandb.login)(prompt=False, verify=True, timeout=TIMEOUT) is False:
             raise wandb.errors.UsageError("no API key")
-        return _start(config, resume, "online")
+        return start("online")
     except (wandb.errors.Error, OSError) as error:
-        later = f"wandb sync {config.output_dir}/wandb/offline-run-*"
+        later = f"wandb sync {folder}/wandb/offline-run-*"
         print(f"W&B: {str(error).splitlines()[0]}, so this run is logged offline; send it later with: {later}")
-    return _start(config, resume, "offline")
+    return start("offline")
 
 
 def _use_writable_folders(instead: Path) -> None:
@@ -96,9 +104,7 @@ def _use_writable_folders(instead: Path) -> None:
             os.environ[name] = str(instead / name.split("_")[1].lower())
 
 
-def _start(
-    config: Config, resume: Resume | None, mode: Literal["online", "offline", "disabled"]
-) -> TolerantWandbLogger:
+def _start(config: Config, resume: Resume | None, mode: Mode) -> TolerantWandbLogger:
     import wandb
 
     c, group, name, run_id = config.logger, None, Path(config.output_dir).name, None
@@ -133,9 +139,9 @@ def _describe_run(logger: WandbLogger, config: Config) -> None:
 
 
 @contextmanager
-def closing_wandb(config: Config) -> Iterator[None]:
+def closing_wandb(logger: LoggerConfig) -> Iterator[None]:
     """Close the W&B run at the end, as failed after an error, or the next job of a multirun would write into it."""
-    if config.logger.name != "wandb":
+    if logger.name != "wandb":
         yield
         return
     status, before = 1, {name: os.environ.get(name) for name in FOLDERS}

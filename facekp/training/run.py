@@ -126,7 +126,7 @@ def _unfinished_run(config: Config) -> Iterator[Run]:
         remedy = "give another run folder (hydra.run.dir=; hydra.sweep.dir= of a sweep)"
         keep_foreign({Path(config.output_dir) / FILE: begins_with(MARK), this.best: is_checkpoint}, remedy=remedy)
     rank_zero_only(keep_settings)(config)
-    with closing_wandb(config):
+    with closing_wandb(config.logger):
         try:
             yield this
         except MisconfigurationException as error:

@@ -1,0 +1,50 @@
+"""A sweep's comparison on W&B: a run of its own, in the sweep's group, with the table and the page."""
+
+from pathlib import Path
+from typing import cast
+
+import pandas as pd
+from omegaconf import DictConfig, OmegaConf
+
+from facekp.compare.report import NAME
+from facekp.config import LoggerConfig
+from facekp.training.folder import COMPOSED, job_folders
+from facekp.training.loggers import TIMEOUT, Mode, closing_wandb, started
+from facekp.training.tolerance import Tolerance
+
+
+def logger_of(sweep: Path) -> LoggerConfig:
+    """Return the logger's settings of a sweep's first job that has any, or the defaults."""
+    for job in job_folders(sweep):
+        if (file := job / COMPOSED / "config.yaml").is_file():
+            own = cast(DictConfig, OmegaConf.load(file)).get("logger", {})
+            return cast(LoggerConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(LoggerConfig), own)))
+    return LoggerConfig()
+
+
+def send_comparison(sweep: Path, logger: LoggerConfig) -> None:
+    """Send the comparison in a sweep's folder to W&B, if these settings ask for it.
+
+    `comparison.csv` is the table `comparison`, `comparison.html` an artifact. An error of W&B is printed.
+    """
+    if not (logger.log_comparison and logger.name == "wandb"):
+        return
+    import wandb  # takes a second
+
+    def start(mode: Mode) -> wandb.Run:
+        return wandb.init(
+            project=logger.project,
+            entity=logger.entity,
+            group=logger.group or sweep.name,
+            name=NAME,
+            job_type=NAME,
+            dir=sweep,
+            settings=wandb.Settings(silent=True, console="off", mode=mode, init_timeout=TIMEOUT),
+        )
+
+    with Tolerance("W&B"), closing_wandb(logger):
+        run = started(logger, sweep, start)
+        run.log({NAME: wandb.Table(dataframe=pd.read_csv(sweep / f"{NAME}.csv"))})
+        page = wandb.Artifact(f"{NAME}-{run.id}", NAME)
+        page.add_file(str(sweep / f"{NAME}.html"))
+        run.log_artifact(page)
