@@ -6,7 +6,6 @@ from typing import cast
 import pandas as pd
 from omegaconf import DictConfig, OmegaConf
 
-from facekp.compare.report import NAME
 from facekp.config import LoggerConfig
 from facekp.training.folder import COMPOSED, job_folders
 from facekp.training.loggers import TIMEOUT, Mode, closing_wandb, started
@@ -22,10 +21,10 @@ def logger_of(sweep: Path) -> LoggerConfig:
     return LoggerConfig()
 
 
-def send_comparison(sweep: Path, logger: LoggerConfig) -> None:
+def send_comparison(sweep: Path, name: str, logger: LoggerConfig) -> None:
     """Send the comparison in a sweep's folder to W&B, if these settings ask for it.
 
-    `comparison.csv` is the table `comparison`, `comparison.html` an artifact. An error of W&B is printed.
+    `NAME.csv` is the table, and `NAME.html` the artifact, of a run called `name`. An error of W&B is printed.
     """
     if not (logger.log_comparison and logger.name == "wandb"):
         return
@@ -36,15 +35,15 @@ def send_comparison(sweep: Path, logger: LoggerConfig) -> None:
             project=logger.project,
             entity=logger.entity,
             group=logger.group or sweep.name,
-            name=NAME,
-            job_type=NAME,
+            name=name,
+            job_type=name,
             dir=sweep,
             settings=wandb.Settings(silent=True, console="off", mode=mode, init_timeout=TIMEOUT),
         )
 
     with Tolerance("W&B"), closing_wandb(logger):
         run = started(logger, sweep, start)
-        run.log({NAME: wandb.Table(dataframe=pd.read_csv(sweep / f"{NAME}.csv"))})
-        page = wandb.Artifact(f"{NAME}-{run.id}", NAME)
-        page.add_file(str(sweep / f"{NAME}.html"))
+        run.log({name: wandb.Table(dataframe=pd.read_csv(sweep / f"{name}.csv"))})
+        page = wandb.Artifact(f"{name}-{run.id}", name)
+        page.add_file(str(sweep / f"{name}.html"))
         run.log_artifact(page)
