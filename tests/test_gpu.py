@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -13,12 +14,18 @@ from runs import PowerCutError, before_step, logged, settings, train
 from torch import nn
 
 from facekp.data.normalisation import normalise
+from facekp.hardware import Precision
+from facekp.images import read_image
 from facekp.losses import OhemCrossEntropy
 from facekp.losses.ohem_batched import batched_ohem
 from facekp.losses.ohem_dice import class_shares, dice_loss
 from facekp.losses.ohem_lovasz import lovasz_softmax
 from facekp.models import build_model
+from facekp.parsing.backends import TorchBackend
 from facekp.parsing.parser import FaceParser
+from facekp.training.optim.build import build_optimizer
+from facekp.weights.load import load_network
+from facekp.weights.paths import SHIPPED
 
 pytestmark = pytest.mark.gpu
 
@@ -80,6 +87,23 @@ def test_a_resumed_run_equals_the_undisturbed_one_bit_for_bit(tiny_root: Path, t
     assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
 
 
+def test_random_weights_learn_in_half_precision() -> None:
+    net = build_model("resnet18").cuda().train()
+    optimizer, _ = build_optimizer(net, {"warmup_steps": 0}, total_steps=1000)
+    scaler, criterion, losses = torch.amp.GradScaler("cuda", init_scale=2.0**24), OhemCrossEntropy(), []
+    images, labels = torch.randn(4, 3, 128, 128, device="cuda"), torch.randint(0, 19, (4, 4, 4), device="cuda")
+    labels = labels.repeat_interleave(32, 1).repeat_interleave(32, 2)
+    for _ in range(60):  # the first are skipped, until the scale is low enough
+        with torch.autocast("cuda", torch.float16):
+            loss = torch.stack([criterion(scores, labels) for scores in net(images).maps]).sum()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
+
+
 def synchronised(rank: int, folder: Path) -> None:
     """Be one of two processes on one GPU: batch-norm statistics of both halves of a batch."""
     dist.init_process_group("gloo", f"file://{folder}/join", rank=rank, world_size=2)
@@ -106,9 +130,11 @@ def test_channels_last_in_half_precision_gives_the_cpus_scores() -> None:
 
 
 def test_the_shipped_weights_parse_alike() -> None:
-    def parse(device: str) -> Any:
-        parser = FaceParser.from_checkpoint(device=device, detector=lambda image: [])
-        return parser(PORTRAIT, align="none")[0].mask
+    net, about = load_network(SHIPPED)
+    photo = np.ascontiguousarray(read_image(PORTRAIT)[:280, 90:370])  # framed as CelebA-HQ frames faces
 
-    cpu, gpu = parse("cpu"), parse("cuda")
-    assert (cpu == gpu).mean() > 0.999
+    def parse(device: str, precision: Precision) -> Any:
+        backend = TorchBackend(net, about["size"], torch.device(device), precision)
+        return FaceParser(backend, detector=lambda image: [])(photo, align="none")[0].mask
+
+    assert (parse("cpu", "float32") == parse("cuda", "float16")).mean() > 0.999

@@ -1,5 +1,6 @@
 """The learning rate of every step, which parameters decay, and SGD's arithmetic, all by hand."""
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -120,3 +121,19 @@ def test_two_steps_of_adamw_by_hand() -> None:
 def test_a_bad_setting_names_the_remedy(settings: dict[str, float | str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build(nn.Linear(1, 1), **settings)
+
+
+def test_a_skipped_first_step_leaves_no_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = torch.empty_like
+    monkeypatch.setattr(torch, "empty_like", lambda *args, **kwargs: empty(*args, **kwargs).fill_(math.nan))
+    net = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(net.weight, 5.0)
+    optimizer, _ = build(net, warmup_steps=0, lr=0.1, momentum=0.5, weight_decay=0)
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    for gradient in (math.inf, 1.0, 1.0):  # the first is skipped, and halves the scale
+        net.weight.grad = torch.full_like(net.weight, gradient * scaler.get_scale())
+        scaler.scale(torch.zeros(()))  # makes the scale's tensor
+        scaler.step(optimizer)
+        scaler.update()
+    # 5 - 0.1 * 1 - 0.1 * (1 + 0.5 * 1)
+    assert net.weight.item() == pytest.approx(4.75)

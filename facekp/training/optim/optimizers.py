@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch.optim import SGD, AdamW
 
 from facekp.training.optim.build import register_optimizer
@@ -10,7 +11,12 @@ from facekp.training.optim.build import register_optimizer
 @register_optimizer("sgd")
 def sgd(groups: list[dict[str, Any]], lr: float, *, momentum: float = 0.9, fused: bool = True) -> SGD:
     """Return SGD over parameter groups, as in the paper; `fused` is one kernel for all parameters."""
-    return SGD(groups, lr=lr, momentum=momentum, fused=fused)
+    optimizer = SGD(groups, lr=lr, momentum=momentum, fused=fused)
+    # If a gradient scaler skips the first step, as it often does in 16-mixed, torch's fused SGD would leave momentum in
+    # memory that nothing has written, and the weights become NaN. From zeros, the first step is the same.
+    for p in (p for group in optimizer.param_groups for p in group["params"] if fused and momentum):
+        optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return optimizer
 
 
 @register_optimizer("adamw")
