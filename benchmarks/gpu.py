@@ -40,7 +40,7 @@ NETWORKS: dict[str, tuple[dict[str, Any], Callable[[], nn.Module]]] = {
 }
 """Settings and loss of each network. BiSeNet and smp.Unet are the peers, with the losses of theirs."""
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-STEPS, WARM_UP = 20, 5
+STEPS, WARM_UP = 10, 5
 PARTS = ("forward", "loss", "backward", "optimiser")
 
 
