@@ -17,28 +17,27 @@ from torch.utils.data import DataLoader
 
 from benchmarks.harness import Bench, Row, alternate, make_row, peak_memory, timed
 from benchmarks.loss import SortOhem, draw_labels
+from benchmarks.networks import OURS, build
 from facekp.classes import IGNORE_INDEX
 from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError
-from facekp.losses import DeepSupervision, OhemCrossEntropy, build_loss
-from facekp.models import build_model
+from facekp.losses import DeepSupervision, OhemCrossEntropy
+from facekp.losses.ohem_dice import OhemDice
 from facekp.parsing.backends import TorchBackend
 from facekp.parsing.parser import FaceParser
 from facekp.training.optim.build import build_optimizer
 
-SHIPPED: dict[str, Any] = {"name": "fpn", "trunk": "tf_efficientnet_lite0", "finest": 4}
-"""The network of the shipped weights."""
-NETWORKS: dict[str, tuple[dict[str, Any], Callable[[], nn.Module]]] = {
-    "resnet18": ({"name": "resnet18"}, OhemCrossEntropy),
-    "bisenet": ({"name": "bisenet"}, SortOhem),
-    "smp": ({"name": "smp"}, partial(nn.CrossEntropyLoss, ignore_index=IGNORE_INDEX)),
-    "shipped": (SHIPPED, partial(build_loss, "ohem_dice")),
-    "residual_attention": ({"name": "residual_attention"}, OhemCrossEntropy),
-    "fpn": ({"name": "fpn"}, OhemCrossEntropy),
+LOSSES: dict[str, Callable[[], nn.Module]] = {
+    "resnet18": OhemCrossEntropy,
+    OURS: OhemDice,
+    "bisenet": SortOhem,
+    "smp_unet": partial(nn.CrossEntropyLoss, ignore_index=IGNORE_INDEX),
+    "residual_attention": OhemCrossEntropy,
+    "fpn": OhemCrossEntropy,
 }
-"""Settings and loss of each network. BiSeNet and smp.Unet are the peers, with the losses of theirs."""
+"""Loss of each network. BiSeNet and smp.Unet are the peers, with the losses of theirs."""
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 STEPS, WARM_UP = 10, 5
 PARTS = ("forward", "loss", "backward", "optimiser")
@@ -68,12 +67,11 @@ class Step:
     """
 
     def __init__(self, way: Way, bench: Bench, labels: Tensor) -> None:
-        settings, criterion = NETWORKS[way.network]
         self.way, self.device = way, bench.device
         self.format = torch.channels_last if way.channels_last else torch.contiguous_format
-        self.net = build_model(**settings)
+        self.net = build(way.network)
         self.net.to(bench.device, memory_format=self.format).train()  # type: ignore[call-overload]  # not in the stub
-        self.criterion = DeepSupervision(criterion(), self.net.head_names)
+        self.criterion = DeepSupervision(LOSSES[way.network](), self.net.head_names)
         self.optimiser, _ = build_optimizer(self.net, {"warmup_steps": 0}, total_steps=1)
         self.scaler = torch.amp.GradScaler(bench.device.type, enabled=way.dtype == "float16" and self.cuda)
         if way.compiled:
@@ -139,15 +137,15 @@ def rows(bench: Bench) -> Iterator[Row]:
     """Yield `gpu/train/NETWORK/PRECISION`, then `gpu/network`, `gpu/parse` and, with a data set, `gpu/loader`."""
     cuda = bench.device.type == "cuda"
     labels = draw_labels(bench.batch, bench.size)
-    ways = [Way(name) for name in NETWORKS]
-    ways += [Way(name, "bfloat16") for name in NETWORKS]
-    ways += [replace(Way(name), channels_last=False) for name in ("resnet18", "shipped")]
-    ways += [Way(name, "float32") for name in ("resnet18", "bisenet", "shipped")]
-    ways += [Way(name, compiled=True) for name in ("resnet18", "shipped") if bench.compile]
+    ways = [Way(name) for name in LOSSES]
+    ways += [Way(name, "bfloat16") for name in LOSSES]
+    ways += [replace(Way(name), channels_last=False) for name in ("resnet18", OURS)]
+    ways += [Way(name, "float32") for name in ("resnet18", "bisenet", OURS)]
+    ways += [Way(name, compiled=True) for name in ("resnet18", OURS) if bench.compile]
     if not cuda:
-        ways = [Way(name, "float32") for name in ("resnet18", "shipped")]
+        ways = [Way(name, "float32") for name in ("resnet18", OURS)]
     for i, way in enumerate(ways):
-        if i == len(NETWORKS):  # the default precision first, then what else a limited time may not reach
+        if i == len(LOSSES):  # the default precision first, then what else a limited time may not reach
             yield from parse_rows(bench)
         try:
             yield train_row(way, bench, labels)

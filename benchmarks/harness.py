@@ -18,11 +18,11 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.nn.functional as F
 
+from benchmarks.networks import build
 from facekp import hardware
 from facekp.cli import parse_cli
 from facekp.errors import DataError, one_line_errors, require
 from facekp.files import expand, make_folder, write_file
-from facekp.models import build_model
 from facekp.models.cost import multiply_adds
 
 T = TypeVar("T")
@@ -189,7 +189,7 @@ def measure_rates(device: torch.device, *, quick: bool = False) -> Rates:
 def least_seconds(network: str, size: int, rate: float) -> float:
     """Return the seconds of a network's convolutions on an image of `size` pixels at a `rate` in GFLOP/s."""
     with torch.device("meta"):
-        return 2 * multiply_adds(build_model(network), size) / rate / 1e9
+        return 2 * multiply_adds(build(network), size) / rate / 1e9
 
 
 def stamp() -> dict[str, Any]:

@@ -18,6 +18,7 @@ from PIL import Image
 
 from benchmarks.harness import Bench, Call, Row, alternate, least_seconds, make_row, peak_memory
 from benchmarks.loss import draw_labels
+from benchmarks.networks import OURS, STRIDES, build
 from facekp.classes import CELEBAMASK_HQ
 from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError
@@ -25,7 +26,7 @@ from facekp.export.onnx import export_onnx, quantise
 from facekp.images import UInt8Array
 from facekp.keypoints.score_grid import Scores, argmax_at, sum_on_grid
 from facekp.keypoints.settings import METHODS, KeypointConfig
-from facekp.models import build_model, fuse
+from facekp.models import fuse
 from facekp.parsing.backends import Backend, TorchBackend, open_backend
 from facekp.parsing.face import face_from_mask
 from facekp.parsing.parser import FaceParser
@@ -40,10 +41,11 @@ class Drawn:
     """A backend that runs its network and returns a drawn face's scores, or background for the one image `nothing`.
 
     The network's random weights would give a noisy mask with thousands of outlines; a photo has twenty.
+    `stride` is that of the network's score map.
     """
 
-    def __init__(self, backend: Backend, nothing: UInt8Array | None = None) -> None:
-        self.backend, self.nothing, self.scores = backend, nothing, drawn_scores(backend.size)
+    def __init__(self, backend: Backend, nothing: UInt8Array | None = None, stride: int = STRIDES[OURS]) -> None:
+        self.backend, self.nothing, self.scores = backend, nothing, drawn_scores(backend.size, stride)
         self.size, self.batch, self.streams = backend.size, backend.batch, backend.streams
         self.classes = backend.classes
 
@@ -51,15 +53,15 @@ class Drawn:
         """Return the scores for images (n, h, w, 3) uint8 RGB."""
         self.backend(images)
         if self.nothing is None:
-            return [np.broadcast_to(scores, (len(images), *scores.shape)) for scores in self.scores]
+            return [np.broadcast_to(self.scores, (len(images), *self.scores.shape))]
         faces = np.array([not np.array_equal(image, self.nothing) for image in images])
-        return [scores * faces[:, None, None, None] for scores in self.scores]
+        return [self.scores * faces[:, None, None, None]]
 
 
-def drawn_scores(size: int) -> list[Scores]:
-    """Return score maps (size/s, size/s, 19) float32 at strides 8, 16 and 32 whose argmax is a drawn face."""
+def drawn_scores(size: int, stride: int = STRIDES[OURS]) -> Scores:
+    """Return a score map (size/stride, size/stride, 19) float32 whose argmax is a drawn face."""
     likely = F.one_hot(draw_labels(1, size), len(CELEBAMASK_HQ)).movedim(-1, 1).float()
-    return [8 * F.avg_pool2d(likely, stride)[0].permute(1, 2, 0).contiguous().numpy() for stride in (8, 16, 32)]
+    return np.asarray(8 * F.avg_pool2d(likely, stride)[0].permute(1, 2, 0).contiguous().numpy())
 
 
 def predict_rows(bench: Bench) -> Iterator[Row]:
@@ -70,14 +72,14 @@ def predict_rows(bench: Bench) -> Iterator[Row]:
         for name in backend_names(bench):
             opener = partial(open_network, bench, Path(folder), name)
             try:
-                ours, peer = opener("resnet18"), opener("bisenet")
+                ours, peer = opener(OURS), opener("bisenet")
             except ConfigError as error:
                 print(f"predict/{name}: left out, {error}", file=sys.stderr)
                 continue
             about = {"peer_name": f"BiSeNet-ResNet18, {name}", "limit": _limit(bench, name)}
             runs = alternate([partial(ours, photo[None]), partial(peer, photo[None])], bench, scale=1000)
             yield make_row(f"predict/{name}/network", "ms", runs, **about)
-            prepare = [partial(prepare_mask, opener, network, photo) for network in ("resnet18", "bisenet")]
+            prepare = [partial(prepare_mask, opener, network, photo) for network in (OURS, "bisenet")]
             runs = alternate([one() for one in prepare], bench, scale=1000)
             memory = dict(zip(("ours", "peer"), (peak_memory(one, bench.device) for one in prepare), strict=True))
             masks[name] = make_row(f"predict/{name}/mask", "ms", runs, memory=memory, **about), ours
@@ -99,7 +101,7 @@ def backend_names(bench: Bench) -> list[str]:
 
 def prepare_mask(opener: Callable[[str], Backend], network: str, photo: UInt8Array) -> Call:
     """Return a call that computes the mask (H, W) of a photo of the network's size, ours or the peer's."""
-    backend = Drawn(opener(network))
+    backend = Drawn(opener(network), stride=STRIDES[network])
 
     def ours() -> UInt8Array:
         return argmax_at(sum_on_grid([scores[0] for scores in backend(photo[None])]), photo.shape[:2])
@@ -108,18 +110,18 @@ def prepare_mask(opener: Callable[[str], Backend], network: str, photo: UInt8Arr
         upsampled = cv2.resize(backend(photo[None])[0][0], photo.shape[1::-1], interpolation=cv2.INTER_LINEAR)
         return np.asarray(np.asarray(upsampled).argmax(2), np.uint8)
 
-    return ours if network == "resnet18" else peer
+    return ours if network == OURS else peer
 
 
 def open_network(bench: Bench, folder: Path, name: str, network: str) -> Backend:
     """Open a network in a backend and a precision, such as "onnx-int8"; its files are kept in `folder`."""
     backend, precision = name.split("-")
     if backend == "torch":
-        return TorchBackend(build_model(network), bench.size, bench.device, precision)  # type: ignore[arg-type]
+        return TorchBackend(build(network), bench.size, bench.device, precision)  # type: ignore[arg-type]
     plain, path = folder / f"{network}.float32.onnx", folder / f"{network}.{precision}.onnx"
     if not plain.exists():
         torch.manual_seed(0)
-        export_onnx(build_model(network), bench.size, plain)
+        export_onnx(build(network), bench.size, plain)
     if not path.exists():
         photos = np.stack([draw_face(seed, bench.size).image for seed in range(CALIBRATION)])
         quantise(plain, path, photos)
@@ -133,12 +135,12 @@ def _limit(bench: Bench, name: str) -> dict[str, float]:
         dtype = "bfloat16"  # OpenVINO computes in it wherever the processor does
     if dtype not in bench.rates.convolution:
         return {}
-    return {"convolution": 1000 * least_seconds("resnet18", bench.size, bench.rates.convolution[dtype])}
+    return {"convolution": 1000 * least_seconds(OURS, bench.size, bench.rates.convolution[dtype])}
 
 
 def folder_rows(bench: Bench) -> Iterator[Row]:
     """Yield `folder/files` (mask and JSON of each photo) and `folder/overlays` (also the overlay), per image."""
-    backend = TorchBackend(build_model("resnet18"), bench.size, bench.device)
+    backend = TorchBackend(build(OURS), bench.size, bench.device)
     parser = FaceParser(Drawn(backend))
     faces = [draw_face(seed % 4, PHOTO_SIZE).image for seed in range(4 if bench.quick else PHOTOS)]
     prepared = [parser.stages.resized(face)[None] for face in faces]
@@ -159,7 +161,7 @@ def folder_rows(bench: Bench) -> Iterator[Row]:
 
 def keypoint_rows(bench: Bench) -> Iterator[Row]:
     """Yield `keypoints/ms` (without a peer), the same by the other method, and `keypoints/argmax`."""
-    scores, size = drawn_scores(bench.size), (bench.size, bench.size)
+    scores, size = [drawn_scores(bench.size)], (bench.size, bench.size)
     grid = sum_on_grid(scores)
     mask, confidence = argmax_at(grid, size), dict.fromkeys(range(len(CELEBAMASK_HQ)), 1.0)
     default = KeypointConfig().method

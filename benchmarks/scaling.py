@@ -14,10 +14,10 @@ import torch
 
 from benchmarks import harness
 from benchmarks.harness import Bench, Call, DType
+from benchmarks.networks import OURS, build
 from benchmarks.predict import Drawn, drawn_scores
 from benchmarks.step import Way, prepare
 from facekp.hardware import resolve_device
-from facekp.models import build_model
 from facekp.parsing.backends import TorchBackend
 from facekp.parsing.face_crop import Crop
 from facekp.parsing.parser import FaceParser
@@ -75,8 +75,8 @@ def sweeps(*, quick: bool = False) -> Iterator[list[Point]]:
 def prepare_point(point: Point, dtype: DType, device: torch.device) -> Call:
     """Return a call that takes a training step, or predicts a batch or a photo of up to 16 faces that are found."""
     if point.task == "training step":
-        return prepare(Way("resnet18", dtype), point.batch, point.size, device)
-    backend, rng = TorchBackend(build_model("resnet18"), point.size, device, dtype), np.random.default_rng(0)
+        return prepare(Way(OURS, dtype), point.batch, point.size, device)
+    backend, rng = TorchBackend(build(OURS), point.size, device, dtype), np.random.default_rng(0)
     if point.faces:
         photo = rng.integers(0, 256, (point.photo, point.photo, 3), dtype=np.uint8)
         cell = point.photo / 4  # places are row by row on a grid of 4 x 4
@@ -91,7 +91,7 @@ def prepare_point(point: Point, dtype: DType, device: torch.device) -> Call:
         return find
     parser, photos = FaceParser(backend), rng.integers(0, 256, (point.batch, point.size, point.size, 3), dtype=np.uint8)
     # A drawn face's scores in place of the network's own, as in Drawn.
-    scene = Scene(photos[0], (View(None, photos[0], tuple(drawn_scores(point.size))),))
+    scene = Scene(photos[0], (View(None, photos[0], (drawn_scores(point.size),)),))
     return lambda: (backend(photos), [parser.stages.trace(scene) for _ in photos])
 
 
@@ -110,7 +110,7 @@ def measure(sweep: list[Point], bench: Bench) -> Iterator[Point]:
             continue
         (runs,) = harness.alternate([prepared()], bench, repeats=3)
         passes = point.views * FORWARD_PASSES[point.task]
-        limit = passes * harness.least_seconds("resnet18", point.size, bench.rates.convolution[dtype])
+        limit = passes * harness.least_seconds(OURS, point.size, bench.rates.convolution[dtype])
         yield replace(point, seconds=statistics.median(runs), memory=memory, limit=limit)
 
 
@@ -138,7 +138,9 @@ def draw(results: dict[str, Any], path: Path) -> None:
             panel.grid(alpha=0.3)
     lines, labels = panels[0, 0].get_legend_handles_labels()
     figure.legend(lines, labels, loc="outside lower center", ncols=2)
-    figure.suptitle(f"resnet18 in {results['dtype']}, threads: {results['threads']}\n{results['machine']}", fontsize=10)
+    figure.suptitle(
+        f"shipped network in {results['dtype']}, threads: {results['threads']}\n{results['machine']}", fontsize=10
+    )
     figure.savefig(path, dpi=110)
 
 

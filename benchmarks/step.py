@@ -13,18 +13,18 @@ from torch.optim import SGD, Optimizer
 
 from benchmarks.harness import Bench, Call, DType, Row, alternate, least_seconds, make_row, peak_memory
 from benchmarks.loss import SortOhem
+from benchmarks.networks import OURS, build
 from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX
 from facekp.errors import ConfigError
-from facekp.losses import OhemCrossEntropy
-from facekp.models import build_model
+from facekp.losses.ohem_dice import OhemDice
 from facekp.training.optim.build import build_optimizer
 
-NETWORKS: dict[str, tuple[str, str, nn.Module]] = {
-    "resnet18": ("ours", "resnet18", OhemCrossEntropy()),
-    "bisenet": ("BiSeNet-ResNet18 with sort-based OHEM", "bisenet", SortOhem()),
-    "smp_unet": ("smp.Unet-ResNet18 with cross entropy", "smp", nn.CrossEntropyLoss(ignore_index=IGNORE_INDEX)),
+NETWORKS: dict[str, tuple[str, nn.Module]] = {
+    OURS: ("the shipped network with OHEM and Dice", OhemDice()),
+    "bisenet": ("BiSeNet-ResNet18 with sort-based OHEM", SortOhem()),
+    "smp_unet": ("smp.Unet-ResNet18 with cross entropy", nn.CrossEntropyLoss(ignore_index=IGNORE_INDEX)),
 }
-"""Title, model and loss of each network; its heads' losses are summed."""
+"""Title and loss of each network; its heads' losses are summed."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ def rows(bench: Bench) -> Iterator[Row]:
     def prepared(way: Way) -> Callable[[], Call]:
         return partial(prepare, way, bench.batch, bench.size, bench.device)
 
-    way = fastest("resnet18", bench)
+    way = fastest(OURS, bench)
     # MiB that a first step takes in addition to network and images, including gradients and momentum.
     ours, memory = prepared(way)(), peak_memory(prepared(way), bench.device)
     passes = 3 * bench.batch  # a backward pass costs two forward ones
-    limit = {"convolution": passes * least_seconds("resnet18", bench.size, bench.rates.convolution[way.dtype])}
+    limit = {"convolution": passes * least_seconds(OURS, bench.size, bench.rates.convolution[way.dtype])}
     for name in ("bisenet", "smp_unet"):
         try:
             other = fastest(name, bench)
@@ -69,7 +69,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 def fastest(network: str, bench: Bench) -> Way:
     """Return the fastest way to run a network's step, after two runs of each."""
-    optimisers = ("fused",) if network == "resnet18" else ("fused", "foreach")  # facekp's SGD is fused
+    optimisers = ("fused",) if network == OURS else ("fused", "foreach")  # facekp's SGD is fused
     ways = [Way(network, *choice) for choice in product(bench.dtypes, optimisers)]
 
     def seconds(way: Way) -> float:
@@ -81,11 +81,11 @@ def fastest(network: str, bench: Bench) -> Way:
 
 def prepare(way: Way, batch: int, size: int, device: torch.device) -> Call:
     """Return a call that takes one training step on random images and labels."""
-    _, model, criterion = NETWORKS[way.network]
-    net = build_model(model)
+    _, criterion = NETWORKS[way.network]
+    net = build(way.network)
     net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # not in torch's stub
     optimiser: Optimizer
-    if way.network == "resnet18":
+    if way.network == OURS:
         optimiser, _ = build_optimizer(net, {"head_lr_mult": 1.0, "warmup_steps": 0}, total_steps=1)
     else:
         optimiser = SGD(net.parameters(), 1e-2, 0.9, weight_decay=5e-4, **{way.optimiser: True})
