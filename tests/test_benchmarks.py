@@ -87,7 +87,7 @@ def test_loaders_give_the_same_where_nothing_is_random(tiny_root: Path) -> None:
 
 
 def test_a_step_trains() -> None:
-    call = step.prepare(step.Way("ours"), 2, 64, CPU)
+    call = step.Step(step.Way("ours"), 2, 64, CPU)
     losses = [call().item() for _ in range(16)]  # of the same images
     assert losses[-1] < losses[0] - 0.1
 

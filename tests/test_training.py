@@ -23,7 +23,6 @@ from facekp.data.dataset import to_batch
 from facekp.errors import ConfigError, DataError
 from facekp.hardware import resolve_accelerator
 from facekp.models import build_model, fuse
-from facekp.training.callbacks import ProgressLines
 from facekp.training.folder import finished_score
 from facekp.training.history import read_rows
 from facekp.training.metrics import ParsingMetrics
@@ -212,19 +211,11 @@ class TestTrainer:
             build_data(settings(tmp_path, tmp_path)).setup("fit")
 
 
-def test_progress_in_a_log_is_a_line_with_the_newest_scores(capsys, monkeypatch):
+def test_progress_in_a_log_is_a_line_with_the_newest_scores(tiny_root, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("facekp.cli.PROGRESS_AFTER", 0)
     monkeypatch.setattr("facekp.cli.LINE_EVERY", 0)
-    scores = {"val/loss": torch.tensor(1.5), "val/miou": torch.tensor(0.25)}
-    trainer = SimpleNamespace(
-        global_step=4, max_steps=6, is_global_zero=True, sanity_checking=False, callback_metrics=scores
-    )
-    progress = ProgressLines()
-    progress.on_train_start(trainer)
-    progress.on_validation_end(trainer)
-    trainer.global_step = 5
-    progress.on_train_batch_end(trainer)
-    progress.teardown()
-    last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("training: 5 of 6 (")
-    assert last.endswith(", val/loss=1.5, val/miou=0.25)")
+    train(settings(tiny_root, tmp_path, {"callbacks.progress": True}, max_steps=2, val_every=2))
+    last = [line for line in capsys.readouterr().err.splitlines() if line.startswith("training: ")][-1]
+    scores = read_rows(tmp_path / "metrics.csv")[-1]
+    assert last.startswith("training: 2 of 2 (")
+    assert last.endswith(f", val/loss={scores['val/loss']:.3g}, val/miou={scores['val/miou']:.3g})")

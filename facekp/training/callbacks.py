@@ -82,7 +82,7 @@ class ProgressLines(Callback):
             scores = {name: float(trainer.callback_metrics[name]) for name in ("val/loss", "val/miou")}
             self._lines.set_postfix(scores, refresh=False)
 
-    def teardown(self, *args: Any) -> None:
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Write the last line, however the run ends."""
         if hasattr(self, "_lines"):
             self._lines.close()
