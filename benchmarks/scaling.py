@@ -16,7 +16,7 @@ from benchmarks import harness
 from benchmarks.harness import Bench, Call, DType
 from benchmarks.networks import OURS, build
 from benchmarks.predict import Drawn, drawn_scores
-from benchmarks.step import Way, prepare
+from benchmarks.step import Step, Way
 from facekp.hardware import resolve_device
 from facekp.parsing.backends import TorchBackend
 from facekp.parsing.face_crop import Crop
@@ -75,7 +75,7 @@ def sweeps(*, quick: bool = False) -> Iterator[list[Point]]:
 def prepare_point(point: Point, dtype: DType, device: torch.device) -> Call:
     """Return a call that takes a training step, or predicts a batch or a photo of up to 16 faces that are found."""
     if point.task == "training step":
-        return prepare(Way(OURS, dtype), point.batch, point.size, device)
+        return Step(Way(OURS, dtype), point.batch, point.size, device)
     backend, rng = TorchBackend(build(OURS), point.size, device, dtype), np.random.default_rng(0)
     if point.faces:
         photo = rng.integers(0, 256, (point.photo, point.photo, 3), dtype=np.uint8)

@@ -8,44 +8,91 @@ from functools import partial
 from itertools import product
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from benchmarks.harness import Bench, Call, DType, Row, alternate, least_seconds, make_row, peak_memory
-from benchmarks.loss import SortOhem
+from benchmarks.harness import Bench, Call, Row, alternate, least_seconds, make_row, peak_memory
+from benchmarks.loss import SortOhem, draw_labels
 from benchmarks.networks import OURS, build
-from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX
+from facekp.classes import IGNORE_INDEX
 from facekp.errors import ConfigError
+from facekp.losses import DeepSupervision, OhemCrossEntropy
 from facekp.losses.ohem_dice import OhemDice
 from facekp.training.optim.build import build_optimizer
 
-NETWORKS: dict[str, tuple[str, nn.Module]] = {
-    OURS: ("the shipped network with OHEM and Dice", OhemDice()),
-    "bisenet": ("BiSeNet-ResNet18 with sort-based OHEM", SortOhem()),
-    "smp_unet": ("smp.Unet-ResNet18 with cross entropy", nn.CrossEntropyLoss(ignore_index=IGNORE_INDEX)),
+LOSSES: dict[str, Callable[[], nn.Module]] = {
+    OURS: OhemDice,
+    "bisenet": SortOhem,
+    "smp_unet": partial(nn.CrossEntropyLoss, ignore_index=IGNORE_INDEX),
 }
-"""Title and loss of each network; its heads' losses are summed."""
+"""Loss of each network, if not OHEM. BiSeNet and smp.Unet are the peers, with the losses of theirs."""
+TITLES = {
+    OURS: "the shipped network with OHEM and Dice",
+    "bisenet": "BiSeNet-ResNet18 with sort-based OHEM",
+    "smp_unet": "smp.Unet-ResNet18 with cross entropy",
+}
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+"""Types of autocast; in "float32" there is none."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """A way to run a network's step; the fastest counts."""
+    """A way to train a network."""
 
     network: str
-    dtype: DType = "float32"
+    dtype: str = "float32"
     optimiser: str = "fused"
+    channels_last: bool = True
     compiled: bool = False
 
     def __str__(self) -> str:
         """Describe the way in words."""
-        return f"{NETWORKS[self.network][0]} in {self.dtype}, {self.optimiser} SGD"
+        return f"{TITLES[self.network]} in {self.dtype}, {self.optimiser} SGD"
+
+
+class Step:
+    """A training step as `FaceParsing` takes it, on random images and the labels of drawn faces."""
+
+    def __init__(self, way: Way, batch: int, size: int, device: torch.device) -> None:
+        self.way, self.device = way, device
+        memory = torch.channels_last if way.channels_last else torch.contiguous_format
+        self.net = build(way.network)
+        self.net.to(device, memory_format=memory).train()  # type: ignore[call-overload]  # not in torch's stub
+        self.criterion = DeepSupervision(LOSSES.get(way.network, OhemCrossEntropy)(), self.net.head_names)
+        self.optimiser: Optimizer
+        if way.network in TITLES and way.network != OURS:
+            self.optimiser = SGD(self.net.parameters(), 1e-2, 0.9, weight_decay=5e-4, **{way.optimiser: True})
+        else:
+            self.optimiser, _ = build_optimizer(self.net, {"head_lr_mult": 1.0, "warmup_steps": 0}, total_steps=1)
+        self.scaler = torch.amp.GradScaler(device.type, enabled=way.dtype == "float16")
+        if way.compiled:
+            self.net.compile()
+        self.images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=memory)
+        self.labels = draw_labels(batch, size).to(device)
+
+    def __call__(self, mark: Callable[[], object] = lambda: None) -> Tensor:
+        """Take a step and return its loss; `mark` is called before forward, loss, backward and optimiser, and after."""
+        mark()
+        low = DTYPES.get(self.way.dtype)
+        with torch.autocast(self.device.type, low) if low else nullcontext():
+            heads = self.net(self.images)
+            mark()
+            loss: Tensor = self.criterion(heads, self.labels)["loss"]
+        mark()
+        torch.autograd.backward(self.scaler.scale(loss))
+        mark()
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.optimiser.zero_grad()
+        mark()
+        return loss
 
 
 def rows(bench: Bench) -> Iterator[Row]:
     """Yield `step/bisenet` and `step/smp_unet`, and `step/compile` if requested."""
 
     def prepared(way: Way) -> Callable[[], Call]:
-        return partial(prepare, way, bench.batch, bench.size, bench.device)
+        return partial(Step, way, bench.batch, bench.size, bench.device)
 
     way = fastest(OURS, bench)
     # MiB that a first step takes in addition to network and images, including gradients and momentum.
@@ -61,7 +108,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         runs = alternate([ours, prepared(other)()], bench)
         both = {"ours": memory, "peer": peak_memory(prepared(other), bench.device)}
         note = f"{way}; {other}; {bench.batch} x {bench.size} x {bench.size}, channels last"
-        yield make_row(f"step/{name}", "s", runs, peer_name=NETWORKS[name][0], memory=both, limit=limit, note=note)
+        yield make_row(f"step/{name}", "s", runs, peer_name=TITLES[name], memory=both, limit=limit, note=note)
     if bench.compile:
         runs = alternate([prepared(replace(way, compiled=True))(), ours], bench)
         yield make_row("step/compile", "s", runs, peer_name="ours, not compiled", limit=limit, note=str(way))
@@ -73,33 +120,7 @@ def fastest(network: str, bench: Bench) -> Way:
     ways = [Way(network, *choice) for choice in product(bench.dtypes, optimisers)]
 
     def seconds(way: Way) -> float:
-        (runs,) = alternate([prepare(way, bench.batch, bench.size, bench.device)], bench, repeats=2)
+        (runs,) = alternate([Step(way, bench.batch, bench.size, bench.device)], bench, repeats=2)
         return min(runs)
 
     return ways[0] if len(ways) == 1 else min(ways, key=seconds)
-
-
-def prepare(way: Way, batch: int, size: int, device: torch.device) -> Call:
-    """Return a call that takes one training step on random images and labels."""
-    _, criterion = NETWORKS[way.network]
-    net = build(way.network)
-    net.to(device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]  # not in torch's stub
-    optimiser: Optimizer
-    if way.network == OURS:
-        optimiser, _ = build_optimizer(net, {"head_lr_mult": 1.0, "warmup_steps": 0}, total_steps=1)
-    else:
-        optimiser = SGD(net.parameters(), 1e-2, 0.9, weight_decay=5e-4, **{way.optimiser: True})
-    if way.compiled:
-        net.compile()
-    images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
-    labels = torch.randint(len(CELEBAMASK_HQ), (batch, size, size), device=device)
-
-    def call() -> object:
-        with torch.autocast(device.type, torch.bfloat16) if way.dtype == "bfloat16" else nullcontext():
-            loss = torch.stack([criterion(scores, labels) for scores in net(images).maps]).sum()
-        torch.autograd.backward(loss)
-        optimiser.step()
-        optimiser.zero_grad()
-        return loss
-
-    return call
