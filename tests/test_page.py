@@ -2,7 +2,9 @@
 
 import re
 import shutil
+from base64 import b64encode
 from fractions import Fraction
+from io import BytesIO
 
 import numpy as np
 import pytest
@@ -32,9 +34,13 @@ def address(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(tmp_path_factory):
+    """Chromium with a webcam that shows the portrait."""
+    webcam = shutil.copy(PORTRAIT, tmp_path_factory.mktemp("webcam") / "film.mjpeg")  # one frame, repeated
+    args = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    args.append(f"--use-file-for-fake-video-capture={webcam}")
     with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=args)
         yield chromium
         chromium.close()
 
@@ -128,6 +134,44 @@ def test_a_photo_is_shown_as_the_controls_say(portrait):
     page.get_by_role("tab", name="Before and after").click()
     page.locator("#compared img").nth(1).wait_for()
     page.get_by_role("tab", name="Masks").click()
+
+
+def test_the_webcam_takes_a_photo(visit):
+    page = visit()
+    page.context.grant_permissions(["camera"])
+    page.get_by_label("Capture from camera").click()
+    page.get_by_title("grant webcam access").get_by_role("button").click()
+    page.wait_for_function("document.querySelector('[data-testid=webcam-video]')?.readyState >= 2")  # it has a frame
+    page.get_by_label("capture photo").click()
+    picture(page)
+    assert page.locator(".view img").get_attribute("alt").startswith("image.png with skin, nose, ")
+    assert {"skin", "hair"} <= set(page.locator("table.attributes").inner_text().split())
+
+
+def test_a_photo_is_pasted_by_button_and_keyboard(visit, portrait):
+    page = visit()
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    png = BytesIO()
+    Image.open(PORTRAIT).save(png, "PNG")
+    page.evaluate(
+        """async url => {
+            const blob = await (await fetch(url)).blob();
+            await navigator.clipboard.write([new ClipboardItem({"image/png": blob})]);
+        }""",
+        f"data:image/png;base64,{b64encode(png.getvalue()).decode()}",
+    )
+    # The same pixels: each area and confidence is that of the uploaded photo.
+    expected = portrait.locator("table.attributes").inner_text()
+    assert {"skin", "hair"} <= set(expected.split())
+
+    page.get_by_label("Paste from clipboard").click()
+    picture(page)
+    assert page.locator(".view img").get_attribute("alt").startswith("clipboard.png with skin, nose, ")
+    assert page.locator("table.attributes").inner_text() == expected
+
+    page.keyboard.press("Control+v")  # in place of the first
+    page.locator(".view img[alt^='image.png with skin, nose, ']").wait_for()
+    assert page.locator("table.attributes").inner_text() == expected
 
 
 def test_a_narrow_screen_shows_all(portrait):

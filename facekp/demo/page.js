@@ -1,4 +1,5 @@
-// Runs once in the element of the view: names what is under the pointer, and passes on which face was clicked.
+// Runs once in the element of the view: names what is under the pointer, passes on which face was clicked, and takes
+// pictures pasted with Ctrl-V, which Gradio's component takes only from its button.
 const name = (event) => {
     const label = element.querySelector("output");
     if (!label) return;
@@ -19,4 +20,11 @@ element.addEventListener("click", (event) => {
     if (!element.querySelector("svg")) return;
     const face = event.target.closest("[data-face]");
     trigger("select", { face: face ? face.dataset.face : "all" });
+});
+document.addEventListener("paste", (event) => {
+    const photo = document.querySelector("#photo .upload-container");
+    if (!photo?.offsetParent || !event.clipboardData.files.length) return; // another tab is open, or this is text
+    const dataTransfer = new DataTransfer(); // the event's own is empty once Gradio reads it
+    for (const file of event.clipboardData.files) dataTransfer.items.add(file);
+    photo.dispatchEvent(new DragEvent("drop", { dataTransfer }));
 });

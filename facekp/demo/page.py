@@ -196,7 +196,9 @@ def _lay_out_photo(desk: Desk) -> None:
     result: dict[str, Any] = {"interactive": False, "buttons": ["download", "fullscreen"]}
     with gr.Column(scale=7, min_width=240):
         sources = ["upload", "webcam", "clipboard"]
-        photo = gr.Image(label="Photo", type="filepath", sources=sources, height=260, buttons=["fullscreen"])
+        photo = gr.Image(
+            label="Photo", type="filepath", sources=sources, height=260, buttons=["fullscreen"], elem_id="photo"
+        )
         # The uploaded file as it is: `views.parse_photo` says what is wrong with it.
         photo.preprocess = lambda payload: payload and payload.path
         gr.Examples([[str(path)] for path in write_examples(desk.folder / "examples")], photo, label="Examples")
