@@ -215,7 +215,9 @@ def test_progress_in_a_log_is_a_line_with_the_newest_scores(tiny_root, tmp_path,
     monkeypatch.setattr("facekp.cli.PROGRESS_AFTER", 0)
     monkeypatch.setattr("facekp.cli.LINE_EVERY", 0)
     train(settings(tiny_root, tmp_path, {"callbacks.progress": True}, max_steps=2, val_every=2))
-    last = [line for line in capsys.readouterr().err.splitlines() if line.startswith("training: ")][-1]
+    out, err = capsys.readouterr()
+    assert [line.split()[0] for line in out.splitlines()] == ["val", "run"]  # Lightning's own bar would be there too
+    last = [line for line in err.splitlines() if line.startswith("training: ")][-1]
     scores = read_rows(tmp_path / "metrics.csv")[-1]
     assert last.startswith("training: 2 of 2 (")
     assert last.endswith(f", val/loss={scores['val/loss']:.3g}, val/miou={scores['val/miou']:.3g})")

@@ -197,7 +197,13 @@ def _lay_out_photo(desk: Desk) -> None:
     with gr.Column(scale=7, min_width=240):
         sources = ["upload", "webcam", "clipboard"]
         photo = gr.Image(
-            label="Photo", type="filepath", sources=sources, height=260, buttons=["fullscreen"], elem_id="photo"
+            label="Photo",
+            type="filepath",
+            sources=sources,
+            height=260,
+            buttons=["fullscreen"],
+            elem_id="photo",
+            webcam_options=gr.WebcamOptions(mirror=False),  # left and right are the person's
         )
         # The uploaded file as it is: `views.parse_photo` says what is wrong with it.
         photo.preprocess = lambda payload: payload and payload.path

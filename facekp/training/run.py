@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from lightning_utilities.core.rank_zero import rank_zero_only
-from pytorch_lightning.callbacks import Callback
+from pytorch_lightning.callbacks import Callback, ProgressBar
 from pytorch_lightning.loggers.logger import Logger
 
 from facekp.config import Config
@@ -208,7 +208,7 @@ def build_trainer(
             logger=loggers,
             callbacks=callbacks,
             plugins=[BesideCheckpointIO()],
-            enable_progress_bar=config.callbacks.progress,
+            enable_progress_bar=any(isinstance(one, ProgressBar) for one in callbacks),  # else Lightning adds its own
             enable_model_summary=False,
             default_root_dir=config.output_dir,
         )
