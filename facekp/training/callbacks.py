@@ -109,9 +109,9 @@ class AverageWeights(WeightAveraging):
         super().__init__(multi_avg_fn=torch.no_grad()(average))
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Move the average to the module's device, and its counter to the CPU, which reads it at each step."""
+        """Give the average the module's device and precision; its counter stays on the CPU, which reads it."""
         if self._average_model is not None:
-            self._average_model.to(pl_module.device)
+            self._average_model.to(pl_module.device, next(pl_module.parameters()).dtype)
             self._average_model.n_averaged = self._average_model.n_averaged.cpu()
 
     def on_load_checkpoint(self, trainer: pl.Trainer, *args: Any) -> None:

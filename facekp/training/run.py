@@ -187,6 +187,7 @@ def build_trainer(
         half = t.precision == "16-mixed"
         require("trainer.precision", t.precision, not half, "without a GPU give bf16-mixed or 32-true")
         require("trainer.sync_batchnorm", t.sync_batchnorm, not t.sync_batchnorm, "without a GPU leave it null")
+    torch.backends.cudnn.benchmark = gpu and not t.deterministic  # chooses by timing: image sizes do not change
     try:
         trainer = pl.Trainer(
             accelerator=resolve_accelerator(t.accelerator),
@@ -203,7 +204,6 @@ def build_trainer(
             gradient_clip_val=t.gradient_clip,
             sync_batchnorm=gpu if t.sync_batchnorm is None else t.sync_batchnorm,
             deterministic=t.deterministic,
-            benchmark=gpu and not t.deterministic,  # cuDNN chooses by timing: image sizes do not change
             use_distributed_sampler=False,  # the stream splits itself among the processes
             logger=loggers,
             callbacks=callbacks,
