@@ -23,7 +23,10 @@ GROUPS = {"loss": "loss:rows", "step": "step:rows", "predict": "predict:predict_
 class Options(Settings):
     """Groups and sizes."""
 
-    only: str = setting(",".join(list(GROUPS)[:-1]), f"the groups to measure, separated by commas: {', '.join(GROUPS)}")
+    only: str = setting(
+        ",".join(group for group in GROUPS if group != "gpu"),
+        f"the groups to measure, separated by commas: {', '.join(GROUPS)}",
+    )
     device: str = setting("auto", "auto, cpu or cuda", check=one_of("auto", "cpu", "cuda"))
     out: str | None = setting(None, "file to write; null: benchmarks/results.json, -cuda on a GPU, none if quick")
     repeats: int = setting(7, "pairs of timed runs", check=at_least(5))

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice, pairwise
 from typing import Any
@@ -62,26 +62,29 @@ def busy(step: Step, steps: int) -> float:
 
 
 def rows(bench: Bench) -> Iterator[Row]:
-    """Yield `gpu/train/NETWORK/PRECISION`, then `gpu/network`, `gpu/parse` and, with a data set, `gpu/loader`."""
-    cuda = bench.device.type == "cuda"
-    ways = [Way(name, "float16") for name in NETWORKS]
-    ways += [Way(name, "float16", compiled=True) for name in ("resnet18", OURS) if bench.compile]
-    ways += [Way(name, "float16", channels_last=False) for name in ("resnet18", OURS)]
-    ways += [Way(name, "bfloat16") for name in NETWORKS]
-    ways += [Way(name) for name in ("resnet18", "bisenet", OURS)]
-    if not cuda:
-        ways = [Way(name) for name in ("resnet18", OURS)]
-    for i, way in enumerate(ways):
-        if i == min(
-            len(NETWORKS), len(ways) - 1
-        ):  # the default precision first, then what a limited time may not reach
-            yield from parse_rows(bench)
+    """Yield `gpu/train/NETWORK/PRECISION`, `gpu/network`, `gpu/parse` and, with a data set, `gpu/loader`."""
+    if bench.device.type != "cuda":  # to check that everything runs
+        first, rest = [Way(name) for name in ("resnet18", OURS)], []
+    else:  # the default precision first: a time limit may cut the rest
+        first = [Way(name, "float16") for name in NETWORKS]
+        rest = [Way(name, "float16", compiled=True) for name in ("resnet18", OURS) if bench.compile]
+        rest += [Way(name, "float16", channels_last=False) for name in ("resnet18", OURS)]
+        rest += [Way(name, "bfloat16") for name in NETWORKS]
+        rest += [Way(name) for name in ("resnet18", "bisenet", OURS)]
+    yield from train_rows(first, bench)
+    yield from parse_rows(bench)
+    if bench.root:
+        yield loader_row(bench)
+    yield from train_rows(rest, bench)
+
+
+def train_rows(ways: Sequence[Way], bench: Bench) -> Iterator[Row]:
+    """Yield the row of each way that this machine has."""
+    for way in ways:
         try:
             yield train_row(way, bench)
         except (ConfigError, RuntimeError) as error:
             print(f"gpu/train/{way.network}: left out, {str(error).splitlines()[0]}", file=sys.stderr)
-    if bench.root:
-        yield loader_row(bench)
 
 
 def train_row(way: Way, bench: Bench) -> Row:

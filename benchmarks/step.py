@@ -31,6 +31,7 @@ TITLES = {
     "bisenet": "BiSeNet-ResNet18 with sort-based OHEM",
     "smp_unet": "smp.Unet-ResNet18 with cross entropy",
 }
+PEERS = ("bisenet", "smp_unet")
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 """Types of autocast; in "float32" there is none."""
 
@@ -60,7 +61,7 @@ class Step:
         self.net.to(device, memory_format=memory).train()  # type: ignore[call-overload]  # not in torch's stub
         self.criterion = DeepSupervision(LOSSES.get(way.network, OhemCrossEntropy)(), self.net.head_names)
         self.optimiser: Optimizer
-        if way.network in TITLES and way.network != OURS:
+        if way.network in PEERS:
             self.optimiser = SGD(self.net.parameters(), 1e-2, 0.9, weight_decay=5e-4, **{way.optimiser: True})
         else:
             self.optimiser, _ = build_optimizer(self.net, {"head_lr_mult": 1.0, "warmup_steps": 0}, total_steps=1)
@@ -99,7 +100,7 @@ def rows(bench: Bench) -> Iterator[Row]:
     ours, memory = prepared(way)(), peak_memory(prepared(way), bench.device)
     passes = 3 * bench.batch  # a backward pass costs two forward ones
     limit = {"convolution": passes * least_seconds(OURS, bench.size, bench.rates.convolution[way.dtype])}
-    for name in ("bisenet", "smp_unet"):
+    for name in PEERS:
         try:
             other = fastest(name, bench)
         except ConfigError as error:
@@ -116,7 +117,7 @@ def rows(bench: Bench) -> Iterator[Row]:
 
 def fastest(network: str, bench: Bench) -> Way:
     """Return the fastest way to run a network's step, after two runs of each."""
-    optimisers = ("fused",) if network == OURS else ("fused", "foreach")  # facekp's SGD is fused
+    optimisers = ("fused", "foreach") if network in PEERS else ("fused",)  # facekp's SGD is fused
     ways = [Way(network, *choice) for choice in product(bench.dtypes, optimisers)]
 
     def seconds(way: Way) -> float:
