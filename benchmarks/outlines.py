@@ -28,14 +28,14 @@ from facekp.files import expand
 from facekp.images import UInt8Array, read_image, read_label
 from facekp.keypoints.contour import Contour
 from facekp.keypoints.outlines import trace
-from facekp.keypoints.score_grid import Scores, argmax_at, sum_on_grid
+from facekp.keypoints.score_grid import ScoreGrid, argmax_at, sum_on_grid
 from facekp.keypoints.settings import METHODS
 from facekp.parsing.parser import FaceParser
 from facekp.settings import Settings, at_least, setting
 
 STRIDE, SPACING = 8, 0.25  # pixels: side of the squares, and largest distance between places on an outline
 Places = npt.NDArray[np.float64]
-GridOf = Callable[[Sample, UInt8Array], Scores]
+GridOf = Callable[[Sample, UInt8Array], ScoreGrid]
 
 
 @dataclass
@@ -48,13 +48,13 @@ class Options(Settings):
     out: str | None = setting(None, "JSON file for the figures")
 
 
-def network_grid(parser: FaceParser, sample: Sample, label: UInt8Array) -> Scores:
+def network_grid(parser: FaceParser, sample: Sample, label: UInt8Array) -> ScoreGrid:
     """Return a network's summed scores for a face."""
     pixels = parser.stages.resized(read_image(sample.image))
     return sum_on_grid([scores[0] for scores in parser.stages.backend(pixels[None])])
 
 
-def true_grid(sample: Sample, label: UInt8Array) -> Scores:
+def true_grid(sample: Sample, label: UInt8Array) -> ScoreGrid:
     """Return each class's share of the pixels in squares of `STRIDE` pixels, in place of scores."""
     height, width = (side // STRIDE for side in label.shape)
     one_hot = np.eye(len(CELEBAMASK_HQ), dtype=np.float32)[label[: height * STRIDE, : width * STRIDE]]

@@ -15,11 +15,12 @@ from facekp.classes import CELEBAMASK_HQ
 from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError
 from facekp.images import read_image
+from facekp.keypoints.score_grid import ScoreGrid
 from facekp.parsing.alignment import PLACES, distinct, find_part, fit_crop, refine
 from facekp.parsing.detectors import BOX_MIDDLE, BOX_SIDE, HaarDetector, YuNetDetector, open_detector
 from facekp.parsing.face_crop import Crop, cut, within
 from facekp.parsing.scenes import suppress_neighbours
-from facekp.parsing.surroundings import join
+from facekp.parsing.surroundings import around, join
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
 
@@ -138,20 +139,25 @@ def test_one_of_each_face_is_kept():
 # Neighbours
 
 
-def test_background_wins_nearer_to_another_face():
-    grid = np.zeros((129, 129, 19), np.float32)
-    grid[..., SKIN] = 10
+@pytest.mark.parametrize(("count", "beyond"), [(129, 0), (66, 0.5)])
+def test_background_wins_nearer_to_another_face(count, beyond):
+    points = np.zeros((count, count, 19), np.float32)
+    points[..., SKIN] = 10
+    grid = ScoreGrid(points, beyond)
+    at = (np.arange(count) - beyond) / (count - 1 - 2 * beyond)  # 0 and 1 at the crop's borders
     own, other = Crop(0, 100), Crop(60, 100)  # the line between them is x = 80 of 100
-    winner = suppress_neighbours(grid, own, [other]).argmax(2)
-    x = np.linspace(0, 1, 129)
-    np.testing.assert_array_equal(winner, np.broadcast_to(np.where(x < 0.8, SKIN, 0), winner.shape))
-    assert (grid.argmax(2) == SKIN).all()
+    suppressed = suppress_neighbours(grid, own, [other])
+    assert suppressed.beyond == beyond
+    winner = suppressed.points.argmax(2)
+    np.testing.assert_array_equal(winner, np.broadcast_to(np.where(at < 0.8, SKIN, 0), winner.shape))
+    assert (points.argmax(2) == SKIN).all()
     # Half as large and its middle 50 away: nearer where d(other) < d(own) / 2, a disc around it
     small = Crop.around(50 + 100j, 50)
-    winner = suppress_neighbours(grid, own, [small]).argmax(2)
-    y = np.linspace(0, 100, 129)
-    # On the vertical through both middles, at 50 and 100: |y - 100| < |y - 50| / 2 from y = 83.3 on.
-    np.testing.assert_array_equal(winner[:, 64], np.where(y < 250 / 3, SKIN, 0))
+    winner = suppress_neighbours(grid, own, [small]).points.argmax(2)
+    y = 100 * at[:, None]
+    x = 100 * at
+    disc = np.hypot(x - 50, y - 100) < np.hypot(x - 50, y - 50) / 2
+    np.testing.assert_array_equal(winner, np.where(disc, 0, SKIN))
 
 
 # Photos
@@ -385,10 +391,10 @@ def grids(fine, wide):
     both = np.zeros((2, 65, 65, 19), np.float32)
     both[..., 0] = 1
     both[0, 28:37, 28:37, SKIN] = 9
-    for grid, parts in zip(both, (fine, wide), strict=True):
+    for points, parts in zip(both, (fine, wide), strict=True):
         for rows, columns, name, score in parts:
-            grid[rows, columns, CELEBAMASK_HQ.index(name)] = score
-    return both
+            points[rows, columns, CELEBAMASK_HQ.index(name)] = score
+    return [ScoreGrid(points, 0) for points in both]
 
 
 def test_what_reaches_beyond_the_aligned_crop_goes_on_and_nothing_else_does():
@@ -405,27 +411,46 @@ def test_what_reaches_beyond_the_aligned_crop_goes_on_and_nothing_else_does():
             (slice(6, 10), wider, "nose", 9),  # of the face, but beyond it
         ],
     )
-    winner = join(fine, wide).argmax(2)
+    winner = join(fine, wide).points.argmax(2)
     assert winner.shape == (113, 113)  # 64 cells and 24 on both sides
-    np.testing.assert_array_equal(winner[30:83, 30:83], fine.argmax(2)[6:-6, 6:-6])  # 5 cells are blended
+    np.testing.assert_array_equal(winner[30:83, 30:83], fine.points.argmax(2)[6:-6, 6:-6])  # 5 cells are blended
     assert (winner[:, 56] == hair)[:24].all()
     assert (winner[:, 56] == hair)[89:].all()
     assert not np.isin(winner, (cloth, neck, NOSE)).any()
     # Clothes that the hair leads to are the face's.
-    wide[60:65, 34:65, cloth] = 6
-    assert (join(fine, wide).argmax(2)[108:, 70:] == cloth).all()
+    wide.points[60:65, 34:65, cloth] = 6
+    assert (join(fine, wide).points.argmax(2)[108:, 70:] == cloth).all()
 
 
 def test_both_looks_meet_without_a_step():
     # The aligned crop sees hair by 4 more than background, the larger one by 2: between them the lead falls evenly.
     everywhere, hair = slice(None), CELEBAMASK_HQ.index("hair")
     fine, wide = grids([(everywhere, everywhere, "hair", 5)], [(everywhere, everywhere, "hair", 3)])
-    joined = join(fine, wide)
+    joined = join(fine, wide).points
     lead = (joined[..., hair] - joined[..., 0])[56]
     assert lead[0] == 2
     assert lead[24] == 2  # the edge of the aligned crop
     assert lead[56 - 20] == 4
     assert abs(np.diff(lead)).max() < 0.4  # 2 over 0.08 of 64 cells
+
+
+def test_single_maps_are_joined_where_they_lie():
+    # Their points are the centres of 64 pixels a side and one more beyond each border. Every point's score is its own
+    # place in the photo, across and down, which interpolation keeps: so the joined points show where they were put.
+    own = Crop(0, 64)
+    places = []
+    for crop in (own, around(own)):
+        across = crop.origin.real + crop.side * (np.arange(66) - 0.5) / 64
+        points = np.zeros((66, 66, 19), np.float32)
+        points[..., 0], points[..., SKIN] = across, across[:, None]
+        points[[0, -1]], points[:, [0, -1]] = points[[1, -2]], points[:, [1, -2]]  # replicated, as upsampling does
+        places.append(ScoreGrid(points, 0.5))
+    joined = join(*places)
+    assert (joined.points.shape, joined.cells, joined.beyond) == ((114, 114, 19), (112, 112), 0.5)
+    wanted = np.arange(114) - 0.5 - 24
+    inner = slice(2, -2)  # not what is replicated
+    np.testing.assert_allclose(joined.points[inner, inner, 0], np.broadcast_to(wanted[inner], (110, 110)), atol=1e-4)
+    np.testing.assert_allclose(joined.points[25:-25, 40, SKIN], wanted[25:-25], atol=1e-4)
 
 
 def test_a_head_larger_than_the_aligned_crop_is_parsed_as_a_whole():

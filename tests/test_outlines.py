@@ -163,12 +163,13 @@ class TestDrawnShapes:
 
 
 class TestScores:
+    @pytest.mark.parametrize("strides", [(8, 16, 32), (4,)])
     @few
     @given(angle=st.floats(-3.14, 3.14), across=st.floats(-40, 40), scale=st.sampled_from([0.5, 1, 2, 1.7]))
-    def test_straight_lines_are_exact_and_the_border_cuts_them(self, angle, across, scale):
+    def test_straight_lines_are_exact_and_the_border_cuts_them(self, strides, angle, across, scale):
         """A half-plane: linear scores stay linear in every map and in their sum, except near the border."""
         cos, sin = np.cos(angle), np.sin(angle)
-        maps = score_maps(lambda x, y: cos * (x - 127.5) + sin * (y - 127.5) - across, (256, 256))
+        maps = score_maps(lambda x, y: cos * (x - 127.5) + sin * (y - 127.5) - across, (256, 256), strides)
         size = (round(256 * scale), round(256 * scale))
         (outline,) = traced(maps, size)[HAIR]
         x, y = ((outline.points + 0.5) * 256 / size[0] - 0.5).T
@@ -182,14 +183,15 @@ class TestScores:
         assert np.count_nonzero(outline.cut & ~np.roll(outline.cut, 1)) == 1  # one cut
         assert not outline.cut[0]
 
+    @pytest.mark.parametrize(("strides", "blur"), [((8, 16, 32), 0.8), ((4,), 2.4)])
     @pytest.mark.parametrize("scale", [0.5, 1.5])
-    def test_points_lie_where_two_upsampled_scores_are_equal(self, scale):
-        """All strides, several classes: against PyTorch's upsampling of every map to an eighth of a pixel."""
+    def test_points_lie_where_two_upsampled_scores_are_equal(self, scale, strides, blur):
+        """Several classes: against PyTorch's upsampling of every map to an eighth of a pixel."""
         rng = np.random.default_rng(3)
         maps = []
-        for stride in (8, 16, 32):
+        for stride in strides:
             noise = rng.normal(size=(128 // stride, 160 // stride, 4)).astype(np.float32)
-            maps.append(cv2.GaussianBlur(noise, (0, 0), 0.8))
+            maps.append(cv2.GaussianBlur(noise, (0, 0), blur))
         size = (round(128 * scale), round(160 * scale))
         dense = sum(
             F.interpolate(torch.from_numpy(m).movedim(2, 0)[None], size=(1024, 1280), mode="bilinear")[0] for m in maps

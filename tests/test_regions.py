@@ -13,6 +13,7 @@ from facekp import FaceParser
 from facekp.classes import CELEBAMASK_HQ
 from facekp.data.class_tables import ID_TABLES
 from facekp.errors import ConfigError
+from facekp.keypoints.score_grid import ScoreGrid
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.face_crop import Crop
@@ -91,10 +92,11 @@ def test_between_the_scores_log_odds_are_interpolated_to_the_photos_pixels():
     np.testing.assert_allclose(scores.probability((HAIR,), (1, 4)), 1 / (1 + np.exp(-odds)), atol=1e-3)
 
 
-def test_scores_are_those_at_the_centres_of_the_networks_pixels_less_the_highest():
-    grid = np.arange(5 * 3 * 19, dtype=np.float32).reshape(5, 3, 19)
-    grid[1, 1, 0] = -1e9  # beyond float16
-    kept = ClassScores.from_grid(grid).values
+@pytest.mark.parametrize(("rows", "columns", "beyond"), [(5, 3, 0), (4, 3, 0.5)])
+def test_scores_are_those_at_the_centres_of_the_networks_pixels_less_the_highest(rows, columns, beyond):
+    points = np.arange(rows * columns * 19, dtype=np.float32).reshape(rows, columns, 19)
+    points[1, 1, 0] = -1e9  # beyond float16
+    kept = ClassScores.from_grid(ScoreGrid(points, beyond)).values
     assert kept.shape == (2, 1, 19)
     assert kept[0, 0, 1:].tolist() == list(range(-17, 1))
     assert kept[0, 0, 0] == np.float16(-6e4)

@@ -25,11 +25,18 @@ def plain(maps, size):
 def test_between_grid_points_the_sum_is_what_upsampling_gives(strides):
     maps = random_maps(8, 12, strides)
     grid = sum_on_grid(maps)
-    assert grid.shape == (17, 25, 19)
-    # Four pixels to a pixel of the finest map lie a quarter and three quarters between grid points.
-    scores = torch.from_numpy(grid).double().permute(2, 0, 1)[None]
-    quarters = nn.functional.interpolate(scores, size=(65, 97), mode="bilinear", align_corners=True)
-    between = quarters[0, :, 1::2, 1::2].permute(1, 2, 0).numpy()
+    if strides == (1,):  # one cell is a pixel; the first point lies half a cell before the border
+        assert (grid.points.shape, grid.cells, grid.beyond) == ((10, 14, 19), (8, 12), 0.5)
+        parts, first = 8, 5
+    else:  # a cell is half a pixel
+        assert (grid.points.shape, grid.cells, grid.beyond) == ((17, 25, 19), (16, 24), 0)
+        parts, first = 4, 1
+    np.testing.assert_allclose(grid.centres, plain(maps, (8, 12)), atol=1e-5)
+    # Four pixels to a pixel of the finest map lie 1/8, 3/8, 5/8 and 7/8 of it from the border on.
+    scores = torch.from_numpy(grid.points).double().permute(2, 0, 1)[None]
+    size = [parts * (count - 1) + 1 for count in grid.points.shape[:2]]
+    finer = nn.functional.interpolate(scores, size=size, mode="bilinear", align_corners=True)
+    between = finer[0, :, first : size[0] + 1 - first : 2, first : size[1] + 1 - first : 2].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(between, plain(maps, (32, 48)), atol=1e-5)
 
 

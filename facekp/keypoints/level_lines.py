@@ -15,7 +15,7 @@ from contourpy import FillType, contour_generator
 
 from facekp.images import UInt8Array
 from facekp.keypoints.curves import Curve, Loop, overhang, signed_area, smoothed
-from facekp.keypoints.score_grid import Scores
+from facekp.keypoints.score_grid import ScoreGrid, Scores
 
 BEYOND = -1e9
 """Margin outside the image, low enough that the zero level between it and any score lies on the border."""
@@ -27,24 +27,24 @@ MASK_SMOOTHING = 1.2
 half a pixel of ellipses, which is the error of the mask itself. A wider one rounds corners."""
 
 
-def level_loops(grid: Scores, mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
+def level_loops(grid: ScoreGrid, mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
     """Yield the outlines of the parts and holes of every class from scores; see `outlines.trace` for the arguments."""
     ids, boxes = _boxes(mask, classes)
-    cells = np.array(grid.shape[1::-1]) - 1
+    cells, beyond = np.array(grid.cells[::-1]), grid.beyond
     per_cell = np.array(mask.shape[::-1]) / cells
     # One more cell on every side, where other classes win.
-    first = np.maximum(np.floor(boxes[:, :2] / per_cell).astype(int) - 1, 0)
-    last = np.minimum(np.ceil(boxes[:, 2:] / per_cell).astype(int) + 1, cells)
+    first = np.maximum(np.floor(boxes[:, :2] / per_cell + beyond).astype(int) - 1, 0)
+    last = np.minimum(np.ceil(boxes[:, 2:] / per_cell + beyond).astype(int) + 1, cells + round(2 * beyond))
     finer = 2 ** np.log2(SAMPLES / (last - first).max(1, initial=1)).clip(0, MAX_HALVINGS).astype(int)
     meets = ((first[:, None] < last) & (first < last[:, None])).all(2)  # only neighbours and background are rivals
-    planes = np.moveaxis(grid, 2, 0)[[0, *ids]]
+    planes = np.moveaxis(grid.points, 2, 0)[[0, *ids]]
     margins: list[Scores] = []
     for k, ((left, top), (right, bottom)) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
         others = np.flatnonzero(meets[k] & (np.arange(len(ids)) != k)) + 1
         margins.append(_margin(planes[[k + 1, 0, *others], top : bottom + 1, left : right + 1], int(finer[k])))
     for k, part in _parts(margins, BEYOND):
         # A line that leaves the image ends slightly outside its border.
-        curves = [(first[k] + curve / finer[k]).clip(0, cells) * per_cell - 0.5 for curve in part]
+        curves = [(first[k] + curve / finer[k] - beyond).clip(0, cells) * per_cell - 0.5 for curve in part]
         yield from _large(ids[k], curves, min_area)
 
 

@@ -5,12 +5,12 @@ from facekp.images import UInt8Array
 from facekp.keypoints.canny import edge_loops
 from facekp.keypoints.contour import Contour
 from facekp.keypoints.level_lines import level_loops, mask_loops
-from facekp.keypoints.score_grid import Scores
+from facekp.keypoints.score_grid import ScoreGrid
 from facekp.keypoints.settings import METHODS
 
 
 def trace(
-    mask: UInt8Array, *, method: str, min_area: float = 0.0, grid: Scores | None = None, count: int = 19
+    mask: UInt8Array, *, method: str, min_area: float = 0.0, grid: ScoreGrid | None = None, count: int = 19
 ) -> dict[int, list[Contour]]:
     """Return the outlines of every class but background, by id: parts before holes, each from large to small.
 
@@ -19,8 +19,7 @@ def trace(
         method: "canny", the paper's method: edges of the mask. "contour": lines where the class's score overtakes all
             others; without scores, the lines between the mask's pixels.
         min_area: parts (without their holes) and holes with fewer pixels are dropped.
-        grid: (2h + 1, 2w + 1, C) float32, the scores whose argmax is the mask (`score_grid.sum_on_grid`); it covers
-            the image from border to border. Canny does not use it.
+        grid: the scores whose argmax is the mask (`score_grid.sum_on_grid`). Canny does not use it.
         count: C, the number of classes.
 
     Raises:

@@ -3,10 +3,11 @@
 Every head's upsampled scores are bilinear between the centres of its own pixels. The centres of the heads at strides 8,
 16 and 32 all lie on one grid with a spacing of 4 input pixels, so the sum is bilinear within each cell of that grid.
 A class that wins at all four corners of a cell wins in all of it; only the other cells, those along outlines, are
-evaluated pixel by pixel.
+evaluated pixel by pixel. The scores of a single head are such a grid themselves.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,19 +19,50 @@ CHUNK_PIXELS = 1 << 16
 """Pixels evaluated at once along outlines: 19 scores each, 5 MB, so that they stay in cache."""
 
 
-def sum_on_grid(maps: Sequence[Scores]) -> Scores:
+@dataclass(frozen=True, eq=False)
+class ScoreGrid:
+    """Scores on a grid that covers an image, between whose points they are bilinear.
+
+    Attributes:
+        points: (rows, columns, C) float32.
+        beyond: distance in cells by which the outermost points lie beyond the image's border, 0 or 0.5.
+    """
+
+    points: Scores
+    beyond: float
+
+    @property
+    def cells(self) -> tuple[int, int]:
+        """Cells that span the image from border to border, down and across."""
+        rows, columns = (count - 1 - round(2 * self.beyond) for count in self.points.shape[:2])
+        return rows, columns
+
+    @property
+    def centres(self) -> Scores:
+        """The scores (h, w, C) at the centres of the finest map's pixels."""
+        return self.points[1:-1, 1:-1] if self.beyond else self.points[1::2, 1::2]
+
+    def with_points(self, points: Scores) -> "ScoreGrid":
+        """Return a grid of other scores, (rows, columns, C) float32, as far beyond its image."""
+        return replace(self, points=points)
+
+
+def sum_on_grid(maps: Sequence[Scores]) -> ScoreGrid:
     """Sum the upsampled score maps on a grid between whose points the sum is bilinear.
 
     Args:
         maps: (h, w, C) float32, finest first, each of the same size as the one before or half as large.
 
     Returns:
-        (2h + 1, 2w + 1, C) float32 for the finest map's h and w. Point (2i + 1, 2j + 1) is the centre of its pixel
-        (i, j), point (0, 0) the image's corner.
+        For one map, its pixels' centres and one row or column more on each side, half a cell beyond the border. For
+        several, (2h + 1, 2w + 1) points for the finest map's h and w, the first on the image's corner: point
+        (2i + 1, 2j + 1) is the centre of pixel (i, j).
 
     Raises:
         ValueError: maps of other sizes, or none.
     """
+    if len(maps) == 1:
+        return ScoreGrid(np.pad(maps[0], ((1, 1), (1, 1), (0, 0)), mode="edge"), 0.5)
     total: Scores | None = None
     for scores in reversed(maps):
         if total is not None and total.shape[0] == scores.shape[0] + 1:  # of half the size
@@ -41,7 +73,7 @@ def sum_on_grid(maps: Sequence[Scores]) -> Scores:
         total = own if total is None else np.add(own, total, out=own)
     if total is None:
         raise ValueError("no score maps")
-    return total
+    return ScoreGrid(total, 0.0)
 
 
 def _refined(scores: Scores, axis: int, ends: int = 0) -> Scores:
@@ -59,15 +91,15 @@ def _refined(scores: Scores, axis: int, ends: int = 0) -> Scores:
     return np.moveaxis(out, 0, axis)
 
 
-def argmax_at(grid: Scores, size: tuple[int, int]) -> UInt8Array:
+def argmax_at(grid: ScoreGrid, size: tuple[int, int]) -> UInt8Array:
     """Return the argmax (H, W) uint8 over classes of scores upsampled bilinearly (`align_corners=False`).
 
     Args:
-        grid: (2h + 1, 2w + 1, C) float32, from `sum_on_grid`.
+        grid: from `sum_on_grid`.
         size: (H, W) in pixels.
     """
-    winner = grid.argmax(2).astype(np.uint8)
-    rows, columns = _Axis(winner.shape[0] - 1, size[0]), _Axis(winner.shape[1] - 1, size[1])
+    winner = grid.points.argmax(2).astype(np.uint8)
+    rows, columns = (_Axis(cells, pixels, grid.beyond) for cells, pixels in zip(grid.cells, size, strict=True))
     corner = winner[:-1, :-1]
     mask: UInt8Array = corner.take(rows.cell, 0).take(columns.cell, 1)
     mixed = (corner != winner[1:, :-1]) | (corner != winner[:-1, 1:]) | (corner != winner[1:, 1:])
@@ -75,7 +107,7 @@ def argmax_at(grid: Scores, size: tuple[int, int]) -> UInt8Array:
     i, j = np.nonzero(mixed & rows.filled[:, None] & columns.filled)
     step = max(1, CHUNK_PIXELS // (rows.pixels.shape[1] * columns.pixels.shape[1]))
     for k in range(0, len(i), step):
-        _fill(mask, grid, rows, columns, i[k : k + step], j[k : k + step])
+        _fill(mask, grid.points, rows, columns, i[k : k + step], j[k : k + step])
     return mask
 
 
@@ -89,8 +121,9 @@ class _Axis:
         at: (cells, most) float32, the position of each of them in its cell, 0..1.
     """
 
-    def __init__(self, cells: int, pixels: int) -> None:
-        position = (np.arange(pixels) + 0.5) * (cells / pixels)
+    def __init__(self, across: int, pixels: int, beyond: float) -> None:
+        position = (np.arange(pixels) + 0.5) * (across / pixels) + beyond
+        cells = across + round(2 * beyond)
         self.cell = np.minimum(position.astype(np.intp), cells - 1)
         first = np.searchsorted(self.cell, np.arange(cells))
         count = np.bincount(self.cell, minlength=cells)
@@ -113,13 +146,13 @@ def _fill(
     mask[rows.pixels[i][:, :, None], columns.pixels[j][:, None, :]] = scores.argmax(3)
 
 
-def mean_confidence(grid: Scores) -> dict[int, float]:
+def mean_confidence(grid: ScoreGrid) -> dict[int, float]:
     """Return each class's mean probability over its own mask, at the resolution of the finest map of `sum_on_grid`.
 
     A class that is absent at that resolution can still win between two pixels of the upsampled scores; it gets its
     highest probability.
     """
-    scores = grid[1::2, 1::2]  # the centres of the finest map's pixels
+    scores = grid.centres
     probability = np.exp(scores - scores.max(2, keepdims=True))
     probability /= probability.sum(2, keepdims=True)
     winner, highest = scores.argmax(2).ravel(), probability.max((0, 1))

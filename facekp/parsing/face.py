@@ -21,7 +21,7 @@ from facekp.keypoints.curves import DECIMALS, Points
 from facekp.keypoints.landmarks.find import Landmark, find_landmarks
 from facekp.keypoints.outlines import trace
 from facekp.keypoints.resample import resample
-from facekp.keypoints.score_grid import Scores
+from facekp.keypoints.score_grid import ScoreGrid
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.attribute import Attribute
 from facekp.parsing.face_crop import Crop, window
@@ -227,7 +227,7 @@ def face_from_mask(
     mask: UInt8Array,
     confidence: Mapping[int, float],
     keypoints: KeypointConfig,
-    grid: Scores | None = None,
+    grid: ScoreGrid | None = None,
     classes: Classes = CELEBAMASK_HQ,
 ) -> Face:
     """Trace every attribute of a mask.

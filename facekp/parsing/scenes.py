@@ -9,7 +9,7 @@ import numpy as np
 
 from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.images import UInt8Array
-from facekp.keypoints.score_grid import Scores, argmax_at, mean_confidence, sum_on_grid
+from facekp.keypoints.score_grid import ScoreGrid, Scores, argmax_at, mean_confidence, sum_on_grid
 from facekp.parsing.alignment import refine
 from facekp.parsing.face_crop import Crop, within
 
@@ -100,19 +100,19 @@ def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def suppress_neighbours(grid: Scores, crop: Crop, others: Sequence[Crop]) -> Scores:
+def suppress_neighbours(grid: ScoreGrid, crop: Crop, others: Sequence[Crop]) -> ScoreGrid:
     """Return a crop's scores with background winning wherever another crop's face is nearer.
 
     Otherwise the largest left eye in a crop might be a neighbour's. Distances are measured from the centres of the
-    crops, relative to their sides, so a small face beside a large one takes only its own surroundings. The grid
-    (n, n, C) from `score_grid.sum_on_grid` spans its crop from corner to corner.
+    crops, relative to their sides, so a small face beside a large one takes only its own surroundings. The grid is
+    from `score_grid.sum_on_grid`, of a square.
     """
     if not others:
         return grid
-    at = np.linspace(0, 1, len(grid))
-    points = crop.origin + crop.edge * (at + 1j * at[:, None])
-    own, *theirs = (abs(points - one.middle) ** 2 / one.side**2 for one in (crop, *others))
+    at = (np.arange(len(grid.points)) - grid.beyond) / grid.cells[0]
+    places = crop.origin + crop.edge * (at + 1j * at[:, None])
+    own, *theirs = (abs(places - one.middle) ** 2 / one.side**2 for one in (crop, *others))
     lead = (np.min(theirs, axis=0) - own).astype(np.float32)
-    suppressed = grid.copy()
-    np.maximum(grid[..., 0], grid.max(2) - SLOPE * lead, out=suppressed[..., 0])
-    return suppressed
+    points = grid.points.copy()
+    np.maximum(points[..., 0], points.max(2) - SLOPE * lead, out=points[..., 0])
+    return grid.with_points(points)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facekp.errors import require
-from facekp.keypoints.score_grid import Scores
+from facekp.keypoints.score_grid import ScoreGrid, Scores
 from facekp.parsing.face_crop import Crop, window
 
 LEAST: Final = -6e4
@@ -35,9 +35,9 @@ class ClassScores:
     crop: Crop | None = None
 
     @classmethod
-    def from_grid(cls, grid: Scores) -> "ClassScores":
-        """Keep the scores of a grid (2h + 1, 2w + 1, C) float32 from `score_grid.sum_on_grid`."""
-        scores = grid[1::2, 1::2]
+    def from_grid(cls, grid: ScoreGrid) -> "ClassScores":
+        """Keep the scores of a grid from `score_grid.sum_on_grid`."""
+        scores = grid.centres
         return cls(np.maximum(scores - scores.max(2, keepdims=True), LEAST).astype(np.float16))
 
     def probability(self, ids: Sequence[int], size: tuple[int, int]) -> Scores:

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from facekp.classes import CELEBAMASK_HQ, Classes
-from facekp.keypoints.score_grid import Scores
+from facekp.keypoints.score_grid import ScoreGrid, Scores
 from facekp.parsing.face_crop import Crop
 
 WIDER: Final = 1.75
@@ -29,35 +29,36 @@ def around(crop: Crop) -> Crop:
     return Crop.around(crop.middle, WIDER * crop.edge)
 
 
-def join(fine: Scores, wide: Scores, classes: Classes = CELEBAMASK_HQ) -> Scores:
+def join(fine: ScoreGrid, wide: ScoreGrid, classes: Classes = CELEBAMASK_HQ) -> ScoreGrid:
     """Join the grids of an aligned crop and of the larger crop around it.
 
     Args:
-        fine: (2h + 1, 2w + 1, C) float32, from `score_grid.sum_on_grid`.
-        wide: the same of the larger crop.
+        fine: from `score_grid.sum_on_grid`.
+        wide: the same of the larger crop, by the same network.
         classes: those of the scores.
 
     Returns:
         A grid of the larger crop as fine as the aligned crop's. Within the aligned crop, except in the blended zone, it
         is the aligned crop's. Beyond, only classes that show `REACHING` win, and only in parts that touch that crop.
     """
-    own, margin = len(fine), round((WIDER - 1) / 2 * (len(fine) - 1))
-    joined = _sampled(_sampled(wide, own + 2 * margin).swapaxes(0, 1), own + 2 * margin).swapaxes(0, 1)
+    own, cells = len(fine.points), fine.cells[0]
+    margin = round((WIDER - 1) / 2 * cells)
+    joined = _sampled(_sampled(wide, own + 2 * margin, 0), own + 2 * margin, 1).points
     inside = slice(margin, margin + own)
     # Weight of the aligned crop: 0 at its edge, 1 where the blended zone ends.
-    depth = np.minimum(np.arange(own), np.arange(own)[::-1]) / (BLENDED * (own - 1))
+    depth = (np.minimum(np.arange(own), np.arange(own)[::-1]) - fine.beyond) / (BLENDED * cells)
     weight = np.minimum(depth, depth[:, None]).clip(0, 1)[..., None].astype(np.float32)
     reaching = classes.ids(*REACHING)
     inner = [i for i in range(1, len(classes)) if i not in reaching]
     part = joined[inside, inside]
-    part += weight * (fine - part)
+    part += weight * (fine.points - part)
     # Parts of the face win along the edge only where both crops show them.
-    part[..., inner] = np.minimum(part[..., inner], fine[..., inner])
-    beyond = np.full((*joined.shape[:2], 1), np.float32(NEVER))
-    beyond[inside, inside] = 0
-    joined[..., inner] -= beyond
+    part[..., inner] = np.minimum(part[..., inner], fine.points[..., inner])
+    outside = np.full((*joined.shape[:2], 1), np.float32(NEVER))
+    outside[inside, inside] = 0
+    joined[..., inner] -= outside
     _drop_strays(joined, inside, reaching, classes.ids("cloth"))
-    return joined
+    return fine.with_points(joined)
 
 
 def _drop_strays(grid: Scores, inside: slice, reaching: Sequence[int], clothes: Sequence[int]) -> None:
@@ -74,10 +75,12 @@ def _drop_strays(grid: Scores, inside: slice, reaching: Sequence[int], clothes: 
             grid[strays, i] -= NEVER
 
 
-def _sampled(scores: Scores, count: int) -> Scores:
-    """Return `count` values along the first axis, interpolated between the given ones from the first to the last."""
-    places = np.linspace(0, len(scores) - 1, count)
-    low = np.minimum(places.astype(int), len(scores) - 2)
-    share = (places - low).astype(np.float32).reshape(-1, *[1] * (scores.ndim - 1))
-    result: Scores = scores[low] + share * (scores[low + 1] - scores[low])
-    return result
+def _sampled(grid: ScoreGrid, count: int, axis: int) -> ScoreGrid:
+    """Return `count` points along an axis, interpolated between the given ones, over the same image."""
+    scores = np.moveaxis(grid.points, axis, 0)
+    cells = count - 1 - 2 * grid.beyond
+    places = (np.arange(count) - grid.beyond) * (grid.cells[axis] / cells) + grid.beyond
+    low = places.astype(int).clip(0, len(scores) - 2)
+    share = (places - low).astype(np.float32).reshape(-1, 1, 1)
+    between = scores[low] + share * (scores[low + 1] - scores[low])
+    return grid.with_points(np.moveaxis(between, 0, axis))
