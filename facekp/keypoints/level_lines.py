@@ -5,7 +5,6 @@ level, found by marching squares, is the outline. In a mask without scores the m
 """
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from itertools import pairwise
 
 import cv2
@@ -80,18 +79,16 @@ def _boxes(mask: UInt8Array, classes: range) -> tuple[list[int], npt.NDArray[np.
 def _margin(scores: Scores, finer: int) -> Scores:
     """Return the first of `scores` (n, h, w) minus the highest of the others, sampled `finer` times as densely."""
     if finer > 1:
-        rows, columns = (_interpolation(samples, finer) for samples in scores.shape[1:])
-        # Not `@`: NumPy's matrix-product threads busy-wait and take cores from the network's next run.
-        scores = np.einsum("nij,kj->nik", np.einsum("ij,njk->nik", rows, scores), columns).astype(np.float32)
+        scores = _sampled(_sampled(scores.swapaxes(1, 2), finer).swapaxes(1, 2), finer)
     margin: Scores = scores[0] - scores[1:].max(0)
     return margin
 
 
-@lru_cache
-def _interpolation(samples: int, finer: int) -> Scores:
-    """Return the matrix that interpolates n samples linearly to `finer` * (n - 1) + 1."""
-    at = np.arange(finer * (samples - 1) + 1)[:, None] / finer
-    return np.maximum(0, 1 - abs(at - np.arange(samples))).astype(np.float32)
+def _sampled(scores: Scores, finer: int) -> Scores:
+    """Interpolate (n, h, w) linearly to (n, finer * (h - 1) + 1, w)."""
+    start, step = scores[:, :-1, None], np.diff(scores, axis=1)[:, :, None]
+    between = start + step * (np.arange(finer, dtype=np.float32)[:, None] / finer)
+    return np.concatenate([between.reshape(len(scores), -1, scores.shape[2]), scores[:, -1:]], 1)
 
 
 def _parts(margins: Sequence[npt.NDArray[np.generic]], beyond: float) -> Iterator[tuple[int, list[Curve]]]:

@@ -153,9 +153,8 @@ def mean_confidence(grid: ScoreGrid) -> dict[int, float]:
     highest probability.
     """
     scores = grid.centres
-    probability = np.exp(scores - scores.max(2, keepdims=True))
-    probability /= probability.sum(2, keepdims=True)
-    winner, highest = scores.argmax(2).ravel(), probability.max((0, 1))
-    area = np.bincount(winner, minlength=len(highest))
-    total = np.bincount(winner, probability.max(2).ravel(), minlength=len(highest))
-    return {i: float(total[i] / area[i] if area[i] else highest[i]) for i in range(len(highest))}
+    likelihood = np.exp(scores - scores.max(2, keepdims=True))  # relative to the winner's
+    highest, winner = 1 / likelihood.sum(2), scores.argmax(2).ravel()
+    area = np.bincount(winner, minlength=scores.shape[2])
+    total = np.bincount(winner, highest.ravel(), minlength=len(area))
+    return {i: float(total[i] / area[i] if area[i] else (likelihood[..., i] * highest).max()) for i in range(len(area))}
