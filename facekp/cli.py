@@ -7,7 +7,6 @@ from typing import Any, Final, TypeVar, cast
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from tabulate import tabulate
 from tqdm import tqdm
 from yaml import YAMLError  # type: ignore[import-untyped,unused-ignore]  # no stubs in the wheel
 
@@ -86,6 +85,8 @@ def _assign(config: DictConfig, settings: Mapping[str, Setting], argument: str) 
 
 def describe_settings(settings: Iterable[Setting]) -> str:
     """Return a table of settings as text: name, type, default and help."""
+    from tabulate import tabulate  # takes a tenth of a second to import, and only the help needs it
+
     rows = [
         ["", s.key, s.type_name, "required" if s.default == MISSING else _as_yaml(s.default), s.help] for s in settings
     ]

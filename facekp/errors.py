@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 
-from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
 
@@ -66,8 +65,11 @@ def _users_error(error: BaseException | None) -> str | None:
     if isinstance(error, OSError) and error.errno in REFUSALS:
         where = f"'{error.filename}'" if error.filename else "a file"
         return f"{where}: {error.strerror}; grant access, make room, or give another folder"
-    if isinstance(error, HydraException | OmegaConfBaseException):
-        return explain(error)
+    if not isinstance(error, FacekpError):
+        from hydra.errors import HydraException  # takes a fifth of a second to import, and only training needs it
+
+        if isinstance(error, HydraException | OmegaConfBaseException):
+            return explain(error)
     # Lightning, cleaning up after an error of ours, may raise another.
     while isinstance(error, RuntimeError) and not isinstance(error, FacekpError):
         error = error.__cause__ or error.__context__
@@ -76,8 +78,17 @@ def _users_error(error: BaseException | None) -> str | None:
 
 def explain(error: Exception) -> str:
     """Return a one-line message for a user's error, even if Hydra, OmegaConf or a loader worker raised it."""
-    wrapped = isinstance(error.__cause__, OmegaConfBaseException) and not isinstance(error, FacekpError)
-    cause = error.__cause__ if wrapped else error
+    message = str(error) if isinstance(error, FacekpError) else _explain_hydras(error)
+    # A loader worker puts its traceback before the message.
+    message = message.split("facekp.errors.DataError: ")[-1]
+    return "; ".join(line.strip() for line in message.splitlines() if line.strip()).replace(":;", ":")
+
+
+def _explain_hydras(error: Exception) -> str:
+    """Return what an error of Hydra or OmegaConf means; the message of any other."""
+    from hydra.errors import MissingConfigException, OverrideParseException
+
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
         known = [str(key) for key in cause.parent_node]
         group, dot, _ = str(cause.full_key).rpartition(".")
@@ -97,9 +108,7 @@ def explain(error: Exception) -> str:
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         remedy = ": give a value of that type" if isinstance(cause, ValidationError) else ""
         message = f"{cause.full_key}: {message.splitlines()[0]}{remedy}"
-    # Hydra lists its search path after the options; a loader worker puts its traceback before the message.
-    message = message.split("Config search path:")[0].split("facekp.errors.DataError: ")[-1]
-    return "; ".join(line.strip() for line in message.splitlines() if line.strip()).replace(":;", ":")
+    return message.split("Config search path:")[0]  # which Hydra lists after the options
 
 
 def quoted(argument: str) -> str:

@@ -1,5 +1,6 @@
 """The predict command: exit status, one line on stderr, nothing left behind; on one and on several devices."""
 
+import gc
 import json
 import re
 import subprocess
@@ -36,8 +37,8 @@ for arguments in (["--help"], ["out=x"], ["source=x", "out=x", "keypoint.n=3"], 
             main(arguments)
     except SystemExit as end:
         print(end.code, file=sys.stderr)
-heavy = {"torch", "onnxruntime", "openvino", "pytorch_lightning", "matplotlib", "scipy", "av"} & set(sys.modules)
-print("imported:", sorted(heavy), file=sys.stderr)
+heavy = {"torch", "onnxruntime", "openvino", "pytorch_lightning", "hydra", "matplotlib", "scipy", "av"}
+print("imported:", sorted(heavy & set(sys.modules)), file=sys.stderr)
 """
 
 
@@ -84,6 +85,15 @@ def test_mistakes_are_reported_before_torch_is_imported():
     ]
     for line, message in zip(lines[::2], expected, strict=True):
         assert line.startswith(f"error: {message}")
+
+
+def test_the_garbage_collector_leaves_out_what_is_imported(photos, tmp_path, monkeypatch):
+    monkeypatch.setattr(predicting, "predict", lambda *_: [])
+    gc.unfreeze()
+    assert run(f"source={photos}", f"out={tmp_path / 'out'}") == 0
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 0
+    gc.unfreeze()
 
 
 @pytest.mark.parametrize(

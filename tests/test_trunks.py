@@ -94,9 +94,11 @@ def test_lite0_begins_as_timms_does() -> None:
 
 
 def test_the_shipped_weights_need_neither_timm_nor_torchvision_nor_torchs_compiler() -> None:
-    slow = ("timm", "torchvision", "torch._dynamo", "pytorch_lightning", "albumentations", "matplotlib", "pandas")
+    slow = ("timm", "torchvision", "torch._dynamo", "sympy", "scipy", "pytorch_lightning", "hydra", "albumentations")
+    slow += ("matplotlib", "pandas", "tabulate")
     code = (
-        f"import facekp.predict.run, sys, facekp; facekp.FaceParser(); print([m for m in {slow} if m in sys.modules])"
+        "import facekp.predict.__main__, facekp.predict.run, sys, facekp; facekp.FaceParser(); "
+        f"print([m for m in {slow} if m in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert said.stdout == "[]\n"

@@ -94,7 +94,7 @@ def fold_batch_norm(net: nn.Module) -> nn.Module:
     calls = Counter(str(node.target) for node in graph.nodes if node.op == "call_module")
     if any(n > 1 and isinstance(copied.get_submodule(name), nn.Conv2d) for name, n in calls.items()):
         return copied
-    return fold(fx.GraphModule(copied, graph), no_trace=True)
+    return fold(fx.GraphModule(copied, graph), inplace=True, no_trace=True)
 
 
 def _with_plain_batch_norm(net: nn.Module) -> nn.Module:

@@ -1,5 +1,6 @@
 """Masks and key points of photos and videos: `facekp predict source=FILE out=FOLDER [ckpt=FILE]`."""
 
+import gc
 import sys
 
 from facekp.cli import parse_cli
@@ -21,8 +22,11 @@ def main(argv: list[str]) -> int:
     require_file(locate_checkpoint(settings.ckpt))
     require("out", settings.out, not expand(settings.out).is_file(), "this is a file; give a folder")
 
+    gc.disable()  # it would search torch's many objects several times while they are made
     from facekp.predict.run import predict  # torch takes seconds to import
 
+    gc.freeze()  # and again at exit; they live until then
+    gc.enable()
     failures = predict(files, settings)
     where = f"; results in {settings.out}" if len(failures) < len(own) else ""
     print(f"{len(own) - len(failures)} of {len(own)} parsed{where}")
