@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from facekp.classes import CELEBAMASK_HQ
+from facekp.data.backgrounds import Background
 from facekp.data.jitter import KINDS
 from facekp.data.layout import read_index
 from facekp.data.normalisation import normalise
@@ -205,6 +206,29 @@ class TestRotationAndCorruption:
         assert max(covered) < 0.7
         # They reach into the middle half: it is where a face is.
         assert np.mean([c for c in covered if c]) > 0.05
+
+    def test_a_face_keeps_its_pixels_on_another_background_which_goes_on_beyond_its_image(self) -> None:
+        # An image of 40 x 40 pixels in padding of 12: hair in the middle, clothes at the lower border.
+        image, label = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 255, np.uint8)
+        image[12:52, 12:52], label[12:52, 12:52] = (255, 0, 255), 0
+        label[20:36, 24:40], label[36:52, 20:44] = 13, 18
+        image[np.isin(label, (13, 18))] = 250
+        transform, changed = Pipeline([Background(0.5)]), 0
+        for seed in range(60):
+            transform.set_random_seed(seed)
+            out = transform(image=image, mask=label)
+            if np.array_equal(out["mask"], label):
+                assert np.array_equal(out["image"], image)
+                continue
+            changed += 1
+            wanted = np.zeros((64, 64), np.uint8)
+            wanted[20:36, 24:40], wanted[36:52, 20:44], wanted[52:, 20:44] = 13, 18, 255
+            assert np.array_equal(out["mask"], wanted)
+            face = cv2.erode((wanted > 0).astype(np.uint8), np.ones((13, 13))) == 1  # 4 deviations from the edge
+            assert (out["image"][face] == 250).all()  # below the image, its mirror image
+            beside = cv2.dilate((wanted > 0).astype(np.uint8), np.ones((13, 13))) == 0
+            assert not (out["image"][beside] == (255, 0, 255)).all(1).any()
+        assert 18 <= changed <= 42  # 60 draws at 0.5: 30 +- 3.9, with three deviations of room
 
     @pytest.mark.parametrize("number", range(7))
     def test_no_corruption_moves_the_image_from_under_its_label(self, number: int) -> None:

@@ -126,6 +126,7 @@ class FaceDataModule(pl.LightningDataModule):
             jitter=c.jitter,
             flip=c.flip,
             rotate=c.rotate,
+            background=c.background,
             occlude=c.occlude,
             corrupt=c.corrupt,
             classes=samples[0].classes,

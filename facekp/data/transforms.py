@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX, Classes
+from facekp.data.backgrounds import Background
 from facekp.data.crop import enlarge, pad, span
 from facekp.data.jitter import KINDS, jitter
 from facekp.data.occluders import Occlude
@@ -103,21 +104,24 @@ def training_transform(
     jitter: float,
     flip: float,
     rotate: float = 0.0,
+    background: float = 0.0,
     occlude: float = 0.0,
     corrupt: float = 0.0,
     classes: Classes = CELEBAMASK_HQ,
 ) -> Pipeline:
     """Return the training pipeline: resize to `size` pixels and `TrainingView`, then what is enabled of the rest.
 
-    `rotate` is the largest angle in degrees by which a crop is rotated, either way; `occlude` and `corrupt` are the
-    shares of crops with something in front of the face (`Occlude`) and of corrupted ones (see `corruption`). The rest
-    are the arguments of `TrainingView`.
+    `rotate` is the largest angle in degrees by which a crop is rotated, either way; `background`, `occlude` and
+    `corrupt` are the shares of crops on another background (`Background`), with something in front of the face
+    (`Occlude`), and corrupted (see `corruption`). The rest are the arguments of `TrainingView`.
 
     Returns:
         A pipeline from `image` (H, W, 3) uint8 RGB and `mask` (H, W) uint8 to `image` (crop, crop, 3) uint8 and `mask`
         (crop, crop) uint8, 255 outside the image.
     """
     steps = [_resize(size), TrainingView(crop, scales=scales, jitter=jitter, flip=flip, classes=classes)]
+    if background:
+        steps.append(Background(background))
     if rotate:
         how: dict[str, Any] = {"interpolation": cv2.INTER_LINEAR, "mask_interpolation": cv2.INTER_NEAREST}
         outside: dict[str, Any] = {"border_mode": cv2.BORDER_CONSTANT, "fill": 0, "fill_mask": IGNORE_INDEX}
