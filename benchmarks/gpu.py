@@ -67,7 +67,8 @@ def rows(bench: Bench) -> Iterator[Row]:
         first, rest = [Way(name) for name in ("resnet18", OURS)], []
     else:  # the default precision first: a time limit may cut the rest
         first = [Way(name, "float16") for name in NETWORKS]
-        rest = [Way(name, "float16", compiled=True) for name in ("resnet18", OURS) if bench.compile]
+        modes = ("reduce-overhead", "default") if bench.compile else ()  # the first launches whole graphs at once
+        rest = [Way(name, "float16", compiled=mode) for mode in modes for name in ("resnet18", OURS)]
         rest += [Way(name, "float16", channels_last=False) for name in ("resnet18", OURS)]
         rest += [Way(name, "bfloat16") for name in NETWORKS]
         rest += [Way(name) for name in ("resnet18", "bisenet", OURS)]
@@ -97,7 +98,8 @@ def train_row(way: Way, bench: Bench) -> Row:
         parts = ", ".join(f"{part} {share:.1%}" for part, share in shares(step, steps).items())
         note += f"; {parts}; GPU busy {busy(step, steps):.1%}"
         memory = {"ours": peak_memory(lambda: step, bench.device)}
-    name = f"gpu/train/{way.network}/{way.dtype}" + "/nchw" * (not way.channels_last) + "/compiled" * way.compiled
+    name = f"gpu/train/{way.network}/{way.dtype}" + "/nchw" * (not way.channels_last)
+    name += f"/{way.compiled}" if way.compiled else ""
     rates = [steps * bench.batch / s for s in seconds]
     return make_row(name, "images/s", [rates], memory=memory, note=note)
 

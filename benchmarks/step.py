@@ -44,7 +44,7 @@ class Way:
     dtype: str = "float32"
     optimiser: str = "fused"
     channels_last: bool = True
-    compiled: bool = False
+    compiled: str = ""  # mode of torch.compile; empty: not compiled
 
     def __str__(self) -> str:
         """Describe the way in words."""
@@ -67,7 +67,7 @@ class Step:
             self.optimiser, _ = build_optimizer(self.net, {"head_lr_mult": 1.0, "warmup_steps": 0}, total_steps=1)
         self.scaler = torch.amp.GradScaler(device.type, enabled=way.dtype == "float16")
         if way.compiled:
-            self.net.compile()
+            self.net.compile(mode=way.compiled)
         self.images = torch.randn(batch, 3, size, size, device=device).contiguous(memory_format=memory)
         self.labels = draw_labels(batch, size).to(device)
 
@@ -111,7 +111,7 @@ def rows(bench: Bench) -> Iterator[Row]:
         note = f"{way}; {other}; {bench.batch} x {bench.size} x {bench.size}, channels last"
         yield make_row(f"step/{name}", "s", runs, peer_name=TITLES[name], memory=both, limit=limit, note=note)
     if bench.compile:
-        runs = alternate([prepared(replace(way, compiled=True))(), ours], bench)
+        runs = alternate([prepared(replace(way, compiled="default"))(), ours], bench)
         yield make_row("step/compile", "s", runs, peer_name="ours, not compiled", limit=limit, note=str(way))
 
 
