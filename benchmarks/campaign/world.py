@@ -3,13 +3,14 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import sys
 import tempfile
 import time
 import traceback
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -62,6 +63,11 @@ class World:
     """The folder of everything; `commands` are whole ones by name, with `{out}` for their result."""
 
     folder: Path
+    cases: tuple[str, ...] = ()
+
+    def chosen(self, names: Iterable[str]) -> list[str]:
+        """Return the cases to try: all of a part, or those of `cases`."""
+        return [name for name in names if not self.cases or name in self.cases]
 
     @property
     def checkpoint(self) -> Path:
@@ -131,9 +137,9 @@ class Ended:
         return f"took {self.memory:.0f} MiB" if self.memory > MEMORY else ""
 
 
-def build(folder: Path, faces: int = 12) -> World:
+def build(folder: Path, cases: Iterable[str] = (), faces: int = 12) -> World:
     """Make everything that commands need."""
-    world = World(folder)
+    world = World(folder, tuple(cases))
     if (folder / CLIP).is_file():  # the last thing that is made
         return world
     counts = (f"train={faces}", "val=4", "test=2", "size=128")
@@ -233,6 +239,27 @@ def session(leader: int) -> list[int]:
             state, _, _, of = stat.read_text().rpartition(")")[2].split()[:4]
             found += [int(stat.parent.name)] if int(of) == leader and state != "Z" else []
     return found
+
+
+def undisturbed(world: World, name: str) -> tuple[Path, float, float]:
+    """Run a command undisturbed, once for each world.
+
+    Returns:
+        The folder of its results, and the seconds until it began to write and until it ended.
+    """
+    folder = world.folder / "undisturbed" / name.replace(" ", "-")
+    out, times = folder / "out", folder / "seconds"
+    if not times.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        before, (process, said) = time.monotonic(), start(called(world.commands[name], out))
+        while not out.exists() and process in session(process):
+            time.sleep(0.01)
+        began, ended = time.monotonic(), finish(process, said, PATIENCE)
+        if ended.code:
+            raise RuntimeError(f"{name}: {ended.said}")
+        times.write_text(f"{began - before} {time.monotonic() - before}")
+    began, took = map(float, times.read_text().split())
+    return out, began, took
 
 
 def end_session(leader: int, patience: float = 0) -> list[int]:
