@@ -76,11 +76,10 @@ def table(runs: list[dict[str, Any]]) -> str:
     """Return a table of the rows of some runs; equal cases are added up."""
     lines: dict[tuple[str, str], list[Any]] = {}
     for row in (row for each_run in runs for row in each_run["rows"]):
-        line = lines.setdefault((row["part"], row["case"]), [0, 0, ""])
-        line[:] = line[0] + row["tried"], line[1] + len(row["failures"]), row["note"]
-    return str(tabulate(
-        [(*case, *line) for case, line in lines.items()], ["part", "case", "tried", "failures", "note"], "github"
-    ))  # fmt: skip
+        line = lines.setdefault((row["part"], row["case"]), [0, 0, 0, ""])
+        line[:] = line[0] + row["tried"], line[1] + row.get("results", 0), line[2] + len(row["failures"]), row["note"]
+    columns = ["part", "case", "tried", "gave results", "failures", "note"]
+    return str(tabulate([(*case, *line) for case, line in lines.items()], columns, "github"))
 
 
 if __name__ == "__main__":

@@ -86,7 +86,8 @@ def _fail(at: int, below: Path, counted: Path) -> None:
 
 def faults(world: World, rng: Random, count: int) -> Iterator[Row]:
     """Let calls that write fail, one in each try: up to `count` of each command, evenly spread."""
-    for name, command in world.alone.items():
+    for name in world.chosen(world.alone):
+        command = world.alone[name]
         row, base = Row("faults", name), world.folder / "faults" / name.replace(" ", "-")
         base.mkdir(parents=True)
         counted = base / "counted"
@@ -105,7 +106,8 @@ def faults(world: World, rng: Random, count: int) -> Iterator[Row]:
         row.note = f"{writes} calls"
         for at in np.unique(np.linspace(1, writes, min(count, writes)).round().astype(int)):
             row.add(f"call {at}", *attempt(at))
-        yield row
+            shutil.rmtree(base / str(at), ignore_errors=True)
+            yield row
 
 
 def broken(content: bytes, others: Sequence[bytes], rng: Random) -> bytes:
@@ -167,9 +169,11 @@ def inputs(world: World, rng: Random, count: int) -> Iterator[Row]:
         "metrics.json": (w / "run", "metrics.json", compare),
     }
     contents = {name: (source / inner).read_bytes() for name, (source, inner, _) in cases.items()}
-    for k, (name, (source, inner, command)) in enumerate(cases.items()):
-        row, accepted = Row("inputs", name), 0
-        for i in range(-1, len(range(k, count, len(cases)))):  # first as it is
+    chosen = world.chosen(cases)
+    for k, name in enumerate(chosen):
+        source, inner, command = cases[name]
+        row = Row("inputs", name)
+        for i in range(-1, len(range(k, count, len(chosen)))):  # first as it is
             case = made / f"{k}-{i}"
             copy = case / source.name
             case.mkdir()
@@ -178,11 +182,12 @@ def inputs(world: World, rng: Random, count: int) -> Iterator[Row]:
             content = contents[name] if i < 0 else broken(contents[name], list(contents.values()), rng)
             (copy / inner).write_bytes(content)
             ended = run(called([argument.replace("{copy}", str(copy)) for argument in command], case / "out"))
-            if i >= 0:
-                row.add(f"input {i}", *judge(ended, case / "out"))
-                accepted += ended.code == 0
-            elif ended.code:
+            if i < 0 and ended.code:
                 raise RuntimeError(f"{command}: {ended.said}")
-            shutil.rmtree(case)
-        row.note = f"{accepted} gave results"
-        yield row
+            problems = judge(ended, case / "out")
+            if not any(problems):  # else the damaged file stays
+                shutil.rmtree(case)
+            if i >= 0:
+                row.add(f"input {i}", *problems)
+                row.results += ended.code == 0
+                yield row

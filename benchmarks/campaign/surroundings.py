@@ -41,7 +41,8 @@ def mounted(folder: Path, options: str) -> Iterator[bool]:
 
 def disks(world: World, rng: np.random.Generator, count: int) -> Iterator[Row]:
     """Run every command on a disk that is too small, of several sizes, and on one that cannot be written."""
-    for name, command in world.alone.items():
+    for name in world.chosen(world.alone):
+        command = world.alone[name]
         row, base = Row("disk", name), world.folder / "disks" / name.replace(" ", "-")
         whole = base / "whole"
         row.add("undisturbed", *judge(run(called(command, whole), 120), whole))
@@ -54,6 +55,7 @@ def disks(world: World, rng: np.random.Generator, count: int) -> Iterator[Row]:
                     break
                 ended = run(called(command, disk / "out"), 120)
                 row.add(f"{share:.0%} of the room", *judge(ended, disk / "out"), "" if ended.code else "is not noticed")
+            yield row
         with mounted(base / "read-only", "ro") as allowed:
             if allowed:
                 ended = run(called(command, base / "read-only" / "out"), 120)

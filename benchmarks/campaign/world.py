@@ -44,11 +44,12 @@ FORMATS: Final = "[mask,overlay,json,svg,labelme,coco,csv]"
 
 @dataclass
 class Row:
-    """A case, how often it was tried, and what went wrong, a line for each."""
+    """A case, how often it was tried, how many inputs gave results, and what went wrong, a line for each."""
 
     part: str
     case: str
     tried: int = 0
+    results: int = 0
     failures: list[str] = field(default_factory=list)
     note: str = ""
 
