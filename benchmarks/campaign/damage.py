@@ -26,6 +26,7 @@ from benchmarks.campaign.world import (
     halves,
     judge,
     run,
+    running,
     start,
     undisturbed,
 )
@@ -38,24 +39,36 @@ ENDING: Final = 20
 
 
 def kills(world: World, rng: Random, count: int) -> Iterator[Row]:
-    """Kill whole commands at random moments; what is left must be whole, and the next start must complete it."""
+    """Kill whole commands; what is left must be whole, and the next start must complete it.
+
+    Half are killed at a random moment, half while they write the first file after it.
+    """
     names = rng.permutation(world.chosen(world.commands)).tolist()
     for name, share in Counter(names[i % len(names)] for i in range(count)).items():
         row, command, base = Row("kills", name), world.commands[name], world.folder / "kills" / name.replace(" ", "-")
         wanted, began, took = undisturbed(world, name)
-        for i in range(share):
+        for i in range(2 * share):
+            if row.tried == share:
+                break
             out = base / str(i) / "out"
+            moment, writes = rng.uniform(0.9 * began, took), rng.random() < 0.5  # earlier, there is nothing to lose
             process, said = start(called(command, out))
-            time.sleep(rng.uniform(0.9 * began, took))  # before, there is nothing to lose
+            time.sleep(moment)
+            end = time.monotonic() + took
+            while writes and time.monotonic() < end and running(process) and not any(out.rglob(".*.part")):
+                time.sleep(0.001)
+            killed = running(process)
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
             said.close()
             left = end_session(process, ENDING)
             problems = [f"{len(left)} processes are left"] if left else []
             problems += halves(out) if out.exists() else []
-            again = run(called(command, out), PATIENCE)
-            row.add(f"kill {i}", *problems, again.problem or again.said * bool(again.code), *differences(out, wanted))
-            yield row
+            if killed or problems:  # else it had ended
+                again = run(called(command, out), PATIENCE)
+                failed = again.problem or again.said * bool(again.code)
+                row.add(f"kill {i}", *problems, failed, *differences(out, wanted))
+                yield row
             if not row.failures:
                 shutil.rmtree(out.parent)
 

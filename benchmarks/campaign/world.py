@@ -11,12 +11,13 @@ import time
 import traceback
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 from runpy import run_path
+from socket import socket
 from typing import IO, Final
 
 import numpy as np
@@ -39,6 +40,12 @@ CLOCK: Final = {"seconds", "train/images_per_second", "train/peak_memory"}
 """Columns of metrics.csv that differ between equal runs."""
 OUT: Final = "{out}"
 CLIP: Final = "clip.mp4"
+PRELOAD: Final = (
+    "facekp.compare.plots", "facekp.compare.report", "facekp.data.audit.run", "facekp.data.prepare.build",
+    "facekp.evaluate", "facekp.export.onnx", "facekp.export.release", "facekp.predict.run", "facekp.predict.videos",
+    "facekp.training.run", "hydra.main", "onnxruntime", "onnxscript", "pandas", "timm", "torch.onnx",
+)  # fmt: skip
+"""What commands import when they run: imported once, before they are forked."""
 FORMATS: Final = "[mask,overlay,json,svg,labelme,coco,csv]"
 
 
@@ -107,10 +114,10 @@ class World:
     def train(self, *more: str) -> list[str]:
         """Return a command of a few steps."""
         return [
-            "train.py", f"data.root={self.folder / 'faces'}", "logger=csv", "data.size=64", "data.crop=64",
-            "data.batch_size=4", "callbacks.progress=false", "trainer.accelerator=cpu", "trainer.precision=32-true",
-            "trainer.max_steps=8", "trainer.val_every=2", "trainer.log_every=1", "optim.warmup_steps=1",
-            f"hydra.run.dir={OUT}", *more,
+            "train.py", f"data.root={self.folder / 'faces'}", "logger=csv", "model=fpn", "model.trunk=lcnet_035",
+            "data.size=64", "data.crop=64", "data.batch_size=4", "callbacks.progress=false", "optim.warmup_steps=1",
+            "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_steps=6", "trainer.val_every=2",
+            "trainer.log_every=1", f"hydra.run.dir={OUT}", *more,
         ]  # fmt: skip
 
 
@@ -141,6 +148,8 @@ class Ended:
 def build(folder: Path, cases: Iterable[str] = (), faces: int = 12) -> World:
     """Make everything that commands need."""
     world = World(folder, tuple(cases))
+    for module in PRELOAD:
+        import_module(module)
     if (folder / CLIP).is_file():  # the last thing that is made
         return world
     counts = (f"train={faces}", "val=4", "test=2", "size=128")
@@ -168,19 +177,31 @@ def called(command: Sequence[str], out: Path) -> Callable[[], object]:
     """Return a function that does what a command does, in this process."""
     arguments = [argument.replace(OUT, str(out)) for argument in command]
     first, *rest = arguments
-    if "trainer=ddp" in rest:  # it starts the same command again
-        return lambda: os.execv(sys.executable, [sys.executable, *arguments])
     if first == "train.py":
 
-        def train() -> None:
+        def train() -> int:
             os.chdir(REPOSITORY)
             sys.argv = [first, *rest]
+            other = join_second_process() if "trainer=ddp" in rest else None
             run_path(first, run_name="__main__")
+            return os.waitstatus_to_exitcode(os.waitpid(other, 0)[1]) if other else 0
 
         return train
     module = import_module({"predict.py": "facekp.predict"}.get(first) or rest.pop(0))
     main = import_module(f"{module.__name__}.__main__" if hasattr(module, "__path__") else module.__name__).main
     return lambda: main(rest)
+
+
+def join_second_process() -> int:
+    """Fork a second process of a run, which begins as torchrun's do; return it, and 0 in the second."""
+    with closing(socket()) as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    other = os.fork()
+    os.environ |= {"TORCHELASTIC_RUN_ID": "campaign", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port),
+                   "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "GROUP_RANK": "0",
+                   "RANK": str(int(not other)), "LOCAL_RANK": str(int(not other))}  # fmt: skip
+    return other
 
 
 def start(call: Callable[[], object]) -> tuple[int, IO[bytes]]:
@@ -232,14 +253,24 @@ def run(call: Callable[[], object], limit: float = HANG) -> Ended:
     return finish(*start(call), limit)
 
 
+def _state(process: str) -> tuple[str, int]:
+    """Return the state of a process, "" if there is none, and the leader of its session."""
+    try:
+        state, _, _, leader = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[:4]
+    except OSError:
+        return "", 0
+    return state, int(leader)
+
+
+def running(process: int) -> bool:
+    """Return whether a process runs still."""
+    return _state(str(process))[0] not in ("", "Z")
+
+
 def session(leader: int) -> list[int]:
     """Return the processes of a session that still run."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            state, _, _, of = stat.read_text().rpartition(")")[2].split()[:4]
-            found += [int(stat.parent.name)] if int(of) == leader and state != "Z" else []
-    return found
+    numbers = [name for name in os.listdir("/proc") if name.isdecimal()]
+    return [int(name) for name in numbers if (found := _state(name))[1] == leader and found[0] not in ("", "Z")]
 
 
 def undisturbed(world: World, name: str) -> tuple[Path, float, float]:
@@ -253,7 +284,7 @@ def undisturbed(world: World, name: str) -> tuple[Path, float, float]:
     if not times.exists():
         shutil.rmtree(folder, ignore_errors=True)
         before, (process, said) = time.monotonic(), start(called(world.commands[name], out))
-        while not out.exists() and process in session(process):
+        while not out.exists() and running(process):
             time.sleep(0.01)
         began, ended = time.monotonic(), finish(process, said, PATIENCE)
         if ended.code:
