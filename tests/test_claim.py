@@ -127,3 +127,26 @@ def test_a_run_claims_its_folder_again_within_its_process(tmp_path: Path) -> Non
 def test_a_new_folder_is_the_first_free_one(tmp_path: Path) -> None:
     names = [make_new_folder(tmp_path / "a" / "b").name for _ in range(3)]
     assert names == ["b", "b_2", "b_3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [(("hydra.run.dir=mine",), ".hydra/hydra.yaml"), (("hydra.sweep.dir=mine", "seed=0,1", "-m"), "multirun.yaml")],
+)
+def test_the_settings_of_another_program_of_hydras_are_kept(
+    arguments: tuple[str, ...],
+    name: str,
+    train_py: Callable[..., None],
+    started: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    theirs = tmp_path / "mine" / name
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("hydra:\n  job:\n    name: other\n")
+    with pytest.raises(SystemExit) as end:
+        train_py(*arguments, cwd=tmp_path)
+    assert (end.value.code, started) == (2, [])
+    assert capsys.readouterr().err.startswith(f"error: 'mine/{name}': would be replaced, but this command did not")
+    assert theirs.read_text() == "hydra:\n  job:\n    name: other\n"
+    assert len(list((tmp_path / "mine").iterdir())) == 1

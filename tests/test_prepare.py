@@ -275,7 +275,12 @@ def test_an_official_root_is_prepared_into_the_cache_once(raw, tmp_path, capsys)
     assert prepared_root(config) == root
     assert capsys.readouterr().out == ""
     assert before == {path: path.stat().st_mtime_ns for path in (root / "labels").iterdir()}
-    other = write_official(tmp_path / "other")
+    other = write_official(tmp_path / "other")  # the same content
+    (other / MASKS / ".DS_Store").touch()
+    assert prepared_root(DataConfig(root=str(other), cache=config.cache)) == root
+    assert capsys.readouterr().out == ""
+    mask = next((other / MASKS).rglob("*.png"))
+    Image.fromarray(255 - np.array(Image.open(mask))).save(mask, compress_level=0)
     assert prepared_root(DataConfig(root=str(other), cache=config.cache)) != root
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from facekp.config import DataConfig
 from facekp.data.layout import INDEX, SPLITS, check_source, recognise
 from facekp.data.prepare.build import prepare
+from facekp.data.prepare.official import describe_official
 from facekp.data.synthetic import REVISION
 from facekp.files import exclusive_lock, expand, make_folder
 
@@ -14,7 +15,7 @@ def prepared_root(config: DataConfig) -> Path:
     """Return the folder of the prepared data set, drawn or prepared first if needed.
 
     An official folder is prepared at 512 pixels and synthetic faces are drawn at `config.size`, both in `config.cache`
-    for later calls to reuse.
+    for later calls to reuse. An official folder is known by the names and sizes of its files, wherever it is.
 
     Raises:
         ConfigError: no `data.root`.
@@ -26,12 +27,10 @@ def prepared_root(config: DataConfig) -> Path:
         root = expand(config.root or "")
         if recognise(root) == "prepared":
             return root
-        out = cache / f"celebamask-hq-{_digest(str(root.resolve()))}"
+        out = cache / f"celebamask-hq-{_digest(describe_official(root))}"
         if not (out / INDEX).is_file():
             print(f"data.root is '{root}', the official layout: preparing it into '{out}', once")
-        done = prepare(root, out)
-        if done.written:
-            print(done.text)
+            print(prepare(root, out).text)
         return out
     counts = {split: getattr(config, f"synthetic_{split}") for split in SPLITS}
     folder = cache / f"synthetic-{_digest(repr((counts, config.synthetic_seed, config.size, REVISION)))}"

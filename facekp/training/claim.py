@@ -12,10 +12,12 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from facekp.errors import ConfigError, one_line_errors
-from facekp.files import LOCK, claim, make_folder, writing
+from facekp.files import LOCK, claim, contains, keep_foreign, make_folder, writing
 
 SECOND: Final = "%S"
 """Part of a folder's name that stands for the second of its start, so the folder is meant for one run alone."""
+HYDRAS: Final = (".hydra/hydra.yaml", "multirun.yaml")
+"""Files that Hydra replaces in the folder of a run or sweep."""
 RANKS: Final = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 """Environment variables that number the processes of one run: torchrun's, SLURM's, and torchrun's and Lightning's."""
 
@@ -73,6 +75,8 @@ class ClaimFolder(Callback):
                 config.hydra[kind].dir = str(folder)
                 quoted = str(folder).replace("'", "\\'")
                 config.hydra.overrides.hydra.append(f"hydra.{kind}.dir='{quoted}'")  # jobs are composed again
+            remedy = f"give another hydra.{kind}.dir"
+            keep_foreign({folder / name: contains(b"facekp") for name in HYDRAS}, remedy=remedy)
             self.held = claim_run(make_folder(folder), kind)
             atexit.register(_remove_unused, folder)
 

@@ -51,6 +51,18 @@ def read_mapping(path: Path) -> dict[int, str]:
     return splits
 
 
+def describe_official(raw: Path) -> str:
+    """Return the mapping of the official folder, and the names and sizes of its images and masks."""
+    files = [
+        f"{path.name}/{name} {(path / name).stat().st_size}"
+        for folder in (OFFICIAL_IMAGES, OFFICIAL_MASKS)
+        for path, _, names in walk(raw / folder)
+        for name in names
+        if not name.startswith(".")
+    ]
+    return "\n".join([(raw / OFFICIAL_MAPPING).read_text(encoding="utf-8", errors="replace"), *files])
+
+
 def list_images(raw: Path, splits: dict[int, str]) -> dict[int, Path]:
     """Return the image files of the official folder by id, in the order of ids; `splits` are those of the mapping.
 
