@@ -134,6 +134,26 @@ def test_a_mask_value_without_a_class_is_refused_by_name(tmp_path: Path):
         prepare([f"raw={raw}", f"out={tmp_path / 'other'}", "size=64"])
 
 
+def test_files_that_are_not_prepared_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    write(raw / "classes.json", BEARD)
+    for name in ("a", "b", "c"):
+        write_pair(raw / "images" / f"{name}.jpg", raw / "masks" / f"{name}.png", [[10, 20]])
+    write(raw / "train.txt", "a\nb\n")
+    for file in ("images/d.tif", "images/.hidden.tif", "masks/d.npy", "masks/a.bmp", "masks/e.png"):
+        (raw / file).write_bytes((raw / "masks" / "a.png").read_bytes())
+    prepare([f"raw={raw}", f"out={out}", "size=64"])
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["splits"] == {"train": 2, "val": 0, "test": 0}
+    assert {g["kind"]: [f["file"] for f in g["files"]] for g in summary["problems"][-4:]} == {
+        "mask without an image": ["masks/e.png"],
+        "second mask of one image": ["masks/a.png"],
+        "file of a kind that is not read": ["images/d.tif", "masks/d.npy"],
+        "image that no split lists": ["images/c.jpg"],
+    }
+    assert "problem: 2 x file of a kind that is not read" in capsys.readouterr().out
+
+
 def test_lapa_is_prepared(tmp_path: Path):
     raw, out = tmp_path / "LaPa", tmp_path / "out"
     for split in ("train", "val", "test"):

@@ -121,19 +121,34 @@ def labelled(
     split_of: dict[Id, str] = {}
     images: dict[Id, Path] = {}
     masks: dict[Id, Path] = {}
+    ignored: list[Problem] = []
+
+    def ignore(kind: str, path: Path) -> None:
+        ignored.append(Problem(kind, path.relative_to(raw).as_posix()))
+
     for pictures, labels, split in folders:
-        found = {path.stem: path for path in labels.iterdir() if path.suffix.lower() in SUFFIXES[2:]}
-        for path in sorted(pictures.iterdir()):
-            if path.name.startswith(".") or path.suffix.lower() not in SUFFIXES:
+        found, shown = dict[str, Path](), set[str]()
+        for path in _visible(labels):
+            if path.suffix.lower() not in SUFFIXES[2:]:
+                ignore("file of a kind that is not read", path)
+            elif found.setdefault(path.stem, path) is not path:
+                ignore("second mask of one image", path)
+        for path in _visible(pictures):
+            if path.suffix.lower() not in SUFFIXES:
+                ignore("file of a kind that is not read", path)
                 continue
+            shown.add(path.stem)
             here = split or (splits or {}).get(path.stem)
             if here is None:
+                ignore("image that no split lists", path)
                 continue
             if path.stem in images:
                 raise DataError(f"image {path}: has the same name as {images[path.stem]}; rename or remove one of them")
             images[path.stem], split_of[path.stem] = path, here
             if path.stem in found:
                 masks[path.stem] = found[path.stem]
+        for stem in found.keys() - shown:
+            ignore("mask without an image", found[stem])
     if not images:
         raise DataError(f"folder '{raw}': no image, or none that its lists name; unpack it again, or correct the lists")
 
@@ -144,12 +159,17 @@ def labelled(
                 f"image {bare[0]}: image without a mask of the same name, as {len(bare)} of {len(images)} images are; "
                 "add the masks, remove the images, or skip them with skip_bad=true"
             )
-        problems = [Problem("image without any mask", path.relative_to(raw).as_posix()) for path in bare]
+        problems = [Problem("image without any mask", path.relative_to(raw).as_posix()) for path in bare] + ignored
         faces = [LabelledFace(raw, i, images[i], {0: mask}, own) for i, mask in masks.items()]
         return list[Face](faces), problems
 
     digest = hashlib.sha256(repr((sorted(split_of.items()), sorted(own.items()))).encode()).hexdigest()
     return DataSet(classes, split_of, images, pair, digest)
+
+
+def _visible(folder: Path) -> list[Path]:
+    """Return what a folder contains, sorted, without hidden files."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def share_splits(stems: Iterable[str], seed: int = 0) -> dict[str, str]:

@@ -28,6 +28,9 @@ CONSEQUENCES: Final = {
     "second mask of one attribute": "ignored; the first path in order counts",
     "class that no image has": "networks will not learn it",
     "mask without an image": "ignored",
+    "second mask of one image": "ignored; the first path in order counts",
+    "file of a kind that is not read": "ignored; convert it to .png",
+    "image that no split lists": "left out",
 }
 """What preparation does about each kind of problem."""
 
