@@ -37,7 +37,7 @@ def main() -> None:
     if name in ("-h", "--help", "help"):
         listed = "\n".join(f"  {command:<11}{about}" for command, (_, about) in COMMANDS.items())
         print(f"facekp COMMAND key=value ...\n\n{listed}\n\nfacekp COMMAND --help lists its settings.\n\n{EXITS}")
-    elif name in ("--version", "version"):
+    elif name == "version" or "--version" in (name, *arguments):
         from facekp import __version__
 
         print(f"facekp {__version__}")

@@ -16,7 +16,7 @@ from pytorch_lightning.callbacks import Callback, LambdaCallback
 
 from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
 from facekp.training.compose import read_config, register_schema
-from facekp.training.history import read_rows
+from facekp.training.rows import read_rows
 from facekp.training.run import train as train_here
 
 REPOSITORY = Path(__file__).parents[1]

@@ -442,8 +442,8 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "kind", "message"),
         [
-            ([], ConfigError, "no run is given: name run folders"),
-            (["nowhere"], DataError, "no run in '.*nowhere': give run folders"),
+            ([], ConfigError, "no run is given: give run folders"),
+            (["nowhere"], ConfigError, "no run in '.*nowhere': give run folders"),
             (["scores.json"], DataError, "file '.*scores.json': not a run's summary; give the metrics.json that train"),
             (["nowhere", "target=2"], ConfigError, "target is 2.0: give a number above 0, up to 1, or null"),
             (["nowhere", "taget=0.2"], ConfigError, "taget"),

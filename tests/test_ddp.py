@@ -26,7 +26,8 @@ from facekp.data.datamodule import FaceDataModule
 from facekp.errors import ConfigError
 from facekp.losses import OhemCrossEntropy
 from facekp.models import build_model
-from facekp.training.history import RunLog, read_rows
+from facekp.training.history import RunLog
+from facekp.training.rows import read_rows
 from facekp.training.run import build_data, build_module, build_trainer
 from facekp.training.scoring import network_scorer
 from facekp.weights.checkpoint import read_checkpoint

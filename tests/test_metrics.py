@@ -141,6 +141,7 @@ def test_a_network_is_scored_with_the_loss_of_its_run() -> None:
     )  # files of before
 
 
-def test_commands_check_their_settings_before_torch_is_imported() -> None:
-    code = "import sys, facekp.evaluate, facekp.models.__main__; sys.exit('torch' in sys.modules)"
+def test_commands_check_their_settings_and_runs_are_compared_without_torch() -> None:
+    modules = "facekp.compare.report, facekp.evaluate, facekp.models.__main__"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -51,6 +51,7 @@ def facekp(installed: Path, tmp_path: Path) -> Run:
 @pytest.mark.slow
 def test_the_wheel_alone_predicts_and_trains(facekp: Run, installed: Path, tiny_root: Path, tmp_path: Path) -> None:
     assert facekp("--version").stdout == "facekp 0.1.0\n"
+    assert facekp("train", "--version").stdout == "facekp 0.1.0\n"
     shutil.copy(PORTRAIT, tmp_path / "photo.jpg")
     done = facekp("predict", "photo.jpg", "out")
     assert done.returncode == 0, done.stderr

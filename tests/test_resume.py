@@ -18,9 +18,9 @@ from facekp.config import CallbacksConfig
 from facekp.errors import CheckpointError, ConfigError
 from facekp.training import history, resume
 from facekp.training.callbacks import BestCheckpoint
-from facekp.training.history import RunLog, read_rows
+from facekp.training.history import RunLog
 from facekp.training.resume import Resume, find_resume
-from facekp.training.summary import score_rows
+from facekp.training.rows import read_rows, score_rows
 from facekp.weights.checkpoint import read_checkpoint
 
 

@@ -16,7 +16,7 @@ from runs import SMALL
 from facekp.compare.runs import read_runs
 from facekp.errors import ConfigError, DataError
 from facekp.training import search
-from facekp.training.history import read_rows
+from facekp.training.rows import read_rows
 from facekp.training.search import SearchConfig, _distribution, _open_study, main
 
 optuna = pytest.importorskip("optuna", reason="the extra sweep is not installed")

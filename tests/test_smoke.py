@@ -7,7 +7,8 @@ from runs import settings
 
 from facekp.config import DataConfig
 from facekp.data.sources import prepared_root
-from facekp.training.history import RunLog, read_rows
+from facekp.training.history import RunLog
+from facekp.training.rows import read_rows
 from facekp.training.run import build_data, build_module, build_trainer
 
 

@@ -19,8 +19,8 @@ from runs import REPOSITORY, SMALL, before_step
 
 import facekp.training.run
 from facekp.config import Config
-from facekp.training.history import read_rows
 from facekp.training.resume import Resume
+from facekp.training.rows import read_rows
 from facekp.training.run import build_trainer
 from facekp.weights.checkpoint import read_checkpoint
 

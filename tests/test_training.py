@@ -24,8 +24,8 @@ from facekp.errors import ConfigError, DataError
 from facekp.hardware import resolve_accelerator
 from facekp.models import build_model, fuse
 from facekp.training.folder import finished_score
-from facekp.training.history import read_rows
 from facekp.training.metrics import ParsingMetrics
+from facekp.training.rows import read_rows
 from facekp.training.run import build_data, build_module, build_trainer
 from facekp.weights.checkpoint import read_checkpoint
 from facekp.weights.load import load_network

@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 
 from facekp.errors import one_line_errors
 from facekp.predict.video_io import VideoReader, VideoWriter
-from facekp.training.history import read_rows
+from facekp.training.rows import read_rows
 
 REPOSITORY: Final = Path(__file__).parents[2]
 HANG: Final = 30

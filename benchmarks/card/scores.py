@@ -13,7 +13,8 @@ from tabulate import tabulate
 from benchmarks.card.groups import GROUPS, Floats
 from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX
 from facekp.images import UInt8Array
-from facekp.training.metrics import nest_scores, scores_from_confusion
+from facekp.training.metrics import scores_from_confusion
+from facekp.training.rows import nest_scores
 
 NAMES = CELEBAMASK_HQ.names
 

@@ -34,8 +34,10 @@ def main(argv: list[str]) -> None:
     paths = [expand(run) for run in runs if run != "help"]
     settings = [a for a in argv if a not in runs or a == "help"]
     config = parse_cli(CompareConfig, settings, program="facekp compare RUN...", about=__doc__ or "")
-    if not paths:
-        raise ConfigError("no run is given: name run folders, a sweep's folder, or metrics.json files")
+    if not any(path.exists() for path in paths):
+        places = " or ".join(f"'{path}'" for path in paths)
+        where = f"in {places}" if paths else "is given"
+        raise ConfigError(f"no run {where}: give run folders, a sweep's folder, or metrics.json files")
     from facekp.compare.report import compare  # pandas and matplotlib take a second
 
     out = paths[0] if len(paths) == 1 and paths[0].is_dir() else Path("comparison")

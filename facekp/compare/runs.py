@@ -14,8 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 from facekp.config import MONITORS, CallbacksConfig, fold
 from facekp.errors import DataError
 from facekp.training.folder import COMPOSED, ERROR, PRUNED, SUMMARY, complete, job_folders
-from facekp.training.history import FILE, read_rows
-from facekp.training.summary import measured_cost, score_rows
+from facekp.training.rows import FILE, measured_cost, read_rows, score_rows
 
 Status = Literal["finished", "pruned", "unfinished", "failed", "missing"]
 TOP = {"train_loss": "min", "loss": "min", "miou": "max", "mean_f1": "max"}

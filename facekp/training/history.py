@@ -11,23 +11,11 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers.logger import Logger
 
 from facekp.files import replacing
+from facekp.training.rows import FILE, Row, read_rows
 from facekp.training.tolerance import Tolerance
 
-FILE = "metrics.csv"
-MARK = rb"step,([^\n]*,)?(train|val|test)/loss"
-"""Regular expression for the first bytes of the file."""
-Row = dict[str, float]
-"""Values logged at a step: `step`, `seconds` since the run began if that is known, and scores such as `val/miou`."""
 SAVE_EVERY = 5.0
 """Minimum seconds between writes of the file; validation scores are written at once."""
-
-
-def read_rows(path: Path) -> list[Row]:
-    """Return the rows of a `metrics.csv`, without empty cells; no rows if the file is missing."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
 class RunLog(Logger):

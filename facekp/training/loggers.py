@@ -16,8 +16,8 @@ from facekp.config import Config, LoggerConfig
 from facekp.data.layout import source_classes
 from facekp.training.folder import StoppedError, job_name, sweep_job
 from facekp.training.history import RunLog
-from facekp.training.metrics import PER_CLASS
 from facekp.training.resume import Resume
+from facekp.training.rows import PER_CLASS
 from facekp.training.tolerance import Tolerance
 
 Mode = Literal["online", "offline", "disabled"]

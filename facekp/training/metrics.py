@@ -1,6 +1,5 @@
 """Losses and scores of a whole split; the scores come from one confusion matrix."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +10,7 @@ from torchmetrics.functional.classification import multiclass_confusion_matrix
 
 from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX, Classes
 from facekp.models import Heads, fuse
-
-PER_CLASS = ("iou", "f1")
-"""Scores computed for every class, such as `iou/nose`."""
+from facekp.training.rows import PER_CLASS
 
 
 class ParsingMetrics(Metric):
@@ -123,20 +120,3 @@ def scores_from_confusion(confusion: Tensor, classes: Classes = CELEBAMASK_HQ) -
     for kind, values in zip(PER_CLASS, (iou, f1), strict=True):
         scores |= {f"{kind}/{name}": value for name, value in zip(classes.names, values, strict=True)}
     return {name: value.to(torch.float32) for name, value in scores.items()}
-
-
-def nest_scores(row: dict[str, float], split: str) -> dict[str, Any]:
-    """Turn `{"val/miou": .., "val/iou/nose": .., ...}` into `{"miou": .., "iou": {"nose": ..}}` of `finite` values."""
-    prefix = f"{split}/"
-    plain = {name.removeprefix(prefix): finite(value) for name, value in row.items() if name.startswith(prefix)}
-    nested: dict[str, Any] = {"step": int(row["step"])} if "step" in row else {}
-    nested |= {name: value for name, value in plain.items() if "/" not in name}
-    for kind in PER_CLASS:
-        own = f"{kind}/"
-        nested[kind] = {name.removeprefix(own): value for name, value in plain.items() if name.startswith(own)}
-    return nested
-
-
-def finite(value: float) -> float | None:
-    """Return `value` rounded to 6 decimals, or None for nan and infinity, which JSON lacks."""
-    return round(value, 6) if math.isfinite(value) else None

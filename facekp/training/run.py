@@ -25,10 +25,11 @@ from facekp.training.callbacks import build_callbacks
 from facekp.training.checkpoint_io import BesideCheckpointIO
 from facekp.training.claim import claim_run
 from facekp.training.folder import finished_score, keep_settings, score_of, sweep_job
-from facekp.training.history import FILE, MARK, RunLog
+from facekp.training.history import RunLog
 from facekp.training.loggers import TolerantWandbLogger, build_loggers, closing_wandb
 from facekp.training.module import FaceParsing
 from facekp.training.resume import Resume, find_resume
+from facekp.training.rows import FILE, MARK
 from facekp.training.summary import write_summary
 from facekp.weights.checkpoint import is_checkpoint
 from facekp.weights.load import begin_with

@@ -14,7 +14,8 @@ from facekp.data.dataset import Pixels
 from facekp.data.normalisation import normalise
 from facekp.losses import DeepSupervision, build_loss
 from facekp.models import Heads, Network
-from facekp.training.metrics import SplitMetrics, nest_scores
+from facekp.training.metrics import SplitMetrics
+from facekp.training.rows import nest_scores
 from facekp.weights.checkpoint import DEFAULT_LOSS
 
 

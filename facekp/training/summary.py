@@ -1,26 +1,21 @@
 """`metrics.json` of a run folder: the scores, settings and cost of a finished run."""
 
 import json
-import statistics
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 
-from facekp.config import CallbacksConfig, Config
+from facekp.config import Config
 from facekp.errors import ConfigError
 from facekp.files import write_file
 from facekp.hardware import describe_machine, list_versions, resolve_precision
 from facekp.models import build_without_weights
 from facekp.models.cost import multiply_adds
 from facekp.training.folder import SUMMARY, record_settings
-from facekp.training.history import Row, RunLog
-from facekp.training.metrics import finite, nest_scores
-
-CURVE = ("loss", "miou", "mean_f1", "pixel_accuracy")
-TRAIN_LOSS_STEPS = 100
-"""Number of steps over which a reported training loss is averaged."""
+from facekp.training.history import RunLog
+from facekp.training.rows import measured_cost, nest_scores, score_rows
 
 
 def write_summary(config: Config, trainer: pl.Trainer) -> dict[str, Any]:
@@ -59,41 +54,3 @@ def write_summary(config: Config, trainer: pl.Trainer) -> dict[str, Any]:
             Path(config.output_dir) / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n"
         )  # the file marks the run as finished
     return summary
-
-
-def score_rows(rows: list[Row], callbacks: CallbacksConfig) -> dict[str, Any]:
-    """Return a summary's `steps`, `seconds`, `train` and `val` from the rows that a run has logged so far.
-
-    `val` is empty before the first validation.
-    """
-
-    def mean_loss(step: int) -> float | None:
-        """Return the mean training loss of the steps up to `step`; None if it is nan or was not logged."""
-        recent = range(step - TRAIN_LOSS_STEPS + 1, step + 1)
-        losses = [row["train/loss"] for row in rows if "train/loss" in row and row["step"] in recent]
-        return finite(statistics.fmean(losses)) if losses else None
-
-    steps = int(rows[-1]["step"]) if rows else 0
-    scores: dict[str, Any] = {
-        "steps": steps,
-        "seconds": rows[-1].get("seconds") if rows else None,
-        "train": {"loss": mean_loss(steps)},
-        "val": {},
-    }
-    if validated := [row for row in rows if callbacks.monitor in row]:
-        best = (max if callbacks.mode == "max" else min)(validated, key=lambda row: row[callbacks.monitor])
-        scores["val"] = {"best": nest_scores(best, "val"), "last": nest_scores(validated[-1], "val"), "curve": []}
-        for row in validated:
-            point = {"step": int(row["step"]), "seconds": row.get("seconds"), "train_loss": mean_loss(int(row["step"]))}
-            scores["val"]["curve"].append(point | {name: finite(row[f"val/{name}"]) for name in CURVE})
-    return scores
-
-
-def measured_cost(rows: list[Row]) -> dict[str, float | None]:
-    """Return a run's median speed and its peak memory, MiB; None if they were not logged."""
-    speed = [row["train/images_per_second"] for row in rows if "train/images_per_second" in row]
-    memory = [row["train/peak_memory"] for row in rows if "train/peak_memory" in row]
-    return {
-        "images_per_second": round(statistics.median(speed), 2) if speed else None,
-        "peak_memory": round(max(memory), 1) if memory else None,
-    }
