@@ -1,6 +1,7 @@
 """Killed commands, calls that fail, and damaged files."""
 
 import os
+import re
 import shutil
 import signal
 import sys
@@ -16,9 +17,12 @@ from PIL import Image
 from benchmarks.campaign.world import (
     CLIP,
     FORMATS,
+    HANG,
     OUT,
     PATIENCE,
+    Ended,
     Row,
+    Worker,
     World,
     called,
     differences,
@@ -146,6 +150,12 @@ def broken(content: bytes, others: Sequence[bytes], rng: Random) -> bytes:
     return bytes(data)
 
 
+MANY: Final = 20
+"""Photos or videos that one command reads; alone if it fails."""
+SLOWER: Final = 4
+"""How many times fewer inputs `compare` gets, which draws for seconds."""
+
+
 def inputs(world: World, rng: Random, count: int) -> Iterator[Row]:
     """Damage files of every kind that is read."""
     w = world.folder
@@ -158,13 +168,13 @@ def inputs(world: World, rng: Random, count: int) -> Iterator[Row]:
     (made / "ids.yaml").write_text("".join(f"{name}: {i}\n" for i, name in enumerate(CELEBAMASK_HQ.names)))
     label = min((w / "faces" / "labels").iterdir()).name
     photos_of = ["predict.py", "align=none", "device=cpu", f"out={OUT}", f"source={made / 'a.jpg'}", "ckpt={copy}"]
-    parse = [*world.predict, "source={copy}", f"export={FORMATS}"]
+    parse = [*world.predict, "source={case}", f"export={FORMATS}"]
     score = ["-m", "facekp.evaluate", f"ckpt={world.checkpoint}", "data.root={copy}", "split=train", "data.workers=0",
              "device=cpu", f"out={OUT}/metrics.json"]  # fmt: skip
     audit = ["-m", "facekp.data.audit", "root={copy}", f"out={OUT}", "workers=1", "pictures=2"]
     prepare = ["-m", "facekp.data.prepare", "raw={copy}", f"out={OUT}", "size=64", "workers=1"]
     compare = ["-m", "facekp.compare", "{copy}", f"out={OUT}"]
-    # By kind: a file or folder to copy, the file in it to damage, and the command.
+    # By kind: a file or folder to copy, the file in it to damage, and the command. One may read many photos at once.
     cases: dict[str, tuple[Path, str, list[str]]] = {
         **{kind.upper(): (made / f"a.{kind}", "", parse) for kind in photos},
         "video": (w / CLIP, "", parse),
@@ -183,24 +193,48 @@ def inputs(world: World, rng: Random, count: int) -> Iterator[Row]:
     }
     contents = {name: (source / inner).read_bytes() for name, (source, inner, _) in cases.items()}
     chosen = world.chosen(cases)
-    for k, name in enumerate(chosen):
-        source, inner, command = cases[name]
-        row = Row("inputs", name)
-        for i in range(-1, len(range(k, count, len(chosen)))):  # first as it is
-            case = made / f"{k}-{i}"
-            copy = case / source.name
-            case.mkdir()
-            if source.is_dir():
-                shutil.copytree(source, copy, ignore=shutil.ignore_patterns("checkpoints"))
-            content = contents[name] if i < 0 else broken(contents[name], list(contents.values()), rng)
-            (copy / inner).write_bytes(content)
-            ended = run(called([argument.replace("{copy}", str(copy)) for argument in command], case / "out"))
-            if i < 0 and ended.code:
-                raise RuntimeError(f"{command}: {ended.said}")
-            problems = judge(ended, case / "out")
-            if not any(problems):  # else the damaged file stays
-                shutil.rmtree(case)
-            if i >= 0:
-                row.add(f"input {i}", *problems)
-                row.results += ended.code == 0
+    shares = Counter(chosen[i % len(chosen)] for i in range(count))
+    with Worker() as worker:
+        for k, name in enumerate(chosen):
+            source, inner, command = cases[name]
+            share = -(-shares[name] // SLOWER) if command is compare else shares[name]
+            row, size = Row("inputs", name), MANY if command is parse else 1
+
+            def attempt(
+                at: int,
+                contents: list[bytes],
+                source: Path = source,
+                inner: str = inner,
+                command: list[str] = command,
+                base: Path = made / str(k),
+            ) -> tuple[Ended, list[str]]:
+                case, out = base / str(at), base / f"{at}-out"
+                case.mkdir(parents=True)
+                for i, content in enumerate(contents):
+                    copy = case / (source.name if len(contents) == 1 else f"{i}{source.suffix}")
+                    if source.is_dir():
+                        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("checkpoints"))
+                    (copy / inner).write_bytes(content)
+                given = [argument.replace("{copy}", str(copy)).replace("{case}", str(case)) for argument in command]
+                ended = worker.run(given, out, HANG * (1 + len(contents) // 4))
+                problems = [problem for problem in judge(ended, out) if problem]
+                if not problems:  # else the damaged file stays
+                    shutil.rmtree(case)
+                    shutil.rmtree(out, ignore_errors=True)
+                return ended, problems
+
+            first, _ = attempt(-1, [content := contents[name]])  # as it is
+            if first.code:
+                raise RuntimeError(f"{command}: {first.said}")
+            damaged = [broken(content, list(contents.values()), rng) for _ in range(share)]
+            for at in range(0, share, size):
+                many = damaged[at : at + size]
+                ended, problems = attempt(at, many)
+                one_by_one = [attempt(share + at + i, [one]) for i, one in enumerate(many)] if problems else []
+                if problems and not any(found for _, found in one_by_one):
+                    one_by_one[-1] = ended, problems  # they fail only together
+                for i in range(len(many)):
+                    row.add(f"input {at + i}", *(one_by_one[i][1] if one_by_one else ()))
+                parsed = re.search(r"^(\d+) of \d+ parsed", ended.said, re.MULTILINE)
+                row.results += int(parsed[1]) if parsed else ended.code == 0
                 yield row
