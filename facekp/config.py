@@ -54,6 +54,11 @@ class FacesConfig(Settings, group="data"):
     synthetic_test: int = setting(16, "test faces drawn", at_least(1))
     synthetic_seed: int = setting(0, "seed of the drawn faces", at_least(0))
 
+    def __post_init__(self) -> None:
+        """Check every value; an empty `root`, as of an empty environment variable, is none."""
+        self.root = self.root or None
+        super().__post_init__()
+
     def at_size(self, size: int) -> "DataConfig":
         """Return the settings that read these faces at `size` pixels."""
         return DataConfig(**{**asdict(self), "size": size})

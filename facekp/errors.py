@@ -105,6 +105,8 @@ def _explain_hydras(error: Exception) -> str:
     message = str(cause)
     if several := re.match(r"Ambiguous value for argument '(.*)'$", message, re.MULTILINE):
         return f"argument '{several[1]}' has several values: add -m to run each, or write {quoted(several[1])} for one"
+    if isinstance(cause, OmegaConfBaseException) and "is not a ListConfig" in message:
+        return f"{cause.full_key} is not a list: write one in brackets, as in {cause.full_key}=[a,b]"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         remedy = ": give a value of that type" if isinstance(cause, ValidationError) else ""
         message = f"{cause.full_key}: {message.splitlines()[0]}{remedy}"
@@ -112,15 +114,18 @@ def _explain_hydras(error: Exception) -> str:
 
 
 def quoted(argument: str) -> str:
-    """Return `key=value` with its value quoted for Hydra, and all of it for a POSIX shell.
+    """Return `key=value` with its value, or each item of a list, quoted for Hydra, and all of it for a POSIX shell.
 
     Example:
         >>> print(quoted("data.root=/x/Face data (1)"))
         'data.root="/x/Face data (1)"'
+        >>> print(quoted("data.more=[/x/a (1),/x/b]"))
+        'data.more=["/x/a (1)","/x/b"]'
     """
     key, _, value = argument.partition("=")
-    escaped = value.replace('"', r"\"")
-    return shlex.quote(f'{key}="{escaped}"')
+    listed = re.fullmatch(r"\[(.*)\]", value)
+    items = ",".join('"{}"'.format(item.replace('"', r"\"")) for item in (listed[1].split(",") if listed else [value]))
+    return shlex.quote(f"{key}=[{items}]" if listed else f"{key}={items}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -177,6 +177,9 @@ class Settings:
         """
         for f in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
             found, value = _setting(f, self._prefix), getattr(self, f.name)
+            if found.path and value == "":  # an unset shell variable; as a path it would mean the current folder
+                null = " or null" if NoneType in get_args(found.type) else ""
+                raise ConfigError(f"{found.key} is empty: give a path{null}{found.hint}")
             if found.check is None or value == MISSING:
                 continue
             optional = NoneType in get_args(found.type)

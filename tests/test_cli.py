@@ -7,9 +7,11 @@ from io import BytesIO, StringIO, TextIOWrapper
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, OverrideParseException
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from facekp.cli import Progress, parse_cli
+from facekp.config import DataConfig
 from facekp.errors import ConfigError, explain, one_line_errors
 
 
@@ -141,6 +143,17 @@ def test_an_argument_that_hydra_cannot_read_is_given_back_quoted(value: str):
     assert start == f"argument '{argument}' cannot be read"
     (again,) = parser.parse_overrides(shlex.split(remedy))
     assert (again.key_or_group, again.value()) == ("data.root", value)
+
+
+def test_lists_are_told_as_lists():
+    parser, argument = OverridesParser.create(), "data.more=[/x/a (1),/x/b]"
+    with pytest.raises(OverrideParseException) as caught:
+        parser.parse_overrides([argument])
+    (again,) = parser.parse_overrides(shlex.split(explain(caught.value).partition("as in ")[2]))
+    assert again.value() == ["/x/a (1)", "/x/b"]
+    with pytest.raises(OmegaConfBaseException) as caught:
+        OmegaConf.update(OmegaConf.structured(DataConfig), "scales", 1)
+    assert explain(caught.value) == "scales is not a list: write one in brackets, as in scales=[a,b]"
 
 
 def test_an_argument_with_a_comma_is_one_value_or_several():

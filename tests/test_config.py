@@ -94,6 +94,14 @@ def test_the_data_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPa
         config = parse_cli(command, ["ckpt=best.ckpt"], program="", about="")
         assert config.data.root == "/faces"
         assert parse_cli(command, ["ckpt=best.ckpt", "data.root=/others"], program="", about="").data.root == "/others"
+    monkeypatch.setenv("FACEKP_DATA", "")  # not the current folder
+    assert composed().data.root is None
+
+
+@pytest.mark.parametrize("setting", ["init", "resume", "data.exclude", "data.cache"])
+def test_an_empty_path_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{setting} is empty: give a path"):
+        composed(f"{setting}=")
 
 
 @pytest.mark.parametrize(

@@ -240,6 +240,8 @@ def test_sources(tmp_path):
     assert [p.name for p in find_images(str(tmp_path))] == ["a.PNG", "b.jpg"]
     assert [p.name for p in find_images(str(tmp_path / "b.jpg"))] == ["b.jpg"]
     assert [p.name for p in find_images(str(tmp_path / "**/*.jpg"))] == ["b.jpg", "c.jpg"]
+    with pytest.raises(DataError, match=r"missing/\*\*': no such file or folder"):
+        find_images(str(tmp_path / "missing" / "**"))
     for missing in ("none", "*.gif"):
         with pytest.raises(DataError, match="no file matches it"):
             find_images(str(tmp_path / missing))

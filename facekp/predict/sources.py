@@ -67,7 +67,8 @@ def find_images(source: str) -> Sequence[Source]:
             return found
         known = ", ".join(SUFFIXES + VIDEO_SUFFIXES)
         raise DataError(f"source '{source}': a folder without pictures or videos ({known}); name another")
-    matched = sorted(map(Path, glob.glob(_literal_folder(path), recursive=True)))
+    # `**` matches its folder, which may be missing.
+    matched = sorted(p for p in map(Path, glob.glob(_literal_folder(path), recursive=True)) if os.path.lexists(p))
     # Broken symlinks are kept: reading them later reports the error.
     matches = [p for p in matched if _is_picture(p) or not (p.is_dir() or p.name.endswith(RESULTS))]
     if not matches:
