@@ -13,7 +13,18 @@ from facekp.errors import ConfigError
 from facekp.images import read_image
 from facekp.parsing import centerface
 from facekp.parsing.alignment import PLACES
-from facekp.parsing.centerface import OVERLAP, STRIDE, TILE, CenterFaceDetector, decode, find_centerface, run, tiles
+from facekp.parsing.centerface import (
+    OVERLAP,
+    PATCH,
+    PATCH_ANGLES,
+    STRIDE,
+    TILE,
+    CenterFaceDetector,
+    decode,
+    find_centerface,
+    run,
+    tiles,
+)
 from facekp.parsing.detectors import HaarDetector, open_detector
 from facekp.parsing.face_crop import Crop
 
@@ -26,15 +37,17 @@ def maps(height, width):
 
 def test_a_peak_of_the_heat_map_is_a_face():
     heat, sizes, offsets, points = maps(8, 10)
-    heat[0, 2, 3], heat[0, 2, 4], heat[0, 6, 8] = 0.9, 0.8, 0.2  # a peak, its slope, and one that is too low
+    heat[0, 2, 3], heat[0, 2, 4], heat[0, 6, 8] = 0.9, 0.8, 0.04  # a peak, its slope, and one that is too low
     sizes[:, 2, 3] = np.log((5, 4))  # 20 pixels high, 16 wide
     offsets[:, 2, 3] = 0.25, -0.5  # its centre is at y = (2.5 + 0.25) * 4 = 11 and x = (3.5 - 0.5) * 4 = 12
     points[:, 2, 3] = [0.3, 0.25, 0.3, 0.75, 0.5, 0.5, 0.8, 0.25, 0.8, 0.75]
-    scores, found = decode(heat, sizes, offsets, points)
+    scores, found, middles, sides = decode(heat, sizes, offsets, points)
     np.testing.assert_allclose(scores, [0.9])
+    np.testing.assert_allclose(middles, [12 + 11j])
+    np.testing.assert_allclose(sides, [320**0.5], rtol=1e-6)
     # The box starts at (4, 1).
     np.testing.assert_allclose(found, [[8 + 7j, 16 + 7j, 12 + 11j, 8 + 17j, 16 + 17j]], rtol=1e-5)
-    assert [len(part) for part in decode(*maps(8, 10))] == [0, 0]
+    assert [len(part) for part in decode(*maps(8, 10))] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("size", [(20, 33), (600, 800), (1200, 3001)])
@@ -88,6 +101,58 @@ def test_small_faces_of_large_photos_are_put_where_they_are(monkeypatch):
     assert len(crops) == 2
     for crop, frame in zip(sorted(crops, key=lambda one: one.side), frames, strict=True):
         assert near(crop, frame, 0.03)
+
+
+def peak(out, middle, score, frame):
+    """Put a face with a box of 32 pixels and a crop `frame` at `middle`, the centre of a cell."""
+    cell = int(middle.imag) // STRIDE, int(middle.real) // STRIDE
+    out[0][(0, *cell)], out[1][(slice(None), *cell)] = score, np.log(8)
+    names = ("r_eye", "l_eye", "nose", "mouth", "mouth")
+    points = [(frame.at(PLACES[name]) - middle) / 32 + 0.5 + 0.5j for name in names]
+    out[3][(slice(None), *cell)] = [v for p in points for v in (p.imag, p.real)]
+
+
+@pytest.mark.parametrize(("first", "closer", "found"), [(0.06, 0.9, True), (0.5, 0.9, True), (0.06, 0.2, False)])
+def test_an_uncertain_place_is_looked_at_closer_and_rotated(monkeypatch, first, closer, found):
+    photo = np.zeros((200, 320, 3), np.uint8)
+    place, scores, patches = 102 + 50j, dict(zip(PATCH_ANGLES, (0.1, 0.15, closer), strict=True)), []
+
+    def see(path, picture):
+        out = maps(picture.shape[0] // STRIDE, picture.shape[1] // STRIDE)
+        if len(picture) > PATCH:
+            peak(out, place, first, Crop.around(place, 10j))
+            peak(out, 250 + 150j, 0.8, Crop.around(250 + 150j, 40))  # certain
+        else:
+            patches.append(PATCH_ANGLES[len(patches)])
+            peak(out, 50 + 50j, scores[patches[-1]], Crop.around(50 + 50j, 60))
+            peak(out, 10 + 50j, 0.95, Crop.around(10 + 50j, 60))  # not at that place
+        return out
+
+    monkeypatch.setattr(centerface, "run", see)
+    crops = CenterFaceDetector(PORTRAIT)(photo)
+    assert patches == list(PATCH_ANGLES)
+    assert len(crops) == 1 + found
+    # The patch is 64 pixels wide and turned by 40 degrees; the face, 60 of its 96 pixels wide, is 2 right and below.
+    turn = 64 / 96 * np.exp(1j * np.radians(40))
+    assert any(near(crop, Crop.around(place + (2 + 2j) * turn, 60 * turn), 1e-3) for crop in crops) == found
+    assert any(near(crop, Crop.around(250 + 150j, 40), 1e-3) for crop in crops)
+
+
+def test_at_most_twelve_places_are_looked_at_though_they_hardly_show_a_face(monkeypatch):
+    patches = []
+
+    def see(path, picture):
+        out = maps(picture.shape[0] // STRIDE, picture.shape[1] // STRIDE)
+        if len(picture) > PATCH:
+            for middle in (complex(x, y) for x in range(42, 500, 100) for y in range(42, 500, 100)):
+                peak(out, middle, 0.1, Crop.around(middle, 40))
+        else:
+            patches.append(picture)
+        return out
+
+    monkeypatch.setattr(centerface, "run", see)
+    assert CenterFaceDetector(PORTRAIT)(np.zeros((512, 512, 3), np.uint8)) == []
+    assert len(patches) == 12 * len(PATCH_ANGLES)
 
 
 def test_the_detector_of_choice_is_centerface_and_without_it_the_cascade_says_how_to_get_it(monkeypatch, capsys):
@@ -155,3 +220,16 @@ def test_a_face_of_64_pixels_is_found_in_a_large_photo():
     photo[900:964, 1900:1964] = cv2.resize(face, (64, 64), interpolation=cv2.INTER_AREA)
     (crop,) = CenterFaceDetector()(photo)
     assert near(crop, Crop(1900 + 900j, 64), 0.35)
+
+
+@NETWORK
+@pytest.mark.parametrize("angle", [-45, 45])
+def test_a_face_of_five_percent_rotated_by_45_degrees_is_found_where_it_is(angle):
+    detector, photo = CenterFaceDetector(), np.full((900, 1200, 3), 90, np.uint8)
+    face, frame = read_image(PORTRAIT)[8:208, 126:326], turned(300 + 620j, 70, angle)
+    (upright,) = detector(face)  # 0.87 of these 200 pixels: 61 of 70
+    small, matrix = cv2.resize(face, (70, 70), interpolation=cv2.INTER_AREA), frame.matrix(70)
+    inside = cv2.warpAffine(np.ones((70, 70), np.uint8), matrix, (1200, 900)) > 0
+    photo[inside] = cv2.warpAffine(small, matrix, (1200, 900), borderMode=cv2.BORDER_REFLECT_101)[inside]
+    want = Crop(frame.at(upright.origin / 200), frame.edge * upright.edge / 200)
+    assert min(crop.distance_to(want) for crop in detector(photo)) < 0.1
