@@ -3,15 +3,16 @@
 Each labelled face is rotated, scaled and pasted onto a background. The result is compared with that of the same face
 before pasting (`framed`), and of the picture cropped at the known frame (`known`), which isolates the loss by pasting
 from that by detection and alignment. Crowds are large pictures of many such faces. Without `ckpt`, the labels replace
-a network's scores.
+a network's scores. The time of looking is compared with that of another detector.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from itertools import product
 from statistics import median
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +28,7 @@ from facekp.data.layout import Sample
 from facekp.files import expand
 from facekp.images import UInt8Array, read_image, read_label, resize
 from facekp.parsing.choices import AUTO
-from facekp.parsing.detectors import Detector
+from facekp.parsing.detectors import Detector, open_detector
 from facekp.parsing.face_crop import Crop
 from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene, View
@@ -41,6 +42,7 @@ BEYOND = 0.2  # share of a frame's side that lies beyond the picture's border in
 CROWDS = {96: (24, (1200, 1600)), 200: (40, (4000, 6000)), 64: (40, (3000, 4000))}
 """Side of the frames in pixels: number of faces, height and width of the picture."""
 CROWD_TURN = 30.0  # faces of crowds are turned by up to so many degrees
+LOOKS = 4  # pictures of a size on which two detectors' times are compared: one warms up, then one a background
 NEAR = 0.2  # a face is found if the crop's corners are on average within this share of the side of the true ones
 
 
@@ -53,8 +55,11 @@ class Options(Settings):
     images: int = setting(12, "pictures per scale and angle", check=at_least(1))
     scales: list[float] = setting([0.12, 0.25, 0.5, 1.0, 2.0, 8.0], "widths of the faces, in units of 512 pixels")
     angles: list[float] = setting([-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0], "degrees")
+    cut: bool = setting(True, "whether to measure faces cut by the border too, 512 pixels wide")
     crowds: int = setting(3, "pictures of each kind of crowd", check=at_least(0))
+    scores: bool = setting(True, "whether to score the masks too; otherwise the faces are only found")
     detector: str = setting(AUTO, DETECTOR_HELP, DETECTOR)
+    peer: str | None = setting(None, "a detector whose time of looking is compared with the other's")
     seed: int = setting(0, "seed of places and backgrounds")
     out: str | None = setting(None, "JSON file for the table")
 
@@ -179,6 +184,25 @@ def measure_crowds(
     return {"pixels": side, "faces": CROWDS[side][0], **shares, "look_s": median(times)}
 
 
+def measure_looks(detectors: Sequence[Detector], pictures: Iterable[UInt8Array]) -> dict[str, float]:
+    """Return the seconds in which two detectors look at pictures in turn, and the median ratio of the pairs.
+
+    Seconds are of the processor, summed over threads, so that other programs disturb them little. The first picture
+    warms up.
+    """
+    pairs = [[seconds_of(detector, image) for detector in detectors] for image in pictures]
+    ours, peer = np.array(pairs[1:]).T
+    seconds = {"look_s": float(np.median(ours)), "peer_s": float(np.median(peer))}
+    return seconds | {"ratio": float(np.median(ours / peer)), "pictures": len(ours)}
+
+
+def seconds_of(detector: Detector, image: UInt8Array) -> float:
+    """Return the seconds of the processor in which a detector looks at a picture."""
+    start = time.process_time()
+    detector(image)
+    return time.process_time() - start
+
+
 def put_back(mask: UInt8Array, frame: Crop, size: tuple[int, int]) -> UInt8Array:
     """Map a mask (s, s) from a frame to the picture of `size` (H, W), with 255 around it."""
     matrix = frame.matrix(len(mask))
@@ -192,31 +216,33 @@ def mean_iou(confusion: Counts) -> float:
     return float(np.nanmean(iou)) if np.isfinite(iou).any() else 0.0
 
 
-def measure(parser: FaceParser, samples: Sequence[Sample], case: Case, seed: int) -> dict[str, float]:
+def measure(
+    parser: FaceParser, samples: Sequence[Sample], case: Case, seed: int, *, score: bool = True
+) -> dict[str, float]:
     """Return the shares of a case's faces that were `detected` and `found`, `others` per picture, and mean IoUs.
 
     `miou` is that of the parsed faces, without background; `framed` that of the same faces before pasting; `known` that
-    of the pictures cropped at the true frame; `ratio` is miou / framed.
+    of the pictures cropped at the true frame; `ratio` is miou / framed. All are 0 without `score`.
     """
     stages, shares = parser.stages, dict.fromkeys(("detected", "found", "others"), 0.0)
     times = []
     ours, framed, known = np.zeros((3, len(CELEBAMASK_HQ), len(CELEBAMASK_HQ)), np.int64)
     for index in tqdm(range(len(samples)), desc=f"{case.scale:g} {case.angle:g}", leave=False):
-        alone = parse_alone(parser, samples[index], case.scale)
         image, truth, frame = draw_scene(samples, index, case, seed)
         if isinstance(parser, LabelParser):
             parser.stages.label = without_ignored(truth)
         parsed, crops, proposed, seconds = find(parser, image)
         times.append(seconds)
         shares["detected"] += any(crop.distance_to(frame) < 2 * NEAR for crop in proposed)
-        faces = zip(crops, stages.trace(parsed), strict=True)
-        near = [face for crop, face in faces if crop.distance_to(frame) < NEAR]
-        shares["others"] += len(crops) - len(near[:1])
-        shares["found"] += bool(near)
-        if near:
+        near = [crop.distance_to(frame) < NEAR for crop in crops]
+        shares["others"] += len(crops) - any(near)
+        shares["found"] += any(near)
+        if score and any(near):
+            face = stages.trace(parsed)[near.index(True)]
             view = View(frame, stages.cut(image, frame))
             (cut_by_frame,) = stages.trace(stages.score([Scene(image, (view,))])[0])
-            ours += count(truth, without_ignored(near[0].mask))
+            ours += count(truth, without_ignored(face.mask))
+            alone = parse_alone(parser, samples[index], case.scale)
             framed += count(truth, without_ignored(put_back(alone, frame, parsed.size)))
             known += count(truth, without_ignored(cut_by_frame.mask))
     scores = {"miou": mean_iou(ours), "framed": mean_iou(framed), "known": mean_iou(known)}
@@ -251,19 +277,29 @@ def main(config: Options) -> None:
     parser = FaceParser.from_checkpoint(config.ckpt, detector=detector) if config.ckpt else LabelParser(detector)
     samples = read_samples(config.data, "val", config.images)
     cases = [Case(scale, angle) for scale, angle in product(config.scales, config.angles)]
-    cases += [Case(1.0, angle, beyond=True) for angle in config.angles]
-    rows = [measure(parser, samples, case, config.seed) for case in cases]
+    cases += [Case(1.0, angle, beyond=True) for angle in config.angles if config.cut]
+    rows = [measure(parser, samples, case, config.seed, score=config.scores) for case in cases]
     shown = [{"pixels": SIZE * row["scale"], **row} for row in rows]
     print(tabulate(shown, headers="keys", floatfmt=("g", "g", "g", "", *[".3f"] * 8)))
     everyone = read_samples(config.data, "val")
     kinds = CROWDS if config.crowds else ()
     crowds = [measure_crowds(parser, everyone, side, config.crowds, config.seed) for side in kinds]
     print(tabulate(crowds, headers="keys", floatfmt=("g", "g", *[".3f"] * 4)))
+    looks: list[dict[str, Any]] = []
+    if config.peer:
+        detectors = parser.stages.detector, open_detector(config.peer)
+        for enlarged, name in ((1, "1200 x 900"), (10 / 3, "4000 x 3000")):
+            size = round(CANVAS[0] * enlarged), round(CANVAS[1] * enlarged)
+            drawn = (
+                draw_scene(everyone, i, Case(0.25, CROWD_TURN * (i % 3 - 1)), config.seed)[0] for i in range(LOOKS)
+            )
+            looks.append({"picture": name, **measure_looks(detectors, (resize(image, size) for image in drawn))})
+        print(tabulate(looks, headers="keys", floatfmt=".3f"))
     if config.out:
         about = {"answers": "a checkpoint" if config.ckpt else "the labels", "split": "val"}
         about["detector"] = type(parser.stages.detector).__name__
         counts = {"images": config.images, "seed": config.seed}
-        write_json(expand(config.out), stamp() | about | counts | {"rows": rows, "crowds": crowds})
+        write_json(expand(config.out), stamp() | about | counts | {"rows": rows, "crowds": crowds, "looks": looks})
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import torch
 from conftest import REPOSITORY
 from torch.utils.data import default_collate
 
-from benchmarks import audit, harness, landmarks, loader, loss, predict, scaling, step
+from benchmarks import align, audit, harness, landmarks, loader, loss, predict, scaling, step
 from benchmarks.__main__ import GROUPS
 from benchmarks.card.groups import measure, select_members
 from benchmarks.card.scores import contrast, report_worst, tables
@@ -42,6 +42,15 @@ def test_ratios_are_those_of_the_pairs() -> None:
     assert (row.peer, row.ratio, row.spread) == (4.0, 0.75, (0.25, 1.0))
     alone = make_row("group/case", "s", [[1.0, 6.0]])
     assert (alone.ours, alone.peer, alone.ratio) == (3.5, None, None)
+
+
+def test_looks_of_two_detectors_are_compared_in_pairs(monkeypatch):
+    monkeypatch.setattr(align, "seconds_of", lambda detector, image: detector[image])
+    # The first picture warms up. The ratio is the median of the pairs', not that of the medians.
+    row = align.measure_looks(((90, 1, 4), (1, 2, 2)), range(3))
+    assert row == {"look_s": 2.5, "peer_s": 2, "ratio": 1.25, "pictures": 2}
+    row = align.measure_looks(((90, 1, 6, 3), (1, 2, 2, 1)), range(4))
+    assert row == {"look_s": 3, "peer_s": 2, "ratio": 3, "pictures": 3}
 
 
 @pytest.mark.slow
@@ -209,6 +218,11 @@ def test_commands_on_labelled_faces(tiny_root, tmp_path, capsys, monkeypatch):
     assert set(read("outlines.json")["mean"]) == {"canny", "contour"}
     command("align", data=data, images=1, scales=[0.5], angles=[0.0], crowds=0, out=f"{tmp_path}/align.json")
     assert len(read("align.json")["rows"]) == 2
+    assert read("align.json")["rows"][0]["miou"] > 0.9
+    found = {"images": 1, "scales": [0.5], "angles": [0.0], "crowds": 0, "cut": False, "scores": False}
+    command("align", data=data, **found, out=f"{tmp_path}/found.json")
+    (row,) = read("found.json")["rows"]
+    assert (row["found"], row["miou"]) == (1, 0)
     command("occluders", data=data, images=2, out=f"{tmp_path}/occluders.json")
     rows = read("occluders.json")["rows"]
     assert [row["thing"] for row in rows] == ["hand", "microphone", "cup", "mask"]
