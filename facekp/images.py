@@ -45,6 +45,9 @@ PNG_HEADER, PNG_CHUNK = struct.Struct(">8sI4sIIBBBBB"), struct.Struct(">I4s")
 GREY, INDEXED = 0, 3  # colour types of PNG
 CASCADES = tuple(f"{prefix}/share/opencv4/haarcascades" for prefix in (sys.prefix, "/usr"))
 """Folders of the cascades of an OpenCV without `cv2.data`: conda's, and Debian's."""
+HEIC = (".heic", ".heif")
+"""Suffixes of photos that Pillow does not read."""
+CONVERT_HEIC = "HEIC is not read; convert it to JPEG (pillow-heif can)"
 REASONS: dict[type[Exception], str] = {
     FileNotFoundError: "no such file",
     IsADirectoryError: "a folder, not a picture",
@@ -63,7 +66,8 @@ def read_image(path: str | Path) -> UInt8Array:
         DataError: the file is missing, unreadable, damaged, not an image, or has more than 178 million pixels (twice
             `PIL.Image.MAX_IMAGE_PIXELS`).
     """
-    with decoding(f"image {path}", "replace or remove it"):
+    remedy = CONVERT_HEIC if Path(path).suffix.lower() in HEIC else "replace or remove it"
+    with decoding(f"image {path}", remedy):
         data = Path(path).read_bytes()
         pixels = decode_jpeg(data)
         if pixels is not None:
@@ -104,6 +108,7 @@ def to_rgb(picture: Image.Image, name: str = "image") -> UInt8Array:
     Transparent pixels are blended with white, as viewers do. 16-bit images are converted with `to_8_bits`; `name` is
     theirs in its message.
     """
+    deep = any(";16" in str(tile.args) for tile in picture.tile)  # of which Pillow reads the upper 8 bits
     picture.load()  # a PNG may store its tags after its pixels
     # ImageOps.exif_transpose rewrites every tag and fails on malformed ones.
     turn = UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
@@ -116,7 +121,10 @@ def to_rgb(picture: Image.Image, name: str = "image") -> UInt8Array:
     if upright.has_transparency_data:
         upright = upright.convert("RGBA")
         upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
-    return np.array(upright.convert("RGB"))
+    pixels = np.array(upright.convert("RGB"))
+    if deep and picture.mode == "RGB" and pixels.max(initial=0) < 16:
+        print(f"{name}: its colours of 16 bits fill 12 at most, so that it is black; save it with 8", file=sys.stderr)
+    return pixels
 
 
 def to_8_bits(values: npt.NDArray[np.integer[Any]], name: str) -> UInt8Array:
@@ -124,12 +132,17 @@ def to_8_bits(values: npt.NDArray[np.integer[Any]], name: str) -> UInt8Array:
 
     Microscopes, scanners and X-ray cameras store 12 bits in files of 16; read as 16 bits, these would be black. The
     reading is printed.
+
+    Raises:
+        ValueError: a value below 0 or above 65535.
     """
-    largest = int(values.max(initial=0))
+    least, largest = int(values.min(initial=0)), int(values.max(initial=0))
+    if least < 0 or largest >= 1 << 16:
+        raise ValueError(f"values from {least} to {largest}, need 0 to 65535; save it with 8 or 16 bits")
     bits = next((bits for bits in (8, 10, 12) if largest < 1 << bits), 16)
     if largest and bits < 16:
         print(f"{name}: 16-bit values up to {largest} only, read as {bits} bits", file=sys.stderr)
-    return np.clip(values >> (bits - 8), 0, 255).astype(np.uint8)
+    return (values >> (bits - 8)).astype(np.uint8)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ pytest.importorskip("av", reason="needs the extra video")
 from benchmarks.campaign.__main__ import Options, main
 from benchmarks.campaign.damage import broken
 from benchmarks.campaign.surroundings import escaped
-from benchmarks.campaign.world import Ended, halves, run
+from benchmarks.campaign.world import Ended, Worker, halves, run, running
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -62,9 +62,29 @@ def test_damage_is_seeded_and_always_a_change_of_some_bytes() -> None:
 
 
 @pytest.mark.slow
-def test_a_small_campaign(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "campaign.json"
-    main(Options(parts=["inputs", "code"], inputs=18, out=str(out), work=str(tmp_path / "work")))
-    rows = json.loads(out.read_text())["rows"]
-    assert (sum(row["tried"] for row in rows), [row["failures"] for row in rows if row["failures"]]) == (30, [])
-    assert "| inputs | JPG" in capsys.readouterr().out
+def test_small_campaigns_add_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out, work = str(tmp_path / "campaign.json"), str(tmp_path / "work")
+    for seed in (0, 1):
+        main(Options(parts=["inputs"], cases=["JPG", "mapping"], inputs=6, seed=seed, out=out, work=work))
+    main(Options(parts=["code", "kills"], cases=["prepare"], kills=2, out=out, work=work))
+    found = json.loads(Path(out).read_text())["runs"]
+    assert [row["failures"] for run in found for row in run["rows"] if row["failures"]] == []
+    lines = [[cell.strip() for cell in line.split("|")[1:4]] for line in capsys.readouterr().out.splitlines()]
+    assert lines[-4:] == [
+        ["inputs", "JPG", "6"], ["inputs", "mapping", "6"], ["code", "checkpoint that runs code", "12"],
+        ["kills", "prepare", "2"],
+    ]  # fmt: skip
+
+
+def test_a_worker_takes_one_command_after_another_and_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "no.jpg").write_bytes(b"no picture")
+    command = ["-m", "facekp.predict", f"source={tmp_path / 'no.jpg'}", "out={out}", "align=none", "device=cpu"]
+    with Worker() as worker:
+        assert worker.run(["-m", "facekp.models", "--help"], tmp_path).code == 0
+        first = worker._process
+        assert worker.run(["-m", "facekp.models", "nonsense=1"], tmp_path).problem == ""
+        assert worker._process == first
+        assert worker.run(command, tmp_path / "out", 0).problem == "hung"
+        assert worker.run(["-m", "facekp.models", "--help"], tmp_path).code == 0
+        assert worker._process != first
+    assert not running(first)

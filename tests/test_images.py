@@ -132,9 +132,11 @@ def test_what_is_transparent_is_white(tmp_path):
     np.testing.assert_array_equal(to_array(clear), read_image(tmp_path / "a.png"))
 
 
-def test_colour_of_16_bits_keeps_the_upper_8(tmp_path):
+@pytest.mark.parametrize(("bits", "said"), [(16, ""), (12, "colours of 16 bits fill 12 at most, so that it is black")])
+def test_colour_of_16_bits_keeps_the_upper_8(bits, said, tmp_path, capsys):
     # A PNG's rows, written by hand: Pillow writes none of 16-bit colour.
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in FACE.astype(np.uint16) * 256 + 200)
+    values = FACE.astype(np.uint16) * 256 + 200 >> 16 - bits
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -142,7 +144,19 @@ def test_colour_of_16_bits_keeps_the_upper_8(tmp_path):
     header = struct.pack(">IIBBBBB", 96, 96, 16, 2, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(content)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), FACE)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), FACE >> 16 - bits)
+    printed = capsys.readouterr().err
+    assert said in printed
+    assert printed.count("\n") == bool(said)
+
+
+@pytest.mark.parametrize(("value", "range"), [(70_000, "from 0 to 70000"), (-1, "from -1 to 0")])
+def test_grey_beyond_16_bits_is_refused(value, range, tmp_path):
+    pixels = np.zeros((40, 40), np.int32)
+    pixels[0, 0] = value
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    with pytest.raises(DataError, match=rf"values {range}, need 0 to 65535; save it with 8 or 16 bits"):
+        read_image(tmp_path / "a.tif")
 
 
 def test_of_an_animation_the_first_frame_is_read(tmp_path):

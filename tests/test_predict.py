@@ -15,6 +15,7 @@ from PIL import Image
 
 from facekp.errors import DataError, one_line_errors
 from facekp.formats.base import FORMATS
+from facekp.images import read_image
 from facekp.parsing.parser import FaceParser
 from facekp.predict import run as predicting
 from facekp.predict.__main__ import main
@@ -278,6 +279,12 @@ def test_a_phones_folder_is_read_and_the_rest_is_counted(tmp_path, monkeypatch, 
     assert printed.startswith("source 'trip [2024]': not read: 2 .heic, 1 subfolder; HEIC is not read; convert it")
     assert printed.count("\n") == 1
     assert find_images("trip [2024]/*.JPG") == find_images("t*/a.JPG") == photos[:1]
+    for photo in photos:
+        photo.unlink()
+    with pytest.raises(DataError, match=r"without pictures or videos .*; HEIC is not read; convert it to JPEG"):
+        find_images("trip [2024]")
+    with pytest.raises(DataError, match=r"g.heic: cannot be read \(not a picture\); HEIC is not read; convert it"):
+        read_image("trip [2024]/g.heic")
 
 
 @pytest.mark.parametrize(

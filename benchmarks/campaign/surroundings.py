@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.campaign.damage import NO_ROOM
 from benchmarks.campaign.world import FORMATS, OUT, Row, World, called, judge, results, run
 from facekp import FaceParser
 from facekp.formats.base import all_formats
@@ -54,7 +55,8 @@ def disks(world: World, rng: np.random.Generator, count: int) -> Iterator[Row]:
                     row.note = "no disk: mounting one needs root"
                     break
                 ended = run(called(command, disk / "out"), 120)
-                row.add(f"{share:.0%} of the room", *judge(ended, disk / "out"), "" if ended.code else "is not noticed")
+                noticed = ended.code or NO_ROOM in ended.said  # a log that cannot be written ends no run
+                row.add(f"{share:.0%} of the room", *judge(ended, disk / "out"), "" if noticed else "is not noticed")
             yield row
         with mounted(base / "read-only", "ro") as allowed:
             if allowed:

@@ -160,12 +160,9 @@ def build(folder: Path, cases: Iterable[str] = (), faces: int = 12) -> World:
         (["-m", "facekp.data.synthetic", f"out={OUT}", *counts], folder / "raw"),
         (["-m", "facekp.data.prepare", f"raw={folder / 'raw'}", f"out={OUT}", "size=64"], folder / "faces"),
         (world.train("data.workers=0"), folder / "run"),
-        (["-m", "facekp.export", f"ckpt={world.checkpoint}", f"out={OUT}/net.onnx"], folder),
         (world.commands["release"], folder / "net"),
     ):  # fmt: skip
-        ended = run(called(arguments, out), PATIENCE)
-        if ended.code:
-            raise RuntimeError(f"{arguments}: {ended.said}")
+        succeed(arguments, out)
     (folder / "photos").mkdir()
     pictures = [Image.open(path) for path in sorted((folder / "faces" / "images").glob("*.jpg"))[:6]]
     for i, picture in enumerate(pictures):
@@ -174,6 +171,13 @@ def build(folder: Path, cases: Iterable[str] = (), faces: int = 12) -> World:
         for i in range(12):
             clip.write(np.asarray(pictures[i % len(pictures)].convert("RGB")), i / 30)
     return world
+
+
+def succeed(command: Sequence[str], out: Path) -> None:
+    """Run a command that must succeed."""
+    ended = run(called(command, out), PATIENCE)
+    if ended.code:
+        raise RuntimeError(f"{command}: {ended.said}")
 
 
 def called(command: Sequence[str], out: Path) -> Callable[[], object]:

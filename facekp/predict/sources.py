@@ -16,15 +16,13 @@ from urllib.parse import unquote, urlsplit
 from facekp.errors import ConfigError, DataError
 from facekp.files import Recognise, begins_with, contains, expand
 from facekp.formats.base import RunFormat, all_formats
+from facekp.images import CONVERT_HEIC, HEIC
 from facekp.parsing.face import MARK
 
 SUFFIXES: Final = (
     ".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".jp2",
 )  # fmt: skip
 """Suffixes of photos found in a folder; a file or a glob may name any picture that Pillow reads."""
-HEIC: Final = (".heic", ".heif")
-"""Suffixes of photos that Pillow does not read."""
-CONVERT_HEIC: Final = "HEIC is not read; convert it to JPEG (pillow-heif can)"
 VIDEO_SUFFIXES: Final = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv",
 )  # fmt: skip
@@ -66,7 +64,8 @@ def find_images(source: str) -> Sequence[Source]:
             _report_rest(source, inside)
             return found
         known = ", ".join(SUFFIXES + VIDEO_SUFFIXES)
-        raise DataError(f"source '{source}': a folder without pictures or videos ({known}); name another")
+        remedy = CONVERT_HEIC if any(p.suffix.lower() in HEIC for p in inside) else "name another"
+        raise DataError(f"source '{source}': a folder without pictures or videos ({known}); {remedy}")
     # `**` matches its folder, which may be missing.
     matched = sorted(p for p in map(Path, glob.glob(_literal_folder(path), recursive=True)) if os.path.lexists(p))
     # Broken symlinks are kept: reading them later reports the error.
