@@ -36,6 +36,8 @@ def require(setting: str, value: object, ok: bool, remedy: str) -> None:
         raise ConfigError(f"{setting} is {value!r}: {remedy}")
 
 
+CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that a terminal obeys, lines and tabs aside: escapes, and changes of direction."""
 REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 """Error codes for denied access and a full disk."""
 
@@ -53,7 +55,7 @@ def one_line_errors() -> Iterator[None]:
         message = _users_error(error)
         if message is None:
             raise
-        print(f"error: {message}", file=sys.stderr)
+        print(f"error: {printable(message)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -111,6 +113,16 @@ def _explain_hydras(error: Exception) -> str:
         remedy = ": give a value of that type" if isinstance(cause, ValidationError) else ""
         message = f"{cause.full_key}: {message.splitlines()[0]}{remedy}"
     return message.split("Config search path:")[0]  # which Hydra lists after the options
+
+
+def printable(text: str) -> str:
+    r"""Return text for a terminal: characters of files' names that it would obey are written as escapes.
+
+    Example:
+        >>> print(printable("\x1b[31mred.jpg"))
+        \x1b[31mred.jpg
+    """
+    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def quoted(argument: str) -> str:

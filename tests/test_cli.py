@@ -145,6 +145,12 @@ def test_an_argument_that_hydra_cannot_read_is_given_back_quoted(value: str):
     assert (again.key_or_group, again.value()) == ("data.root", value)
 
 
+def test_a_terminal_obeys_no_name_in_a_message(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit), one_line_errors():
+        raise ConfigError("image \x1b[31mred\u202egpj: é\tnot found")
+    assert capsys.readouterr().err == "error: image \\x1b[31mred\\u202egpj: é\tnot found\n"
+
+
 def test_lists_are_told_as_lists():
     parser, argument = OverridesParser.create(), "data.more=[/x/a (1),/x/b]"
     with pytest.raises(OverrideParseException) as caught:

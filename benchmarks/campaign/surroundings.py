@@ -146,6 +146,7 @@ def names(world: World, rng: np.random.Generator, count: int) -> Iterator[Row]:
         (faces / "images" / f"{name}.jpg").write_bytes(image.read_bytes())
         (faces / "labels" / f"{name}.png").write_bytes(label.read_bytes())
         shutil.copytree(world.folder / "run", runs / name, ignore=shutil.ignore_patterns("checkpoints"))
+    (photos / "\x1b[31mbroken.jpg").write_bytes(b"no picture")
     with (faces / "index.csv").open("w", newline="") as file:
         csv.writer(file).writerows([("id", "split"), *((name, "train") for name in NAMES)])
     regions = "regions=[hair,face]"

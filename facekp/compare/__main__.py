@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from facekp.cli import parse_cli
-from facekp.errors import ConfigError, one_line_errors
+from facekp.errors import ConfigError, one_line_errors, printable
 from facekp.files import OVERWRITE, expand
 from facekp.settings import Affects, Settings, between, setting
 
@@ -41,7 +41,8 @@ def main(argv: list[str]) -> None:
     from facekp.compare.report import compare  # pandas and matplotlib take a second
 
     out = paths[0] if len(paths) == 1 and paths[0].is_dir() else Path("comparison")
-    print(compare(paths, expand(config.out) if config.out else out, config.target, overwrite=config.overwrite))
+    found = compare(paths, expand(config.out) if config.out else out, config.target, overwrite=config.overwrite)
+    print(printable(found))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import gc
 import sys
 
 from facekp.cli import parse_cli
-from facekp.errors import one_line_errors, require
+from facekp.errors import one_line_errors, printable, require
 from facekp.files import expand
 from facekp.formats.base import describe_formats
 from facekp.predict.settings import PredictSettings
@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
     where = f"; results in {settings.out}" if len(failures) < len(own) else ""
     print(f"{len(own) - len(failures)} of {len(own)} parsed{where}")
     if failures:
-        print(f"error: {len(failures)} skipped, the first: {failures[0]}", file=sys.stderr)
+        print(f"error: {len(failures)} skipped, the first: {printable(failures[0])}", file=sys.stderr)
     return 1 if failures else 0
 
 

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from facekp.cli import Progress
-from facekp.errors import DataError
+from facekp.errors import DataError, printable
 from facekp.formats.base import Photo
 from facekp.parsing.choices import Align
 from facekp.parsing.inputs import to_array
@@ -98,13 +98,13 @@ def parse_files(
 
     def skip(error: DataError) -> None:
         failures.append(str(error))
-        tqdm.write(f"skipped: {error}", file=sys.stderr)
+        tqdm.write(f"skipped: {printable(str(error))}", file=sys.stderr)
 
     def write(parsed: tuple[Job, Scene]) -> None:
         job, scene = parsed
         faces = parser.stages.trace(scene)
         if not faces:
-            tqdm.write(f"no face: {job.path}", file=sys.stderr)
+            tqdm.write(f"no face: {printable(str(job.path))}", file=sys.stderr)
         try:
             results.write(Photo(Path(job.path), job.file, job.stem, scene.image), faces)
         except PhotoError as error:

@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from facekp.cli import Progress
-from facekp.errors import DataError
+from facekp.errors import DataError, printable
 from facekp.files import replacing, to_json
 from facekp.images import UInt8Array
 from facekp.parsing.choices import Align
@@ -55,7 +55,7 @@ def parse_videos(
         except (DataError, av.FFmpegError) as error:  # the reader converts its own, so FFmpegError is the encoder's
             encoding = f"{describe(job.path)}: its clip cannot be encoded ({error}); leave overlay out of export"
             failures.append(str(error) if isinstance(error, DataError) else encoding)
-            print(f"skipped: {failures[-1]}", file=sys.stderr)
+            print(f"skipped: {printable(failures[-1])}", file=sys.stderr)
     return failures
 
 
@@ -107,7 +107,7 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align,
     if clip and clip.sound and clip.sound.error:
         remarks.append(f"some of its sound is not kept ({clip.sound.error})")
     for remark in remarks:
-        print(f"{describe(job.path)}: {remark}", file=sys.stderr)
+        print(printable(f"{describe(job.path)}: {remark}"), file=sys.stderr)
 
 
 @contextmanager

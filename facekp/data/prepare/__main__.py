@@ -8,7 +8,7 @@ from omegaconf import MISSING
 
 from facekp.cli import parse_cli
 from facekp.data.layout import MIN_SIDE
-from facekp.errors import one_line_errors
+from facekp.errors import one_line_errors, printable
 from facekp.files import expand
 from facekp.settings import Settings, at_least, setting
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str]) -> None:
         classes=classes,
         mapping=settings.map,
     )
-    print(done.text)
+    print(printable(done.text))
 
 
 if __name__ == "__main__":
