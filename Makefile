@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-TWO := -n 2 --dist loadfile # two test files at a time
+TWO := -n 2 --dist loadfile --no-loadscope-reorder # two test files at a time, slow ones first (tests/conftest.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast lint types docs unit bench bench-gpu bench-data bench-scaling format clean
@@ -28,7 +28,9 @@ demo: $(INSTALLED) ## draw faces, train on them, score, predict on others: under
 	@echo "Masks, overlays and key points of faces that the network never saw: demo/pictures/"
 	@echo "and of a photo, with the shipped weights: demo/portrait/"
 
-test: lint types docs unit ## lint, types, docs, tests and doctests
+test: $(INSTALLED) ## lint, types, docs, tests and doctests
+	NOTEBOOKS=false $(MAKE) -j 2 lint types docs # the tests run the notebooks
+	$(MAKE) unit
 
 lint: $(INSTALLED) ## ruff
 	$(BIN)/ruff check .

@@ -1,31 +1,39 @@
-"""Seeding, the real faces, and a tiny prepared data set, for every test file."""
+"""Seeding, the real faces, a tiny prepared data set and runs on it, for every test file.
+
+Fixtures import what they use: the process that hands out the tests loads this file too, and imports take 10 s.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
-from runs import REPOSITORY, straight, train_py  # noqa: F401  # fixtures for every test file
 
-from facekp.models import build_model
-from facekp.weights.checkpoint import KEY, describe
-
+REPOSITORY = Path(__file__).parents[1]
 PORTRAIT = REPOSITORY / "docs" / "astronaut.jpg"
 """A public-domain photo, 512 x 512."""
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip tests of a GPU without one."""
-    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("needs a CUDA device")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files with slow tests first, so that of two processes none waits long for the other at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 @pytest.fixture(autouse=True)
 def _seeded() -> Iterator[None]:
     """Give every test the same random numbers, whichever tests run before it, and leave no thread setting behind."""
+    import torch
+
     threads = torch.get_num_threads()
     torch.set_num_threads(min(threads, 2))
     torch.manual_seed(0)
@@ -45,6 +53,9 @@ def real_root() -> Path:
 @pytest.fixture(scope="session")
 def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a prepared data set of 12 training, 3 validation and 2 test "faces" of random ellipses; 96 x 96 pixels."""
+    import numpy as np
+    from PIL import Image
+
     root = tmp_path_factory.mktemp("tiny")
     (root / "images").mkdir()
     (root / "labels").mkdir()
@@ -67,9 +78,35 @@ def tiny_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write a checkpoint of a network with random weights, as training would."""
+    import torch
+
+    from facekp.models import build_model
+    from facekp.weights.checkpoint import KEY, describe
+
     torch.manual_seed(1)
     net = build_model("resnet18")
     path = tmp_path_factory.mktemp("ckpt") / "best.ckpt"
     weights = {f"net.{name}": value for name, value in net.state_dict().items()}
     torch.save({KEY: describe({"name": "resnet18", "pretrained": False}, 64), "state_dict": weights}, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def straight(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a run that nothing interrupted."""
+    from runs import settings, train
+
+    return train(settings(tiny_root, tmp_path_factory.mktemp("runs") / "straight"))
+
+
+@pytest.fixture(scope="session")
+def train_py(tiny_root: Path) -> Callable[..., None]:
+    """Return a function that runs train.py in a folder, in this process: starting Python takes seconds."""
+    from runs import run_train
+
+    def run(*arguments: str, cwd: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(cwd)
+            run_train(f"data.root={tiny_root}", *arguments)
+
+    return run

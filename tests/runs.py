@@ -5,38 +5,45 @@ import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+from conftest import REPOSITORY
+from helpers.networks import Toy
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf, open_dict
 from pytorch_lightning.callbacks import Callback, LambdaCallback
 
 from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, OptimConfig, TrainerConfig
+from facekp.models.registry import NETWORKS
 from facekp.training.compose import read_config, register_schema
 from facekp.training.rows import read_rows
 from facekp.training.run import train as train_here
 
-REPOSITORY = Path(__file__).parents[1]
 SMALL = (
     "data.size=64", "data.crop=64", "data.batch_size=4", "data.workers=0", "callbacks.progress=false",
     "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_steps=4", "trainer.val_every=2",
     "trainer.log_every=1", "optim.warmup_steps=1",
 )  # fmt: skip
 """Arguments of a run of a few steps."""
+QUIET = ("logger=csv", "hydra/job_logging=none", "hydra/hydra_logging=none")
 STEPS = 8
 VAL_EVERY = 4
+AT_EXIT: list[Callable[[], None]] = []
+"""What sweeps that failed would do at the end of their process."""
 WALL_CLOCK = {"seconds", "train/images_per_second", "train/peak_memory"}  # not the same in two equal runs
 
 
 def settings(root: Path, folder: Path, change: dict[str, Any] | None = None, **trainer: Any) -> Config:
     """Return the settings of a run of a few steps at 64 pixels on the CPU, with `{"optim.lr": ...}` changed."""
+    NETWORKS.register("toy")(Toy)
     steps = {"max_steps": STEPS, "val_every": VAL_EVERY, "log_every": 1, "precision": "32-true", **trainer}
     config = Config(
         data=DataConfig(root=str(root), size=64, crop=64, batch_size=4, eval_batch_size=2, workers=0),
-        model={"name": "resnet18", "pretrained": False},
+        model={"name": "toy", "pretrained": False},
         optim=OptimConfig(warmup_steps=2, head_lr_mult=2.0),
         trainer=TrainerConfig(**{"accelerator": "cpu", "devices": 1, **steps}),
         logger=LoggerConfig(name="csv"),
@@ -94,24 +101,13 @@ def train(config: Config, *callbacks: Callback) -> Path:
     return Path(config.output_dir)
 
 
-@pytest.fixture(scope="session")
-def straight(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a run that nothing interrupted."""
-    return train(settings(tiny_root, tmp_path_factory.mktemp("runs") / "straight"))
-
-
-@pytest.fixture(scope="session")
-def train_py(tiny_root: Path) -> Callable[..., None]:
-    """Return a function that runs train.py in a folder, in this process: starting Python takes seconds."""
-
-    def run(*arguments: str, cwd: Path) -> None:
-        quiet = ("hydra/job_logging=none", "hydra/hydra_logging=none", "logger=csv", f"data.root={tiny_root}")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(cwd)
-            patch.setattr(sys, "argv", ["train.py", *SMALL, *quiet, *arguments])
-            try:
-                runpy.run_path(str(REPOSITORY / "train.py"), run_name="__main__")
-            finally:
-                HydraConfig.instance().cfg = None
-
-    return run
+def run_train(*arguments: str) -> None:
+    """Run train.py for a few steps, in this process."""
+    atexit = SimpleNamespace(register=AT_EXIT.append, unregister=AT_EXIT.remove)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("facekp.compare.callback.atexit", atexit)
+        patch.setattr(sys, "argv", ["train.py", *SMALL, *QUIET, *arguments])
+        try:
+            runpy.run_path(str(REPOSITORY / "train.py"), run_name="__main__")
+        finally:
+            HydraConfig.instance().cfg = None

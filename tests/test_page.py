@@ -4,6 +4,7 @@ import re
 import shutil
 from base64 import b64encode
 from fractions import Fraction
+from importlib.util import find_spec
 from io import BytesIO
 
 import numpy as np
@@ -14,13 +15,10 @@ from PIL import Image
 from facekp import FaceParser
 
 reason = "needs the extra demo, Playwright and Chromium: pip install -e '.[dev]', apt-get install chromium"
-pytest.importorskip("gradio", reason=reason)
-sync_api = pytest.importorskip("playwright.sync_api", reason=reason)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None:
+if CHROMIUM is None or find_spec("gradio") is None:
     pytest.skip(reason, allow_module_level=True)
-
-from facekp.demo.page import Desk, build_page, launch  # noqa: E402  # needs Gradio
+sync_api = pytest.importorskip("playwright.sync_api", reason=reason)
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PATIENCE = 120_000  # ms; other programs may use the machine
@@ -28,6 +26,8 @@ PATIENCE = 120_000  # ms; other programs may use the machine
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
+    from facekp.demo.page import Desk, build_page, launch  # seconds to import
+
     page = build_page(Desk(FaceParser(), tmp_path_factory.mktemp("page")))
     yield launch(page)
     page.close(verbose=False)
