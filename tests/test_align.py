@@ -299,6 +299,7 @@ def test_no_face_is_an_empty_list(size):
     assert parse(photo, label, detector=lambda image: [Crop(2 + 3j, 20), Crop(0, 500)]) == []
 
 
+@pytest.mark.slow
 def test_files_hold_what_the_parser_returns_and_photos_without_faces_are_reported(tmp_path, capsys):
     photo, label = paste((300, 500), (0, turned(130 + 150j, 180, 15)), (1, turned(380 + 150j, 160, 0)))
     parser = parser_of(label)
@@ -314,6 +315,7 @@ def test_files_hold_what_the_parser_returns_and_photos_without_faces_are_reporte
     assert json.loads((tmp_path / "out" / "two.json").read_text())["faces"] == []
 
 
+@pytest.mark.slow
 def test_faces_of_videos_are_followed(tmp_path):
     pytest.importorskip("av")
     from fractions import Fraction

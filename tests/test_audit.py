@@ -89,17 +89,9 @@ TINY = painted(painted(draw_label(), np.s_[0, :3], 16), np.s_[250, :4], 15)
     ("label", "found"),
     [
         pytest.param(PROFILE, {}, id="profile"),
-        pytest.param(
-            MIRROR[PROFILE],
-            {"reversed": ("r_eye, r_brow, r_ear on the other side", 1.0)},
-            id="its mirror",
-        ),
+        pytest.param(MIRROR[PROFILE], {"reversed": ("r_eye, r_brow, r_ear on the other side", 1.0)}, id="its mirror"),
         pytest.param(HALF_PROFILE, {}, id="half profile"),
-        pytest.param(
-            MIRROR[HALF_PROFILE],
-            {"reversed": (ALL.replace(", l_ear", ""), 1.0)},
-            id="mirrored half profile",
-        ),
+        pytest.param(MIRROR[HALF_PROFILE], {"reversed": (ALL.replace(", l_ear", ""), 1.0)}, id="mirrored half profile"),
         pytest.param(np.ascontiguousarray(draw_label()[:, ::-1]), {"reversed": (ALL, 1.0)}, id="classes not swapped"),
         pytest.param(
             draw_label(c4=FACE[5], c5=FACE[4]),

@@ -11,7 +11,9 @@ import torch
 
 from facekp.classes import CELEBAMASK_HQ
 from facekp.errors import CheckpointError, DataError
+from facekp.models import build_model
 from facekp.training.checkpoint_io import BesideCheckpointIO
+from facekp.weights.checkpoint import KEY, describe
 from facekp.weights.load import load_network
 
 
@@ -57,7 +59,10 @@ BAD_FILES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "empty": (lambda source, out: out.touch(), "not a checkpoint, or truncated"),
     "text": (lambda source, out: out.write_text("hello, I am no checkpoint\n" * 99), "checkpoint"),
     "truncated": (lambda source, out: out.write_bytes(source.read_bytes()[:-1000]), "not a checkpoint, or truncated"),
-    "half": (lambda source, out: out.write_bytes(source.read_bytes()[: 10**6]), "not a checkpoint, or truncated"),
+    "half": (
+        lambda source, out: out.write_bytes(source.read_bytes()[: source.stat().st_size // 2]),
+        "not a checkpoint, or truncated",
+    ),
     # What torch's unpickler makes of these: struct.error, and IndexError.
     "cut pickle": (lambda source, out: out.write_bytes(b"\x80\x02X\x05"), "not a checkpoint, or truncated"),
     "hollow pickle": (lambda source, out: out.write_bytes(b"\x80\x02."), "not a checkpoint, or truncated"),
@@ -73,10 +78,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     ),
     "tensor": (lambda source, out: torch.save(torch.zeros(3), out), "facekp did not write it"),
     "later format": (edited(format=2), "its format is 2, this version reads 1"),
-    "other classes": (
-        edited(classes=["a", "b"]),
-        "its classes: no table of ids",
-    ),
+    "other classes": (edited(classes=["a", "b"]), "its classes: no table of ids"),
     "other normalisation": (edited(mean=[0.5, 0.5, 0.5]), "its mean is [0.5, 0.5, 0.5], this version reads [0.485"),
     "unknown network": (edited(model={"name": "resnet50"}), "do not fit this version's networks"),
     "import by name": (edited(model={"name": "resnet18", "_target_": "os.system"}), "do not fit this version's"),
@@ -88,7 +90,7 @@ def test_it_is_plain_data_that_says_what_prediction_needs(checkpoint: Path) -> N
     content = torch.load(checkpoint, weights_only=True)
     assert content["facekp"] == {
         "format": 1,
-        "model": {"name": "resnet18", "pretrained": False},
+        "model": {"name": "toy", "pretrained": False},
         "size": 64,
         "loss": {"name": "ohem", "threshold": 0.7, "min_kept": 0.0625},
         "classes": list(CELEBAMASK_HQ.names),
@@ -97,8 +99,10 @@ def test_it_is_plain_data_that_says_what_prediction_needs(checkpoint: Path) -> N
     }
 
 
-def test_a_pretrained_network_is_rebuilt_without_fetching(checkpoint, tmp_path, monkeypatch):
-    edited(model={"name": "resnet18", "pretrained": "imagenet"})(checkpoint, tmp_path / "a.ckpt")
+def test_a_pretrained_network_is_rebuilt_without_fetching(tmp_path, monkeypatch):
+    weights = {f"net.{name}": tensor for name, tensor in build_model("resnet18").state_dict().items()}
+    about = describe({"name": "resnet18", "pretrained": "imagenet"}, 64)
+    torch.save({KEY: about, "state_dict": weights}, tmp_path / "a.ckpt")
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", lambda *_, **__: pytest.fail("fetched"))
     load_network(tmp_path / "a.ckpt")
 

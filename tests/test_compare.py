@@ -3,8 +3,6 @@
 import csv
 import json
 import re
-import subprocess
-import sys
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,10 +12,9 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
-from conftest import REPOSITORY
 from helpers.wandb_files import read_run
 from hydra.core.utils import JobStatus
-from runs import SMALL
+from runs import AT_EXIT
 
 from facekp.classes import CELEBAMASK_HQ
 from facekp.compare import plots, report
@@ -327,8 +324,16 @@ class TestFiles:
         assert float(second["best.f1.nose"]) == 0.53
         assert (lines["4-bisenet"]["error"], lines["4-bisenet"]["cost.parameters"]) == ("boom", "")
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("drawn")
-    def test_other_programs_files_are_not_replaced(self, four):
+    def test_other_programs_files_are_not_replaced(self, four, monkeypatch):
+        draw, kept = report.draw_plots, []
+
+        def draw_once(*given):
+            kept[:] = kept or draw(*given)
+            return kept
+
+        monkeypatch.setattr(report, "draw_plots", draw_once)
         for _ in range(2):  # its own are
             compare([four], four)
         for name in FILES:
@@ -339,6 +344,7 @@ class TestFiles:
         main([str(four), "overwrite=true"])
         assert "theirs" not in {(four / name).read_text() for name in FILES}
 
+    @pytest.mark.slow
     @pytest.mark.usefixtures("drawn")
     def test_the_page_needs_nothing_else_and_the_same_runs_give_the_same_files(self, four, tmp_path):
         write_run(four / "9-x", TestSettings.CURVE, "<b>", optim__lr=1.0)
@@ -457,15 +463,18 @@ class TestCommand:
 
 
 @pytest.mark.slow
-def test_a_multirun_ends_in_the_files_and_a_table_and_has_one_wandb_group(tiny_root, tmp_path):
+@pytest.mark.usefixtures("drawn")
+def test_a_multirun_ends_in_the_files_and_a_table_and_has_one_wandb_group(train_py, tmp_path, capfd):
     """Two seeds of a good learning rate and of a bad one, logged to W&B offline."""
     folder = tmp_path / "a-sweep"
     arguments = [
-        "model=resnet18", "optim.lr=0.01,-1", "seed=0,1", f"data.root={tiny_root}", *SMALL,
-        "logger.offline=true", "logger.images=0", f"hydra.sweep.dir={folder}",
+        "model=resnet18", "optim.lr=0.01,-1", "seed=0,1", "trainer.max_steps=2", "logger=wandb",
+        "logger.offline=true", "logger.images=0", f"hydra.sweep.dir={folder}", "-m",
     ]  # fmt: skip
-    command = [sys.executable, str(REPOSITORY / "train.py"), "-m", *arguments]
-    process = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300, cwd=tmp_path)
+    with pytest.raises(SystemExit) as end:
+        train_py(*arguments, cwd=tmp_path)
+    AT_EXIT.pop()()
+    said = capfd.readouterr()
     assert {path.name for path in folder.glob("comparison*")} == FILES
     best = [json.loads((folder / f"{i}-resnet18/metrics.json").read_text())["val"]["best"]["miou"] for i in (0, 1)]
     found = read_tables((folder / "comparison.md").read_text(encoding="utf-8"))
@@ -476,12 +485,12 @@ def test_a_multirun_ends_in_the_files_and_a_table_and_has_one_wandb_group(tiny_r
     errors = {row["folder or file"]: row["error of its last start"] for row in found["Every run"]}
     wrong = "optim.lr is -1.0: give a number above 0"
     assert errors == {"0-resnet18": "", "1-resnet18": "", "2-resnet18": wrong, "3-resnet18": wrong}
-    assert "lr=0.01  finished" in process.stdout
-    assert f"comparison: {folder}/comparison.html" in process.stdout
+    assert "lr=0.01  finished" in said.out
+    assert f"comparison: {folder}/comparison.html" in said.out
     # The sweep has failed all the same, in one line.
-    assert process.returncode == 2
-    assert process.stderr.count(wrong) == 1
-    assert "Traceback" not in process.stderr
+    assert end.value.code == 2
+    assert said.err.count(wrong) == 1
+    assert "Traceback" not in said.err
     files = sorted(folder.glob("*/wandb/offline-run-*/*.wandb"))
     started = [next(r.run for r in read_run(file) if r.HasField("run")) for file in files]
     assert {run.run_group for run in started} == {"a-sweep"}

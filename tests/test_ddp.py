@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from helpers.losses import random_case, reference, value_and_gradient
+from helpers.networks import Toy
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
@@ -26,6 +27,7 @@ from facekp.data.datamodule import FaceDataModule
 from facekp.errors import ConfigError
 from facekp.losses import OhemCrossEntropy
 from facekp.models import build_model
+from facekp.models.registry import NETWORKS
 from facekp.training.history import RunLog
 from facekp.training.rows import read_rows
 from facekp.training.run import build_data, build_module, build_trainer
@@ -79,9 +81,10 @@ def fit(processes: int, root: Path, folder: Path) -> Found:
     On CPUs, torch takes the statistics of each process's own images, so no two processes could equal one with them.
     """
     torch.set_num_threads(1)  # of threads each has its own part of a sum
+    NETWORKS.register("toy")(Toy)
     config = Config(
         data=DataConfig(root=str(root), size=32, crop=32, batch_size=4, eval_batch_size=1, workers=0),
-        model={"name": "resnet18"},
+        model={"name": "toy"},
         optim=OptimConfig(warmup_steps=0, lr=1e-3, head_lr_mult=1, ema=0.9),
         trainer=TrainerConfig(accelerator="cpu", devices=processes, max_steps=STEPS, val_every=STEPS, log_every=1),
         callbacks=CallbacksConfig(progress=False),

@@ -38,7 +38,7 @@ class TestInit:
         change = {"init": str(ckpt), "optim.warmup_start": 1e-30}
         run = train(settings(tiny_root, tmp_path, change, max_steps=1))
         begun, wanted = (read_checkpoint(path)["state_dict"] for path in (run / "checkpoints" / "last.ckpt", ckpt))
-        learnt = [f"net.{name}" for name, _ in build_model("resnet18").named_parameters()]
+        learnt = [f"net.{name}" for name, _ in build_model("toy").named_parameters()]
         assert all(torch.equal(begun[name], wanted[name]) for name in learnt)
 
     def test_takes_the_trunk_of_another_network(self, tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ class TestRecipe:
     def test_gradients_are_clipped(self, run: Recorded) -> None:
         # In the first step, the weights move together by the learning rate times the norm.
         start, first = run[1][:2]
-        learnt = [f"net.{name}" for name, _ in build_model("resnet18").named_parameters()]
+        learnt = [f"net.{name}" for name, _ in build_model("toy").named_parameters()]
         moved = sum((first[name].double() - start[name]).square().sum() for name in learnt) ** 0.5
         assert moved.item() == pytest.approx(1.0 * 1.0, rel=1e-3)
 
@@ -124,7 +124,7 @@ class TestRecipe:
         config, (_, first, second, third) = run
         folder = Path(config.output_dir)
         kept = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
-        for name in ("net.trunk.stem.0.conv.weight", "net.heads.0.4.bias", "net.trunk.layer4.1.bn2.running_mean"):
+        for name in ("net.trunk.0.0.weight", "net.heads.0.4.bias", "net.trunk.2.1.running_mean"):
             wanted = first[name]
             for now in (second[name], third[name]):
                 wanted = self.DECAY * wanted + (1 - self.DECAY) * now

@@ -204,10 +204,7 @@ def test_masks_in_the_ids_of_others(table, want):
 
 
 def test_a_table_of_ones_own_is_a_file_or_a_mapping(tmp_path):
-    face, table = (
-        Face(EVERY_CLASS, {}, (0, 0, 19, 1)),
-        dict.fromkeys(NAMES, 0) | {"hair": 255, "hat": 255},
-    )
+    face, table = (Face(EVERY_CLASS, {}, (0, 0, 19, 1)), dict.fromkeys(NAMES, 0) | {"hair": 255, "hat": 255})
     (tmp_path / "ids.yaml").write_text("".join(f"{name}: {i}\n" for name, i in table.items()))
     (tmp_path / "ids.json").write_text(str(table).replace("'", '"'))
     for given in (table, tmp_path / "ids.yaml", str(tmp_path / "ids.json")):

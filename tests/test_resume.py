@@ -139,7 +139,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            ({"model.name": "bisenet"}, "model.name is 'bisenet', but .* was trained with 'resnet18'"),
+            ({"model.name": "bisenet"}, "model.name is 'bisenet', but .* was trained with 'toy'"),
             ({"data.root": "elsewhere"}, "data.root is 'elsewhere', but .* was trained with "),
             ({"data.size": 96}, "data.size is 96, but .* was trained with 64"),
             ({"data.batch_size": 16}, "data.batch_size is 16, but .* was trained with 4"),

@@ -36,7 +36,7 @@ class TestRun:
         # Everything by its definition: the reference loss, SGD written out, and the schedule of section 8.
         config = settings(tiny_root, straight)
         pl.seed_everything(config.seed, verbose=False)
-        net = build_model("resnet18").train()
+        net = build_model("toy").train()
         data = build_data(config)
         speed = {name: torch.zeros_like(p) for name, p in net.named_parameters()}
         # Warm-up 1e-5 * 1000^(i/2) for two steps, then 1e-2 * (1 - i/8)^0.9.
@@ -125,7 +125,7 @@ class TestRun:
         rows, summary = logged(straight), json.loads((straight / "metrics.json").read_text())
         assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
         assert (summary["model"], summary["seed"], summary["steps"]) == (
-            {"name": "resnet18", "pretrained": False}, 0, 8)  # fmt: skip
+            {"name": "toy", "pretrained": False}, 0, 8)  # fmt: skip
         assert summary["train"]["loss"] == pytest.approx(sum(r["train/loss"] for r in rows) / STEPS)
         best = max((rows[3], rows[7]), key=lambda r: r["val/miou"])
         for name, row in (("best", best), ("last", rows[7])):
@@ -151,7 +151,7 @@ class TestRun:
         assert cost["images_per_second"] == pytest.approx(median(r["train/images_per_second"] for r in clock), abs=0.01)
         assert cost["peak_memory"] == pytest.approx(max(r["train/peak_memory"] for r in clock), abs=0.1)
         assert 100 < cost["peak_memory"] < 100_000  # MiB; torch alone takes more than 100
-        assert cost["parameters"] == sum(p.numel() for p in build_model("resnet18").parameters())
+        assert cost["parameters"] == sum(p.numel() for p in build_model("toy").parameters())
         assert summary["test"]["step"] == best["step"]  # it is the best checkpoint that was tested
         assert read_checkpoint(straight / "checkpoints" / "best.ckpt")["global_step"] == best["step"]
 

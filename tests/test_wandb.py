@@ -70,7 +70,7 @@ def test_run_is_named_grouped_and_configured(run: list[wandb_internal_pb2.Record
     for record in run:
         updates = record.run.config.update if record.HasField("run") else record.config.update
         config |= {u.key or "/".join(u.nested_key): json.loads(u.value_json) for u in updates}
-    assert config["model"] == {"name": "resnet18", "pretrained": False}
+    assert config["model"] == {"name": "toy", "pretrained": False}
     assert config["data"]["crop"] == 64
     assert config["optim"]["lr"] == 0.01
     assert config["seed"] == 0
@@ -162,8 +162,7 @@ def refused(*_: object, **__: object) -> bool:
 
 @pytest.mark.usefixtures("no_account")
 @pytest.mark.parametrize(
-    ("fault", "reason"),
-    [(None, "no API key"), ("login", "entity nobody"), ("init", "entity nobody")],
+    ("fault", "reason"), [(None, "no API key"), ("login", "entity nobody"), ("init", "entity nobody")]
 )
 def test_a_fault_is_one_line_that_says_how_to_sync_and_the_run_goes_on_offline(
     fault: str | None, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
