@@ -14,6 +14,8 @@ from jsonschema import Draft202012Validator
 from facekp import FaceParser
 from facekp.classes import CELEBAMASK_HQ
 from facekp.errors import ConfigError, DataError
+from facekp.formats.alpha import Alpha
+from facekp.formats.base import FormatOptions
 from facekp.formats.json import json_schema
 from facekp.keypoints.settings import KeypointConfig
 from facekp.predict.__main__ import main
@@ -177,6 +179,53 @@ def test_the_annotated_clip_plays_like_the_first(tmp_path, batch):
         assert np.abs(image[:30, :30].mean((0, 1)) - 30).max() < 6
         assert middle.max() > 140
     assert (sum(backend.calls), max(backend.calls)) == (6, batch)
+
+
+def test_a_regions_alpha_moves_with_it(tmp_path, parser, monkeypatch, capsys):
+    clip, out = write(tmp_path / "clip.mp4", drifting(6)), tmp_path / "out"
+    monkeypatch.setattr("facekp.predict.run.open_parser", lambda *_: parser)
+    export = ["export=[json,alpha]", "regions=[nose,hair]", "smooth=false", "align=none"]
+    assert main([f"source={clip}", f"out={out}", *export]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["clip.hair.alpha.mp4", "clip.jsonl", "clip.nose.alpha.mp4"]
+    assert "photos only" not in capsys.readouterr().err
+    seen = opencv_frames(out / "clip.nose.alpha.mp4")
+    assert [time for _, time in seen] == pytest.approx([i / 30 for i in range(6)], abs=1e-3)
+    for i, (image, _) in enumerate(seen):
+        assert image.shape == (*SIZE, 3)
+        left = 20 + DRIFT * i + 20  # of the bright square, 40 wide; scores blur its edges by a pixel of 8
+        assert image[64:96, left + 6 : left + 34].min() > 245
+        assert max(image[:, : left - 8].max(), image[:, left + 48 :].max(), image[:50].max()) < 10
+    assert max(image.max() for image, _ in opencv_frames(out / "clip.hair.alpha.mp4")) < 10
+    # They are results, so they are not parsed, and replaced.
+    with pytest.raises(DataError, match="a folder without pictures or videos"):
+        main([f"source={out}", f"out={tmp_path / 'again'}", "align=none"])
+    assert main([f"source={clip}", f"out={out}", *export]) == 0
+    (out / "clip.nose.alpha.mp4").write_bytes(clip.read_bytes())
+    with pytest.raises(DataError, match=r"clip\.nose\.alpha\.mp4"):
+        main([f"source={clip}", f"out={out}", *export])
+
+
+def test_flicker_of_an_alpha_is_smoothed_and_motion_is_followed(tmp_path, parser):
+    # The middle flickers about the score at which nose and skin are equal, then becomes bright.
+    def shown(bright):
+        image = picture(20)
+        image[60:100, 40:80] = bright
+        return image
+
+    clip = write(tmp_path / "clip.mp4", [shown(b) for b in [184, 186] * 8 + [230] * 2], options={"crf": "0"})
+    alphas = []
+    for name, smoothing in (("plain", None), ("smooth", OneEuroConfig())):
+        out = tmp_path / name
+        out.mkdir()
+        (nose,) = Alpha.open(FormatOptions(regions=["nose"]))
+        assert parse_videos(parser, list_jobs([clip], out), smoothing, overlay=False, mattes=[nose]) == []
+        alphas.append([float(image[75:85, 55:65].mean()) for image, _ in opencv_frames(out / "clip.nose.alpha.mp4")])
+    plain, smooth = np.array(alphas)
+    # Odds of +-0.2: 0.55, and stretched from 0.3 .. 0.7 to 0 .. 1 0.62.
+    assert plain[:16] == pytest.approx([97, 159] * 8, abs=6)
+    assert abs(np.diff(smooth[4:16])).max() < 0.5 * 62
+    assert (plain[16], plain[17]) == pytest.approx((255, 255), abs=3)
+    assert smooth[17] > 245
 
 
 def test_uneven_times_are_kept(parser, tmp_path):

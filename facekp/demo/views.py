@@ -171,7 +171,7 @@ def cut_out(parsed: Parsed, faces: Sequence[Face], options: FormatOptions) -> UI
 
 def region_alpha(parsed: Parsed, faces: Sequence[Face], options: FormatOptions) -> UInt8Array:
     """Return the soft mask (H, W) uint8 of the union of the options' regions in all `faces`."""
-    return Cutout("+".join(options.regions), replace(options, classes=parsed.classes)).alpha(parsed.photo, faces)
+    return Cutout("+".join(options.regions), replace(options, classes=parsed.classes)).alpha(parsed.photo.size, faces)
 
 
 def before_and_after(parsed: Parsed, faces: Sequence[Face], style: Style) -> tuple[UInt8Array, UInt8Array]:

@@ -15,4 +15,4 @@ class Alpha(RegionFormat):
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the PNG."""
-        return encode_png(self.alpha(photo, faces))
+        return encode_png(self.alpha(photo.size, faces))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, ClassVar, Final
+from typing import BinaryIO, ClassVar, Final, Self
 
 import cv2
 import numpy as np
@@ -138,7 +138,7 @@ class RegionFormat(Format):
         self.region, self.options = region, options
 
     @classmethod
-    def open(cls, options: FormatOptions) -> Sequence[Format]:
+    def open(cls, options: FormatOptions) -> Sequence[Self]:
         """Return a writer for each region."""
         return [cls(region, options) for region in dict.fromkeys(options.regions)]
 
@@ -147,11 +147,11 @@ class RegionFormat(Format):
         """How the names of its files end, after the region."""
         return self.file.rpartition(self.region)[2]
 
-    def alpha(self, photo: Photo, faces: Sequence[Face]) -> UInt8Array:
-        """Return the region's alpha (H, W) uint8 in the photo: the highest of all faces."""
+    def alpha(self, size: tuple[int, int], faces: Sequence[Face]) -> UInt8Array:
+        """Return the region's alpha (H, W) uint8 in a photo of `size` (H, W): the highest of all faces."""
         # Outside a face all is background, so that a region with background lies where all faces have it.
         behind = 0 in class_ids(self.region, self.options.classes)
-        merged = np.full(photo.size, float(behind), np.float32)
+        merged = np.full(size, float(behind), np.float32)
         for face in faces:
             alpha = face.alpha(self.region, feather=self.options.feather, grow=self.options.grow)
             (np.minimum if behind else np.maximum)(merged, alpha, out=merged)

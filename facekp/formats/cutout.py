@@ -17,6 +17,6 @@ class Cutout(RegionFormat):
 
     def encode(self, photo: Photo, faces: Sequence[Face]) -> bytes:
         """Return the PNG."""
-        alpha = self.alpha(photo, faces)[..., None]
+        alpha = self.alpha(photo.size, faces)[..., None]
         # Black where nothing shows, which makes small files and keeps the rest of the photo out of them.
         return encode_png(np.concatenate([photo.image * (alpha > 0), alpha], axis=2))

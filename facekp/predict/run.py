@@ -11,6 +11,7 @@ from facekp.classes import Classes
 from facekp.data.prepare.workers import run_in_processes
 from facekp.errors import ConfigError
 from facekp.files import expand, keep_foreign
+from facekp.formats.alpha import Alpha
 from facekp.hardware import keep_freed_memory
 from facekp.keypoints.landmarks.groups import LANDMARKS
 from facekp.parsing.alignment import require_parts
@@ -22,8 +23,8 @@ from facekp.predict.settings import PredictSettings
 from facekp.predict.sources import Source, is_video, share, video_files
 from facekp.weights.load import load_network
 
-OF_VIDEOS: Final = ("mask", "overlay", "json")
-"""Formats not reported as ignored for videos, which get JSON lines and an annotated clip."""
+OF_VIDEOS: Final = ("mask", "overlay", "json", "alpha")
+"""Formats not reported as ignored for videos, which get JSON lines, an annotated clip and their regions' alpha."""
 
 
 def predict(files: Sequence[Source], settings: PredictSettings) -> list[str]:
@@ -50,10 +51,12 @@ def predict(files: Sequence[Source], settings: PredictSettings) -> list[str]:
     if lacking := [part for part in LANDMARKS if not classes.ids(part)]:
         print(f"landmarks: none of {', '.join(lacking)}, which no class of these weights shows", file=sys.stderr)
     options, overlay = settings.formats_of(classes), "overlay" in settings.export
+    mattes = Alpha.open(options) if "alpha" in settings.export else []
     export = settings.export if not all(map(is_video, files)) else ()
     results = Results(out, export, options, settings.shard)
-    planned = results.files([job.stem for job in photos]) | video_files([job.stem for job in videos], overlay=overlay)
-    keep_foreign(planned, overwrite=settings.overwrite)
+    regions = [matte.region for matte in mattes]
+    clips = video_files([job.stem for job in videos], overlay=overlay, regions=regions)
+    keep_foreign(results.files([job.stem for job in photos]) | clips, overwrite=settings.overwrite)
     with results.claimed():
         if parser:
             failures = parse_files(parser, photos, results, align)
@@ -66,10 +69,10 @@ def predict(files: Sequence[Source], settings: PredictSettings) -> list[str]:
         from facekp.predict.videos import parse_videos  # PyAV is an extra
 
         if ignored := [name for name in settings.export if name not in OF_VIDEOS]:
-            print(f"export: {', '.join(ignored)}: photos only; videos get .jsonl and overlay", file=sys.stderr)
+            print(f"export: {', '.join(ignored)}: photos only; videos get .jsonl, overlay and alpha", file=sys.stderr)
         parser = parser or open_parser(settings, settings.device)
         smoothing = settings.one_euro if settings.smooth else None
-        failures += parse_videos(parser, videos, smoothing, align, overlay=overlay)
+        failures += parse_videos(parser, videos, smoothing, align, overlay=overlay, mattes=mattes)
     return failures
 
 

@@ -31,11 +31,11 @@ ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 """What begins the address of a stream."""
 Source = Path | str
 """A photo's or video's file, or the address of a stream."""
-CLIP, LINES = ".overlay.mp4", ".jsonl"
-"""Suffixes of a video's results."""
+CLIP, LINES, MATTE = ".overlay.mp4", ".jsonl", ".alpha.mp4"
+"""Suffixes of a video's results; the last follows the name of a region."""
 CLIP_MARK: Final = b"Written by facekp"
 """The comment in a clip."""
-RESULTS: Final = (*(form.ending for form in all_formats().values()), CLIP, LINES)
+RESULTS: Final = (*(form.ending for form in all_formats().values()), CLIP, LINES, MATTE)
 """Endings of all results' names."""
 
 
@@ -158,10 +158,14 @@ def stream_name(address: str) -> str:
     return Path(unquote(parts.path)).stem or parts.hostname or "stream"
 
 
-def video_files(stems: Sequence[Path], *, overlay: bool) -> dict[Path, Recognise]:
-    """Return the files of videos, with their annotated clips if `overlay`, and what tells whether facekp wrote them."""
+def video_files(stems: Sequence[Path], *, overlay: bool, regions: Sequence[str] = ()) -> dict[Path, Recognise]:
+    """Return the files of videos, and what tells whether facekp wrote them.
+
+    `overlay` adds the annotated clips, `regions` the clips of their alpha.
+    """
     lines = {stem.with_name(stem.name + LINES): begins_with(MARK) for stem in stems}
-    return lines | ({stem.with_name(stem.name + CLIP): contains(CLIP_MARK) for stem in stems} if overlay else {})
+    clips = [CLIP] * overlay + [f".{region}{MATTE}" for region in regions]
+    return lines | {stem.with_name(stem.name + clip): contains(CLIP_MARK) for stem in stems for clip in clips}
 
 
 def require_pyav(files: Sequence[Source]) -> None:

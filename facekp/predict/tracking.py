@@ -30,7 +30,7 @@ class OneEuro:
     """One-Euro filter of points: a low-pass filter whose cutoff rises with the speed of each point.
 
     Speed is the length of (x, y) in face widths per second, so the filter depends neither on the video's resolution nor
-    on the direction of motion. Frames need not be evenly spaced in time.
+    on the direction of motion. Frames need not be evenly spaced in time. Points may have other dimensions than two.
 
     Reference: Casiez, Roussel and Vogel, "1 EUR filter", CHI 2012, algorithm 1.
     """
@@ -43,7 +43,7 @@ class OneEuro:
     def __call__(self, points: Points, time: float, width: float) -> Points:
         """Return the smoothed points of the next frame; unchanged in the first frame, and when half of them jump.
 
-        `points` are (n, 2) float32 pixels, `time` is in seconds, and `width` the face's in pixels.
+        `points` are (n, 2) float32 in pixels, `time` is in seconds, and `width` the face's in pixels.
         """
         new = points.astype(np.float64)
         elapsed, self._time = time - self._time, time

@@ -1,4 +1,4 @@
-"""Parsing videos into one line of JSON per frame and an annotated clip."""
+"""Parsing videos into one line of JSON per frame, an annotated clip, and the alpha of regions."""
 
 import signal
 import sys
@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 
 from facekp.cli import Progress
 from facekp.errors import DataError, printable
 from facekp.files import replacing, to_json
+from facekp.formats.alpha import Alpha
 from facekp.images import UInt8Array
 from facekp.parsing.choices import Align
 from facekp.parsing.face import SCHEMA, Face
@@ -22,8 +24,8 @@ from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene
 from facekp.predict.pipeline import Job, prefetch, run_network, workers
 from facekp.predict.settings import OneEuroConfig
-from facekp.predict.sources import CLIP, LINES, describe
-from facekp.predict.tracking import FaceTracks, TrackedFace
+from facekp.predict.sources import CLIP, LINES, MATTE, describe
+from facekp.predict.tracking import FaceTracks, OneEuro, TrackedFace
 from facekp.predict.video_io import Frame, VideoReader, VideoWriter
 
 EMPTY: Final = Scene(np.empty((0, 0, 3), np.uint8))
@@ -40,10 +42,12 @@ def parse_videos(
     align: Align = "none",
     *,
     overlay: bool = True,
+    mattes: Sequence[Alpha] = (),
 ) -> list[str]:
     """Parse videos one after the other and write their results. Unreadable files are reported and skipped.
 
-    `overlay` writes the annotated clip too; `smoothing` None disables smoothing. For `align` see `FaceParser`.
+    `overlay` writes the annotated clip too, and each of `mattes` a grey clip of its region's alpha; `smoothing` None
+    disables smoothing. For `align` see `FaceParser`.
 
     Returns:
         One message for each video that was skipped.
@@ -51,16 +55,20 @@ def parse_videos(
     failures = []
     for job in jobs:
         try:
-            _parse_video(parser, job, FaceTracks(smoothing), align, overlay=overlay)
+            _parse_video(parser, job, FaceTracks(smoothing), align, overlay=overlay, mattes=mattes)
         except (DataError, av.FFmpegError) as error:  # the reader converts its own, so FFmpegError is the encoder's
-            encoding = f"{describe(job.path)}: its clip cannot be encoded ({error}); leave overlay out of export"
+            encoding = (
+                f"{describe(job.path)}: its clip cannot be encoded ({error}); leave overlay and alpha out of export"
+            )
             failures.append(str(error) if isinstance(error, DataError) else encoding)
             print(f"skipped: {printable(failures[-1])}", file=sys.stderr)
     return failures
 
 
-def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align, *, overlay: bool) -> None:
-    """Write `STEM.jsonl` and, with `overlay`, `STEM.overlay.mp4`: both complete, or neither if interrupted."""
+def _parse_video(
+    parser: FaceParser, job: Job, tracks: FaceTracks, align: Align, *, overlay: bool, mattes: Sequence[Alpha]
+) -> None:
+    """Write `STEM.jsonl`, and the clips: all complete, or none if interrupted."""
     broken: list[Frame] = []
     frames, sizes = 0, dict[tuple[int, ...], None]()
     with ExitStack() as stack:
@@ -69,13 +77,20 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align,
             stack.enter_context(_ending_on_ctrl_c(video))
         lines_part = stack.enter_context(replacing(job.stem.with_name(job.stem.name + LINES), shared=True))
         lines = stack.enter_context(lines_part.open("wb"))
-        clip = None
-        if overlay:
-            clip_part = stack.enter_context(replacing(job.stem.with_name(job.stem.name + CLIP), shared=True))
-            clip = stack.enter_context(VideoWriter(clip_part, video.rate, video.sound))
-        results = stack.enter_context(closing(_results(parser, job, video, tracks, align, overlay=overlay)))
-        shown = None
-        for frame, line, picture in Progress(results, total=video.count, unit="frame", desc=job.stem.name):
+
+        def clip_of(ending: str, sound: AudioStream | None = None) -> VideoWriter:
+            part = stack.enter_context(replacing(job.stem.with_name(job.stem.name + ending), shared=True))
+            return stack.enter_context(VideoWriter(part, video.rate, sound))
+
+        clip = clip_of(CLIP, video.sound) if overlay else None
+        soft = [
+            (clip_of(f".{matte.region}{MATTE}"), OneEuro(tracks.config) if tracks.config else None) for matte in mattes
+        ]
+        results = stack.enter_context(
+            closing(_results(parser, job, video, tracks, align, overlay=overlay, mattes=mattes))
+        )
+        shown, alphas = None, list[UInt8Array]()
+        for frame, line, picture, new in Progress(results, total=video.count, unit="frame", desc=job.stem.name):
             frames += 1
             sizes |= {} if frame.image is None else {frame.image.shape[1::-1]: None}
             if frame.image is None:
@@ -86,6 +101,9 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align,
             if clip and shown is not None:
                 clip.write(shown, frame.time)
                 clip.write_sound(video.heard)
+            alphas = new or alphas
+            for (writer, smooth), alpha in zip(soft, alphas, strict=False):  # none before the first picture
+                writer.write(_smoothed(alpha, smooth, frame.time), frame.time)
         if len(broken) == frames:
             reason = broken[0].error if broken else "it has none"
             raise DataError(
@@ -110,6 +128,14 @@ def _parse_video(parser: FaceParser, job: Job, tracks: FaceTracks, align: Align,
         print(printable(f"{describe(job.path)}: {remark}"), file=sys.stderr)
 
 
+def _smoothed(alpha: UInt8Array, smooth: OneEuro | None, time: float) -> UInt8Array:
+    """Return an alpha (H, W) uint8 smoothed over time, as a grey picture (H, W, 3)."""
+    if smooth:  # each pixel is a point in one dimension, whose unit is that of speeds
+        values = smooth(np.divide(alpha.reshape(-1, 1), 255, dtype=np.float32), time, width=1.0)
+        alpha = np.rint(255 * values).astype(np.uint8).reshape(alpha.shape)
+    return np.repeat(alpha[..., None], 3, axis=2)
+
+
 @contextmanager
 def _ending_on_ctrl_c(video: VideoReader) -> Iterator[None]:
     """End a stream on Ctrl-C, so that its files are finished; a second Ctrl-C interrupts."""
@@ -130,9 +156,16 @@ def _ending_on_ctrl_c(video: VideoReader) -> Iterator[None]:
 
 
 def _results(
-    parser: FaceParser, job: Job, video: Iterable[Frame], tracks: FaceTracks, align: Align, *, overlay: bool
-) -> Generator[tuple[Frame, bytes, UInt8Array | None], None, None]:
-    """Yield each frame in order with its line and its picture, if any; a few frames are in memory at a time."""
+    parser: FaceParser,
+    job: Job,
+    video: Iterable[Frame],
+    tracks: FaceTracks,
+    align: Align,
+    *,
+    overlay: bool,
+    mattes: Sequence[Alpha],
+) -> Generator[tuple[Frame, bytes, UInt8Array | None, list[UInt8Array]], None, None]:
+    """Yield each frame in order with its line, its picture and alphas, if any; a few frames are in memory at a time."""
 
     def look(frame: Frame) -> tuple[Frame, Scene]:
         if frame.image is None:
@@ -155,7 +188,7 @@ def _results(
             # A frame that cannot be decoded does not end tracks.
             yield frame, [] if frame.image is None else tracks(faces, frame.time)
 
-    def draw(followed: tuple[Frame, list[TrackedFace]]) -> tuple[Frame, bytes, UInt8Array | None]:
+    def draw(followed: tuple[Frame, list[TrackedFace]]) -> tuple[Frame, bytes, UInt8Array | None, list[UInt8Array]]:
         frame, faces = followed
         content: dict[str, Any] = {"schema": SCHEMA, "frame": frame.number, "time": round(frame.time, TIME_DECIMALS)}
         if frame.image is None:
@@ -163,10 +196,11 @@ def _results(
         else:
             content |= {"width": frame.image.shape[1], "height": frame.image.shape[0]}
         content["faces"] = [face.to_dict() for face in faces]
-        picture = None
-        if overlay and frame.image is not None:
-            picture = draw_overlay(frame.image, [tracked.face for tracked in faces], classes=classes)
-        return frame, to_json(content) + b"\n", picture
+        picture, alphas, own = None, list[UInt8Array](), [tracked.face for tracked in faces]
+        if frame.image is not None:
+            picture = draw_overlay(frame.image, own, classes=classes) if overlay else None
+            alphas = [matte.alpha((frame.image.shape[0], frame.image.shape[1]), own) for matte in mattes]
+        return frame, to_json(content) + b"\n", picture, alphas
 
     streams, classes = parser.stages.backend.streams, parser.stages.backend.classes
     with workers(streams) as pool:
