@@ -50,12 +50,13 @@ def kills(world: World, rng: Random, count: int) -> Iterator[Row]:
     """
     names = rng.permutation(world.chosen(world.commands)).tolist()
     for name, share in Counter(names[i % len(names)] for i in range(count)).items():
-        row, command, base = Row("kills", name), world.commands[name], world.folder / "kills" / name.replace(" ", "-")
+        row, command = Row("kills", name), world.commands[name]
         wanted, began, took = undisturbed(world, name)
         for i in range(10 * share):
             if row.tried == share:
                 break
-            out = base / str(i) / "out"
+            # As deep as the undisturbed one, for SVG files name their photo from where they are.
+            out = world.folder / "kills" / f"{name.replace(' ', '-')}-{i}" / "out"
             moment, writes = rng.uniform(0.9 * began, took), rng.random() < 0.5  # earlier, there is nothing to lose
             process, said = start(called(command, out))
             time.sleep(moment)
