@@ -65,8 +65,12 @@ class TestInit:
     @pytest.mark.parametrize(
         ("model", "other", "message"),
         [
-            ({"name": "smp", "encoder": "resnet34"}, "smp", "use one with the same trunk"),  # its first blocks fit
-            ({"name": "resnet18"}, "bisenet", r"init is '.*net.safetensors', which holds a network of .*resnet18"),
+            ({"name": "smp", "encoder": "resnet34"}, "smp", "`model=smp model.encoder=resnet34`"),  # first blocks fit
+            (
+                {"name": "resnet18"},
+                "bisenet",
+                r"init is '.*net.safetensors', which holds another trunk, .*`model=resnet18`",
+            ),
         ],
     )
     def test_another_trunk_is_refused(self, model: dict[str, str], other: str, message: str, tmp_path: Path) -> None:

@@ -66,9 +66,9 @@ def begin_with(net: Network, path: str | Path, classes: Classes = CELEBAMASK_HQ)
         return f"all weights{rest}", about.get("terms")
     trunk = _trunk(weights, NETWORKS[about["model"]["name"]])
     if not trunk or _shapes(trunk) != _shapes(_trunk(net.state_dict(), type(net))):
-        raise ConfigError(
-            f"init is '{path}', which holds a network of {about['model']}: use one with the same trunk, or omit init"
-        )
+        others = (f"model.{k}={v}" for k, v in about["model"].items() if k not in ("name", "pretrained"))
+        settings = " ".join([f"model={about['model']['name']}", *others])
+        raise ConfigError(f"init is '{path}', which holds another trunk, that of `{settings}`: use it, or omit init")
     net.load_state_dict(trunk, strict=False)
     return "the trunk", about.get("terms")
 
