@@ -45,7 +45,7 @@ docs: $(INSTALLED) ## build the site in site/, run its notebooks and check its l
 unit: $(INSTALLED) ## tests and doctests
 	$(BIN)/pytest $(TWO)
 
-test-fast: $(INSTALLED) ## tests not marked slow: under 3 minutes on 2 cores
+test-fast: $(INSTALLED) ## tests not marked slow: a few minutes on 2 cores
 	$(BIN)/pytest $(TWO) -m 'not slow'
 
 bench: $(INSTALLED) ## compare facekp with its peers on the CPU: a table, and benchmarks/results.json
