@@ -108,9 +108,8 @@ def to_rgb(picture: Image.Image, name: str = "image") -> UInt8Array:
     Transparent pixels are blended with white, as viewers do. 16-bit images are converted with `to_8_bits`; `name` is
     theirs in its message.
     """
-    deep = any(
-        ";16" in str(tile.args) for tile in getattr(picture, "tile", ())
-    )  # of which Pillow reads the upper 8 bits
+    # Of channels of 16 bits, Pillow reads the upper 8.
+    deep = any(";16" in str(tile.args) for tile in getattr(picture, "tile", ()))
     picture.load()  # a PNG may store its tags after its pixels
     # ImageOps.exif_transpose rewrites every tag and fails on malformed ones.
     turn = UPRIGHT.get(picture.getexif().get(ExifTags.Base.Orientation, 1))

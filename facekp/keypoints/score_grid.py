@@ -7,7 +7,7 @@ evaluated pixel by pixel. The scores of a single head are such a grid themselves
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -41,10 +41,6 @@ class ScoreGrid:
     def centres(self) -> Scores:
         """The scores (h, w, C) at the centres of the finest map's pixels."""
         return self.points[1:-1, 1:-1] if self.beyond else self.points[1::2, 1::2]
-
-    def with_points(self, points: Scores) -> "ScoreGrid":
-        """Return a grid of other scores, (rows, columns, C) float32, as far beyond its image."""
-        return replace(self, points=points)
 
 
 def sum_on_grid(maps: Sequence[Scores]) -> ScoreGrid:
@@ -99,8 +95,8 @@ def argmax_at(grid: ScoreGrid, size: tuple[int, int]) -> UInt8Array:
         size: (H, W) in pixels.
     """
     winner = grid.points.argmax(2).astype(np.uint8)
-    rows, columns = (_Axis(cells, pixels, grid.beyond) for cells, pixels in zip(grid.cells, size, strict=True))
     corner = winner[:-1, :-1]
+    rows, columns = (_Axis(cells, pixels, grid.beyond) for cells, pixels in zip(corner.shape, size, strict=True))
     mask: UInt8Array = corner.take(rows.cell, 0).take(columns.cell, 1)
     mixed = (corner != winner[1:, :-1]) | (corner != winner[:-1, 1:]) | (corner != winner[1:, 1:])
     # In an image smaller than the grid, some cells contain no pixel.
@@ -121,9 +117,8 @@ class _Axis:
         at: (cells, most) float32, the position of each of them in its cell, 0..1.
     """
 
-    def __init__(self, across: int, pixels: int, beyond: float) -> None:
-        position = (np.arange(pixels) + 0.5) * (across / pixels) + beyond
-        cells = across + round(2 * beyond)
+    def __init__(self, cells: int, pixels: int, beyond: float) -> None:
+        position = (np.arange(pixels) + 0.5) * ((cells - 2 * beyond) / pixels) + beyond
         self.cell = np.minimum(position.astype(np.intp), cells - 1)
         first = np.searchsorted(self.cell, np.arange(cells))
         count = np.bincount(self.cell, minlength=cells)

@@ -115,4 +115,4 @@ def suppress_neighbours(grid: ScoreGrid, crop: Crop, others: Sequence[Crop]) -> 
     lead = (np.min(theirs, axis=0) - own).astype(np.float32)
     points = grid.points.copy()
     np.maximum(points[..., 0], points.max(2) - SLOPE * lead, out=points[..., 0])
-    return grid.with_points(points)
+    return replace(grid, points=points)

@@ -5,6 +5,7 @@ which continues the attributes that reach beyond. Both score grids are blended a
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 import cv2
@@ -58,7 +59,7 @@ def join(fine: ScoreGrid, wide: ScoreGrid, classes: Classes = CELEBAMASK_HQ) -> 
     outside[inside, inside] = 0
     joined[..., inner] -= outside
     _drop_strays(joined, inside, reaching, classes.ids("cloth"))
-    return fine.with_points(joined)
+    return replace(fine, points=joined)
 
 
 def _drop_strays(grid: Scores, inside: slice, reaching: Sequence[int], clothes: Sequence[int]) -> None:
@@ -83,4 +84,4 @@ def _sampled(grid: ScoreGrid, count: int, axis: int) -> ScoreGrid:
     low = places.astype(int).clip(0, len(scores) - 2)
     share = (places - low).astype(np.float32).reshape(-1, 1, 1)
     between = scores[low] + share * (scores[low + 1] - scores[low])
-    return grid.with_points(np.moveaxis(between, 0, axis))
+    return replace(grid, points=np.moveaxis(between, 0, axis))
