@@ -269,6 +269,7 @@ class TestDecoded:
 
 def test_workers_that_are_forked_share_pixels_whatever_the_default(tiny_root: Path, monkeypatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)  # tests before this one may have loaded it
     config = DataConfig(root=str(tiny_root), size=64, crop=64, batch_size=2, decoded="ram", workers=1)
     loader = FaceDataModule(config, seed=0, total_steps=1).train_dataloader()
     assert loader.multiprocessing_context.get_start_method() == "fork"
