@@ -74,7 +74,7 @@ def test_each_format_recognises_its_own_files_and_no_other_programs(name: str, t
     mask = np.zeros((48, 64), np.uint8)
     mask[8:40, 8:40] = 1
     face = face_from_mask(mask, dict.fromkeys(range(19), 0.5), KeypointConfig(n=8))
-    face = replace(face, scores=ClassScores(np.zeros((6, 8, 19), np.float16)))
+    face = replace(face, scores=ClassScores(np.zeros((6, 8, 19), np.float32)))
     for folder, written in ((theirs, False), (ours, True)):
         results = Results(folder, [name], FormatOptions(regions=["nose"]))
         if written:

@@ -273,7 +273,7 @@ def test_a_format_is_one_class(tmp_path, monkeypatch):
 
 def hairy(hair, half):
     """Return a face (32, 40) with hair in one part, and as likely as skin in another."""
-    scores = np.full((32, 40, 19), -100, np.float16)
+    scores = np.full((32, 40, 19), -100, np.float32)
     scores[..., 0] = 0
     scores[..., HAIR][hair] = 100
     scores[..., HAIR][half] = scores[..., 1][half] = 100

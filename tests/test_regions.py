@@ -29,7 +29,7 @@ EVERY_CLASS = np.arange(19, dtype=np.uint8)[None]
 
 def scored(shape, crop=None, **scores):
     """Return scores (h, w) by class; the other classes have none."""
-    values = np.full((*shape, 19), -1e3, np.float16)
+    values = np.full((*shape, 19), -1e3, np.float32)
     for name, own in scores.items():
         values[..., CELEBAMASK_HQ.index(name)] = own
     return ClassScores(values, crop)
@@ -93,13 +93,18 @@ def test_between_the_scores_log_odds_are_interpolated_to_the_photos_pixels():
 
 
 @pytest.mark.parametrize(("rows", "columns", "beyond"), [(5, 3, 0), (4, 3, 0.5)])
-def test_scores_are_those_at_the_centres_of_the_networks_pixels_less_the_highest(rows, columns, beyond):
+def test_a_grid_has_the_scores_at_the_centres_of_the_networks_pixels(rows, columns, beyond):
     points = np.arange(rows * columns * 19, dtype=np.float32).reshape(rows, columns, 19)
-    points[1, 1, 0] = -1e9  # beyond float16
-    kept = ClassScores.from_grid(ScoreGrid(points, beyond)).values
-    assert kept.shape == (2, 1, 19)
-    assert kept[0, 0, 1:].tolist() == list(range(-17, 1))
-    assert kept[0, 0, 0] == np.float16(-6e4)
+    centres = ScoreGrid(points, beyond).centres
+    first, second = (1, 3) if beyond == 0 else (1, 2)
+    np.testing.assert_array_equal(centres, points[[first, second], 1:2])
+
+
+def test_classes_that_cannot_win_have_finite_odds():
+    scores = scored((1, 2), skin=0, hair=[-1e9, 2])
+    # Odds of -60,000, three quarters of it and 2, a quarter of it and 2, and 2.
+    want = [[0, 0, 0, 1 / (1 + np.exp(-2))]]
+    np.testing.assert_allclose(scores.probability((HAIR,), (1, 4)), want, atol=1e-6)
 
 
 def test_a_turned_crop_is_put_back_and_all_beyond_it_is_background():
@@ -163,9 +168,9 @@ def test_lengths_below_one_are_shares_of_the_faces_side(face):
     np.testing.assert_array_equal(face.alpha("nose", feather=0.02), face.alpha("nose", feather=0.02 * side))
 
 
-def test_a_face_keeps_few_bytes_of_scores_and_can_be_pickled(face):
+def test_a_face_keeps_the_scores_alone_and_can_be_pickled(face):
     there = pickle.dumps(face)
-    assert len(there) - len(pickle.dumps(replace(face, scores=None))) < 32 * 32 * 19 * 2 + 1000
+    assert len(there) - len(pickle.dumps(replace(face, scores=None))) < 32 * 32 * 19 * 4 + 1000
     np.testing.assert_array_equal(pickle.loads(there).alpha("nose", feather=2), face.alpha("nose", feather=2))
 
 

@@ -5,12 +5,14 @@ level, found by marching squares, is the outline. In a mask without scores the m
 """
 
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from itertools import pairwise
+from typing import Any, Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from contourpy import FillType, contour_generator
+from contourpy import FillType, LineType, SerialContourGenerator, ZInterp
 
 from facekp.images import UInt8Array
 from facekp.keypoints.curves import Curve, Loop, overhang, signed_area, smoothed
@@ -24,6 +26,11 @@ while the longer side of their box has at most this many samples."""
 MASK_SMOOTHING = 1.2
 """Standard deviation in pixels of the Gaussian along the level lines of a mask: the smallest that keeps them within
 half a pixel of ellipses, which is the error of the mask itself. A wider one rounds corners."""
+
+GENERATOR: Final[dict[str, Any]] = {
+    "mask": None, "line_type": LineType.Separate, "fill_type": FillType.OuterOffset, "z_interp": ZInterp.Linear,
+    "corner_mask": False, "quad_as_tri": False,
+}  # fmt: skip
 
 
 def level_loops(grid: ScoreGrid, mask: UInt8Array, classes: range, min_area: float) -> Iterator[Loop]:
@@ -79,16 +86,16 @@ def _boxes(mask: UInt8Array, classes: range) -> tuple[list[int], npt.NDArray[np.
 def _margin(scores: Scores, finer: int) -> Scores:
     """Return the first of `scores` (n, h, w) minus the highest of the others, sampled `finer` times as densely."""
     if finer > 1:
-        scores = _sampled(_sampled(scores.swapaxes(1, 2), finer).swapaxes(1, 2), finer)
+        scores = np.asarray(_weights(scores.shape[1], finer) @ scores @ _weights(scores.shape[2], finer).T, np.float32)
     margin: Scores = scores[0] - scores[1:].max(0)
     return margin
 
 
-def _sampled(scores: Scores, finer: int) -> Scores:
-    """Interpolate (n, h, w) linearly to (n, finer * (h - 1) + 1, w)."""
-    start, step = scores[:, :-1, None], np.diff(scores, axis=1)[:, :, None]
-    between = start + step * (np.arange(finer, dtype=np.float32)[:, None] / finer)
-    return np.concatenate([between.reshape(len(scores), -1, scores.shape[2]), scores[:, -1:]], 1)
+@lru_cache
+def _weights(count: int, finer: int) -> Scores:
+    """Return the weights (finer * (count - 1) + 1, count) that interpolate between samples linearly."""
+    at = np.arange(finer * (count - 1) + 1, dtype=np.float32)[:, None] / finer
+    return np.maximum(0, 1 - abs(at - np.arange(count, dtype=np.float32)))
 
 
 def _parts(margins: Sequence[npt.NDArray[np.generic]], beyond: float) -> Iterator[tuple[int, list[Curve]]]:
@@ -96,19 +103,16 @@ def _parts(margins: Sequence[npt.NDArray[np.generic]], beyond: float) -> Iterato
 
     A part is the index of its margin, and the curves around it: the outer one, then those of its holes.
     """
-    if not margins:
-        return
-    # All margins stacked in one array, because a call costs more than its work.
-    rows = np.cumsum([0, *(len(margin) + 1 for margin in margins)])
-    framed = np.full((rows[-1] + 1, max(margin.shape[1] for margin in margins) + 2), beyond)
-    for row, margin in zip(rows.tolist(), margins, strict=False):
-        framed[row + 1 : row + 1 + len(margin), 1 : 1 + margin.shape[1]] = margin
-    levels = contour_generator(z=framed, fill_type=FillType.OuterOffset).filled(0, np.inf)
-    for points, offsets in zip(*levels, strict=True):
-        k = int(rows.searchsorted(points[0, 1])) - 1
-        points -= (1, rows[k] + 1)
-        # Each repeats its first point at its end.
-        yield k, [points[start : end - 1] for start, end in pairwise(offsets.tolist())]
+    for k, margin in enumerate(margins):
+        framed = np.pad(margin.astype(np.float64), 1, constant_values=beyond)
+        y, x = (np.arange(-1.0, count - 1) for count in framed.shape)
+        # The class itself: contourpy's `contour_generator` takes longer to check its arguments than to find the lines.
+        generator = SerialContourGenerator(
+            np.broadcast_to(x, framed.shape), np.broadcast_to(y[:, None], framed.shape), framed, **GENERATOR
+        )
+        for points, offsets in zip(*generator.filled(0, np.inf), strict=True):
+            # Each curve repeats its first point at its end.
+            yield k, [points[start : end - 1] for start, end in pairwise(offsets.tolist())]
 
 
 def _large(class_id: int, part: list[Curve], min_area: float) -> Iterator[Loop]:

@@ -148,8 +148,10 @@ def mean_confidence(grid: ScoreGrid) -> dict[int, float]:
     highest probability.
     """
     scores = grid.centres
-    likelihood = np.exp(scores - scores.max(2, keepdims=True))  # relative to the winner's
-    highest, winner = 1 / likelihood.sum(2), scores.argmax(2).ravel()
-    area = np.bincount(winner, minlength=scores.shape[2])
-    total = np.bincount(winner, highest.ravel(), minlength=len(area))
+    # NumPy's argmax is faster than its maximum along so short an axis, and a product than its sum.
+    winner = scores.argmax(2)
+    likelihood = np.exp(scores - np.take_along_axis(scores, winner[..., None], 2))  # relative to the winner's
+    highest = 1 / (likelihood @ np.ones(scores.shape[2], np.float32))
+    area = np.bincount(winner.ravel(), minlength=scores.shape[2])
+    total = np.bincount(winner.ravel(), highest.ravel(), minlength=len(area))
     return {i: float(total[i] / area[i] if area[i] else (likelihood[..., i] * highest).max()) for i in range(len(area))}

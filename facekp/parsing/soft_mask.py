@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from facekp.errors import require
-from facekp.keypoints.score_grid import ScoreGrid, Scores
+from facekp.keypoints.score_grid import Scores
 from facekp.parsing.face_crop import Crop, window
 
 LEAST: Final = -6e4
-"""Lowest score kept, within float16's range."""
+"""Lowest score relative to the highest: classes that cannot win are lower by far, but their odds stay finite."""
 BEYOND: Final = 1e4
 """Log-odds of background beyond the parsed part of the photo."""
 CERTAIN: Final = 0.7
@@ -24,21 +24,15 @@ probabilities stay near it even deep inside hair."""
 
 @dataclass(frozen=True, eq=False)
 class ClassScores:
-    """The scores behind a face's mask at the network's resolution: 156 KB at 512 pixels and stride 8.
+    """The scores behind a face's mask at the network's resolution: 1.2 MB at 512 pixels and stride 4.
 
     Attributes:
-        values: (h, w, C) float16, the summed scores at the centres of the finest map's pixels, less the highest.
+        values: (h, w, C) float32, the summed scores at the centres of the finest map's pixels.
         crop: the part of the photo that they cover; None for all of it.
     """
 
-    values: npt.NDArray[np.float16]
+    values: Scores
     crop: Crop | None = None
-
-    @classmethod
-    def from_grid(cls, grid: ScoreGrid) -> "ClassScores":
-        """Keep the scores of a grid from `score_grid.sum_on_grid`."""
-        scores = grid.centres
-        return cls(np.maximum(scores - scores.max(2, keepdims=True), LEAST).astype(np.float16))
 
     def probability(self, ids: Sequence[int], size: tuple[int, int]) -> Scores:
         """Return the probability (H, W) float32, 0..1, of the union of classes in a photo of `size` (H, W).
@@ -49,7 +43,7 @@ class ClassScores:
         others = [i for i in range(self.values.shape[2]) if i not in ids]
         if not others:
             return np.ones(size, np.float32)
-        scores = self.values.astype(np.float32)
+        scores = np.maximum(self.values - self.values.max(2, keepdims=True), LEAST)
         odds = _log_sum(scores[..., list(ids)]) - _log_sum(scores[..., others])
         if self.crop is None:
             return _sigmoid(cv2.resize(odds, size[::-1], interpolation=cv2.INTER_LINEAR))
