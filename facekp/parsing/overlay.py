@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Protocol
 
 import cv2
@@ -23,7 +24,7 @@ MAX_ASPECT = 2.0
 LINE = 0.12  # width of outlines, in hundredths of the photo's side
 MIN_ROW = 18.0  # height of a legend row in pixels; letters are two thirds as high
 SUBPIXEL_BITS = 4
-INK, LANDMARK = (20, 20, 20), (255, 255, 255)
+INK, LANDMARK, PAPER = (20, 20, 20), (255, 255, 255), (250, 250, 250)
 
 
 @dataclass(frozen=True)
@@ -171,12 +172,24 @@ def _legend(
     column, count = 6.4 * line, len(classes) - 1
     rows = math.ceil(count / max(1, int(size[0] / column))) if beneath else max(1, int(size[1] / line - 0.6))
     across, down = (size[0], (rows + 0.6) * line) if beneath else (math.ceil(count / rows) * column, size[1])
-    panel = Image.new("RGB", (round(across), round(down)), (250, 250, 250))
-    draw, font = ImageDraw.Draw(panel), ImageFont.load_default(size=0.68 * line)
+    panel = Image.new("RGB", (round(across), round(down)), PAPER)
+    draw = ImageDraw.Draw(panel)
     for k, attribute in enumerate(named[i] for i in sorted(named)):
         left, top = k // rows * column, line * (k % rows + 0.4)
         box = (left + 0.5 * line, top, left + 1.2 * line, top + 0.7 * line)
         draw.rectangle(box, fill=classes.colours[attribute.id], outline=(60, 60, 60))
-        text = f"{attribute.name}  {attribute.confidence:.2f}"
-        draw.text((left + 1.6 * line, top + 0.35 * line), text, fill=(30, 30, 30), font=font, anchor="lm")
+        x = left + 1.6 * line
+        for text in (f"{attribute.name}  ", f"{attribute.confidence:.2f}"):
+            written = _written(text, line)
+            panel.paste(written, (round(x), round(top - 0.15 * line)))
+            x += written.width
     return np.array(panel)
+
+
+@lru_cache(maxsize=1024)
+def _written(text: str, line: float) -> Image.Image:
+    """Return a piece of a legend's row, as high as the row; FreeType takes longer than all else in an overlay."""
+    font = ImageFont.load_default(size=0.68 * line)
+    image = Image.new("RGB", (max(1, round(font.getlength(text))), round(line)), PAPER)
+    ImageDraw.Draw(image).text((0, line / 2), text, fill=(30, 30, 30), font=font, anchor="lm")
+    return image
