@@ -1,5 +1,6 @@
 """Reading the official CelebAMask-HQ folder: images, one mask file per attribute, and the splits from its mapping."""
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping
@@ -54,7 +55,7 @@ def read_mapping(path: Path) -> dict[int, str]:
 def describe_official(raw: Path) -> str:
     """Return the mapping of the official folder, and the names and sizes of its images and masks."""
     files = [
-        f"{path.name}/{name} {(path / name).stat().st_size}"
+        f"{path.name}/{name} {os.stat(f'{path}/{name}').st_size}"  # 360,000 files: Path.stat takes twice as long
         for folder in (OFFICIAL_IMAGES, OFFICIAL_MASKS)
         for path, _, names in walk(raw / folder)
         for name in names
