@@ -245,6 +245,24 @@ def test_a_mistake_is_one_line_before_anything_heavy_is_imported(tmp_path, argum
     assert not imported(done) & HEAVY
 
 
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("-x", "unrecognized arguments: -x; write settings as key=value"),
+        ("--multirun=3", "argument --multirun/-m: ignored explicit argument '3'; write"),
+        ("--cfg=all jobs", "argument --cfg/-c: invalid choice: 'all jobs' (choose from"),
+    ],
+)
+def test_a_mistaken_option_is_one_line(train_py, tmp_path, capsys, option, message):
+    with pytest.raises(SystemExit) as end:
+        train_py(option, cwd=tmp_path)
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: {message}")
+    assert said.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
 def test_help_shows_every_setting_and_imports_nothing_heavy(tmp_path: Path) -> None:
     done = start("--help", cwd=tmp_path)
     assert done.returncode == 0
