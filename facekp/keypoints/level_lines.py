@@ -104,12 +104,12 @@ def _parts(margins: Sequence[npt.NDArray[np.generic]], beyond: float) -> Iterato
     A part is the index of its margin, and the curves around it: the outer one, then those of its holes.
     """
     for k, margin in enumerate(margins):
-        framed = np.pad(margin.astype(np.float64), 1, constant_values=beyond)
-        y, x = (np.arange(-1.0, count - 1) for count in framed.shape)
+        framed = np.full((margin.shape[0] + 2, margin.shape[1] + 2), beyond)
+        framed[1:-1, 1:-1] = margin
+        x, y = np.empty_like(framed), np.empty_like(framed)
+        x[:], y.T[:] = (np.arange(-1, count - 1) for count in framed.shape[::-1])
         # The class itself: contourpy's `contour_generator` takes longer to check its arguments than to find the lines.
-        generator = SerialContourGenerator(
-            np.broadcast_to(x, framed.shape), np.broadcast_to(y[:, None], framed.shape), framed, **GENERATOR
-        )
+        generator = SerialContourGenerator(x, y, framed, **GENERATOR)
         for points, offsets in zip(*generator.filled(0, np.inf), strict=True):
             # Each curve repeats its first point at its end.
             yield k, [points[start : end - 1] for start, end in pairwise(offsets.tolist())]
