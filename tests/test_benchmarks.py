@@ -31,6 +31,7 @@ from facekp.errors import ConfigError, DataError
 from facekp.keypoints.landmarks import Calibration
 from facekp.losses import OhemCrossEntropy
 from facekp.parsing.backends import TorchBackend
+from facekp.parsing.surroundings import REACHING
 
 CPU, MIB = torch.device("cpu"), 1 << 20
 BENCH = Bench(CPU, Rates({"float32": 50.0}, 10.0), repeats=5, quick=True)
@@ -234,6 +235,8 @@ def test_commands_on_labelled_faces(tiny_root, tmp_path, capsys, monkeypatch):
     rows = read("occluders.json")["rows"]
     assert [row["thing"] for row in rows] == ["hand", "microphone", "cup", "mask"]
     assert 0 <= rows[3]["wrong"] <= 1
+    command("surroundings", data=data, images=1, out=f"{tmp_path}/surroundings.json")
+    assert [row["class"] for row in read("surroundings.json")["rows"]] == [*REACHING]
     for name, count in ((DLIB, 68), (MEDIAPIPE, 478)):
         points = pd.DataFrame(np.random.default_rng(0).uniform(0, 512, (3, 2 * count)), ["00012", "00013", "00014"])
         points.to_csv(tmp_path / name, index_label="id")

@@ -237,7 +237,7 @@ class Stages:
         turned = {scene: self._look_turned(scene) for scene in aligned if scene.searched and not scene.views}
         found = dict(zip(turned, map(self._align, self.score(list(turned.values()))), strict=True))
         scored = self.score([found.get(scene, scene) for scene in aligned])
-        return self._look_wider([scene.confirmed() for scene in scored])
+        return self.look_wider([scene.confirmed() for scene in scored])
 
     def score(self, scenes: Sequence[Scene]) -> list[Scene]:
         """Run the network on the views without scores, in batches of one shape."""
@@ -248,6 +248,19 @@ class Stages:
                 maps = self.backend(np.stack([view.pixels for view in batch]))
                 scored.update({view: replace(view, scores=tuple(m[i] for m in maps)) for i, view in enumerate(batch)})
         return [replace(scene, views=tuple(scored.get(view, view) for view in scene.views)) for scene in scenes]
+
+    def look_wider(self, scenes: Sequence[Scene]) -> list[Scene]:
+        """Return scenes whose faces have the scores of the larger crops around them too."""
+        wider = []
+        for scene in scenes:
+            crops = [around(view.crop) for view in scene.views if view.crop and scene.searched]
+            wider.append(replace(scene, views=tuple(View(crop, self.cut(scene.image, crop)) for crop in crops)))
+        result = []
+        for scene, wide in zip(scenes, self.score(wider), strict=True):
+            scores = {view.crop: view.scores for view in wide.views}
+            views = (replace(view, wide=scores.get(view.crop and around(view.crop), ())) for view in scene.views)
+            result.append(replace(scene, views=tuple(views)))
+        return result
 
     def trace(self, scene: Scene) -> list[Face]:
         """Return the faces in a parsed scene, the largest first."""
@@ -282,19 +295,6 @@ class Stages:
             for crop in distinct([*self.detector(image), whole]):
                 crops.append(Crop(middle + turn * (crop.origin - whole.middle), turn * crop.edge))
         return self._with_views(scene, crops)
-
-    def _look_wider(self, scenes: Sequence[Scene]) -> list[Scene]:
-        """Return scenes whose faces have the scores of the larger crops around them too."""
-        wider = []
-        for scene in scenes:
-            crops = [around(view.crop) for view in scene.views if view.crop and scene.searched]
-            wider.append(replace(scene, views=tuple(View(crop, self.cut(scene.image, crop)) for crop in crops)))
-        result = []
-        for scene, wide in zip(scenes, self.score(wider), strict=True):
-            scores = {view.crop: view.scores for view in wide.views}
-            views = (replace(view, wide=scores.get(view.crop and around(view.crop), ())) for view in scene.views)
-            result.append(replace(scene, views=tuple(views)))
-        return result
 
     def _align(self, scene: Scene) -> Scene:
         """Drop the views without a face, and align the others by the eyes, nose and mouth that the network saw."""
