@@ -106,8 +106,8 @@ class FaceDataModule(pl.LightningDataModule):
             ConfigError: `data.batch_size` is not a multiple of the number of processes.
         """
         c = self.config
-        if c.decoded == "ram" and c.loader_workers and sys.platform != "linux":  # forking is unsafe or impossible
-            raise ConfigError("data.decoded is 'ram', which workers share on Linux only: use disk, or data.workers=0")
+        if c.decoded == "ram" and c.loader_workers:
+            start_method(shared=True)  # refused here, before all images are decoded
         world = self.trainer.world_size if self.trainer else 1
         if c.batch_size % world:
             raise ConfigError(f"data.batch_size is {c.batch_size}: give a multiple of the {world} processes")
@@ -183,7 +183,11 @@ def start_method(*, shared: bool = False) -> str | None:
     Raises:
         ConfigError: they would have to be forked, and cannot be.
     """
-    if "openvino" not in sys.modules or sys.platform != "linux":
+    if sys.platform != "linux":  # forking is unsafe or impossible
+        if shared:
+            raise ConfigError("data.decoded is 'ram', which workers share on Linux only: use disk, or data.workers=0")
+        return None
+    if "openvino" not in sys.modules:
         return "fork" if shared else None
     # OpenVINO's threads, and what it sets in the processor (AMX tiles), do not survive a fork.
     if shared:
