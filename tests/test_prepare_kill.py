@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import REPOSITORY
 from helpers.official import MASKS, SIDE, contents, write_official
+from tqdm import tqdm
 
 from facekp.data.prepare.build import prepare
 from facekp.data.prepare.workers import run_in_processes
@@ -207,6 +208,14 @@ def test_few_things_start_no_process(monkeypatch: pytest.MonkeyPatch):
 def test_an_error_in_a_process_is_raised_as_it_is():
     with pytest.raises(DataError, match=r"image nowhere.jpg: cannot be read"):
         list(run_in_processes(read_image, ["nowhere.jpg"] * 2, workers=2))
+
+
+def test_a_killed_process_leaves_no_lock_behind():
+    assert list(run_in_processes(_progress_lock, [0, 1], workers=2)) == ["RLock", "RLock"]  # a thread's
+
+
+def _progress_lock(_: int) -> str:
+    return type(tqdm.get_lock()).__name__
 
 
 def _end(run: subprocess.Popen[str]) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
 import cv2
+from tqdm import tqdm
 
 from facekp.errors import DataError
 
@@ -69,4 +70,5 @@ def _start_worker(parent: int) -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(0)  # one core each
+    tqdm.set_lock(threading.RLock())  # its own is a semaphore, which a killed process leaves behind with a warning
     threading.Thread(target=end_with_parent, daemon=True).start()
