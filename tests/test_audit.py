@@ -13,13 +13,17 @@ from joblib import Parallel
 from PIL import Image
 
 from facekp.classes import CELEBAMASK_HQ
+from facekp.config import DataConfig
 from facekp.data.audit import checks
 from facekp.data.audit.__main__ import main
 from facekp.data.audit.checks import check_face
 from facekp.data.audit.duplicates import find_near_duplicates, thumbnail
 from facekp.data.audit.geometry import find_axes, find_patches
+from facekp.data.audit.order import check_order
 from facekp.data.audit.run import audit
+from facekp.data.datamodule import FaceDataModule
 from facekp.data.exclusions import read_exclusions
+from facekp.data.layout import Sample
 from facekp.errors import ConfigError, DataError
 from facekp.parsing.id_tables import id_lookup, read_ids
 
@@ -322,8 +326,24 @@ def test_ids_in_another_order_are_reported(tmp_path: Path, capsys) -> None:
     audit(write_set(tmp_path / "ours", {"a": ("train", draw_photo(1), own)}), workers=1)
     assert "another order" not in capsys.readouterr().err
     label = id_lookup(read_ids("zllrunning"))[own]
-    audit(write_set(tmp_path / "other", {"a": ("train", draw_photo(1), label)}), workers=1)
-    assert "in 1 of 1 labels, parts lie where these classes do not" in capsys.readouterr().err
+    other = write_set(tmp_path / "other", {"a": ("train", draw_photo(1), label)})
+    audit(other, workers=1)
+    message = f"labels of '{other}': in 1 of 1, parts lie where these classes do not"
+    assert message in capsys.readouterr().err
+    # Training looks at each data set by itself.
+    FaceDataModule(DataConfig(root=str(tmp_path / "ours"), more=[str(other)]), seed=0, total_steps=1).prepare_data()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(message)
+
+
+def test_training_looks_at_16_labels_at_most(monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr("facekp.data.audit.order.read_label", lambda path, _: seen.append(path) or draw_label())
+    for count, looked_at in ((1, 1), (16, 16), (17, 9), (100, 15)):
+        samples = [Sample(str(i), "train", Path(f"{i}.jpg"), Path("labels", f"{i}.png")) for i in range(count)]
+        check_order(samples)
+        assert len(seen) == looked_at
+        seen.clear()
 
 
 def test_the_number_of_threads_changes_nothing_and_the_data_set_is_only_read(flawed_set: Path) -> None:

@@ -11,6 +11,7 @@ import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
 from facekp.config import DataConfig
+from facekp.data.audit.order import check_order
 from facekp.data.balance import find_classes, repeat_factors
 from facekp.data.cache import CHANNELS, decode_all
 from facekp.data.class_file import read_classes
@@ -87,8 +88,9 @@ class FaceDataModule(pl.LightningDataModule):
         return describe_exclusions(self.excluded)
 
     def prepare_data(self) -> None:
-        """Prepare or draw the data set; Lightning calls this in one process only."""
+        """Prepare or draw the data set and look at a few labels; Lightning calls this in one process only."""
         self.root = prepared_root(self.config)
+        check_order(self.samples["train"])
 
     def setup(self, stage: str) -> None:
         """Check that the splits of a stage have images: a fit without validation images would save no checkpoint."""

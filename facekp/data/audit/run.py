@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -16,12 +15,11 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tabulate import tabulate
 
-from facekp.classes import CELEBAMASK_HQ
 from facekp.cli import Progress
 from facekp.data.audit.checks import check_face
 from facekp.data.audit.duplicates import find_near_duplicates, thumbnail
 from facekp.data.audit.findings import KINDS, Finding, Flaw, is_unedited
-from facekp.data.audit.geometry import is_in_order, part_table
+from facekp.data.audit.order import has_order, report_order
 from facekp.data.audit.sheet import PAGE, write_sheet
 from facekp.data.layout import Sample, list_samples, recognise
 from facekp.errors import DataError
@@ -58,8 +56,7 @@ def examine(sample: Sample) -> Examined:
         label = read_label(sample.label, sample.classes)
         faces = sample.classes.ids("skin") or range(1, len(sample.classes))
         found.label_digest = _digest(label) if np.isin(label, faces).any() else b""
-        parts = cv2.LUT(label, part_table(sample.classes)).astype(np.uint8, copy=False)
-        found.in_order = is_in_order(parts, np.bincount(parts.ravel(), minlength=len(CELEBAMASK_HQ)))
+        found.in_order = has_order(label, sample.classes)
     except DataError as error:
         found.flaws.append(Flaw("unreadable", str(error)))
     if image is not None and label is not None:
@@ -124,24 +121,12 @@ def audit(root: Path, *, workers: int | None = None) -> list[Finding]:
         with Parallel(workers or os.cpu_count() or 1, backend="threading", return_as="generator") as pool:
             jobs = pool(delayed(examine)(sample) for sample in samples)
             examined = list(Progress(jobs, "examining", len(samples), unit=" images"))
-            _report_order(root, examined)
+            report_order(root, [e.in_order for e in examined])
             findings = [Finding.of(e.sample, flaw) for e in examined for flaw in e.flaws] + compare(examined, pool)
     finally:
         cv2.setNumThreads(opencv_threads)
     kinds, order = list(KINDS), {sample.id: row for row, sample in enumerate(samples)}
     return sorted(findings, key=lambda f: (kinds.index(f.kind), order[f.id], order.get(f.other_id, -1)))
-
-
-def _report_order(root: Path, examined: Sequence[Examined]) -> None:
-    """Print that the labels seem to have other classes, if most do."""
-    others = sum(not e.in_order for e in examined)
-    if others > len(examined) / 2:
-        print(
-            f"root '{root}': in {others} of {len(examined)} labels, parts lie where these classes do not (a nose above "
-            "the eyes, a neck above the mouth): their ids seem to be in another order, such as that of "
-            "face-parsing.PyTorch; change them to those of docs/guides/data.md",
-            file=sys.stderr,
-        )
 
 
 def compare(examined: Sequence[Examined], pool: Parallel) -> list[Finding]:
