@@ -3,7 +3,6 @@
 `conf/` composes them, and `facekp.training.compose` turns the composed YAML into these classes.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -74,7 +73,11 @@ class ScoringConfig(FacesConfig):
     @property
     def loader_workers(self) -> int:
         """Number of loader processes, with null resolved."""
-        return min(16, max(1, (os.cpu_count() or 2) - 1)) if self.workers is None else self.workers
+        if self.workers is not None:
+            return self.workers
+        from loky import cpu_count  # of the cores this process may use: a container or a job may have few of many
+
+        return min(16, max(1, cpu_count() - 1))
 
 
 @dataclass

@@ -164,6 +164,13 @@ def test_a_seed_out_of_range_and_no_network_are_refused() -> None:
         Config()
 
 
+def test_workers_follow_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, workers in ((1, 1), (4, 3), (64, 16)):
+        monkeypatch.setattr("loky.cpu_count", lambda cores=cores: cores)
+        assert DataConfig().loader_workers == workers
+    assert DataConfig(workers=0).loader_workers == 0
+
+
 def test_paths_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("WHERE", "data")

@@ -1,13 +1,12 @@
 """The audit itself: checks of every image, then comparisons between images."""
 
 import hashlib
-import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import cv2
 import numpy as np
@@ -25,6 +24,9 @@ from facekp.data.layout import Sample, list_samples, recognise
 from facekp.errors import DataError
 from facekp.files import as_cell, begins_with, keep_foreign, make_folder, replacing
 from facekp.images import UInt8Array, read_image, read_label
+
+ALL: Final = -1
+"""Joblib's number of threads for one per core that this process may use."""
 
 
 @dataclass(eq=False)
@@ -83,7 +85,7 @@ def run_audit(
         cells = table.assign(id=table.id.map(as_cell), other_id=table.other_id.map(as_cell))
         cells.to_csv(part, index=False, float_format="%.3f", lineterminator="\n")
     images = len(list_samples(root))
-    write_sheet(out / "audit.html", root, findings, images, limit=pictures, workers=workers or os.cpu_count() or 1)
+    write_sheet(out / "audit.html", root, findings, images, limit=pictures, workers=workers or ALL)
     excluded = table[table.exclude == "yes"]
     counts = [table.groupby("kind").id.agg(["size", "nunique"]), excluded.groupby("kind").id.nunique()]
     summary = pd.concat(counts, axis=1).reindex(list(KINDS)).fillna(0).astype(int)
@@ -118,7 +120,7 @@ def audit(root: Path, *, workers: int | None = None) -> list[Finding]:
     cv2.setNumThreads(0)  # they would compete with our threads for the cores
     try:
         # Threads: nearly all of the work is C code that releases the GIL.
-        with Parallel(workers or os.cpu_count() or 1, backend="threading", return_as="generator") as pool:
+        with Parallel(workers or ALL, backend="threading", return_as="generator") as pool:
             jobs = pool(delayed(examine)(sample) for sample in samples)
             examined = list(Progress(jobs, "examining", len(samples), unit=" images"))
             report_order(root, [e.in_order for e in examined])
