@@ -44,14 +44,23 @@ REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print a user's error as one line on stderr and exit with status 2; our own bugs keep their traceback."""
+    """Print a user's error as one line on stderr and exit with status 2; our own bugs keep their traceback.
+
+    If stdout's reader has ended, as in `| head`, exit without a word.
+    """
     # Hydra would otherwise catch errors first and print them with its own advice around them.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file's name may not fit the encoding
     try:
-        yield
+        try:
+            yield
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()  # or else at exit, where its error could not be caught
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _reader_ended():
+            sys.exit(141)  # as if ended by SIGPIPE
         message = _users_error(error)
         if message is None:
             raise
@@ -60,6 +69,16 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _reader_ended() -> bool:
+    """Return whether stdout is a pipe that nothing reads; what is left to write is dropped then."""
+    try:
+        print(flush=True)  # writing alone tells
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _users_error(error: BaseException | None) -> str | None:

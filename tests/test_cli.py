@@ -1,5 +1,6 @@
 """Settings as key=value arguments: what is read, and what each mistake is told."""
 
+import os
 import shlex
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO, TextIOWrapper
@@ -115,6 +116,20 @@ def test_names_outside_the_encoding_of_stdout_are_escaped(monkeypatch: pytest.Mo
     with one_line_errors():
         print("顔.jpg")
     assert written.getvalue().strip() == rb"\u9854.jpg"
+
+
+@pytest.mark.parametrize("text", ["short", "longer than the buffer" * 1000])
+def test_an_ended_reader_of_stdout_ends_the_command_without_a_word(text, monkeypatch, capsys):
+    read, write = os.pipe()
+    os.close(read)
+    with TextIOWrapper(os.fdopen(write, "wb")) as pipe, monkeypatch.context() as patch:
+        patch.setattr("sys.stdout", pipe)
+        with pytest.raises(SystemExit) as stop, one_line_errors():
+            print(text)
+    assert stop.value.code == 141
+    assert capsys.readouterr().err == ""
+    with pytest.raises(BrokenPipeError), one_line_errors():  # of another pipe
+        raise BrokenPipeError
 
 
 def test_an_error_of_ours_is_shown_when_the_trainer_fails_again_after_it(capsys: pytest.CaptureFixture[str]):
