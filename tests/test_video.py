@@ -494,6 +494,21 @@ def test_a_size_that_changes_is_reported_and_nothing_is_stretched(parser, tmp_pa
     np.testing.assert_allclose([bright.min(0), bright.max(0)], [(0, 88), (159, 167)], atol=1)
 
 
+def test_an_alpha_is_smoothed_over_frames_of_one_size_alone(parser, tmp_path):
+    # The turned pictures have as many pixels as the others.
+    (clip := tmp_path / "turned.mkv").write_bytes(
+        b"".join(cv2.imencode(".jpg", picture(20, size))[1].tobytes() for size in [SIZE] * 3 + [SIZE[::-1]] * 3)
+    )
+    (mask,) = Alpha.open(FormatOptions(regions=["nose"]))
+    for name, smoothing in (("plain", None), ("smooth", OneEuroConfig())):
+        (out := tmp_path / name).mkdir()
+        parse_videos(parser, list_jobs([clip], out), smoothing, overlay=False, mattes=[mask])
+    plain, smooth = (opencv_frames(tmp_path / name / "turned.nose.alpha.mp4") for name in ("plain", "smooth"))
+    assert len(plain) == 6
+    for (one, _), (other, _) in zip(plain, smooth, strict=True):  # nothing moves, so nothing is smoothed
+        assert np.abs(one.astype(int) - other).max() < 5
+
+
 @pytest.mark.parametrize(("transfer", "level"), [(18, 0.75), (16, 0.5807)])
 def test_hdr_is_brought_to_ordinary_colours(parser, tmp_path, capsys, transfer, level):
     # BT.2408, table 1: a white sheet is at 75 % of HLG and at 58 % of PQ, 203 cd/m2.

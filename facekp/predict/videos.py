@@ -83,9 +83,7 @@ def _parse_video(
             return stack.enter_context(VideoWriter(part, video.rate, sound))
 
         clip = clip_of(CLIP, video.sound) if overlay else None
-        soft = [
-            (clip_of(f".{matte.region}{MATTE}"), OneEuro(tracks.config) if tracks.config else None) for matte in mattes
-        ]
+        soft = [(clip_of(f".{matte.region}{MATTE}"), dict[tuple[int, ...], OneEuro]()) for matte in mattes]
         results = stack.enter_context(
             closing(_results(parser, job, video, tracks, align, overlay=overlay, mattes=mattes))
         )
@@ -102,7 +100,8 @@ def _parse_video(
                 clip.write(shown, frame.time)
                 clip.write_sound(video.heard)
             alphas = new or alphas
-            for (writer, smooth), alpha in zip(soft, alphas, strict=False):  # none before the first picture
+            for (writer, by_size), alpha in zip(soft, alphas, strict=False):  # none before the first picture
+                smooth = by_size.setdefault(alpha.shape, OneEuro(tracks.config)) if tracks.config else None
                 writer.write(_smoothed(alpha, smooth, frame.time), frame.time)
         if len(broken) == frames:
             reason = broken[0].error if broken else "it has none"
