@@ -304,6 +304,14 @@ def test_too_little_shared_memory_is_told_before_training(tiny_root: Path, tmp_p
     with pytest.raises(ConfigError, match=message):
         FaceDataModule(config, seed=0, total_steps=12).train_dataloader()
     FaceDataModule(replace(config, workers=0), seed=0, total_steps=12).train_dataloader()
+    # The test after the run, of two batches, takes more.
+    room.free = need + 4 * 16 * 512**2
+    data = FaceDataModule(config, seed=0, total_steps=12)
+    data.samples["test"] *= 16
+    data.train_dataloader()
+    room.free -= 1
+    with pytest.raises(ConfigError, match=r"data\.workers is 4"):
+        data.train_dataloader()
 
 
 def test_what_is_normalised_twice_is_refused(tiny_root: Path) -> None:
