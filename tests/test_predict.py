@@ -293,6 +293,7 @@ def test_a_phones_folder_is_read_and_the_rest_is_counted(tmp_path, monkeypatch, 
         ("clip.flv", r"not a kind of video that can be read \(.mp4, .*convert it to .mp4"),
         ("a.heic", "HEIC is not read; convert it to JPEG"),
         ("0", "cameras are not read; give a video file, or the address of a stream"),
+        ("/dev/null", "cameras are not read"),
     ],
 )
 def test_what_cannot_be_read_is_told_with_what_can(source, message, tmp_path, monkeypatch):

@@ -29,6 +29,7 @@ VIDEO_SUFFIXES: Final = (
 """Suffixes of videos."""
 ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 """What begins the address of a stream."""
+CAMERA: Final = "source '{}': cameras are not read; give a video file, or the address of a stream"
 Source = Path | str
 """A photo's or video's file, or the address of a stream."""
 CLIP, LINES, MATTE = ".overlay.mp4", ".jsonl", ".alpha.mp4"
@@ -54,6 +55,8 @@ def find_images(source: str) -> Sequence[Source]:
     try:
         if path.is_file():
             return [_require_readable(path)]
+        if path.is_char_device():
+            raise DataError(CAMERA.format(source))
         inside = sorted(path.iterdir()) if path.is_dir() else None
     except PermissionError as error:
         raise DataError(f"source '{source}': no permission to read it; allow it, or name another") from error
@@ -72,7 +75,7 @@ def find_images(source: str) -> Sequence[Source]:
     matches = [p for p in matched if _is_picture(p) or not (p.is_dir() or p.name.endswith(RESULTS))]
     if not matches:
         if source.isdecimal():
-            raise DataError(f"source '{source}': cameras are not read; give a video file, or the address of a stream")
+            raise DataError(CAMERA.format(source))
         raise DataError(f"source '{source}': no such file or folder, and no file matches it; check the path")
     return matches
 
