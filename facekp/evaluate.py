@@ -108,6 +108,7 @@ def main(argv: list[str]) -> None:
     require_file(locate_checkpoint(config.ckpt))
     from tabulate import tabulate
 
+    from facekp.data.audit.order import check_order
     from facekp.data.datamodule import FaceDataModule
     from facekp.data.normalisation import MEAN, STD
     from facekp.hardware import keep_freed_memory
@@ -125,6 +126,7 @@ def main(argv: list[str]) -> None:
     if config.map or source_classes(config.data).names != scorer.classes.names:
         scorer = scored_as(scorer, source_classes(config.data), config.map)
     data = FaceDataModule(config.data.at_size(config.size or scorer.size), seed=0, total_steps=0)
+    check_order(data.split(config.split))
     scores = scorer(data.evaluation_loader(config.split))
     overall = [(name, scores[name]) for name in ("loss", "miou", "mean_f1", "pixel_accuracy")]
     classes = [(name, scores["iou"][name], scores["f1"][name]) for name in scorer.classes.names]

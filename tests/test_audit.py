@@ -25,6 +25,7 @@ from facekp.data.datamodule import FaceDataModule
 from facekp.data.exclusions import read_exclusions
 from facekp.data.layout import Sample
 from facekp.errors import ConfigError, DataError
+from facekp.evaluate import main as evaluate
 from facekp.parsing.id_tables import id_lookup, read_ids
 
 MIRROR = CELEBAMASK_HQ.mirror_table()
@@ -320,7 +321,7 @@ def test_the_table_says_what_is_wrong_with_each(flawed_set, tmp_path, capsys) ->
     assert f"data.exclude={tmp_path / 'out' / 'audit.csv'}" in printed
 
 
-def test_ids_in_another_order_are_reported(tmp_path: Path, capsys) -> None:
+def test_ids_in_another_order_are_reported(tmp_path: Path, checkpoint: Path, capsys) -> None:
     own = draw_label()
     own[240:, 100:156] = 17
     audit(write_set(tmp_path / "ours", {"a": ("train", draw_photo(1), own)}), workers=1)
@@ -334,6 +335,9 @@ def test_ids_in_another_order_are_reported(tmp_path: Path, capsys) -> None:
     FaceDataModule(DataConfig(root=str(tmp_path / "ours"), more=[str(other)]), seed=0, total_steps=1).prepare_data()
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(message)
+    scored = [f"ckpt={checkpoint}", f"data.root={other}", "split=train", "data.workers=0", "device=cpu"]
+    evaluate([*scored, f"out={tmp_path / 'scores.json'}"])
+    assert message in capsys.readouterr().err
 
 
 def test_training_looks_at_16_labels_at_most(monkeypatch) -> None:
