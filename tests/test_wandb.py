@@ -31,8 +31,7 @@ def run(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[wandb
     wanted = {"logger": {"name": "wandb", "group": "a-sweep", "run_name": "a-job", "images": 2}}
     config = settings(tiny_root, folder, wanted, max_steps=4, val_every=2)
     with pytest.MonkeyPatch.context() as patch, closing_wandb(config.logger):
-        patch.delenv("WANDB_API_KEY", raising=False)
-        patch.setenv("NETRC", str(folder / "no-netrc"))
+        forget_account(patch, folder)
         loggers = build_loggers(config, None)
         build_trainer(config, loggers).fit(build_module(config), build_data(config))
         loggers[-1].log_checkpoint(folder / "checkpoints" / "best.ckpt", {"miou": 0.5})
@@ -151,9 +150,13 @@ def logging_only(folder: Path, **logger: Any) -> Config:
 
 @pytest.fixture
 def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    forget_account(monkeypatch, tmp_path)
+
+
+def forget_account(patch: pytest.MonkeyPatch, folder: Path) -> None:
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+        patch.delenv(name, raising=False)
+    patch.setenv("NETRC", str(folder / "no-netrc"))
 
 
 def refused(*_: object, **__: object) -> bool:
