@@ -61,7 +61,7 @@ def kills(world: World, rng: Random, count: int) -> Iterator[Row]:
             process, said = start(called(command, out))
             time.sleep(moment)
             end = time.monotonic() + took
-            while writes and time.monotonic() < end and running(process) and not any(out.rglob(".*.part")):
+            while writes and time.monotonic() < end and running(process) and not is_writing(out):
                 time.sleep(0.001)
             killed = running(process)
             os.kill(process, signal.SIGKILL)
@@ -77,6 +77,14 @@ def kills(world: World, rng: Random, count: int) -> Iterator[Row]:
                 yield row
             if not row.failures:
                 shutil.rmtree(out.parent)
+
+
+def is_writing(folder: Path) -> bool:
+    """Return whether a file is being written below a folder."""
+    try:
+        return any(folder.rglob(".*.part"))
+    except FileNotFoundError:  # one of the folders has just been removed
+        return False
 
 
 EVENTS: Final = ("os.rename", "os.mkdir", "os.truncate", "os.link", "os.symlink")
