@@ -25,6 +25,8 @@ LOCK = ".lock"
 """Lock file of a folder that one process at a time may write to."""
 ANOTHER = "give another folder (out=; data.cache= or hydra.run.dir= when training)"
 """Remedy for a folder that cannot be written to."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""Errors of a disk, or of a share of it, that is full."""
 
 
 OVERWRITE = "replace files that facekp did not write"
@@ -140,7 +142,7 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = f"make room, or {ANOTHER}" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ANOTHER
+        remedy = f"make room, or {ANOTHER}" if error.errno in NO_ROOM else ANOTHER
         raise DataError(f"'{path}': cannot be written ({error.strerror or error}); {remedy}") from error
 
 
@@ -193,8 +195,10 @@ def _hold(lock: FileLock, if_taken: Callable[[], None]) -> Iterator[None]:
         lock.acquire(timeout=0)
     except Timeout:
         if_taken()
-    except OSError:  # some network file systems do not support locks: continue without one
-        pass
+    except (OSError, NotImplementedError) as error:  # some file systems do not support locks: continue without one
+        if isinstance(error, OSError) and error.errno in NO_ROOM:
+            with writing(Path(lock.lock_file)):
+                raise
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """Run folders: each run has its own, and none is entered while another run is under way in it."""
 
+import errno
 import pickle
 import subprocess
 import sys
@@ -150,3 +151,25 @@ def test_the_settings_of_another_program_of_hydras_are_kept(
     assert capsys.readouterr().err.startswith(f"error: 'mine/{name}': would be replaced, but this command did not")
     assert theirs.read_text() == "hydra:\n  job:\n    name: other\n"
     assert len(list((tmp_path / "mine").iterdir())) == 1
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "no locks"), NotImplementedError("no flock")])
+def test_a_file_system_without_locks_is_gone_on_with(error: Exception, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("facekp.files.FileLock.acquire", raising(error))
+    with claim_run(tmp_path):
+        pass
+
+
+def test_a_disk_too_full_for_a_lock_is_said(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("facekp.files.FileLock.acquire", raising(OSError(errno.ENOSPC, "No space left on device")))
+    with pytest.raises(DataError, match=r"lock': cannot be written \(No space left on device\); make room, or give"):
+        claim_run(tmp_path)
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    """Return a function that raises an error."""
+
+    def acquire(*_: object, **__: object) -> None:
+        raise error
+
+    return acquire
