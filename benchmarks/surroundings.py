@@ -6,10 +6,12 @@ larger crop. The time is that of a candidate's view, the aligned one and the fac
 against without.
 """
 
+import math
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,10 +77,11 @@ def main(config: Options) -> None:
                 totals[name] = confusion + totals.get(name, 0)
         counts.update(CELEBAMASK_HQ.names[i] for i in np.unique(label[~inside]) if i != IGNORE_INDEX)
     ious = {name: class_scores(confusions)[1] for name, confusions in totals.items()}
-    rows = [
-        {"class": name, "faces": counts[name]} | {part: iou[CELEBAMASK_HQ.index(name)] for part, iou in ious.items()}
-        for name in REACHING
-    ]
+    rows: list[dict[str, Any]] = []
+    for name in REACHING:
+        own = {part: float(iou[CELEBAMASK_HQ.index(name)]) for part, iou in ious.items()}
+        found = {part: None if math.isnan(iou) else iou for part, iou in own.items()}
+        rows.append({"class": name, "faces": counts[name]} | found)
     ratio = median(np.divide(seconds[True], seconds[False]))
     print(tabulate(rows, headers="keys", floatfmt=".3f"))
     print(f"time of a face with the larger crop: {ratio:.2f} times that without")
