@@ -81,8 +81,19 @@ def _reader_ended() -> bool:
     return False
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error, of Python, NumPy, OpenCV or torch, says that memory does not suffice."""
+    return isinstance(error, MemoryError) or any(
+        text in str(error) for text in ("Insufficient memory", "can't allocate memory", "out of memory")
+    )
+
+
 def _users_error(error: BaseException | None) -> str | None:
     """Return the message of a user's error; None for a bug."""
+    if type(error) is ValueError and isinstance(error.__cause__, OSError):
+        error = error.__cause__  # logging wraps that of a log that cannot be written
+    if error and not isinstance(error, FacekpError) and is_out_of_memory(error):
+        return "memory does not suffice: free some, or give smaller batches or pictures"
     if isinstance(error, OSError) and error.errno in REFUSALS:
         where = f"'{error.filename}'" if error.filename else "a file"
         return f"{where}: {error.strerror}; grant access, make room, or give another folder"

@@ -71,7 +71,8 @@ def keep_foreign(
 
     def is_foreign(path: Path, recognise: Recognise) -> bool:
         try:
-            return os.path.lexists(path) and not recognise(path)
+            empty = path.is_file() and path.stat().st_size == 0  # left by a killed command, or nothing is lost with it
+            return os.path.lexists(path) and not empty and not recognise(path)
         except (OSError, ValueError, KeyError, TypeError):  # a folder, a broken link, no permission, other JSON, ...
             return True
 

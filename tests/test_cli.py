@@ -1,10 +1,15 @@
 """Settings as key=value arguments: what is read, and what each mistake is told."""
 
+import errno
 import os
 import shlex
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO, TextIOWrapper
+from logging.config import dictConfig
+from pathlib import Path
+from unittest.mock import patch
 
+import cv2
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import ConfigCompositionException, OverrideParseException
@@ -201,3 +206,23 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch):
     monkeypatch.setattr("sys.stderr", terminal)
     list(Progress(range(2), "parsing", delay=0))
     assert "100%|" in terminal.getvalue()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), cv2.error("(-4:Insufficient memory) Failed to allocate 400000000 bytes"),
+     RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")],
+)  # fmt: skip
+def test_too_little_memory_is_one_line(error: Exception, capsys) -> None:
+    with pytest.raises(SystemExit) as stop, one_line_errors():
+        raise error
+    assert stop.value.code == 2
+    assert capsys.readouterr().err == "error: memory does not suffice: free some, or give smaller batches or pictures\n"
+
+
+def test_a_log_that_cannot_be_opened_is_one_line(tmp_path: Path, capsys) -> None:
+    handlers = {"file": {"class": "logging.FileHandler", "filename": str(tmp_path / "train.log")}}
+    full = OSError(errno.ENOSPC, "No space left on device", "train.log")
+    with pytest.raises(SystemExit), one_line_errors(), patch("logging.FileHandler._open", side_effect=full):
+        dictConfig({"version": 1, "handlers": handlers, "root": {"handlers": ["file"]}})
+    assert capsys.readouterr().err.startswith("error: 'train.log': No space left on device; grant access, make room")

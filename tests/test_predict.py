@@ -16,7 +16,7 @@ from PIL import Image
 from facekp.errors import DataError, one_line_errors
 from facekp.formats.base import FORMATS
 from facekp.images import read_image
-from facekp.parsing.parser import FaceParser
+from facekp.parsing.parser import FaceParser, Stages
 from facekp.predict import run as predicting
 from facekp.predict.__main__ import main
 from facekp.predict.merge import merge
@@ -144,6 +144,25 @@ def test_a_format_that_cannot_hold_one_photo_is_that_photos_failure(checkpoint, 
     assert "2.png: 2.overlay.jpg of 96 x 64 pixels cannot be made (encoder error -2); reduce it, or leave" in said.err
     assert not list(out.glob("2.*"))
     assert len(json.loads((out / "annotations.json").read_text())["images"]) == 4
+
+
+@pytest.mark.parametrize("stage", ["look", "trace"])
+def test_a_photo_too_large_for_the_memory_is_that_photos_failure(
+    stage, checkpoint, photos, tmp_path, monkeypatch, capsys
+):
+    usual, seen = getattr(Stages, stage), []
+
+    def once_too_large(*arguments):
+        seen.append(arguments)
+        if len(seen) == 2:
+            raise MemoryError
+        return usual(*arguments)
+
+    monkeypatch.setattr(Stages, stage, once_too_large)
+    assert run(f"ckpt={checkpoint}", f"source={photos}/*.png", f"out={tmp_path / 'out'}", "device=cpu") == 1
+    said = capsys.readouterr()
+    assert "4 of 5 parsed" in said.out
+    assert "memory does not suffice for it; free some, or reduce it" in said.err
 
 
 def test_several_photos_take_one_thread_each_and_a_single_photo_takes_all(checkpoint, photos, tmp_path):

@@ -27,6 +27,8 @@ MASK_SMOOTHING = 1.2
 """Standard deviation in pixels of the Gaussian along the level lines of a mask: the smallest that keeps them within
 half a pixel of ellipses, which is the error of the mask itself. A wider one rounds corners."""
 
+ROWS: Final = 64
+"""Rows of a mask that are looked at together."""
 GENERATOR: Final[dict[str, Any]] = {
     "mask": None, "line_type": LineType.Separate, "fill_type": FillType.OuterOffset, "z_interp": ZInterp.Linear,
     "corner_mask": False, "quad_as_tri": False,
@@ -74,9 +76,12 @@ def mask_loops(mask: UInt8Array, classes: range, min_area: float) -> Iterator[Lo
 
 def _boxes(mask: UInt8Array, classes: range) -> tuple[list[int], npt.NDArray[np.intp]]:
     """Return the k classes in a mask, and their boxes (k, 4): left, top, right and bottom, the last two exclusive."""
-    # One bit per class, so that the mask is read once for all classes.
-    bits = cv2.LUT(mask, 1 << np.arange(256, dtype=np.int32) % 32)
-    across, down = (np.bitwise_or.reduce(bits, axis) >> np.array(classes)[:, None] & 1 for axis in (0, 1))
+    # One bit per class, so that the mask is read once for all classes; a few rows at a time, which stay in cache.
+    table = 1 << np.arange(256, dtype=np.int32) % 32
+    bits = (cv2.LUT(mask[start : start + ROWS], table) for start in range(0, len(mask), ROWS))
+    columns, rows = zip(*((np.bitwise_or.reduce(some, 0), np.bitwise_or.reduce(some, 1)) for some in bits), strict=True)
+    seen = np.bitwise_or.reduce(columns, 0), np.concatenate(rows)
+    across, down = (own >> np.array(classes)[:, None] & 1 for own in seen)
     found = np.flatnonzero(across.any(1))
     across, down = across[found], down[found]
     right, bottom = (there.shape[1] - there[:, ::-1].argmax(1) for there in (across, down))

@@ -15,7 +15,7 @@ import torch
 from tqdm import tqdm
 
 from facekp.cli import Progress
-from facekp.errors import DataError, printable
+from facekp.errors import DataError, is_out_of_memory, printable
 from facekp.formats.base import Photo
 from facekp.parsing.choices import Align
 from facekp.parsing.inputs import to_array
@@ -69,8 +69,8 @@ def parse_files(
 ) -> list[str]:
     """Parse photos and write their results.
 
-    Unreadable files, and photos that a format cannot hold, are reported and skipped; photos without a face are
-    reported. A few photos are in memory at a time.
+    Unreadable files, and photos that a format or the memory cannot hold, are reported and skipped; photos without a
+    face are reported. A few photos are in memory at a time.
 
     The caller claims and finishes `results`. For `align` see `FaceParser`.
 
@@ -84,7 +84,8 @@ def parse_files(
         try:
             if len(os.fsencode(job.stem.name)) + results.longest_ending > LONGEST_NAME:
                 raise DataError(f"image {job.path}: the names of its results would be too long; rename it")
-            return job, parser.stages.look(to_array(job.path), align)
+            with enough_memory(job.path):
+                return job, parser.stages.look(to_array(job.path), align)
         except DataError as error:
             return error
 
@@ -102,10 +103,11 @@ def parse_files(
 
     def write(parsed: tuple[Job, Scene]) -> None:
         job, scene = parsed
-        faces = parser.stages.trace(scene)
-        if not faces:
-            tqdm.write(f"no face: {printable(str(job.path))}", file=sys.stderr)
         try:
+            with enough_memory(job.path):
+                faces = parser.stages.trace(scene)
+            if not faces:
+                tqdm.write(f"no face: {printable(str(job.path))}", file=sys.stderr)
             results.write(Photo(Path(job.path), job.file, job.stem, scene.image), faces)
         except PhotoError as error:
             skip(error)
@@ -116,6 +118,17 @@ def parse_files(
         for _ in prefetch(pool, write, parsed):
             bar.update()
     return failures
+
+
+@contextmanager
+def enough_memory(path: Path | str) -> Iterator[None]:
+    """Turn an error of too little memory into that of one photo."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise PhotoError(f"image {path}: memory does not suffice for it; free some, or reduce it") from error
 
 
 class Workers(ThreadPoolExecutor):
