@@ -12,7 +12,7 @@ from torch import Tensor
 from facekp.training.history import RunLog
 from facekp.training.run import build_data, build_module, build_trainer
 
-RUNS = {"cpu": ("toy", 1e-3, 30), "gpu": ("fpn", 5e-3, 20)}
+RUNS = {"cpu": ("toy", 5e-4, 30), "gpu": ("fpn", 5e-3, 20)}
 """Network, learning rate and steps; a processor without bf16 takes minutes for a real network."""
 
 
@@ -57,7 +57,7 @@ def test_losses_stay_near_those_of_float32(
 ) -> None:
     full = losses_of(tiny_root, tmp_path / "full", accelerator, "32-true", torch.float32)
     mixed = losses_of(tiny_root, tmp_path / "mixed", accelerator, precision, dtype)
-    # bf16 rounds to 1/256. Seen: 0.001 at the first step, before any update; later at most 0.054, 0.004 in the mean.
+    # bf16 rounds to 1/256. Seen: 0.001 at the first step, before any update; later at most 0.043, 0.0003 in the mean.
     assert mixed[0].item() == pytest.approx(full[0].item(), rel=1 / 256)
     assert (mixed / full - 1).abs().max() < 0.1
     assert mixed.mean().item() == pytest.approx(full.mean().item(), rel=0.01)
