@@ -116,10 +116,10 @@ class LabelStages(Stages):
         label = cv2.resize(self.label, (self.size_for(len(image)),) * 2, interpolation=cv2.INTER_NEAREST_EXACT)
         return cv2.merge([label] * 3)
 
-    def cut(self, image: UInt8Array, crop: Crop) -> UInt8Array:
+    def cut(self, image: UInt8Array, crop: Crop, share: float = 1) -> UInt8Array:
         """Return the label's crop as pixels."""
         how = {"flags": cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP, "borderMode": cv2.BORDER_REFLECT_101}
-        side = self.size_for(crop.side)
+        side = self.size_for(crop.side, share)
         return cv2.merge([cv2.warpAffine(self.label, crop.matrix(side), (side, side), **how)] * 3)
 
 

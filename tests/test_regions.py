@@ -95,7 +95,7 @@ def test_between_the_scores_log_odds_are_interpolated_to_the_photos_pixels():
 @pytest.mark.parametrize(("rows", "columns", "beyond"), [(5, 3, 0), (4, 3, 0.5)])
 def test_a_grid_has_the_scores_at_the_centres_of_the_networks_pixels(rows, columns, beyond):
     points = np.arange(rows * columns * 19, dtype=np.float32).reshape(rows, columns, 19)
-    centres = ScoreGrid(points, beyond).centres
+    centres = ScoreGrid(points, beyond).at_centres(points)
     first, second = (1, 3) if beyond == 0 else (1, 2)
     np.testing.assert_array_equal(centres, points[[first, second], 1:2])
 

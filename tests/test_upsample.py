@@ -31,7 +31,7 @@ def test_between_grid_points_the_sum_is_what_upsampling_gives(strides):
     else:  # a cell is half a pixel
         assert (grid.points.shape, grid.cells, grid.beyond) == ((17, 25, 19), (16, 24), 0)
         parts, first = 4, 1
-    np.testing.assert_allclose(grid.centres, plain(maps, (8, 12)), atol=1e-5)
+    np.testing.assert_allclose(grid.at_centres(grid.points), plain(maps, (8, 12)), atol=1e-5)
     # Four pixels to a pixel of the finest map lie 1/8, 3/8, 5/8 and 7/8 of it from the border on.
     scores = torch.from_numpy(grid.points).double().permute(2, 0, 1)[None]
     size = [parts * (count - 1) + 1 for count in grid.points.shape[:2]]

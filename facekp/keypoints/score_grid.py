@@ -8,6 +8,8 @@ evaluated pixel by pixel. The scores of a single head are such a grid themselves
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +17,7 @@ import numpy.typing as npt
 from facekp.images import UInt8Array
 
 Scores = npt.NDArray[np.float32]
+T = TypeVar("T", bound=np.generic)
 CHUNK_PIXELS = 1 << 16
 """Pixels evaluated at once along outlines: 19 scores each, 5 MB, so that they stay in cache."""
 
@@ -37,10 +40,14 @@ class ScoreGrid:
         rows, columns = (count - 1 - round(2 * self.beyond) for count in self.points.shape[:2])
         return rows, columns
 
-    @property
-    def centres(self) -> Scores:
-        """The scores (h, w, C) at the centres of the finest map's pixels."""
-        return self.points[1:-1, 1:-1] if self.beyond else self.points[1::2, 1::2]
+    @cached_property
+    def winners(self) -> UInt8Array:
+        """The class (rows, columns) uint8 with the highest score at each point."""
+        return self.points.argmax(2).astype(np.uint8)
+
+    def at_centres(self, values: npt.NDArray[T]) -> npt.NDArray[T]:
+        """Return those of the points' values (rows, columns, ...) at the centres of the finest map's pixels."""
+        return values[1:-1, 1:-1] if self.beyond else values[1::2, 1::2]
 
 
 def sum_on_grid(maps: Sequence[Scores]) -> ScoreGrid:
@@ -94,7 +101,7 @@ def argmax_at(grid: ScoreGrid, size: tuple[int, int]) -> UInt8Array:
         grid: from `sum_on_grid`.
         size: (H, W) in pixels.
     """
-    winner = grid.points.argmax(2).astype(np.uint8)
+    winner = grid.winners
     corner = winner[:-1, :-1]
     rows, columns = (_Axis(cells, pixels, grid.beyond) for cells, pixels in zip(corner.shape, size, strict=True))
     mask: UInt8Array = corner.take(rows.cell, 0).take(columns.cell, 1)
@@ -147,9 +154,8 @@ def mean_confidence(grid: ScoreGrid) -> dict[int, float]:
     A class that is absent at that resolution can still win between two pixels of the upsampled scores; it gets its
     highest probability.
     """
-    scores = grid.centres
-    # NumPy's argmax is faster than its maximum along so short an axis, and a product than its sum.
-    winner = scores.argmax(2)
+    scores, winner = grid.at_centres(grid.points), grid.at_centres(grid.winners)
+    # NumPy's product is faster than its sum along so short an axis.
     likelihood = np.exp(scores - np.take_along_axis(scores, winner[..., None], 2))  # relative to the winner's
     highest = 1 / (likelihood @ np.ones(scores.shape[2], np.float32))
     area = np.bincount(winner.ravel(), minlength=scores.shape[2])

@@ -243,7 +243,7 @@ def face_from_mask(
     area = keypoints.min_area * height * width
     contours = trace(mask, method=keypoints.method, min_area=area, grid=grid, count=len(classes))
     attributes = _attributes(mask, contours, confidence, keypoints.n, classes)
-    scores = None if grid is None else ClassScores(grid.centres)
+    scores = None if grid is None else ClassScores(grid.at_centres(grid.points))
     return Face(mask, attributes, (0.0, 0.0, float(width), float(height)), scores=scores, classes=classes)
 
 

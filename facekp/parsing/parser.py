@@ -33,6 +33,8 @@ SMALL, SMALL_SIZE = 0.16, 0.75
 """A part of a photo whose side is below this share of the network's size is parsed at three quarters of it, since faces
 enlarged more look too blurred to the network. On 50 validation faces, mIoU at 512 and at 384 pixels is 0.51 and 0.59
 for faces of 61 pixels, 0.66 and 0.64 for 96, 0.66 for both for 128, and 0.67 for both for 192."""
+WIDE_SIZE: Final = 0.875
+"""The larger crop around a face is parsed at this share of the size for it: as accurate, and a fifth faster."""
 TURNED_SIDE: Final = 1600
 """Maximum longer side in pixels of a photo when it is searched for turned faces."""
 
@@ -254,12 +256,13 @@ class Stages:
         wider = []
         for scene in scenes:
             crops = [around(view.crop) for view in scene.views if view.crop and scene.searched]
-            wider.append(replace(scene, views=tuple(View(crop, self.cut(scene.image, crop)) for crop in crops)))
+            views = (View(crop, self.cut(scene.image, crop, WIDE_SIZE)) for crop in crops)
+            wider.append(replace(scene, views=tuple(views)))
         result = []
         for scene, wide in zip(scenes, self.score(wider), strict=True):
             scores = {view.crop: view.scores for view in wide.views}
-            views = (replace(view, wide=scores.get(view.crop and around(view.crop), ())) for view in scene.views)
-            result.append(replace(scene, views=tuple(views)))
+            found = (replace(view, wide=scores.get(view.crop and around(view.crop), ())) for view in scene.views)
+            result.append(replace(scene, views=tuple(found)))
         return result
 
     def trace(self, scene: Scene) -> list[Face]:
@@ -274,14 +277,17 @@ class Stages:
         # Copies a read-only array, such as a PIL image's, which torch does not accept.
         return np.require(resize(image, (height, width)), requirements=["C", "W"])
 
-    def cut(self, image: UInt8Array, crop: Crop) -> UInt8Array:
-        """Return a crop of `image` (H, W, 3) uint8 RGB at the size for its side."""
-        return cut(image, crop, self.size_for(crop.side))
+    def cut(self, image: UInt8Array, crop: Crop, share: float = 1) -> UInt8Array:
+        """Return a crop of `image` (H, W, 3) uint8 RGB at `share` of the size for its side."""
+        return cut(image, crop, self.size_for(crop.side, share))
 
-    def size_for(self, side: float) -> int:
-        """Return the side in pixels at which the network sees a part of a photo, whose side there is `side` pixels."""
-        size = self.backend.size
-        return size if side >= SMALL * size else max(1, round(SMALL_SIZE * size / STRIDE)) * STRIDE
+    def size_for(self, side: float, share: float = 1) -> int:
+        """Return the side in pixels at which the network sees a part of a photo, whose side there is `side` pixels.
+
+        It is a multiple of 32, and `share` of the usual side.
+        """
+        share *= 1 if side >= SMALL * self.backend.size else SMALL_SIZE
+        return self.backend.size if share == 1 else max(1, round(share * self.backend.size / STRIDE)) * STRIDE
 
     def _look_turned(self, scene: Scene) -> Scene:
         """Return a scene with views that may show faces turned by one, two or three quarters."""
@@ -314,7 +320,7 @@ class Stages:
 
     def _trace(self, scene: Scene, view: View) -> Face:
         """Turn the scores of one view into a face in the photo."""
-        grid, own, size, keypoints = sum_on_grid(view.scores), scene.crop_of(view), scene.size, self.keypoints
+        grid, own, size, keypoints = view.grid, scene.crop_of(view), scene.size, self.keypoints
         classes = self.backend.classes
         if view.crop is None and len(scene.views) == 1:
             return face_from_mask(argmax_at(grid, size), mean_confidence(grid), keypoints, grid, classes)

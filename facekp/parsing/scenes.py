@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import islice
 from typing import Final, TypeVar
 
@@ -43,6 +44,11 @@ class View:
     scores: tuple[Scores, ...] = ()
     wide: tuple[Scores, ...] = ()
 
+    @cached_property
+    def grid(self) -> ScoreGrid:
+        """The sum of the scores."""
+        return sum_on_grid(self.scores)
+
 
 @dataclass(frozen=True, eq=False)
 class Scene:
@@ -74,7 +80,7 @@ class Scene:
         found = []
         for view in self.views:
             crop = self.crop_of(view)
-            mask = argmax_at(sum_on_grid(view.scores), (SEARCH_SIDE, SEARCH_SIDE))
+            mask = argmax_at(view.grid, (SEARCH_SIDE, SEARCH_SIDE))
             mask[~within(crop, SEARCH_SIDE, self.size)] = 0  # mirrored content
             if (face := refine(crop, mask, self.classes)) is not None:
                 found.append((view, face))
@@ -89,7 +95,7 @@ class Scene:
 
     def _skin(self, view: View) -> float:
         """Return the mean confidence of a view's skin."""
-        confidence = mean_confidence(sum_on_grid(view.scores))
+        confidence = mean_confidence(view.grid)
         return max(confidence[i] for i in self.classes.ids("skin"))
 
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from facekp.classes import CELEBAMASK_HQ, Classes
-from facekp.keypoints.score_grid import ScoreGrid, Scores
+from facekp.keypoints.score_grid import ScoreGrid
 from facekp.parsing.face_crop import Crop
 
 WIDER: Final = 1.75
@@ -50,38 +50,45 @@ def join(fine: ScoreGrid, wide: ScoreGrid, classes: Classes = CELEBAMASK_HQ) -> 
     depth = (np.minimum(np.arange(own), np.arange(own)[::-1]) - fine.beyond) / (BLENDED * cells)
     weight = np.minimum(depth, depth[:, None]).clip(0, 1)[..., None].astype(np.float32)
     reaching = classes.ids(*REACHING)
-    inner = [i for i in range(1, len(classes)) if i not in reaching]
-    part = joined[inside, inside]
-    part += weight * (fine.points - part)
+    inner = np.isin(np.arange(len(classes)), (0, *reaching), invert=True)
+    part = joined[inside, inside] + weight * (fine.points - joined[inside, inside])
     # Parts of the face win along the edge only where both crops show them.
-    part[..., inner] = np.minimum(part[..., inner], fine.points[..., inner])
-    outside = np.full((*joined.shape[:2], 1), np.float32(NEVER))
-    outside[inside, inside] = 0
-    joined[..., inner] -= outside
-    _drop_strays(joined, inside, reaching, classes.ids("cloth"))
-    return replace(fine, points=joined)
+    np.minimum(part, fine.points, out=part, where=inner)
+    joined -= NEVER * inner.astype(np.float32)
+    joined[inside, inside] = part
+    grid = replace(fine, points=joined)
+    _drop_strays(grid, inside, reaching, classes.ids("cloth"))
+    return grid
 
 
-def _drop_strays(grid: Scores, inside: slice, reaching: Sequence[int], clothes: Sequence[int]) -> None:
+def _drop_strays(grid: ScoreGrid, inside: slice, reaching: Sequence[int], clothes: Sequence[int]) -> None:
     """Let other classes win in parts that lie wholly beyond the aligned crop, such as other people's clothes.
 
     Clothes belong to the face if any of its attributes leads to them, the others if they reach into the aligned crop.
     """
     for _ in range(2):  # once more, for the classes that win in place of the dropped ones
-        winner = grid.argmax(2)
+        dropped = np.zeros(grid.winners.shape, bool)
         for i in reaching:
-            own = winner > 0 if i in clothes else winner == i
-            _, parts = cv2.connectedComponents(own.view(np.uint8), connectivity=4)
-            strays = own & ~np.isin(parts, np.unique(parts[inside, inside]))
-            grid[strays, i] -= NEVER
+            own = grid.winners > 0 if i in clothes else grid.winners == i
+            count, parts = cv2.connectedComponents(own.view(np.uint8), connectivity=4)
+            stray = np.ones(count, bool)
+            stray[0] = stray[parts[inside, inside]] = False
+            if stray.any():
+                strays = stray[parts]
+                grid.points[strays, i] -= NEVER
+                dropped |= strays
+        if not dropped.any():
+            break
+        grid.winners[dropped] = grid.points[dropped].argmax(1)
 
 
 def _sampled(grid: ScoreGrid, count: int, axis: int) -> ScoreGrid:
     """Return `count` points along an axis, interpolated between the given ones, over the same image."""
-    scores = np.moveaxis(grid.points, axis, 0)
     cells = count - 1 - 2 * grid.beyond
     places = (np.arange(count) - grid.beyond) * (grid.cells[axis] / cells) + grid.beyond
-    low = places.astype(int).clip(0, len(scores) - 2)
-    share = (places - low).astype(np.float32).reshape(-1, 1, 1)
-    between = scores[low] + share * (scores[low + 1] - scores[low])
-    return replace(grid, points=np.moveaxis(between, 0, axis))
+    low = places.astype(int).clip(0, grid.points.shape[axis] - 2)
+    first, between = grid.points.take(low, axis), grid.points.take(low + 1, axis)
+    between -= first
+    between *= np.expand_dims((places - low).astype(np.float32), (2, 1 - axis))
+    between += first
+    return replace(grid, points=between)
