@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from tqdm import tqdm
 from yaml import YAMLError  # type: ignore[import-untyped,unused-ignore]  # no stubs in the wheel
 
+import facekp
 from facekp.errors import ConfigError, did_you_mean
 from facekp.settings import Setting, walk
 
@@ -45,6 +46,9 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str)
     if {"-h", "--help", "help"} & set(argv):
         usage = " ".join([program, *map(str.upper, required), "key=value ..."])
         print(f"{usage}\n\n{about.strip()}\n\n{describe_settings(settings.values())}")
+        sys.exit(0)
+    if "--version" in argv:
+        print(f"facekp {facekp.__version__}")
         sys.exit(0)
     config = OmegaConf.structured(schema)
     unset = (key for key in required if not any(argument.startswith(f"{key}=") for argument in argv))

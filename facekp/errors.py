@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -100,12 +101,20 @@ def _users_error(error: BaseException | None) -> str | None:
     if not isinstance(error, FacekpError):
         from hydra.errors import HydraException  # takes a fifth of a second to import, and only training needs it
 
-        if isinstance(error, HydraException | OmegaConfBaseException):
+        if isinstance(error, HydraException | OmegaConfBaseException) or (
+            isinstance(error, ValueError) and _raised_in(error).startswith("hydra.")
+        ):
             return explain(error)
     # Lightning, cleaning up after an error of ours, may raise another.
     while isinstance(error, RuntimeError) and not isinstance(error, FacekpError):
         error = error.__cause__ or error.__context__
     return explain(error) if isinstance(error, FacekpError) else None
+
+
+def _raised_in(error: Exception) -> str:
+    """Return the name of the module that raised an error."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return str(frame.f_globals.get("__name__"))
 
 
 def explain(error: Exception) -> str:
@@ -129,6 +138,8 @@ def _explain_hydras(error: Exception) -> str:
     if isinstance(cause, MissingConfigException) and cause.options:
         group, _, name = str(cause.missing_cfg_file).rpartition("/")
         return f"{group} is '{name}': {did_you_mean(name, cause.options)}choose one of {', '.join(cause.options)}"
+    if isinstance(cause, MissingConfigException) and str(cause).startswith("Cannot find primary config"):
+        return f"--config-name is '{cause.missing_cfg_file}': no such file in conf/; leave it out, or name one there"
     if isinstance(cause, OverrideParseException):
         remedy = f"quote its value, as in {quoted(cause.override)}"
         if "=" not in cause.override:

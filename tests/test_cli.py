@@ -16,6 +16,7 @@ from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+import facekp
 from facekp.cli import Progress, parse_cli
 from facekp.config import DataConfig
 from facekp.errors import ConfigError, explain, one_line_errors
@@ -113,6 +114,12 @@ def test_help_lists_every_setting_with_type_default_and_help(flag: str, capsys: 
     assert rows[-1] == ["data.size", "int", "512", "side, pixels"]
     assert "data.root" in printed
     assert "list[float]" in printed
+
+
+def test_version(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as stop:
+        parse("--version")
+    assert (stop.value.code, capsys.readouterr().out) == (0, f"facekp {facekp.__version__}\n")
 
 
 def test_names_outside_the_encoding_of_stdout_are_escaped(monkeypatch: pytest.MonkeyPatch):

@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -253,21 +254,47 @@ def test_a_mistake_is_one_line_before_anything_heavy_is_imported(tmp_path, argum
 
 
 @pytest.mark.parametrize(
-    ("option", "message"),
+    ("options", "message"),
     [
         ("-x", "unrecognized arguments: -x; write settings as key=value"),
         ("--multirun=3", "argument --multirun/-m: ignored explicit argument '3'; write"),
-        ("--cfg=all jobs", "argument --cfg/-c: invalid choice: 'all jobs' (choose from"),
+        ("--cfg=jobs", "argument --cfg/-c: invalid choice: 'jobs' (choose from"),
+        ("seed=1 -m seed=2", "unrecognized arguments: seed=2; write settings as key=value, options before or after"),
+        ("--run --cfg job", "--run and --cfg: give one of them"),
+        ("--multirun --info", "--multirun and --info: give one of them"),
+        ("--resolve", "--resolve: give --cfg job too"),
+        ("--package x", "--package is 'x': give --cfg job too"),
+        (
+            "--experimental-rerun x.pickle",
+            "--experimental-rerun is 'x.pickle': continue a run by its command and",
+        ),
+        ("--config-dir x", "--config-dir is 'x': no such folder; give its whole path"),
+        ("--config-path=", "--config-path is '': no such folder; give its whole path"),
+        ("--config-name x", "--config-name is 'x': no such file in conf/; leave it out, or name one there"),
+        ("-sc", "--shell-completion: give install=SHELL or uninstall=SHELL alone, of bash, fish or zsh"),
+        ("experiment=null", "experiment is null: choose one of demo, finetune, half,"),
+        ("loss=3", "loss is 3: choose one of ohem, ohem_dice, ohem_lovasz, or leave it out"),
+        ("hydra/launcher=3", "Config group override must be a string or a list. Got int"),
+        ("hydra.run.dir=", "hydra.run.dir is '': give a folder; . is this one"),
     ],
 )
-def test_a_mistaken_option_is_one_line(train_py, tmp_path, capsys, option, message):
+def test_a_mistaken_option_is_one_line(train_py, tmp_path, capsys, options, message):
     with pytest.raises(SystemExit) as end:
-        train_py(option, cwd=tmp_path)
+        train_py(*options.split(), cwd=tmp_path)
     assert end.value.code == 2
     said = capsys.readouterr().err
     assert said.startswith(f"error: {message}")
     assert said.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("options", "start"), [("--version", "facekp 0."), ("--cfg job --resolve", "data:\n")])
+def test_an_option_is_answered_on_stdout(train_py, tmp_path, capsys, options, start):
+    with suppress(SystemExit):
+        train_py(*options.split(), cwd=tmp_path)
+    said = capsys.readouterr()
+    assert said.out.startswith(start)
+    assert said.err == ""
 
 
 def test_help_shows_every_setting_and_imports_nothing_heavy(tmp_path: Path) -> None:

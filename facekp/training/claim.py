@@ -11,7 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from facekp.errors import ConfigError, one_line_errors
+from facekp.errors import ConfigError, one_line_errors, require
 from facekp.files import LOCK, claim, contains, keep_foreign, make_folder, writing
 
 SECOND: Final = "%S"
@@ -63,6 +63,7 @@ class ClaimFolder(Callback):
         # Hydra turns a callback's error into a warning, but not an exit.
         with one_line_errors(), read_write(config.hydra), open_dict(config.hydra):
             unresolved = cast(dict[str, Any], OmegaConf.to_container(config.hydra[kind]))
+            require(f"hydra.{kind}.dir", unresolved["dir"], unresolved["dir"] != "", "give a folder; . is this one")
             named_by_time = SECOND in unresolved["dir"]
             if named_by_time and "TORCHELASTIC_RUN_ID" in os.environ:
                 raise ConfigError("torchrun: each process would name a folder by its own clock; give hydra.run.dir=")

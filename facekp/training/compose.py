@@ -1,12 +1,13 @@
 """Composition of a run's settings: from `conf/` and the command line to a checked `Config`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Any, Final, cast
 
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
@@ -61,6 +62,16 @@ def register_schema() -> None:
     store.store(name="schema", node=_Composed)
     table = describe_settings(walk(Config)).replace("$", "$$")
     store.store(group="hydra/help", name="settings", node={"template": HELP.format(settings=table)})
+
+
+def require_names(overrides: Sequence[str]) -> None:
+    """Raise ConfigError for a group whose choice is a number or null, as in `model=3`; Hydra does not name it."""
+    for override in OverridesParser.create().parse_overrides(list(overrides)):
+        group, value = override.key_or_group, override.value()
+        names = sorted(path.stem for path in (CONF / group).glob("*.yaml")) if group else []
+        if names and not override.is_delete() and (value is None or isinstance(value, int | float)):
+            choice = str(override.input_line).partition("=")[2]
+            raise ConfigError(f"{group} is {choice}: choose one of {', '.join(names)}, or leave it out")
 
 
 def read_config(composed: DictConfig) -> Config:

@@ -89,7 +89,8 @@ def _clean_up(run: Path, error: FacekpError) -> None:
             path.unlink(missing_ok=True)
         for path in (run / COMPOSED, run):
             with suppress(OSError):  # it contains folders
-                path.rmdir()
+                if not path.samefile("."):
+                    path.rmdir()
     elif not isinstance(error, OtherSettingsError):
         # Hydra has no callback for the error of a single run, which ends the program.
         with suppress(OSError):  # the error may be a full disk

@@ -28,7 +28,7 @@ from facekp.errors import ConfigError, FacekpError, explain, one_line_errors, re
 from facekp.files import LOCK, expand, make_folder
 from facekp.settings import Settings, at_least, setting
 from facekp.training.claim import claim_run
-from facekp.training.compose import CONF, OWN, read_config, register_schema
+from facekp.training.compose import CONF, OWN, read_config, register_schema, require_names
 from facekp.training.folder import ANY_TIME, COMPOSED, ERROR, PRUNED, StoppedError, record_settings, require_same
 
 if TYPE_CHECKING:  # Optuna is optional, and Lightning takes seconds to import
@@ -115,6 +115,7 @@ def _distribution(override: Override) -> Any:
 def _compose(overrides: Sequence[str]) -> Config:
     """Return the settings of a trial, checked before torch is imported."""
     register_schema()
+    require_names(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = read_config(compose("config", [*overrides, "output_dir=."]))
     check_source(config.data)
@@ -215,7 +216,7 @@ def _train(config: Config, trial: "Trial") -> float:
 
 def main(argv: list[str]) -> None:
     """Search, and print the best trial."""
-    own = [text for text in argv if text.startswith("search.") or text in ("-h", "--help", "help")]
+    own = [text for text in argv if text.startswith("search.") or text in ("-h", "--help", "help", "--version")]
     settings = parse_cli(Command, own, program="facekp search", about=__doc__ or "").search
     try:
         best = search(settings, [text for text in argv if text not in own]).best_trial
