@@ -56,6 +56,8 @@ REASONS: dict[type[Exception], str] = {
     UnidentifiedImageError: "not a picture",
 }
 
+_reported: set[str] = set()
+
 
 def read_image(path: str | Path) -> UInt8Array:
     """Read an image of any mode, or the first frame of an animation, and convert it with `to_rgb`.
@@ -125,7 +127,7 @@ def to_rgb(picture: Image.Image, name: str = "image") -> UInt8Array:
         upright = Image.alpha_composite(Image.new("RGBA", upright.size, "white"), upright)
     pixels = np.array(upright.convert("RGB"))
     if deep and picture.mode == "RGB" and pixels.max(initial=0) < 16:
-        print(f"{name}: its colours of 16 bits fill 12 at most, so that it is black; save it with 8", file=sys.stderr)
+        _report(name, "colours of 16 bits fill 12 at most, so that it is black; save it with 8")
     return pixels
 
 
@@ -133,7 +135,7 @@ def to_8_bits(values: npt.NDArray[np.integer[Any]], name: str) -> UInt8Array:
     """Return the upper 8 bits of 16-bit values, or of 10 or 12 bits if all values fit into these.
 
     Microscopes, scanners and X-ray cameras store 12 bits in files of 16; read as 16 bits, these would be black. The
-    reading is printed.
+    reading is printed, once a process.
 
     Raises:
         ValueError: a value below 0 or above 65535.
@@ -143,8 +145,15 @@ def to_8_bits(values: npt.NDArray[np.integer[Any]], name: str) -> UInt8Array:
         raise ValueError(f"values from {least} to {largest}, need 0 to 65535; save it with 8 or 16 bits")
     bits = next((bits for bits in (8, 10, 12) if largest < 1 << bits), 16)
     if largest and bits < 16:
-        print(f"{name}: 16-bit values up to {largest} only, read as {bits} bits", file=sys.stderr)
+        _report(name, f"16-bit values that fit into {bits} bits are read as {bits} bits")
     return (values >> (bits - 8)).astype(np.uint8)
+
+
+def _report(name: str, finding: str) -> None:
+    """Print what was found in an image, for the first such image alone: a folder's photos are often of one camera."""
+    if finding not in _reported:
+        _reported.add(finding)
+        print(f"{name}: {finding}; further ones are not reported", file=sys.stderr)
 
 
 @contextmanager

@@ -133,7 +133,8 @@ def test_what_is_transparent_is_white(tmp_path):
 
 
 @pytest.mark.parametrize(("bits", "said"), [(16, ""), (12, "colours of 16 bits fill 12 at most, so that it is black")])
-def test_colour_of_16_bits_keeps_the_upper_8(bits, said, tmp_path, capsys):
+def test_colour_of_16_bits_keeps_the_upper_8(bits, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("facekp.images._reported", set())
     # A PNG's rows, written by hand: Pillow writes none of 16-bit colour.
     values = FACE.astype(np.uint16) * 256 + 200 >> 16 - bits
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
@@ -144,7 +145,8 @@ def test_colour_of_16_bits_keeps_the_upper_8(bits, said, tmp_path, capsys):
     header = struct.pack(">IIBBBBB", 96, 96, 16, 2, 0, 0, 0)
     content = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     (tmp_path / "a.png").write_bytes(content)
-    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), FACE >> 16 - bits)
+    for _ in range(2):
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), FACE >> 16 - bits)
     printed = capsys.readouterr().err
     assert said in printed
     assert printed.count("\n") == bool(said)
