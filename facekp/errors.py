@@ -42,6 +42,12 @@ CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 """Error codes for denied access and a full disk."""
 
+OUT_OF_MEMORY = re.compile(
+    "Insufficient memory|can't allocate memory|not enough memory|out of memory|Failed to allocate memory|bad.alloc"
+    "|_ALLOC_FAILED"
+)
+"""What OpenCV, torch (on Windows, on CUDA), onnxruntime, OpenVINO and CUDA's libraries say of too little memory."""
+
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
@@ -83,10 +89,8 @@ def _reader_ended() -> bool:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error, of Python, NumPy, OpenCV or torch, says that memory does not suffice."""
-    return isinstance(error, MemoryError) or any(
-        text in str(error) for text in ("Insufficient memory", "can't allocate memory", "out of memory")
-    )
+    """Return whether an error, of Python, NumPy, OpenCV, torch or a runtime, says that memory does not suffice."""
+    return isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)) is not None
 
 
 def _users_error(error: BaseException | None) -> str | None:

@@ -218,7 +218,8 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch):
 @pytest.mark.parametrize(
     "error",
     [MemoryError(), cv2.error("(-4:Insufficient memory) Failed to allocate 400000000 bytes"),
-     RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")],
+     RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), RuntimeError("std::bad_alloc"),
+     Exception("bfc_arena.cc:360 Failed to allocate memory for requested buffer of size 50331648")],
 )  # fmt: skip
 def test_too_little_memory_is_one_line(error: Exception, capsys) -> None:
     with pytest.raises(SystemExit) as stop, one_line_errors():

@@ -176,6 +176,25 @@ def test_a_photo_too_large_for_the_memory_is_that_photos_failure(
     assert "memory does not suffice for it; free some, or reduce it" in said.err
 
 
+def test_a_batch_too_large_for_the_memory_is_parsed_photo_by_photo(checkpoint, photos, tmp_path):
+    parser = FaceParser.from_checkpoint(checkpoint, device="cpu")
+    backend, seen = parser.stages.backend, []
+    backend.batch, backend.streams, net = 4, 1, backend.net
+
+    def small(images):
+        seen.append(len(images))
+        if seen in ([4], [4, 1, 1]):
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return net(images)
+
+    backend.net = small
+    jobs = list_jobs(sorted(photos.glob("*.png")), tmp_path)
+    (failure,) = parse_files(parser, jobs, Results(tmp_path, ["json"]))
+    assert failure == f"image {jobs[1].path}: memory does not suffice for it; free some, or use device=cpu"
+    assert seen == [4, 1, 1, 1, 1, 1]
+    assert len(list(tmp_path.glob("*.json"))) == 4
+
+
 def test_several_photos_take_one_thread_each_and_a_single_photo_takes_all(checkpoint, photos, tmp_path):
     parser = FaceParser.from_checkpoint(checkpoint, device="cpu")
     backend, threads = parser.stages.backend, []

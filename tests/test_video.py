@@ -18,6 +18,7 @@ from facekp.formats.alpha import Alpha
 from facekp.formats.base import FormatOptions
 from facekp.formats.json import json_schema
 from facekp.keypoints.settings import KeypointConfig
+from facekp.parsing.parser import Stages
 from facekp.predict.__main__ import main
 from facekp.predict.hdr import CURVES, tone_map
 from facekp.predict.pipeline import PREFETCH, list_jobs
@@ -403,6 +404,23 @@ def test_a_clip_that_cannot_be_encoded_is_that_videos_failure(parser, tmp_path, 
     (out := tmp_path / "out").mkdir()
     (failure,) = parse_videos(parser, list_jobs(videos, out), None)
     assert "a.mp4: its clip cannot be encoded ([Errno 1] Generic error in an external library" in failure
+    assert sorted(path.name for path in out.iterdir()) == ["b.jsonl", "b.overlay.mp4"]
+
+
+def test_a_frame_too_large_for_the_memory_is_that_videos_failure(parser, tmp_path, monkeypatch):
+    videos = [write(tmp_path / name, [picture()] * 2) for name in ("a.mp4", "b.mp4")]
+    lacks = RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 50331648 bytes")
+    usual, errors = Stages.parse, iter([lacks])
+
+    def parse(*arguments):
+        for error in errors:
+            raise error
+        return usual(*arguments)
+
+    monkeypatch.setattr(Stages, "parse", parse)
+    (out := tmp_path / "out").mkdir()
+    failures = parse_videos(parser, list_jobs(videos, out), None)
+    assert failures == [f"video {videos[0]}: memory does not suffice for it; free some, or reduce it"]
     assert sorted(path.name for path in out.iterdir()) == ["b.jsonl", "b.overlay.mp4"]
 
 

@@ -23,7 +23,7 @@ from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene, in_batches
 from facekp.predict.results import PhotoError, Results
 from facekp.predict.settings import ParserSettings
-from facekp.predict.sources import Source, output_names, stream_name
+from facekp.predict.sources import Source, describe, is_video, output_names, stream_name
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -89,13 +89,13 @@ def parse_files(
         except DataError as error:
             return error
 
-    def readable(opened: Iterable[tuple[Job, Scene] | DataError]) -> Iterator[tuple[Job, Scene]]:
-        for one in opened:
-            if isinstance(one, DataError):
-                skip(one)
+    def good(photos: Iterable[tuple[Job, Scene] | DataError]) -> Iterator[tuple[Job, Scene]]:
+        for photo in photos:
+            if isinstance(photo, DataError):
+                skip(photo)
                 bar.update()
             else:
-                yield one
+                yield photo
 
     def skip(error: DataError) -> None:
         failures.append(str(error))
@@ -114,21 +114,28 @@ def parse_files(
 
     streams = min(parser.stages.backend.streams, len(jobs))
     with bar, workers(streams) as pool:
-        parsed = run_network(pool, streams, parser, readable(prefetch(pool, read, jobs)))
-        for _ in prefetch(pool, write, parsed):
+        parsed = run_network(pool, streams, parser, good(prefetch(pool, read, jobs)), lambda job: job.path)
+        for _ in prefetch(pool, write, good(parsed)):
             bar.update()
     return failures
 
 
 @contextmanager
-def enough_memory(path: Path | str) -> Iterator[None]:
-    """Turn an error of too little memory into that of one photo."""
+def enough_memory(path: Source) -> Iterator[None]:
+    """Turn an error of too little memory into that of one photo or video."""
     try:
         yield
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        raise PhotoError(f"image {path}: memory does not suffice for it; free some, or reduce it") from error
+        raise out_of_memory(path, error) from error
+
+
+def out_of_memory(path: Source, error: Exception) -> PhotoError:
+    """Return the error of a photo or video that an error of too little memory stopped."""
+    name = describe(path) if is_video(path) else f"image {path}"
+    remedy = "use device=cpu" if "CUD" in str(error) else "reduce it"  # CUDA, CUDNN
+    return PhotoError(f"{name}: memory does not suffice for it; free some, or {remedy}")
 
 
 class Workers(ThreadPoolExecutor):
@@ -159,16 +166,25 @@ def workers(streams: int) -> "Iterator[Workers]":
 
 
 def run_network(
-    pool: Workers, streams: int, parser: FaceParser, opened: Iterable[tuple[S, Scene]]
-) -> Iterator[tuple[S, Scene]]:
+    pool: Workers, streams: int, parser: FaceParser, opened: Iterable[tuple[S, Scene]], path: Callable[[S], Source]
+) -> Iterator[tuple[S, Scene] | DataError]:
     """Run the network on scenes, in batches, and yield them in order with the scores of their faces.
 
-    On a CPU several threads run it, each on one image; on a GPU one thread runs it, on batches.
+    On a CPU several threads run it, each on one image; on a GPU one thread runs it, on batches. What memory does not
+    suffice for, even alone, is yielded as an error that names its `path`.
     """
 
-    def run(batch: Sequence[tuple[S, Scene]]) -> list[tuple[S, Scene]]:
-        parsed = parser.stages.parse([scene for _, scene in batch])
-        return [(source, scene) for (source, _), scene in zip(batch, parsed, strict=True)]
+    def run(batch: Sequence[tuple[S, Scene]]) -> list[tuple[S, Scene] | DataError]:
+        try:
+            parsed = parser.stages.parse([scene for _, scene in batch])
+            return [(source, scene) for (source, _), scene in zip(batch, parsed, strict=True)]
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(batch) == 1:
+                return [out_of_memory(path(batch[0][0]), error)]
+        # Not in `except`, where the error would hold what fills the memory.
+        return [result for alone in batch for result in run([alone])]
 
     batches = in_batches(opened, parser.stages.backend.batch)
     for batch in prefetch(pool, run, batches, streams):

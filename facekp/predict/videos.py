@@ -22,7 +22,7 @@ from facekp.parsing.inputs import MIN_SIDE
 from facekp.parsing.overlay import draw_overlay
 from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene
-from facekp.predict.pipeline import Job, prefetch, run_network, workers
+from facekp.predict.pipeline import Job, enough_memory, prefetch, run_network, workers
 from facekp.predict.settings import OneEuroConfig
 from facekp.predict.sources import CLIP, LINES, MATTE, describe
 from facekp.predict.tracking import FaceTracks, OneEuro, TrackedFace
@@ -55,7 +55,8 @@ def parse_videos(
     failures = []
     for job in jobs:
         try:
-            _parse_video(parser, job, FaceTracks(smoothing), align, overlay=overlay, mattes=mattes)
+            with enough_memory(job.path):
+                _parse_video(parser, job, FaceTracks(smoothing), align, overlay=overlay, mattes=mattes)
         except (DataError, av.FFmpegError) as error:  # the reader converts its own, so FFmpegError is the encoder's
             encoding = (
                 f"{describe(job.path)}: its clip cannot be encoded ({error}); leave overlay and alpha out of export"
@@ -175,7 +176,9 @@ def _results(
             raise DataError(f"{describe(job.path)}: {small}")
         return frame, parser.stages.look(frame.image, align)
 
-    def trace(parsed: tuple[Frame, Scene]) -> tuple[Frame, list[Face]]:
+    def trace(parsed: tuple[Frame, Scene] | DataError) -> tuple[Frame, list[Face]]:
+        if isinstance(parsed, DataError):
+            raise parsed
         frame, scene = parsed
         faces = parser.stages.trace(scene)
         for face in faces:
@@ -203,5 +206,5 @@ def _results(
 
     streams, classes = parser.stages.backend.streams, parser.stages.backend.classes
     with workers(streams) as pool:
-        scenes = run_network(pool, streams, parser, prefetch(pool, look, video))
+        scenes = run_network(pool, streams, parser, prefetch(pool, look, video), lambda frame: job.path)
         yield from prefetch(pool, draw, track(prefetch(pool, trace, scenes)))
