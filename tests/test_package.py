@@ -14,6 +14,7 @@ from conftest import PORTRAIT
 from runs import REPOSITORY, SMALL
 
 from facekp.__main__ import COMMANDS
+from facekp.weights.paths import TERMS
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -56,12 +57,17 @@ def test_the_wheel_alone_predicts_and_trains(facekp: Run, installed: Path, tiny_
     done = facekp("predict", "photo.jpg", "out")
     assert done.returncode == 0, done.stderr
     assert {f.name for f in (tmp_path / "out").iterdir()} == {"photo.json", "photo.mask.png", "photo.overlay.jpg"}
-    done = facekp("train", *SMALL, "logger=csv", f"data.root={tiny_root}", "hydra.run.dir=run")
+    done = facekp("train", *SMALL, "trainer.max_steps=2", "logger=csv", f"data.root={tiny_root}", "hydra.run.dir=run")
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run/metrics.json").read_text(encoding="utf-8"))["settings"]["data"]["size"] == 64
-    metadata = next(installed.glob("facekp-*.dist-info/METADATA")).read_text(encoding="utf-8")
-    assert "License-Expression: MIT AND LicenseRef-CelebAMask-HQ-non-commercial" in metadata
-    assert "License-File: facekp/weights/shipped/TERMS.md" in metadata
+    terms = "facekp/weights/shipped/TERMS.md"
+    (metadata,) = installed.glob("facekp-*.dist-info/METADATA")
+    lines = metadata.read_text(encoding="utf-8").splitlines()
+    assert "License-Expression: MIT AND LicenseRef-CelebAMask-HQ-non-commercial" in lines
+    licences = [line for line in lines if line.startswith("License-File")]
+    assert licences == ["License-File: LICENSE", f"License-File: {terms}"]
+    assert "non-commercial research" in (metadata.parent / "licenses" / terms).read_text(encoding="utf-8")
+    assert terms in TERMS
 
 
 @pytest.mark.slow

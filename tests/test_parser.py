@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 import threading
 from io import BytesIO
@@ -163,16 +162,6 @@ def test_all_but_the_first_argument_have_names(parser):
     ):
         with pytest.raises(TypeError, match="positional"):
             call(*arguments)
-
-
-@pytest.mark.slow
-def test_the_parser_is_imported_without_what_only_training_needs():
-    heavy = ("pytorch_lightning", "wandb", "matplotlib", "albumentations")
-    code = (
-        "import sys, facekp; early = 'torch' in sys.modules; from facekp import FaceParser; "
-        f"print(early, *sys.modules.keys() & {set(heavy)})"
-    )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
 def test_images_of_one_size_run_in_batches_and_keep_their_names(tmp_path):

@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import yaml
-from runs import REPOSITORY, SMALL, before_step
+from runs import REPOSITORY, before_step
 
 import facekp.training.run
 from facekp.config import Config
@@ -138,13 +137,11 @@ def test_sigterm_to_every_process_ends_the_sweep(train_py, tmp_path, monkeypatch
 
 
 @pytest.mark.slow
-def test_a_job_in_a_process_of_its_own(tiny_root: Path, tmp_path: Path) -> None:
+def test_a_job_in_a_process_of_its_own(train_py, tmp_path, monkeypatch):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
-    job = ["seed=1", "hydra/launcher=submitit_local", "hydra.sweep.dir=sweep", "trainer.max_steps=2"]
-    command = [sys.executable, REPOSITORY / "train.py", "-m", *SMALL, "logger=csv", f"data.root={tiny_root}", *job]
-    path = os.environ | {"PYTHONPATH": str(REPOSITORY)}  # not another checkout's, whichever is installed
-    done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))  # not another checkout's, whichever is installed
+    job = ["seed=1", "hydra/launcher=submitit_local", "hydra.sweep.dir=sweep", "trainer.max_steps=2", "-m"]
+    train_py(*job, cwd=tmp_path)
     run = tmp_path / "sweep" / "0-resnet18"
     assert json.loads((run / "metrics.json").read_text())["seed"] == 1
     (log,) = tmp_path.glob("sweep/.submitit/*/*_log.out")

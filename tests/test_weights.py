@@ -3,14 +3,11 @@
 import hashlib
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from runs import REPOSITORY
 from safetensors.torch import load_file
 
 from facekp import FaceParser, evaluate
@@ -26,7 +23,7 @@ from facekp.models import build_model, fuse
 from facekp.parsing.backends import TorchBackend, open_backend
 from facekp.weights.checkpoint import describe, read_checkpoint, read_weights, write_weights
 from facekp.weights.load import load_network
-from facekp.weights.paths import TERMS, WEIGHTS, locate_checkpoint
+from facekp.weights.paths import WEIGHTS, locate_checkpoint
 
 # Of the weights that are shipped now.
 SHA256 = "99c1f3fde1cd577c0adc395c279d1c1f1133a5c465e1c954b0684baf9e24fd0a"
@@ -206,25 +203,6 @@ class TestShipped:
         assert face.mask.shape == then.shape
         assert (face.mask == then).mean() > 0.995
         assert len(np.unique(then)) >= 6
-
-    def test_the_wheel_names_both_licences(self, tmp_path: Path) -> None:
-        """Its metadata, made by the build backend from a copy without code."""
-        terms = Path("facekp/weights/shipped/TERMS.md")
-        for name in ("pyproject.toml", "README.md", "LICENSE", "facekp/__init__.py", terms):
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(REPOSITORY / name, tmp_path / name)
-        (tmp_path / "out").mkdir()
-        code = "from setuptools import build_meta; print(build_meta.prepare_metadata_for_build_wheel('out'))"
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
-        folder = tmp_path / "out" / done.stdout.split()[-1]
-        lines = (folder / "METADATA").read_text().splitlines()
-        assert "License-Expression: MIT AND LicenseRef-CelebAMask-HQ-non-commercial" in lines
-        assert [line for line in lines if line.startswith("License-File")] == [
-            "License-File: LICENSE",
-            f"License-File: {terms}",
-        ]
-        assert "non-commercial research" in (folder / "licenses" / terms).read_text()
-        assert str(terms) in TERMS
 
     def test_help_says_the_terms(self, capsys: pytest.CaptureFixture[str]) -> None:
         for command in (evaluate, export):
