@@ -209,17 +209,18 @@ def test_several_photos_take_one_thread_each_and_a_single_photo_takes_all(checkp
 
 
 @pytest.mark.slow
-def test_two_processes_parse_every_photo_once_and_as_one_does(checkpoint, photos, tmp_path):
-    """As a user runs it, in a process of its own."""
+def test_two_processes_parse_every_photo_once_and_as_one_does(checkpoint, photos, tmp_path, capsys):
+    """The two as a user runs them, from a process of its own."""
     settings = [f"ckpt={checkpoint}", f"source={photos}", "device=cpu", "align=none", "keypoints.n=7", EVERYTHING]
-    for devices in (1, 2):
-        command = [sys.executable, "predict.py", *settings, f"devices={devices}", f"out={tmp_path / str(devices)}"]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 1
-        assert "5 of 7 parsed" in done.stdout
-        assert "a.jpg" in done.stderr
-        assert "error: 2 skipped" in done.stderr
-        assert "Traceback" not in done.stderr
+    assert run(*settings, f"out={tmp_path / '1'}") == 1
+    command = [sys.executable, "predict.py", *settings, "devices=2", f"out={tmp_path / '2'}"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    for out, err in (capsys.readouterr(), (done.stdout, done.stderr)):
+        assert "5 of 7 parsed" in out
+        assert "a.jpg" in err
+        assert "error: 2 skipped" in err
+        assert "Traceback" not in err
     folders = tmp_path / "1", tmp_path / "2"
     one, two = ({str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*.*")} for out in folders)
     assert len(one) == 5 * 5 + 2
