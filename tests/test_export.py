@@ -1,6 +1,7 @@
 """Exported networks: scored and run like their checkpoint."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,11 +16,11 @@ from facekp.predict.__main__ import main as predict
 @pytest.mark.slow
 def test_an_exported_network_is_scored_and_predicts_like_its_checkpoint(checkpoint, tiny_root, tmp_path, capsys):
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
-    for precision in ("float32", "int8"):
-        settings = [] if precision == "float32" else [f"data.root={tiny_root}", "images=2"]
+    for precision, settings in (("int8", [f"data.root={tiny_root}", "images=2"]), ("float32", [])):
         export([f"ckpt={checkpoint}", f"precision={precision}", f"out={tmp_path / precision}.onnx", *settings])
         assert f"{precision}, for images of 64 pixels" in capsys.readouterr().out
-        export([f"ckpt={checkpoint}", f"precision={precision}", f"out={tmp_path / precision}.onnx", *settings])
+        if precision == "int8":
+            shutil.copy(tmp_path / "int8.onnx", tmp_path / "float32.onnx")  # facekp's own: the other may replace it
     (theirs := tmp_path / "theirs.onnx").write_bytes(b"another network")
     with pytest.raises(DataError, match=r"theirs.onnx': would be replaced"):
         export([f"ckpt={checkpoint}", f"out={theirs}"])
