@@ -6,7 +6,9 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from test_hub import FILES
 
+from facekp import FaceParser
 from facekp.errors import DataError
 from facekp.evaluate import main as evaluate
 from facekp.export.__main__ import main as export
@@ -16,16 +18,23 @@ from facekp.predict.__main__ import main as predict
 @pytest.mark.slow
 def test_an_exported_network_is_scored_and_predicts_like_its_checkpoint(checkpoint, tiny_root, tmp_path, capsys):
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
-    for precision, settings in (("int8", [f"data.root={tiny_root}", "images=2"]), ("float32", [])):
-        export([f"ckpt={checkpoint}", f"precision={precision}", f"out={tmp_path / precision}.onnx", *settings])
+    file = tmp_path / "folder" / "model.onnx"
+    for precision, out, more in (
+        ("int8", tmp_path / "int8.onnx", [f"data.root={tiny_root}", "images=2"]),
+        ("float32", file.parent, []),
+    ):
+        export([f"ckpt={checkpoint}", f"precision={precision}", f"out={out}", *more])
         assert f"{precision}, for images of 64 pixels" in capsys.readouterr().out
-        if precision == "int8":
-            shutil.copy(tmp_path / "int8.onnx", tmp_path / "float32.onnx")  # facekp's own: the other may replace it
+        if precision == "int8":  # facekp's own, so the next one may replace it
+            file.parent.mkdir()
+            shutil.copy(out, file)
+    assert {path.name for path in file.parent.iterdir()} == FILES | {"model.onnx"}
+    assert FaceParser.from_pretrained(file.parent, detector="haar").stages.backend.size == 64
     (theirs := tmp_path / "theirs.onnx").write_bytes(b"another network")
     with pytest.raises(DataError, match=r"theirs.onnx': would be replaced"):
         export([f"ckpt={checkpoint}", f"out={theirs}"])
     scores = []
-    for ckpt in (checkpoint, tmp_path / "float32.onnx"):
+    for ckpt in (checkpoint, file):
         out = tmp_path / f"{ckpt.suffix}.json"
         evaluate([f"ckpt={ckpt}", f"data.root={tiny_root}", f"out={out}", "data.workers=0", "device=cpu"])
         scores.append(json.loads(out.read_text()))

@@ -14,7 +14,6 @@ from safetensors.numpy import load_file
 from facekp import FaceParser
 from facekp.classes import Classes
 from facekp.errors import CheckpointError, ConfigError, DataError
-from facekp.export.__main__ import main as export
 from facekp.weights.checkpoint import describe
 from facekp.weights.hub import model_card
 from facekp.weights.paths import WEIGHTS
@@ -126,11 +125,3 @@ def test_pushing_uploads_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatc
 def test_an_open_backend_cannot_be_saved(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"was given an open backend: open its file with FaceParser\.from_checkpoint"):
         FaceParser(BrightIsNose(), detector="haar").save_pretrained(tmp_path)
-
-
-@pytest.mark.slow
-def test_export_writes_the_same_folder_with_an_onnx_file(checkpoint: Path, tmp_path: Path) -> None:
-    pytest.importorskip("onnxscript")
-    export([f"ckpt={checkpoint}", f"out={tmp_path / 'mine'}"])
-    assert {path.name for path in (tmp_path / "mine").iterdir()} == FILES | {"model.onnx"}
-    assert FaceParser.from_pretrained(tmp_path / "mine", detector="haar").stages.backend.size == 64
