@@ -318,6 +318,17 @@ class TestDevices:
         assert opened == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes and devices")
+def test_pipes_and_devices_in_a_folder_are_not_read(tmp_path, capsys):
+    photos = [tmp_path / "a.jpg", tmp_path / "gone.jpg"]
+    photos[0].touch()
+    photos[1].symlink_to("nowhere")  # reported when it is read
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "zeros.jpg").symlink_to("/dev/zero")
+    assert find_images(str(tmp_path)) == photos
+    assert capsys.readouterr().err == f"source '{tmp_path}': not read: 2 .jpg\n"
+
+
 def test_a_phones_folder_is_read_and_the_rest_is_counted(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("trip [2024]/sub").mkdir(parents=True)

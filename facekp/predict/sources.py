@@ -110,9 +110,14 @@ def _literal_folder(path: Path) -> str:
 
 
 def _is_picture(path: Path) -> bool:
-    """Return whether a file has a photo's or video's suffix, is not hidden, and is not a result of an earlier run."""
-    name = path.name
-    return not name.startswith(".") and path.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES and not name.endswith(RESULTS)
+    """Return whether a file has a photo's or video's suffix, is not hidden, and is not a result of an earlier run.
+
+    Pipes and devices are none: reading them may never end.
+    """
+    name, known = path.name, path.suffix.lower() in SUFFIXES + VIDEO_SUFFIXES
+    if name.startswith(".") or not known or name.endswith(RESULTS):
+        return False
+    return os.path.isfile(path) or os.path.isdir(path) or not os.path.exists(path)
 
 
 def share(files: Sequence[Source], shard: str | None) -> list[Source]:
