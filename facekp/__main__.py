@@ -4,6 +4,9 @@ import runpy
 import sys
 from typing import Final
 
+import facekp
+from facekp.errors import ConfigError, did_you_mean, one_line_errors
+
 COMMANDS: Final = {
     "predict": ("facekp.predict", "masks and key points of photos and videos"),
     "merge": ("facekp.predict.merge", "join the files of all photos that shards have left"),
@@ -31,6 +34,7 @@ EXITS: Final = (
 )
 
 
+@one_line_errors()
 def main() -> None:
     """Run the command that the first argument names."""
     name, *arguments = sys.argv[1:] or ["--help"]
@@ -38,19 +42,14 @@ def main() -> None:
         listed = "\n".join(f"  {command:<11}{about}" for command, (_, about) in COMMANDS.items())
         print(f"facekp COMMAND key=value ...\n\n{listed}\n\nfacekp COMMAND --help lists its settings.\n\n{EXITS}")
     elif name == "version" or "--version" in (name, *arguments):
-        from facekp import __version__
-
-        print(f"facekp {__version__}")
+        print(f"facekp {facekp.__version__}")
     elif name in COMMANDS:
         sys.argv[1:] = arguments
         # As `python -m` would: other processes of a run start again from what this sets.
         runpy.run_module(COMMANDS[name][0], run_name="__main__", alter_sys=True)
     else:
-        from facekp.errors import did_you_mean
-
         close = did_you_mean(name, COMMANDS)
-        print(f"error: no command is called '{name}': {close}known are {', '.join(COMMANDS)}", file=sys.stderr)
-        sys.exit(2)
+        raise ConfigError(f"no command is called '{name}': {close}known are {', '.join(COMMANDS)}")
 
 
 if __name__ == "__main__":

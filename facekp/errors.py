@@ -57,14 +57,15 @@ def one_line_errors() -> Iterator[None]:
     """
     # Hydra would otherwise catch errors first and print them with its own advice around them.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    _open_closed_streams()
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file's name may not fit the encoding
     try:
         try:
+            _require_current_folder()
             yield
         finally:
-            if sys.stdout:
-                sys.stdout.flush()  # or else at exit, where its error could not be caught
+            sys.stdout.flush()  # or else at exit, where its error could not be caught
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _reader_ended():
             sys.exit(141)  # as if ended by SIGPIPE
@@ -76,6 +77,26 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _open_closed_streams() -> None:
+    """Open /dev/null, here and in child processes, for each standard stream that is closed.
+
+    Otherwise the next file would get its number, and what libraries print.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
+
+
+def _require_current_folder() -> None:
+    """Raise ConfigError if the current folder was removed: libraries that ask for it would fail in their own ways."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise ConfigError("the current folder was removed: change into another one") from None
 
 
 def _reader_ended() -> bool:

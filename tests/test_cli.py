@@ -3,6 +3,7 @@
 import errno
 import os
 import shlex
+import sys
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO, TextIOWrapper
 from logging.config import dictConfig
@@ -142,6 +143,24 @@ def test_an_ended_reader_of_stdout_ends_the_command_without_a_word(text, monkeyp
     assert capsys.readouterr().err == ""
     with pytest.raises(BrokenPipeError), one_line_errors():  # of another pipe
         raise BrokenPipeError
+
+
+def test_closed_streams_are_opened_to_nowhere(monkeypatch: pytest.MonkeyPatch):
+    for name in ("stdin", "stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    with one_line_errors():
+        assert list(Progress(range(2))) == [0, 1]
+        print("lost")
+        assert sys.stdin.read() == ""
+        assert os.get_inheritable(sys.stderr.fileno())
+
+
+def test_a_current_folder_that_was_removed_is_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    with pytest.raises(SystemExit), one_line_errors():
+        pytest.fail("the command began")
+    assert capsys.readouterr().err == "error: the current folder was removed: change into another one\n"
 
 
 def test_an_error_of_ours_is_shown_when_the_trainer_fails_again_after_it(capsys: pytest.CaptureFixture[str]):
