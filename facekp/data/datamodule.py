@@ -4,6 +4,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from functools import cached_property
+from multiprocessing import set_forkserver_preload
 from pathlib import Path
 
 import cv2
@@ -198,6 +199,7 @@ def start_method(*, shared: bool = False) -> str | None:
             "data.decoded is 'ram', which forked workers share, but this process has loaded OpenVINO, whose forks "
             "crash: use disk or data.workers=0, or train in another process"
         )
+    set_forkserver_preload([__name__])  # imported once: in each worker it would take seconds
     return "forkserver"
 
 
