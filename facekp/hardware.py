@@ -9,12 +9,13 @@ import sys
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from facekp import __version__
 from facekp.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch  # takes seconds; the functions that need it import it, since an ONNX file is run without
 
 Precision = Literal["float32", "bfloat16", "float16"]
 PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "opencv-python-headless", "numpy")
@@ -26,11 +27,13 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # see mallopt(3)
 
 if hasattr(os, "register_at_fork"):  # not on Windows
     # A forked process lacks its parent's threads; torch would wait for them for ever.
-    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
+    os.register_at_fork(after_in_child=lambda: "torch" in sys.modules and sys.modules["torch"].set_num_threads(1))
 
 
 def describe_machine() -> str:
     """Return the processor, its cores and the GPUs in one line."""
+    import torch
+
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     about = _cpu_info()
     vectors = next((v.upper() for v in ("avx512f", "avx2") if v in about.get("flags", "").split()), platform.machine())
@@ -50,12 +53,14 @@ def list_versions() -> dict[str, str]:
     return {"facekp": __version__, "python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def resolve_device(device: str) -> torch.device:
+def resolve_device(device: str) -> "torch.device":
     """Return a torch device by name; "auto" selects CUDA if there is a GPU.
 
     Raises:
         ConfigError: torch does not know the name, or this machine does not have the device.
     """
+    import torch
+
     try:
         found = torch.device(resolve_accelerator(device))
         torch.zeros(1, device=found).item()  # the meta device has no values
@@ -65,8 +70,23 @@ def resolve_device(device: str) -> torch.device:
     return found
 
 
+def cpu_threads() -> int:
+    """Return the number of threads for a network on the CPU: that of torch, or if it is not loaded, of the cores."""
+    if "torch" in sys.modules:
+        import torch
+
+        return torch.get_num_threads()
+    if (given := os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]).isdecimal() and int(given):  # as torch would
+        return int(given)
+    import loky
+
+    return loky.cpu_count(only_physical_cores=True)
+
+
 def cpu_precision() -> Literal["bfloat16", "float32"]:
     """Return "bfloat16" if the processor supports it in hardware, else "float32"."""
+    import torch
+
     known = hasattr(torch.cpu, "get_capabilities")  # since torch 2.10
     has = torch.cpu.get_capabilities() if known else dict.fromkeys(_cpu_info().get("flags", "").split(), True)
     return "bfloat16" if has.get("avx512_bf16") or has.get("amx_bf16") or has.get("bf16") else "float32"
@@ -77,13 +97,19 @@ def resolve_accelerator(accelerator: str) -> str:
 
     Lightning would also select Apple's GPUs, but these lack float64, which losses and scores need.
     """
-    return accelerator if accelerator != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+    if accelerator != "auto":
+        return accelerator
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def resolve_precision(precision: str, accelerator: str) -> str:
     """Return `precision` with "auto" resolved: 16-mixed on CUDA, else bf16-mixed if the CPU supports it."""
     if precision != "auto":
         return precision
+    import torch
+
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "16-mixed"
     return "bf16-mixed" if cpu_precision() == "bfloat16" else "32-true"
@@ -111,6 +137,8 @@ def return_freed_memory() -> None:
 
 def reset_peak_memory() -> bool:
     """Reset `peak_memory` on every device; return False if the system does not allow it for the CPU."""
+    import torch
+
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     try:
@@ -120,9 +148,11 @@ def reset_peak_memory() -> bool:
     return True
 
 
-def peak_memory(device: torch.device) -> float:
+def peak_memory(device: "torch.device") -> float:
     """Return the peak memory of this process, MiB; on a GPU, the peak that torch allocated there."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.max_memory_allocated(device) / MIB
     if STATUS.is_file():
         return read_status("VmHWM")

@@ -4,6 +4,8 @@ import json
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -230,6 +232,19 @@ def test_a_file_is_opened_again_in_each_other_process(tmp_path, monkeypatch):
     assert (copy(None), copy.size, copy.times) == ([1], 64, 1)
     monkeypatch.setattr(os, "getpid", lambda: 0)  # as after a fork
     assert [runner(None), runner(None)] == [[2], [2]]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_prediction_from_a_file_imports_no_torch(exported, backend, tmp_path):
+    pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
+    code = (
+        "import sys; from facekp.predict.__main__ import main; main(sys.argv[1:]); "
+        "print([name for name in ('torch', 'safetensors') if name in sys.modules])"
+    )
+    arguments = [PORTRAIT, tmp_path, f"ckpt={exported[1]}", f"backend={backend}", "tta=flip"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.slow

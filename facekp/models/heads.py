@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from facekp.models.stride import STRIDE
+
 HEAD_CHANNELS = 64
-STRIDE = 32
-"""Input sides are multiples of this, the stride of the coarsest head."""
 
 
 class Heads(NamedTuple):

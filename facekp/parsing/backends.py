@@ -7,20 +7,20 @@ from importlib import import_module
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
-import torch
 
 from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.errors import CheckpointError, ConfigError, require
-from facekp.hardware import Precision, cpu_precision, resolve_device
+from facekp.hardware import Precision, cpu_precision, cpu_threads, resolve_device
 from facekp.images import UInt8Array
 from facekp.keypoints.score_grid import Scores
 from facekp.parsing.choices import BACKENDS, Head, is_onnx
-from facekp.parsing.score_net import ScoreNet
-from facekp.weights.load import load_network
 from facekp.weights.paths import SHIPPED, locate_checkpoint, require_file
+
+if TYPE_CHECKING:
+    import torch
 
 CUDA_BATCH: Final = 16
 ABOUT: Final = "facekp"
@@ -75,6 +75,8 @@ def open_backend(path: str | Path = SHIPPED, *, device: str = "auto", backend: s
             remedy = f"export it to ONNX with `facekp export ckpt={given}`, and pass that file as ckpt="
         raise ConfigError(f"backend is '{backend}', which cannot run '{path}': {remedy}")
     if backend == "torch":
+        from facekp.weights.load import load_network  # torch takes seconds to import, and ONNX files need none
+
         net, about = load_network(path)
         classes = Classes.from_plain(about["classes"])
         return TorchBackend(net, int(about["size"]), resolve_device(device), classes=classes)
@@ -97,24 +99,28 @@ class TorchBackend:
 
     def __init__(
         self,
-        net: torch.nn.Module,
+        net: "torch.nn.Module",
         size: int,
-        device: torch.device,
+        device: "torch.device",
         precision: Precision | None = None,
         classes: Classes = CELEBAMASK_HQ,
     ) -> None:
+        from facekp.parsing.score_net import ScoreNet
+
         self.size, self.classes = size, classes
         self.device = device
         cuda = device.type == "cuda"
         # On a CPU, threads sharing a call would wait for each other whenever a core is busy with another image.
-        self.batch, self.streams = (CUDA_BATCH, 1) if cuda else (1, torch.get_num_threads())
+        self.batch, self.streams = (CUDA_BATCH, 1) if cuda else (1, cpu_threads())
         self.precision: Precision = precision or ("float16" if cuda else cpu_precision())
         self.net = ScoreNet(net, self.precision).eval().to(device)
 
-    @torch.inference_mode()
     def __call__(self, images: UInt8Array) -> list[Scores]:
         """Return the score maps; see `Backend`."""
-        return [s.cpu().numpy() for s in self.net(torch.from_numpy(images).to(self.device))]
+        import torch
+
+        with torch.inference_mode():
+            return [s.cpu().numpy() for s in self.net(torch.from_numpy(images).to(self.device))]
 
 
 class FileBackend:
@@ -175,7 +181,7 @@ class OpenVinoBackend(FileBackend):
             about = model.get_rt_info(["framework", ABOUT]).value if model.has_rt_info(["framework", ABOUT]) else None
         except RuntimeError as error:
             raise _not_facekps(path, error) from error
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": cpu_threads()}
         request = core.compile_model(model, "CPU", settings).create_infer_request()
         lock = Lock()  # a request serves one call at a time
 
@@ -195,7 +201,7 @@ def open_session(path: Path) -> Any:
     """
     runtime = _import_extra("onnxruntime", "onnx")
     options = runtime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = cpu_threads()
     try:
         return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base class

@@ -11,7 +11,7 @@ from facekp.classes import Classes
 from facekp.errors import CheckpointError
 from facekp.images import UInt8Array
 from facekp.keypoints.score_grid import Scores
-from facekp.models.heads import STRIDE
+from facekp.models.stride import STRIDE
 from facekp.parsing.backends import open_session
 
 SIZE: Final = 512

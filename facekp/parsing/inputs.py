@@ -1,17 +1,21 @@
 """Conversion of image arguments (files, PIL images, NumPy arrays, tensors) to uint8 RGB arrays."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeGuard, Union
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 
 from facekp.errors import DataError
 from facekp.images import UInt8Array, decoding, read_image, to_8_bits, to_rgb
 
-ImageLike = str | Path | Image.Image | npt.NDArray[np.generic] | torch.Tensor
+if TYPE_CHECKING:
+    import torch
+
+ImageLike = Union[str, Path, Image.Image, npt.NDArray[np.generic], "torch.Tensor"]
 MIN_SIDE = 32
 """Images with a side below this many pixels are refused."""
 ALLOWED = "need (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), or a tensor (1, H, W), (3, H, W) or (4, H, W)"
@@ -27,7 +31,7 @@ def as_images(image: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
         >>> len(as_images("photo.jpg")), len(as_images(np.zeros((5, 64, 64, 3), np.uint8)))
         (1, 5)
     """
-    if isinstance(image, np.ndarray | torch.Tensor):
+    if isinstance(image, np.ndarray) or _is_tensor(image):
         return list(image) if is_several(image) else [image]
     if isinstance(image, str | Path | Image.Image):
         return [image]
@@ -39,7 +43,7 @@ def as_images(image: ImageLike | Sequence[ImageLike]) -> Sequence[ImageLike]:
 
 def is_several(image: ImageLike | Sequence[ImageLike]) -> bool:
     """Return whether an argument of `FaceParser` holds several images, perhaps one or none, rather than one."""
-    if isinstance(image, np.ndarray | torch.Tensor):
+    if isinstance(image, np.ndarray) or _is_tensor(image):
         return image.ndim == 4
     return not isinstance(image, str | Path | Image.Image)
 
@@ -56,6 +60,7 @@ def to_array(image: ImageLike) -> UInt8Array:
         DataError: see `FaceParser.__call__`.
 
     Example:
+        >>> import torch
         >>> to_array(torch.ones(3, 40, 50))[0, 0].tolist()
         [255, 255, 255]
     """
@@ -74,9 +79,15 @@ def to_array(image: ImageLike) -> UInt8Array:
     return array
 
 
+def _is_tensor(image: object) -> "TypeGuard[torch.Tensor]":
+    """Return whether an image is a tensor, without importing torch: where it is not, there are no tensors."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(image, torch.Tensor)
+
+
 def _from_numbers(image: object) -> UInt8Array:
     """Convert an array, tensor or array-like to (H, W, 3) uint8 RGB."""
-    if isinstance(image, torch.Tensor):
+    if _is_tensor(image):
         # NumPy has no bfloat16.
         array = (image.detach().float() if image.is_floating_point() else image.detach()).cpu().numpy()
         array = np.moveaxis(array, 0, 2) if array.ndim == 3 else array

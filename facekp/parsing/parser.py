@@ -14,7 +14,7 @@ from facekp.files import expand
 from facekp.images import UInt8Array, resize
 from facekp.keypoints.score_grid import argmax_at, mean_confidence, sum_on_grid
 from facekp.keypoints.settings import KeypointConfig
-from facekp.models.heads import STRIDE
+from facekp.models.stride import STRIDE
 from facekp.parsing.alignment import distinct, require_parts
 from facekp.parsing.backends import Backend, open_backend
 from facekp.parsing.choices import ALIGNS, AUTO, TTAS, Align

@@ -3,11 +3,13 @@
 import gc
 import os
 import sys
+from importlib import import_module
 
 from facekp.cli import parse_cli
 from facekp.errors import one_line_errors, printable, require
 from facekp.files import expand
 from facekp.formats.base import describe_formats
+from facekp.parsing.choices import is_onnx
 from facekp.predict.settings import PredictSettings
 from facekp.predict.sources import find_images, require_pyav, share
 from facekp.weights.paths import TERMS, locate_checkpoint, require_file
@@ -26,7 +28,9 @@ def main(argv: list[str]) -> int:
     # torch's threads would wait busily for each other, in twice the time where another process uses one of the cores.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     gc.disable()  # it would search torch's many objects several times while they are made
-    from facekp.predict.run import predict  # torch takes seconds to import
+    if not is_onnx(settings.ckpt):
+        import_module("torch")  # takes seconds
+    from facekp.predict.run import predict
 
     gc.freeze()  # and again at exit; they live until then
     gc.enable()

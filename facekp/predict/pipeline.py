@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 import cv2
-import torch
 from tqdm import tqdm
 
 from facekp.cli import Progress
 from facekp.errors import DataError, is_out_of_memory, printable
 from facekp.formats.base import Photo
+from facekp.hardware import cpu_threads
 from facekp.parsing.choices import Align
 from facekp.parsing.inputs import to_array
 from facekp.parsing.parser import FaceParser
@@ -152,17 +152,23 @@ def workers(streams: int) -> "Iterator[Workers]":
 
     If the network runs in several threads (`streams`), torch and OpenCV use one thread per call.
     """
-    before = torch.get_num_threads(), cv2.getNumThreads()
+    before = cpu_threads(), cv2.getNumThreads()
     pool = Workers(streams, ahead=max(PREFETCH, before[0]))
     if streams > 1:
-        torch.set_num_threads(1)
-        cv2.setNumThreads(1)
+        _set_threads(1, 1)
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(before[0])
-        cv2.setNumThreads(before[1])
+        if streams > 1:
+            _set_threads(*before)
+
+
+def _set_threads(of_torch: int, of_opencv: int) -> None:
+    import torch  # not before it is used: a photo parsed by onnxruntime needs no torch
+
+    torch.set_num_threads(of_torch)
+    cv2.setNumThreads(of_opencv)
 
 
 def run_network(

@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, cast
 
-import torch
-
 from facekp.classes import Classes
 from facekp.data.prepare.workers import run_in_processes
 from facekp.errors import ConfigError
 from facekp.files import expand, keep_foreign
 from facekp.formats.alpha import Alpha
-from facekp.hardware import keep_freed_memory
+from facekp.hardware import cpu_threads, keep_freed_memory, resolve_accelerator
 from facekp.keypoints.landmarks.groups import LANDMARKS
 from facekp.parsing.alignment import require_parts
 from facekp.parsing.backends import open_backend
@@ -21,7 +19,6 @@ from facekp.predict.pipeline import Job, list_jobs, open_parser, parse_files
 from facekp.predict.results import Results
 from facekp.predict.settings import PredictSettings
 from facekp.predict.sources import Source, is_video, share, video_files
-from facekp.weights.load import load_network
 
 OF_VIDEOS: Final = ("mask", "overlay", "json", "alpha")
 """Formats not reported as ignored for videos, which get JSON lines, an annotated clip and their regions' alpha."""
@@ -80,6 +77,8 @@ def classes_of(ckpt: str) -> Classes:
     """Return the classes that a checkpoint or an ONNX file predicts."""
     if is_onnx(ckpt):
         return open_backend(ckpt).classes
+    from facekp.weights.load import load_network  # imports torch
+
     return Classes.from_plain(load_network(ckpt)[1]["classes"])
 
 
@@ -94,8 +93,10 @@ def device_names(settings: PredictSettings, count: int) -> list[str]:
         return [device]
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device is '{device}' and devices is {count}: use device=cuda or cpu")
-    if device == "cpu" or is_onnx(settings.ckpt) or (device == "auto" and not torch.cuda.is_available()):
+    if is_onnx(settings.ckpt) or resolve_accelerator(device) == "cpu":
         return ["cpu"] * count
+    import torch
+
     if (gpus := torch.cuda.device_count()) < count:
         raise ConfigError(f"devices is {count}, but this machine has {gpus} GPUs: use fewer")
     return [f"cuda:{rank}" for rank in range(count)]
@@ -106,6 +107,8 @@ def _parse_share(
 ) -> list[str]:
     """Parse every `len(devices)`-th photo, and return messages as `parse_files` does."""
     if devices[rank] == "cpu":
-        torch.set_num_threads(max(1, torch.get_num_threads() // len(devices)))
+        import torch
+
+        torch.set_num_threads(max(1, cpu_threads() // len(devices)))  # of onnxruntime and OpenVINO, too
     parser = open_parser(settings, devices[rank])
     return parse_files(parser, jobs[rank :: len(devices)], results, cast(Align, settings.align), progress=rank == 0)

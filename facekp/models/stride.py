@@ -1,0 +1,6 @@
+"""The sizes of images that networks take. This module imports nothing heavy."""
+
+from typing import Final
+
+STRIDE: Final = 32
+"""Input sides are multiples of this, the stride of the coarsest head."""
