@@ -13,6 +13,7 @@ from io import TextIOWrapper
 
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException, ValidationError
+from yaml import YAMLError  # type: ignore[import-untyped,unused-ignore]  # no stubs in the wheel
 
 
 class FacekpError(Exception):
@@ -126,8 +127,8 @@ def _users_error(error: BaseException | None) -> str | None:
     if not isinstance(error, FacekpError):
         from hydra.errors import HydraException  # takes a fifth of a second to import, and only training needs it
 
-        if isinstance(error, HydraException | OmegaConfBaseException) or (
-            isinstance(error, ValueError) and _raised_in(error).startswith("hydra.")
+        if isinstance(error, HydraException | OmegaConfBaseException | YAMLError) or (
+            isinstance(error, ValueError) and _is_hydras(error)
         ):
             return explain(error)
     # Lightning, cleaning up after an error of ours, may raise another.
@@ -136,10 +137,11 @@ def _users_error(error: BaseException | None) -> str | None:
     return explain(error) if isinstance(error, FacekpError) else None
 
 
-def _raised_in(error: Exception) -> str:
-    """Return the name of the module that raised an error."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return str(frame.f_globals.get("__name__"))
+def _is_hydras(error: Exception) -> bool:
+    """Return whether Hydra raised an error, or what it called, rather than facekp."""
+    modules = [str(frame.f_globals.get("__name__")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    own = [name.partition(".")[0] for name in modules if name.startswith(("hydra.", "facekp."))]
+    return own[-1:] == ["hydra"]
 
 
 def explain(error: Exception) -> str:
@@ -171,6 +173,10 @@ def _explain_hydras(error: Exception) -> str:
             remedy = "write settings as key=value, as in model=resnet18"
         return f"argument '{cause.override}' cannot be read: {remedy}"
     message = str(cause)
+    if isinstance(cause, UnicodeDecodeError):
+        return f"a configuration cannot be read ({message}): save those in conf/ as UTF-8"
+    if isinstance(cause, YAMLError):
+        return f"{message}; correct this YAML, or remove the file"
     if several := re.match(r"Ambiguous value for argument '(.*)'$", message, re.MULTILINE):
         return f"argument '{several[1]}' has several values: add -m to run each, or write {quoted(several[1])} for one"
     if isinstance(cause, OmegaConfBaseException) and "is not a ListConfig" in message:

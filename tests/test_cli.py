@@ -247,6 +247,16 @@ def test_too_little_memory_is_one_line(error: Exception, capsys) -> None:
     assert capsys.readouterr().err == "error: memory does not suffice: free some, or give smaller batches or pictures\n"
 
 
+def test_a_damaged_yaml_file_is_one_line(tmp_path: Path, capsys) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("a: [\n")
+    with pytest.raises(SystemExit), one_line_errors():
+        OmegaConf.load(file)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: while parsing a flow node; expected the node content")
+    assert line.endswith(f'in "{file}", line 2, column 1; correct this YAML, or remove the file')
+
+
 def test_a_log_that_cannot_be_opened_is_one_line(tmp_path: Path, capsys) -> None:
     handlers = {"file": {"class": "logging.FileHandler", "filename": str(tmp_path / "train.log")}}
     full = OSError(errno.ENOSPC, "No space left on device", "train.log")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from runs import REPOSITORY, composed
 
@@ -22,6 +23,7 @@ from facekp.export.__main__ import ExportSettings
 from facekp.files import expand
 from facekp.models import model_names
 from facekp.settings import walk
+from facekp.training.compose import read_config
 from facekp.training.folder import complete
 
 CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in (REPOSITORY / "conf").glob("*/*.yaml"))
@@ -264,10 +266,7 @@ def test_a_mistake_is_one_line_before_anything_heavy_is_imported(tmp_path, argum
         ("--multirun --info", "--multirun and --info: give one of them"),
         ("--resolve", "--resolve: give --cfg job too"),
         ("--package x", "--package is 'x': give --cfg job too"),
-        (
-            "--experimental-rerun x.pickle",
-            "--experimental-rerun is 'x.pickle': continue a run by its command and",
-        ),
+        ("--experimental-rerun x.pkl", "--experimental-rerun is 'x.pkl': continue a run by its command and hydra.run"),
         ("--config-dir x", "--config-dir is 'x': no such folder; give its whole path"),
         ("--config-path=", "--config-path is '': no such folder; give its whole path"),
         ("--config-name x", "--config-name is 'x': no such file in conf/; leave it out, or name one there"),
@@ -295,6 +294,27 @@ def test_an_option_is_answered_on_stdout(train_py, tmp_path, capsys, options, st
     said = capsys.readouterr()
     assert said.out.startswith(start)
     assert said.err == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("seed: 3".encode("utf-16"), "a configuration cannot be read ('utf-8' codec can't"),
+        (b"seed: [", "while parsing a flow node; expected the node content"),
+    ],
+)
+def test_a_mistaken_configuration_of_ones_own_is_one_line(train_py, tmp_path, capsys, content, said):
+    file = tmp_path / "conf" / "experiment" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    with pytest.raises(SystemExit):
+        train_py("experiment=mine", cwd=tmp_path)
+    assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+def test_a_configuration_without_the_schema_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^conf/config\.yaml has no schema: put `- schema` first in its defaults"):
+        read_config(OmegaConf.create({"seed": 3}))
 
 
 def test_help_shows_every_setting_and_imports_nothing_heavy(tmp_path: Path) -> None:

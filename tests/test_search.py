@@ -151,6 +151,7 @@ class TestMistakes:
         [
             ("data.root=nowhere", "data.root is 'nowhere'"),
             ("search.space=nowhere.yaml", "search.space is 'nowhere.yaml': no such file"),
+            (f"search.space={__file__}", r"search.space '.*test_search.py': no YAML mapping of settings"),
             ("search.n_trials=0", "search.n_trials is 0: give at least 1"),
             ("search.trials=3", "no setting is called 'search.trials': did you mean 'search.n_trials'"),
             ("trainer.devices=2", "trainer.devices is 2: a trial is one process"),

@@ -78,7 +78,7 @@ def read_config(composed: DictConfig) -> Config:
     """Turn Hydra's composed settings into a checked Config.
 
     Raises:
-        ConfigError: an unknown setting, or a value out of range.
+        ConfigError: an unknown setting, a value out of range, or no schema.
     """
     known = {found.key for found in walk(Config)}
     for key in fold(cast(dict[str, Any], OmegaConf.to_container(composed))):
@@ -87,7 +87,7 @@ def read_config(composed: DictConfig) -> Config:
             raise ConfigError(f"no setting is called '{key}': leave it out, or see `facekp train --help`")
     found = OmegaConf.to_object(composed)
     if not isinstance(found, Config):
-        raise TypeError(f"composed from {type(found).__name__}, not from the schema of facekp.config")
+        raise ConfigError("conf/config.yaml has no schema: put `- schema` first in its defaults, as facekp's own does")
     given = {"loss": (found.loss, LossConfig), "optim": (found.optim, OptimConfig)}
     return Config(**{**vars(found), **{group: _typed(group, *typed) for group, typed in given.items()}})
 

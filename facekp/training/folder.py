@@ -72,7 +72,7 @@ def checked_settings(composed: DictConfig) -> Iterator[Config]:
             excluded_digest(config.data.exclude)
             yield config
         except FacekpError as error:
-            _clean_up(Path(composed.output_dir), error)
+            _clean_up(Path(HydraConfig.get().runtime.output_dir), error)
             raise
 
 

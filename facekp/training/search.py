@@ -73,7 +73,10 @@ def search(settings: SearchConfig, arguments: Sequence[str]) -> "Study":
     own = Path(OWN, SPACE)
     path = expand(settings.space) if settings.space else own if own.is_file() else CONF / SPACE
     require("search.space", settings.space, path.is_file(), "no such file; give one such as conf/search.yaml")
-    given = [f"{name}={value}" for name, value in (yaml.safe_load(path.read_text(encoding="utf-8")) or {}).items()]
+    try:
+        given = [f"{name}={value}" for name, value in (yaml.safe_load(path.read_bytes()) or {}).items()]
+    except (yaml.YAMLError, AttributeError) as error:
+        raise ConfigError(f"search.space '{path}': no YAML mapping of settings to what is drawn ({error})") from error
     parsed = OverridesParser.create().parse_overrides([*given, *arguments])
     overrides = {override.get_key_element(): override for override in parsed}  # the command line comes last
     drawn = {name: override for name, override in overrides.items() if override.is_sweep_override()}
