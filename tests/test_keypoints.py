@@ -81,10 +81,18 @@ def test_outlines_follow_cannys_edges():
 def test_anchor_is_interpolated_on_the_curve():
     # A triangle: centroid of its outline at x = 2, whose vertical meets the upper edges at the apex.
     triangle = np.array([[0, 4], [2, 0], [4, 4]], dtype=float)
-    np.testing.assert_allclose(anchored(triangle)[0][0], [2, 0], atol=1e-9)
+    ((forward, _),) = anchored([triangle])
+    ((backward, _),) = anchored([triangle[::-1]])
+    np.testing.assert_allclose(forward[0], [2, 0], atol=1e-9)
     # The same curve the other way round gives the same start and direction.
-    np.testing.assert_allclose(anchored(triangle[::-1])[0][0], [2, 0], atol=1e-9)
-    assert clockwise(anchored(triangle[::-1])[0])
+    np.testing.assert_allclose(backward[0], [2, 0], atol=1e-9)
+    assert clockwise(backward)
+    # Several at once, one of them a single place, are each as alone.
+    (first, area), (place, none), (last, _) = anchored([triangle, np.ones((3, 2)), triangle[::-1] + 10])
+    np.testing.assert_array_equal(first, forward)
+    np.testing.assert_allclose(last, backward + 10)
+    np.testing.assert_array_equal(place, np.ones((4, 2)))
+    assert (area, none) == (8, 0)
 
 
 def test_parts_come_before_holes_from_large_to_small_and_small_ones_are_dropped():

@@ -1,5 +1,6 @@
 """Contours: closed outlines of the parts of a mask, and of the holes in them."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,13 +33,13 @@ class Contour:
         return f"Contour({len(self.points)} points, area={self.area:.0f}{', hole' if self.hole else ''})"
 
     @classmethod
-    def from_loop(cls, loop: Loop, size: tuple[int, int]) -> "Contour":
-        """Orient a loop in an image of `size` (H, W), and choose its first point."""
-        points, area = anchored(loop.curve)
-        if loop.hole:  # the other way round, from the same anchor
-            points = np.concatenate([points[:1], points[:0:-1]])
-        points, cut = _start_off_border(points, on_border(points, size))
-        return cls(points.astype(np.float32), area, loop.hole, cut)
+    def from_loops(cls, loops: Sequence[Loop], size: tuple[int, int]) -> Iterator["Contour"]:
+        """Orient loops in an image of `size` (H, W), and choose their first points."""
+        for loop, (points, area) in zip(loops, anchored([loop.curve for loop in loops]), strict=True):
+            if loop.hole:  # the other way round, from the same anchor
+                points = np.concatenate([points[:1], points[:0:-1]])
+            points, cut = _start_off_border(points, on_border(points, size))
+            yield cls(points.astype(np.float32), area, loop.hole, cut)
 
     def moved(self, matrix: npt.NDArray[np.floating], size: tuple[int, int]) -> "Contour":
         """Map the outline from a crop to its photo, clipped at the photo's border.

@@ -46,13 +46,14 @@ def level_loops(grid: ScoreGrid, mask: UInt8Array, classes: range, min_area: flo
     finer = 2 ** np.log2(SAMPLES / (last - first).max(1, initial=1)).clip(0, MAX_HALVINGS).astype(int)
     meets = ((first[:, None] < last) & (first < last[:, None])).all(2)  # only neighbours and background are rivals
     planes = np.moveaxis(grid.points, 2, 0)[[0, *ids]]
+    # From samples to pixels; a line that leaves the image ends slightly outside its border.
+    scale, shift, ends = per_cell / finer[:, None], (first - beyond) * per_cell - 0.5, cells * per_cell - 0.5
     margins: list[Scores] = []
     for k, ((left, top), (right, bottom)) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
         others = np.flatnonzero(meets[k] & (np.arange(len(ids)) != k)) + 1
         margins.append(_margin(planes[[k + 1, 0, *others], top : bottom + 1, left : right + 1], int(finer[k])))
     for k, part in _parts(margins, BEYOND):
-        # A line that leaves the image ends slightly outside its border.
-        curves = [(first[k] + curve / finer[k] - beyond).clip(0, cells) * per_cell - 0.5 for curve in part]
+        curves = [np.minimum(np.maximum(curve * scale[k] + shift[k], -0.5), ends) for curve in part]
         yield from _large(ids[k], curves, min_area)
 
 

@@ -28,12 +28,12 @@ def trace(
     require("method", method, method in METHODS, f"choose one of {', '.join(METHODS)}")
     classes, size = range(1, count), (mask.shape[0], mask.shape[1])
     if method == "canny":
-        loops = edge_loops(mask, classes, min_area)
+        loops = list(edge_loops(mask, classes, min_area))
     elif grid is None:
-        loops = mask_loops(mask, classes, min_area)
+        loops = list(mask_loops(mask, classes, min_area))
     else:
-        loops = level_loops(grid, mask, classes, min_area)
+        loops = list(level_loops(grid, mask, classes, min_area))
     contours: dict[int, list[Contour]] = {}
-    for loop in loops:
-        contours.setdefault(loop.class_id, []).append(Contour.from_loop(loop, size))
+    for loop, contour in zip(loops, Contour.from_loops(loops, size), strict=True):
+        contours.setdefault(loop.class_id, []).append(contour)
     return {i: sorted(contours[i], key=lambda c: (c.hole, -c.area)) for i in sorted(contours)}
