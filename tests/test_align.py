@@ -252,6 +252,7 @@ def test_a_face_is_found_and_parsed_nearly_as_if_it_were_framed(size, frame):
     assert face.attributes["nose"].contours[0].area == pytest.approx(face.attributes["nose"].area, rel=0.05)
 
 
+@pytest.mark.slow
 def test_several_faces_come_largest_first_and_keep_to_themselves():
     frames = [turned(180 + 200j, 200, 20), turned(640 + 300j, 420, -10), turned(395 + 420j, 230, 0)]
     photo, label = paste((600, 900), *enumerate(frames))
@@ -378,6 +379,7 @@ def test_small_faces_are_not_enlarged_to_the_networks_full_size():
     assert Counter(sides) == {384: 2, 448: 2, 512: 3}
 
 
+@pytest.mark.slow
 def test_several_photos_give_a_list_each_and_share_the_networks_calls():
     photo, label = paste((500, 600), (0, turned(300 + 250j, 280, 20)))
     crops = iter([[Crop.around(290 + 250j, 300)], [Crop.around(310 + 240j, 300)], []])

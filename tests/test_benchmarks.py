@@ -98,6 +98,7 @@ def test_loaders_give_the_same_where_nothing_is_random(tiny_root: Path) -> None:
         torch.testing.assert_close(peer[0, 0]["image"], want["image"][0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_step_trains() -> None:
     call = step.Step(step.Way("ours"), 2, 64, CPU)
     losses = [call().item() for _ in range(16)]  # of the same images

@@ -70,6 +70,7 @@ def test_the_jobs_of_a_sweep_are_in_its_own_folder(
 
 
 @pytest.mark.parametrize("arguments", [("hydra.run.dir=mine",), ("hydra.sweep.dir=mine", "seed=0,1", "-m")])
+@pytest.mark.slow
 def test_a_folder_whose_run_is_under_way_is_refused_and_left_as_it_is(
     arguments: tuple[str, ...],
     train_py: Callable[..., None],

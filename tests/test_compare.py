@@ -373,6 +373,7 @@ class TestFiles:
             assert "fill: #ffffff" in picture
 
 
+@pytest.mark.slow
 def test_seeds_are_averaged_where_all_have_a_value(tmp_path, drawn):
     # One was validated less often, and has no training loss.
     write_run(tmp_path / "0", [(100, 50, 4.0, 4.0, 0.2), (200, 100, 3.0, 3.0, 0.5)])
@@ -384,6 +385,7 @@ def test_seeds_are_averaged_where_all_have_a_value(tmp_path, drawn):
     assert [len(line.get_xdata()) for line in panels["training loss"]] == [2, 0]  # an empty mean
 
 
+@pytest.mark.slow
 def test_plots_show_means_of_seeds_and_every_class(four, drawn):
     compare([four], four)
     for name, x in (

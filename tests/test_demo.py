@@ -163,6 +163,7 @@ def test_the_command_names_the_extra(monkeypatch):
         command.main([])
 
 
+@pytest.mark.slow
 def test_the_app_of_a_space_serves_the_page(monkeypatch):
     page = pytest.importorskip("facekp.demo.page", reason="needs the extra demo")
     served = []

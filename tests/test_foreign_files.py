@@ -44,6 +44,7 @@ def other_programs_files(folder: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in folder.rglob("*.*")}
 
 
+@pytest.mark.slow
 def test_predict_names_what_it_would_replace_and_writes_nothing(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

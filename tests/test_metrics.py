@@ -141,6 +141,7 @@ def test_a_network_is_scored_with_the_loss_of_its_run() -> None:
     )  # files of before
 
 
+@pytest.mark.slow
 def test_commands_check_their_settings_and_runs_are_compared_without_torch() -> None:
     modules = "facekp.compare.report, facekp.evaluate, facekp.models.__main__"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"

@@ -139,6 +139,7 @@ def test_results_beside_the_photos_are_not_parsed(checkpoint, tmp_path, capsys):
         assert "1 of 1 parsed" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_format_that_cannot_hold_one_photo_is_that_photos_failure(checkpoint, photos, tmp_path, monkeypatch, capsys):
     encode = FORMATS["overlay"].encode
 
@@ -158,6 +159,7 @@ def test_a_format_that_cannot_hold_one_photo_is_that_photos_failure(checkpoint, 
 
 
 @pytest.mark.parametrize("stage", ["look", "trace"])
+@pytest.mark.slow
 def test_a_photo_too_large_for_the_memory_is_that_photos_failure(
     stage, checkpoint, photos, tmp_path, monkeypatch, capsys
 ):
@@ -232,6 +234,7 @@ def test_two_processes_parse_every_photo_once_and_as_one_does(checkpoint, photos
     assert {len(a["keypoints"]) for a in content["faces"][0]["attributes"]} == {7}
 
 
+@pytest.mark.slow
 def test_merged_shards_are_equal_to_one_run(checkpoint, photos, tmp_path, capsys):
     settings = [f"ckpt={checkpoint}", f"source={photos}", "device=cpu", "align=none", "export=[json,coco,csv]"]
     whole, out = tmp_path / "whole", tmp_path / "out"
@@ -252,6 +255,7 @@ def test_merged_shards_are_equal_to_one_run(checkpoint, photos, tmp_path, capsys
     assert one == three
 
 
+@pytest.mark.slow
 def test_shards_of_different_photos_are_not_merged(checkpoint, photos, tmp_path):
     settings = [f"ckpt={checkpoint}", f"out={tmp_path / 'out'}", "device=cpu", "align=none", "export=[csv]"]
     assert run(*settings, f"source={photos}/[01].png", "shard=1/2") == 0
@@ -292,6 +296,7 @@ class TestDevices:
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
         return opened
 
+    @pytest.mark.slow
     def test_each_process_opens_one_parser_on_its_own_device_and_the_parent_none(
         self, opened, checkpoint, photos, tmp_path, capsys
     ):
@@ -306,6 +311,7 @@ class TestDevices:
         assert run(f"ckpt={checkpoint}", f"source={photo}", f"out={tmp_path / 'out'}", "devices=2") == 0
         assert opened == ["auto"]
 
+    @pytest.mark.slow
     def test_the_error_of_a_process_is_that_of_the_run(self, opened, checkpoint, photos, tmp_path, capsys):
         (tmp_path / "out" / "4.json").mkdir(parents=True)
         arguments = [f"ckpt={checkpoint}", f"source={photos}", f"out={tmp_path / 'out'}", "devices=2", "export=[json]"]

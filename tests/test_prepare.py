@@ -89,6 +89,7 @@ def test_masks_of_every_mode_are_read(mode: str, tmp_path: Path):
     assert composite({5: load_mask(tmp_path / "mask.png")}, SIDE).sum() == 5 * 32 * SIDE
 
 
+@pytest.mark.slow
 def test_summary_counts_pixels_and_images(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     main([f"raw={raw}", f"out={tmp_path / 'out'}", f"size={SIDE}", "workers=2"])
     printed = capsys.readouterr().out.splitlines()

@@ -97,6 +97,7 @@ class TestTrials:
 
 
 class TestContinuing:
+    @pytest.mark.slow
     def test_it_stops_at_the_number_wanted_and_names_the_best(self, run, untrained, capsys):
         run("search.n_trials=2", "search.seed=0")
         assert "best: trial 0, 0.000, optim.lr=" in capsys.readouterr().out
@@ -107,6 +108,7 @@ class TestContinuing:
         run("search.n_trials=5")
         assert len(study(folder).trials) == 5
 
+    @pytest.mark.slow
     def test_a_killed_trial_continues_in_its_folder(self, run: Callable[..., Path], untrained: list[Any]) -> None:
         untrained += [None, KeyboardInterrupt()]  # the second ends as a killed process does: it tells nothing
         with pytest.raises(KeyboardInterrupt):

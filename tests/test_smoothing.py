@@ -88,6 +88,7 @@ def test_a_still_face_is_at_least_twice_as_calm(drawn):
 
 
 @pytest.mark.parametrize("fps", [10, 60, 120])
+@pytest.mark.slow
 def test_a_face_that_walks_by_is_not_late(drawn, fps):
     # Still for a second, then off at once, for two seconds; with the noise of the still face.
     face, width = drawn

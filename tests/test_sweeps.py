@@ -148,6 +148,7 @@ def test_a_job_in_a_process_of_its_own(train_py, tmp_path, monkeypatch):
     assert [line for line in log.read_text().splitlines() if line.startswith("run ")] == [f"run folder: {run}"]
 
 
+@pytest.mark.slow
 def test_what_slurm_is_asked_for(train_py, tmp_path, monkeypatch):
     # SLURM itself is not here: its commands are stand-ins, of which sbatch refuses what it is given.
     submitit = pytest.importorskip("submitit")

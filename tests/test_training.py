@@ -82,6 +82,7 @@ class TestRun:
         got, want = (read_checkpoint(run / "checkpoints" / "last.ckpt")["state_dict"] for run in (tmp_path, straight))
         assert got.keys() == want.keys()
 
+    @pytest.mark.slow
     def test_a_time_limit_ends_with_a_validation_and_the_learning_rate_at_zero(
         self, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -177,6 +177,7 @@ class TestRotationAndCorruption:
         assert max(angles) > 10
         assert min(angles) < -10
 
+    @pytest.mark.slow
     def test_as_many_crops_as_wanted_are_corrupted_and_no_label_is(self) -> None:
         plain, label = self.square()
         changed = 0

@@ -26,6 +26,7 @@ def on_meta(**settings: object) -> Network:
 
 
 @pytest.mark.parametrize("trunk", [LITE, "resnet18"])
+@pytest.mark.slow
 def test_the_pyramid_ends_at_the_stride_asked_for(trunk: str) -> None:
     images = torch.empty(2, 3, 64, 96, device="meta")
     fine, coarse = on_meta(trunk=trunk, finest=4), on_meta(trunk=trunk, finest=8)
@@ -93,6 +94,7 @@ def test_lite0_begins_as_timms_does() -> None:
             torch.testing.assert_close(ours, theirs[name])
 
 
+@pytest.mark.slow
 def test_the_shipped_weights_need_neither_timm_nor_torchvision_nor_torchs_compiler() -> None:
     slow = ("timm", "torchvision", "torch._dynamo", "sympy", "scipy", "pytorch_lightning", "hydra", "albumentations")
     slow += ("matplotlib", "pandas", "tabulate", "wandb")

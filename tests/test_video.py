@@ -458,6 +458,7 @@ def test_memory_does_not_grow_with_the_clip(parser, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "codec"), [("clip.mp4", "aac"), ("clip.mov", "pcm_s16le")])
+@pytest.mark.slow
 def test_sound_is_kept_in_time(parser, tmp_path, capsys, monkeypatch, name, codec):
     monkeypatch.setattr("facekp.cli.PROGRESS_AFTER", 0)
     clip = write(tmp_path / name, [picture()] * 30, sound=codec)
@@ -558,6 +559,7 @@ def test_tone_mapping_rises_and_keeps_grey():
         assert (mapped[0].tolist(), mapped[255].tolist()) == ([0] * 3, [255] * 3)
 
 
+@pytest.mark.slow
 def test_predict_takes_photos_and_videos(parser, tmp_path, monkeypatch, capsys):
     source, out = tmp_path / "source", tmp_path / "out"
     source.mkdir()
