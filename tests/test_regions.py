@@ -136,6 +136,7 @@ def test_feathering_blurs_by_a_gaussian_whose_deviation_is_given():
     blurred = feathered(alpha, 4)
     np.testing.assert_allclose(blurred[2], norm.cdf(np.arange(60) - 29.5, scale=4), atol=2e-3)
     np.testing.assert_array_equal(blurred[0], blurred[2])
+    assert max(feathered(np.ones((5, 5), np.float32), sigma).max() for sigma in np.linspace(0.5, 9, 50)) == 1
 
 
 @pytest.fixture(scope="module")

@@ -111,4 +111,5 @@ def feathered(alpha: Scores, pixels: float) -> Scores:
     """Blur a soft mask (H, W) with a Gaussian of this standard deviation; the photo's border does not fade it."""
     if not pixels:
         return alpha
-    return np.asarray(cv2.GaussianBlur(alpha, (0, 0), pixels, borderType=cv2.BORDER_REPLICATE), np.float32)
+    blurred = cv2.GaussianBlur(alpha, (0, 0), pixels, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(np.minimum(blurred, 1), np.float32)  # rounding leads beyond 1
