@@ -403,7 +403,7 @@ def test_nothing_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     ("arguments", "error", "message"),
     [
         ([], ConfigError, "root is not set"),
-        (["root=nowhere"], DataError, "root is 'nowhere', which is not a folder"),
+        (["root=nowhere"], DataError, "root is 'nowhere', .*: .* or draw faces with `facekp synthetic`$"),
         (["root=.", "workers=0"], ConfigError, "workers is 0: give at least 1"),
         (["root=.", "pictures=-1"], ConfigError, "pictures is -1"),
     ],

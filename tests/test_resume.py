@@ -142,7 +142,10 @@ class TestSettings:
             ({"model.name": "bisenet"}, "model.name is 'bisenet', but .* was trained with 'toy'"),
             ({"data.root": "elsewhere"}, "data.root is 'elsewhere', but .* was trained with "),
             ({"data.size": 96}, "data.size is 96, but .* was trained with 64"),
-            ({"data.batch_size": 16}, "data.batch_size is 16, but .* was trained with 4"),
+            (
+                {"data.batch_size": 16, "seed": 1},
+                r"data.batch_size is 16, but .* was trained with 4 \(different as well: seed\): use the same, ",
+            ),
             ({"optim.lr": 0.1}, "optim.lr is 0.1, but .* was trained with 0.01"),
             ({"seed": 1}, "seed is 1, but .* was trained with 0"),
             ({"trainer.max_steps": 9}, "trainer.max_steps is 9, but .* was trained with 8"),

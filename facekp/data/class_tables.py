@@ -91,8 +91,11 @@ def map_classes(own: Classes, mapping: Mapping[str, str], target: Classes | None
             )
         except ValueError as error:
             raise ConfigError(f"map: {error}") from error
-    for name in renamed:
-        if name not in target.names:
-            known = ", ".join(target.names)
-            raise ConfigError(f"class '{name}' is not one of {known}: map it, as in map={{{name}: {BACKGROUND}}}")
+    foreign = {name: after for name, after in zip(own.names, renamed, strict=True) if after not in target.names}
+    if foreign:
+        example = ", ".join(f"{name}: {BACKGROUND}" for name in foreign)
+        raise ConfigError(
+            f"not among the classes {', '.join(target.names)}: {', '.join(foreign.values())}; "
+            f"map them, as in map={{{example}}}"
+        )
     return target, [target.index(name) for name in renamed]

@@ -33,10 +33,8 @@ OFFICIAL_IMAGES = "CelebA-HQ-img"
 OFFICIAL_MASKS = "CelebAMask-HQ-mask-anno"
 OFFICIAL_MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 
-HOW_TO_GET = (
-    "download CelebAMask-HQ (https://github.com/switchablenorms/CelebAMask-HQ) and give its folder, "
-    "or use data.source=synthetic, which draws faces"
-)
+HOW_TO_GET = "download CelebAMask-HQ (https://github.com/switchablenorms/CelebAMask-HQ) and give its folder"
+HOW_TO_DRAW = "use data.source=synthetic, which draws faces"
 
 
 @dataclass(frozen=True)
@@ -57,8 +55,10 @@ def recognise(root: str | Path, setting: str = "data.root") -> Layout:
         DataError: the folder is missing or has neither layout.
     """
     root = Path(root)
+    # Commands on a folder alone have no data.source.
+    remedy = f"{HOW_TO_GET}, or {HOW_TO_DRAW if setting == 'data.root' else 'draw faces with `facekp synthetic`'}"
     if not root.is_dir():
-        raise DataError(f"{setting} is '{root}', which is not a folder: {HOW_TO_GET}")
+        raise DataError(f"{setting} is '{root}', which is not a folder: {remedy}")
     if (root / INDEX).is_file():
         return "prepared"
     missing = [name for name in (OFFICIAL_IMAGES, OFFICIAL_MASKS, OFFICIAL_MAPPING) if not (root / name).exists()]
@@ -68,7 +68,7 @@ def recognise(root: str | Path, setting: str = "data.root") -> Layout:
         raise DataError(f"{setting} is '{root}', a CelebAMask-HQ folder without {' and '.join(missing)}: add them")
     raise DataError(
         f"{setting} is '{root}', which holds neither {INDEX} (prepared layout) nor {OFFICIAL_IMAGES}/ (official one): "
-        f"{HOW_TO_GET}"
+        f"{remedy}"
     )
 
 
@@ -82,7 +82,9 @@ def check_source(config: FacesConfig) -> None:
     if config.source == "synthetic":
         return
     if config.root is None:
-        raise ConfigError(f"data.root is not set, nor the environment variable FACEKP_DATA: {HOW_TO_GET}")
+        raise ConfigError(
+            f"data.root is not set, nor the environment variable FACEKP_DATA: {HOW_TO_GET}, or {HOW_TO_DRAW}"
+        )
     recognise(expand(config.root))
 
 

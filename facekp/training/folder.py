@@ -128,7 +128,7 @@ def keep_settings(config: Config) -> None:
 def require_same(
     record: dict[str, Any], then: dict[str, Any], source: Path, *, free: Collection[str] = ANY_TIME
 ) -> None:
-    """Raise OtherSettingsError for the first setting not in `free` that differs between two records.
+    """Raise OtherSettingsError if settings not in `free` differ between two records.
 
     Args:
         record: record of the requested settings.
@@ -137,15 +137,17 @@ def require_same(
         free: settings that may differ.
     """
     now, before = fold(record), complete(then)
-    for name in now:
-        # Another network has its own settings; then its name differs.
-        if name not in free and name in before and now[name] != before[name]:
-            error = OtherSettingsError(
-                f"{name} is {now[name]!r}, but '{source}' was trained with {before[name]!r}: use the same, or another "
-                "run folder (hydra.run.dir=; hydra.sweep.dir= of a sweep)"
-            )
-            error.source, error.settings = source, then
-            raise error
+    # Another network has its own settings; then its name differs.
+    differing = [name for name in now if name not in free and name in before and now[name] != before[name]]
+    if differing:
+        name, *others = differing
+        too = f" (different as well: {', '.join(others)})" if others else ""
+        error = OtherSettingsError(
+            f"{name} is {now[name]!r}, but '{source}' was trained with {before[name]!r}{too}: use the same, or another "
+            "run folder (hydra.run.dir=; hydra.sweep.dir= of a sweep)"
+        )
+        error.source, error.settings = source, then
+        raise error
 
 
 def finished_score(config: Config) -> float | None:

@@ -23,7 +23,7 @@ TERMS: Final = (
     "education only; see facekp/weights/shipped/TERMS.md."
 )
 CKPT_HELP: Final = (
-    "RUN/checkpoints/best.ckpt, the .onnx file that facekp.export made from it, or shipped: facekp's own weights"
+    "RUN/checkpoints/best.ckpt, the .onnx file that `facekp export` made from it, or shipped: facekp's own weights"
 )
 
 
