@@ -37,15 +37,15 @@ STYLE: Final[Any] = {  # Matplotlib's own type lists the keys of one version
 def read_landmarks(path: Path, photo: Path) -> "Points":
     """Return a landmark detector's points (n, 2) float32 of one photo, in pixels of the detector's input.
 
-    The file is a CSV with a row `id,x0,y0,x1,y1,...` per photo. A row is found by the photo's name without folder,
-    suffix and leading zeros: 22 matches 00022.
+    The file is a CSV with the header `id,x0,y0,x1,y1,...` and a row per photo, found by the photo's name without
+    folder, suffix and leading zeros: 22 matches 00022.
 
     Raises:
         DataError: the file is unreadable or malformed, or lacks the photo.
     """
     import pandas as pd
 
-    with decoding(f"landmarks '{path}'", "give a CSV with a row `id,x0,y0,x1,y1,...` per photo, or omit landmarks="):
+    with decoding(f"landmarks '{path}'", "give a CSV with the header `id,x0,y0,x1,y1,...` and a row per photo"):
         table = pd.read_csv(path, index_col="id", dtype={"id": str})
         own = table[table.index.str.lstrip("0") == photo.stem.lstrip("0")]
         if len(own) != 1:
