@@ -11,7 +11,7 @@ from facekp.classes import Classes
 from facekp.cli import parse_cli
 from facekp.config import ScoringConfig
 from facekp.data.class_tables import NAMED, map_classes, read_target
-from facekp.data.layout import SPLITS, source_classes
+from facekp.data.layout import SPLITS, check_source, source_classes
 from facekp.errors import one_line_errors, require
 from facekp.files import OVERWRITE, begins_with, expand, keep_foreign, make_folder, write_file
 from facekp.parsing.choices import TTA_HELP, Tta, is_onnx
@@ -106,6 +106,9 @@ def main(argv: list[str]) -> None:
     """Print the overall and per-class scores, and write them."""
     config = parse_cli(EvaluateConfig, argv, program="facekp evaluate", about=f"{__doc__}\n\n{TERMS}")
     require_file(locate_checkpoint(config.ckpt))
+    out = expand(config.out)
+    keep_foreign({out: begins_with(MARK)}, overwrite=config.overwrite)
+    check_source(config.data)
     from tabulate import tabulate
 
     from facekp.data.audit.order import check_order
@@ -116,8 +119,6 @@ def main(argv: list[str]) -> None:
     from facekp.parsing.tta import flipped
 
     keep_freed_memory()
-    out = expand(config.out)
-    keep_foreign({out: begins_with(MARK)}, overwrite=config.overwrite)
     make_folder(out.parent)
     foreign = Foreign(read_target(config.ids, "ids"), config.mean or MEAN, config.std or STD) if config.ids else None
     scorer = load_scorer(config.ckpt, config.backend, config.device, foreign)

@@ -13,8 +13,10 @@ from facekp.data.dataset import FaceDataset
 from facekp.data.layout import read_index
 from facekp.data.normalisation import normalise
 from facekp.data.transforms import evaluation_transform
-from facekp.errors import ConfigError, DataError
+from facekp.errors import CheckpointError, ConfigError, DataError
 from facekp.evaluate import main
+from facekp.export.__main__ import main as export
+from facekp.export.release import main as release
 from facekp.models import build_model, fuse
 
 
@@ -69,6 +71,23 @@ def test_evaluate_scores_as_computed_one_image_at_a_time(checkpoint: Path, tiny_
     assert written["iou"]["skin"] == pytest.approx(hits[1] / either[1], abs=1e-5)
     assert written["classes"] == len(iou)
     assert set(written) >= {"loss", "miou", "mean_f1", "pixel_accuracy", "iou", "f1"}
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"), [(main, []), (export, ["precision=int8"]), (release, ["out=a.safetensors"])]
+)
+def test_a_missing_data_set_is_named_before_the_network_is_loaded(
+    command, arguments, checkpoint, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("facekp.weights.load.load_network", lambda *args: pytest.fail("loaded"))
+    with pytest.raises(DataError, match=r"^data.root is 'nowhere', which is not a folder"):
+        command([f"ckpt={checkpoint}", "data.root=nowhere", *arguments])
+    with pytest.raises(
+        CheckpointError, match=r"checkpoint '.*': a folder without .*; .* give its checkpoints/best.ckpt$"
+    ):
+        command([f"ckpt={checkpoint.parents[1]}", "data.root=nowhere", *arguments])
+    assert not list(tmp_path.iterdir())
 
 
 def test_evaluate_leaves_a_runs_own_summary_alone(checkpoint: Path, tmp_path: Path) -> None:

@@ -34,7 +34,12 @@ OFFICIAL_MASKS = "CelebAMask-HQ-mask-anno"
 OFFICIAL_MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
 
 HOW_TO_GET = "download CelebAMask-HQ (https://github.com/switchablenorms/CelebAMask-HQ) and give its folder"
-HOW_TO_DRAW = "use data.source=synthetic, which draws faces"
+OTHERWISE = {
+    "data.root": "use data.source=synthetic, which draws faces",
+    "root": "draw faces with `facekp synthetic`",
+    "raw": "a folder of images/ and masks/ with a classes.json",
+}
+"""What else will do, by the setting that names the folder."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +60,7 @@ def recognise(root: str | Path, setting: str = "data.root") -> Layout:
         DataError: the folder is missing or has neither layout.
     """
     root = Path(root)
-    # Commands on a folder alone have no data.source.
-    remedy = f"{HOW_TO_GET}, or {HOW_TO_DRAW if setting == 'data.root' else 'draw faces with `facekp synthetic`'}"
+    remedy = f"{HOW_TO_GET}, or {OTHERWISE[setting]}"
     if not root.is_dir():
         raise DataError(f"{setting} is '{root}', which is not a folder: {remedy}")
     if (root / INDEX).is_file():
@@ -83,7 +87,7 @@ def check_source(config: FacesConfig) -> None:
         return
     if config.root is None:
         raise ConfigError(
-            f"data.root is not set, nor the environment variable FACEKP_DATA: {HOW_TO_GET}, or {HOW_TO_DRAW}"
+            f"data.root is not set, nor the environment variable FACEKP_DATA: {HOW_TO_GET}, or {OTHERWISE['data.root']}"
         )
     recognise(expand(config.root))
 

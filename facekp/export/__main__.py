@@ -11,6 +11,7 @@ from typing import cast
 from facekp.classes import Classes
 from facekp.cli import parse_cli
 from facekp.config import FacesConfig
+from facekp.data.layout import check_source
 from facekp.errors import one_line_errors, require
 from facekp.files import OVERWRITE, contains, expand, keep_foreign, make_folder, replacing
 from facekp.parsing.choices import ONNX_SUFFIX, Head, is_onnx
@@ -54,6 +55,8 @@ def main(argv: list[str]) -> None:
     labels = settings.head == "labels"
     require("precision", settings.precision, settings.precision == "float32" or not labels, "head=labels needs float32")
     require_file(locate_checkpoint(settings.ckpt))
+    if settings.precision == "int8":
+        check_source(settings.data)
 
     from facekp.export.onnx import MARK, calibration_images, export_onnx, quantise  # torch takes seconds to import
     from facekp.weights.hub import save

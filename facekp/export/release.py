@@ -15,11 +15,11 @@ from omegaconf import MISSING
 from facekp.classes import Classes
 from facekp.cli import parse_cli
 from facekp.config import Config, ScoringConfig, fold
-from facekp.data.layout import SPLITS, require_classes
+from facekp.data.layout import SPLITS, check_source, require_classes
 from facekp.errors import one_line_errors
 from facekp.files import OVERWRITE, expand, keep_foreign, make_folder
 from facekp.settings import Affects, Settings, at_least, check_that, multiple_of, one_of, setting, walk
-from facekp.weights.paths import SAFETENSORS, is_safetensors
+from facekp.weights.paths import SAFETENSORS, is_safetensors, locate_checkpoint, require_file
 
 SAFE_PATH = check_that(is_safetensors, f"a path that ends in {SAFETENSORS}", why="prediction recognises the file by it")
 
@@ -59,6 +59,8 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
         CheckpointError: `ckpt` is not a training checkpoint.
         DataError: the data set cannot be used, or `out` cannot be written.
     """
+    require_file(locate_checkpoint(settings.ckpt))
+    check_source(settings.data)
     import torch  # these take seconds to import
 
     from facekp.data.datamodule import FaceDataModule

@@ -45,6 +45,11 @@ def is_safetensors(path: str | Path) -> bool:
 
 def require_file(path: Path) -> None:
     """Raise CheckpointError unless a checkpoint is an existing file; the message names the command that writes one."""
+    if path.name == MODEL and path.parent.is_dir() and not path.exists():
+        raise CheckpointError(
+            f"checkpoint '{path.parent}': a folder without {MODEL}; if it is a run's, give its "
+            f"{CHECKPOINTS}/{BEST}.ckpt"
+        )
     writes = {
         SAFETENSORS: "`facekp release` writes it and its .json",
         ".onnx": "`facekp export ckpt=...` makes one",
