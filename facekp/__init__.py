@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 # Albumentations would otherwise check PyPI for a newer release at every import, and warn when offline.
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+# Torch, once imported, lets its threads sleep while they wait for each other. They would wait busily, which takes many
+# times as long wherever another process, such as a loader's worker, uses one of the cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 __version__ = "0.1.0"
 __all__ = ["Attribute", "Classes", "Face", "FaceParser", "Landmark"]

@@ -3,6 +3,7 @@
 import errno
 import os
 import shlex
+import subprocess
 import sys
 from dataclasses import dataclass, field
 from io import BytesIO, StringIO, TextIOWrapper
@@ -263,3 +264,11 @@ def test_a_log_that_cannot_be_opened_is_one_line(tmp_path: Path, capsys) -> None
     with pytest.raises(SystemExit), one_line_errors(), patch("logging.FileHandler._open", side_effect=full):
         dictConfig({"version": 1, "handlers": handlers, "root": {"handlers": ["file"]}})
     assert capsys.readouterr().err.startswith("error: 'train.log': No space left on device; grant access, make room")
+
+
+@pytest.mark.parametrize(("given", "kept"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE")])
+def test_torchs_threads_sleep_while_they_wait(given, kept):
+    code = "import facekp, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"  # torch reads it then
+    others = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    said = subprocess.check_output([sys.executable, "-c", code], env=others | given, text=True)
+    assert said == f"{kept} False\n"

@@ -98,16 +98,6 @@ def test_the_garbage_collector_leaves_out_what_is_imported(photos, tmp_path, mon
     gc.unfreeze()
 
 
-@pytest.mark.parametrize(("given", "kept"), [(None, "PASSIVE"), ("ACTIVE", "ACTIVE")])
-def test_torchs_threads_sleep_while_they_wait(given, kept, photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(predicting, "predict", lambda *_: [])
-    monkeypatch.setenv("OMP_WAIT_POLICY", given or "")
-    if given is None:
-        monkeypatch.delenv("OMP_WAIT_POLICY")
-    assert run(f"source={photos}", f"out={tmp_path / 'out'}") == 0
-    assert os.environ["OMP_WAIT_POLICY"] == kept
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [

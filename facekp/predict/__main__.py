@@ -1,7 +1,6 @@
 """Masks and key points of photos and videos: `facekp predict source=FILE out=FOLDER [ckpt=FILE]`."""
 
 import gc
-import os
 import sys
 from importlib import import_module
 
@@ -25,8 +24,6 @@ def main(argv: list[str]) -> int:
     require_file(locate_checkpoint(settings.ckpt))
     require("out", settings.out, not expand(settings.out).is_file(), "this is a file; give a folder")
 
-    # torch's threads would wait busily for each other, in twice the time where another process uses one of the cores.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     gc.disable()  # it would search torch's many objects several times while they are made
     if not is_onnx(settings.ckpt):
         import_module("torch")  # takes seconds
