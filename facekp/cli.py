@@ -1,6 +1,7 @@
 """What all commands share: `key=value` arguments, checked against a dataclass, and progress on stderr."""
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar, cast
@@ -26,8 +27,8 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str)
     """Parse `key=value` arguments into a dataclass, dotted keys into nested ones; `--help` prints the settings.
 
     String settings are taken literally; all others are parsed as YAML (`scales=[0.5,1]`, `workers=null`). Fields whose
-    default is `omegaconf.MISSING` are required; arguments without `=` are their values, in order. `program` and `about`
-    are the command line and its description in the help.
+    default is `omegaconf.MISSING` are required; arguments without `=`, and names of files that have one, are their
+    values, in order. `program` and `about` are the command line and its description in the help.
 
     Raises:
         ConfigError: a setting is unknown, missing, empty, of the wrong type or out of range, or too many arguments have
@@ -53,7 +54,9 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str)
     config = OmegaConf.structured(schema)
     unset = (key for key in required if not any(argument.startswith(f"{key}=") for argument in argv))
     for argument in argv:
-        positional = "=" not in argument and not argument.startswith("-")
+        name, equals, _ = argument.partition("=")
+        is_file = name not in settings and os.path.lexists(argument)  # such as a=b.jpg
+        positional = (not equals or is_file) and not argument.startswith("-")
         key = next(unset, None) if positional else None
         _assign(config, settings, argument if key is None else f"{key}={argument}")
     missing = OmegaConf.missing_keys(config)

@@ -56,6 +56,16 @@ def test_arguments_without_equals_are_the_required_settings_in_order():
     assert parse("rate=2", "a.jpg") == Settings("a.jpg", 2.0)
 
 
+def test_a_file_with_equals_in_its_name_is_no_setting(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("a=b.jpg").touch()
+    Path("rate=2").touch()
+    assert parse("a=b.jpg", "rate=2") == Settings("a=b.jpg", 2.0)
+    with pytest.raises(SystemExit), one_line_errors():
+        parse("b=c.jpg")
+    assert "no setting is called 'b'" in capsys.readouterr().err
+
+
 def test_every_kind_of_value_is_read():
     text = "path=a=b c;rate=2;verbose=true;scales=[0.5,3];workers=null;data.size=64;data.root=x"
     assert parse(*text.split(";")) == Settings("a=b c", 2.0, True, [0.5, 3.0], None, Inner("x", 64))

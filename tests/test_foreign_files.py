@@ -120,7 +120,7 @@ def test_released_weights_are_told_by_their_description(tmp_path: Path) -> None:
     keep_foreign(written_files(weights))
     weights.write_bytes(weights.read_bytes() + b"x")
     with pytest.raises(DataError, match=r"net.safetensors': would be replaced"):
-        release([f"ckpt={tmp_path / 'none.ckpt'}", f"out={weights}"])
+        release([f"ckpt={weights}", f"out={weights}", "data.source=synthetic"])
 
 
 @pytest.mark.parametrize("suffix", UNDATED)
