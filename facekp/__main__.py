@@ -41,7 +41,7 @@ def main() -> None:
     if name in ("-h", "--help", "help"):
         listed = "\n".join(f"  {command:<11}{about}" for command, (_, about) in COMMANDS.items())
         print(f"facekp COMMAND key=value ...\n\n{listed}\n\nfacekp COMMAND --help lists its settings.\n\n{EXITS}")
-    elif name == "version" or "--version" in (name, *arguments):
+    elif name in ("version", "--version"):
         print(f"facekp {facekp.__version__}")
     elif name in COMMANDS:
         sys.argv[1:] = arguments
