@@ -14,9 +14,9 @@ from jsonschema import Draft202012Validator
 from facekp import FaceParser
 from facekp.classes import CELEBAMASK_HQ
 from facekp.errors import ConfigError, DataError
-from facekp.formats.alpha import Alpha
 from facekp.formats.base import FormatOptions
 from facekp.formats.json import json_schema
+from facekp.formats.regions import Alpha
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.parser import Stages
 from facekp.predict.__main__ import main

@@ -18,8 +18,8 @@ from facekp.classes import Classes
 from facekp.errors import DataError
 from facekp.files import write_file
 from facekp.formats.base import CORNER, FormatOptions, Photo, polygon
-from facekp.formats.cutout import Cutout
 from facekp.formats.overlay import Overlay
+from facekp.formats.regions import Cutout
 from facekp.images import UInt8Array, decoding, fit_within
 from facekp.keypoints.resample import resample
 from facekp.parsing.attribute import Attribute

@@ -4,14 +4,11 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, ClassVar, Final, Self
 
 import cv2
 import numpy as np
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
 
 from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.images import UInt8Array
@@ -105,8 +102,6 @@ class Format(ABC):
 
 FORMATS: Final[Registry[type[Format]]] = Registry("export", "facekp.formats")
 """The formats; `@FORMATS.register(name)` adds a class under its name in `export=[...]`."""
-
-
 PNG_MARK: Final = rb"\x89PNG.{,99}tEXtSoftware\x00facekp"
 """First bytes of a PNG with the note `SOFTWARE`."""
 SOFTWARE: Final = {"Software": "facekp"}
@@ -166,15 +161,6 @@ def all_formats() -> dict[str, Format]:
 def describe_formats() -> str:
     """Return one line per format: its name, its file and what the file holds."""
     return "\n".join(f"  {name:8}  {form.file:22}  {form.help}" for name, form in all_formats().items())
-
-
-def encode_png(image: UInt8Array) -> bytes:
-    """Return an image (H, W) grey or (H, W, 4) RGBA, uint8, as a PNG."""
-    buffer, info = BytesIO(), PngInfo()
-    for key, text in SOFTWARE.items():
-        info.add_text(key, text)
-    Image.fromarray(image).save(buffer, format="PNG", pnginfo=info)
-    return buffer.getvalue()
 
 
 def as_text(path: str | Path) -> str:

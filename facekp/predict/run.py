@@ -9,7 +9,7 @@ from facekp.classes import Classes
 from facekp.data.prepare.workers import run_in_processes
 from facekp.errors import ConfigError
 from facekp.files import expand, keep_foreign
-from facekp.formats.alpha import Alpha
+from facekp.formats.regions import Alpha
 from facekp.hardware import cpu_threads, keep_freed_memory, resolve_accelerator
 from facekp.keypoints.landmarks.groups import LANDMARKS
 from facekp.parsing.alignment import require_parts

@@ -14,7 +14,7 @@ from av.audio.stream import AudioStream
 from facekp.cli import Progress
 from facekp.errors import DataError, printable
 from facekp.files import replacing, to_json
-from facekp.formats.alpha import Alpha
+from facekp.formats.regions import Alpha
 from facekp.images import UInt8Array
 from facekp.parsing.choices import Align
 from facekp.parsing.face import SCHEMA, Face
