@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from facekp.classes import Classes
 from facekp.cli import parse_cli
 from facekp.config import ScoringConfig
-from facekp.data.class_tables import NAMED, map_classes, read_target
+from facekp.data.class_sets import NAMED, map_classes, read_target
 from facekp.data.layout import SPLITS, check_source, source_classes
 from facekp.errors import one_line_errors, require
 from facekp.files import OVERWRITE, begins_with, expand, keep_foreign, make_folder, write_file

@@ -11,8 +11,7 @@ from PIL import Image
 
 from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.config import DataConfig, FacesConfig
-from facekp.data.class_file import read_classes
-from facekp.data.class_tables import LAPA, map_classes
+from facekp.data.class_sets import LAPA, map_classes, read_classes
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.layout import list_samples, require_classes
 from facekp.data.prepare.__main__ import main as prepare

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from facekp.classes import CELEBAMASK_HQ
-from facekp.data.class_tables import NAMED
+from facekp.data.class_sets import NAMED
 from facekp.errors import CheckpointError, ConfigError
 from facekp.evaluate import main
 from facekp.parsing.foreign import Foreign, ForeignBackend

@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from facekp import FaceParser
 from facekp.classes import CELEBAMASK_HQ
-from facekp.data.class_tables import ID_TABLES
+from facekp.data.class_sets import ID_TABLES
 from facekp.errors import ConfigError
 from facekp.keypoints.score_grid import ScoreGrid
 from facekp.keypoints.settings import KeypointConfig

@@ -15,7 +15,7 @@ from facekp.config import DataConfig
 from facekp.data.audit.order import check_order
 from facekp.data.balance import find_classes, repeat_factors
 from facekp.data.cache import CHANNELS, decode_all
-from facekp.data.class_file import read_classes
+from facekp.data.class_sets import read_classes
 from facekp.data.dataset import Batch, FaceDataset, Pixels, to_batch
 from facekp.data.exclusions import describe_exclusions, read_exclusions
 from facekp.data.layout import Sample, check_source, read_index

@@ -18,7 +18,7 @@ from typing import Literal
 
 from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.config import FacesConfig
-from facekp.data.class_file import read_classes
+from facekp.data.class_sets import read_classes
 from facekp.errors import ConfigError, DataError
 from facekp.files import expand
 

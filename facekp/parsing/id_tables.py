@@ -8,7 +8,7 @@ import numpy as np
 import yaml  # type: ignore[import-untyped,unused-ignore]  # no stubs in the wheel
 
 from facekp.classes import CELEBAMASK_HQ, Classes
-from facekp.data.class_tables import ID_TABLES
+from facekp.data.class_sets import ID_TABLES
 from facekp.errors import ConfigError, did_you_mean
 from facekp.files import expand
 from facekp.images import UInt8Array

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from omegaconf import MISSING
 
 from facekp.classes import CELEBAMASK_HQ, Classes
-from facekp.data.class_tables import ID_TABLES
+from facekp.data.class_sets import ID_TABLES
 from facekp.errors import require
 from facekp.files import OVERWRITE, expand
 from facekp.formats.base import FORMATS, FormatOptions, RegionFormat, all_formats

@@ -15,7 +15,7 @@ from PIL import Image
 
 from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.data.audit.findings import KINDS, Finding
-from facekp.data.class_file import read_classes
+from facekp.data.class_sets import read_classes
 from facekp.data.layout import IMAGES, LABELS
 from facekp.errors import DataError
 from facekp.files import write_file

@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
         "layout that training reads. Continues an interrupted run."
     )
     settings = parse_cli(PrepareSettings, argv, program="facekp prepare", about=about)
-    from facekp.data.class_tables import read_target
+    from facekp.data.class_sets import read_target
     from facekp.data.prepare.build import prepare  # only now: it imports OpenCV and Pillow
 
     raw, out = expand(settings.raw), expand(settings.out)

@@ -5,7 +5,7 @@ Reference: Liu et al. 2020, https://github.com/jd-opensource/lapa-dataset; for l
 
 from pathlib import Path
 
-from facekp.data.class_tables import LAPA
+from facekp.data.class_sets import LAPA
 from facekp.data.layout import SPLITS
 from facekp.data.prepare.dataset import SETS, DataSet, labelled
 

@@ -6,8 +6,7 @@ tenth test, drawn with a seed. A prepared data set, whose masks are `labels/`, i
 
 from pathlib import Path
 
-from facekp.classes import Classes, read_class_ids
-from facekp.data.class_file import CLASS_FILE, naming, read_class_file, read_classes
+from facekp.data.class_sets import CLASS_FILE, read_class_file, read_classes
 from facekp.data.layout import IMAGES, INDEX, LABELS, SPLITS, list_samples
 from facekp.data.prepare.dataset import SETS, SUFFIXES, DataSet, labelled, share_splits
 from facekp.errors import DataError
@@ -27,10 +26,8 @@ def open_plain(raw: Path) -> DataSet | None:
     path = raw / CLASS_FILE
     if not path.is_file():
         raise DataError(f"folder '{raw}': no {CLASS_FILE} for its {MASKS}/; write one (docs/guides/classes.md)")
-    plain = read_class_file(path)
-    with naming(path):
-        classes, values = Classes.from_plain(plain), read_class_ids(plain)
-    ids = {values[name]: i for i, name in enumerate(classes.names)}
+    classes, values = read_class_file(path)
+    ids = {value: i for i, value in enumerate(values)}
     return labelled(raw, classes, [(images, raw / MASKS, None)], ids=ids, splits=_read_splits(raw))
 
 
