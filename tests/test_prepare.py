@@ -24,7 +24,7 @@ from facekp.data.prepare import build as module
 from facekp.data.prepare import convert as conversion
 from facekp.data.prepare.__main__ import main
 from facekp.data.prepare.build import prepare
-from facekp.data.prepare.official import composite, load_image, load_mask, read_mapping
+from facekp.data.prepare.convert import Face
 from facekp.data.prepare.sets import celebamask_hq as reader
 from facekp.data.sources import prepared_root
 from facekp.errors import ConfigError, DataError
@@ -35,6 +35,12 @@ from facekp.images import read_image, read_label, resize, write_label
 @pytest.fixture
 def raw(tmp_path: Path) -> Path:
     return write_official(tmp_path / "raw")
+
+
+def labelled(masks: dict[int, Path]) -> np.ndarray:
+    """Return the label that masks by class id give."""
+    face = Face(Path(), 0, Path(), masks)
+    return face.label({i: face.load(path) for i, path in masks.items()}, SIDE)
 
 
 @pytest.mark.parametrize("header", [True, False])
@@ -67,7 +73,7 @@ def test_images_are_area_averages_at_jpeg_quality_95(raw: Path, tmp_path: Path):
 def test_an_enlarged_image_is_smooth(tmp_path: Path):
     ramp = np.repeat(np.linspace(0, 255, 32).astype(np.uint8)[None, :, None], 32, axis=0).repeat(3, axis=2)
     Image.fromarray(ramp).save(tmp_path / "ramp.png")
-    steps = np.diff(resize(load_image(tmp_path / "ramp.png"), (128, 128))[64, :, 0].astype(int))
+    steps = np.diff(resize(read_image(tmp_path / "ramp.png"), (128, 128))[64, :, 0].astype(int))
     assert steps.max() <= 4  # blocks of four equal pixels would step by 8
 
 
@@ -76,7 +82,7 @@ def test_masks_count_above_zero_and_are_resized_to_nearest(tmp_path: Path):
     faint[:, :32] = 1
     Image.fromarray(np.dstack([faint] * 3)).save(tmp_path / "faint.png")
     write_mask(tmp_path / "small.png", (0, 16, 0, 32), channels=1, side=32)
-    label = composite({13: load_mask(tmp_path / "small.png"), 1: load_mask(tmp_path / "faint.png")}, SIDE)
+    label = labelled({13: tmp_path / "small.png", 1: tmp_path / "faint.png"})
     assert label[:32].tolist() == [[13] * SIDE] * 32
     assert label[32:].tolist() == [[1] * 32 + [0] * 32] * 32
 
@@ -86,7 +92,7 @@ def test_masks_of_every_mode_are_read(mode: str, tmp_path: Path):
     picture = Image.new("L", (SIDE, SIDE))
     picture.paste(255, (0, 0, 32, SIDE))
     picture.convert(mode).save(tmp_path / "mask.png")
-    assert composite({5: load_mask(tmp_path / "mask.png")}, SIDE).sum() == 5 * 32 * SIDE
+    assert labelled({5: tmp_path / "mask.png"}).sum() == 5 * 32 * SIDE
 
 
 @pytest.mark.slow
@@ -212,7 +218,7 @@ def spoil(raw: Path, how: str) -> None:
         ("no image", f"folder .*{IMAGES}: holds no image"),
         ("not listed", f"image .*{IMAGES}/6.jpg: not listed in .*, nor are 1 other images"),
         ("one id twice", "0.png: has the same id as 0.jpg"),
-        ("no mask", rf"image .*{IMAGES}/4.JPG: image without label .*00004_\*.png"),
+        ("no mask", rf"image .*{IMAGES}/4.JPG: image without a mask 00004_\*.png, as 1 of 6"),
         ("two splits", "line 8: idx 0 is in train by an earlier line"),
     ],
 )
@@ -239,7 +245,7 @@ def test_a_bad_mapping_row_is_named_by_line(tmp_path: Path):
     ):
         path.write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match=f"{path}{message}"):
-            read_mapping(path)
+            reader.read_mapping(path)
 
 
 def test_an_out_that_cannot_be_written_is_named(raw, tmp_path):

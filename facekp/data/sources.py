@@ -6,7 +6,7 @@ from pathlib import Path
 from facekp.config import DataConfig
 from facekp.data.layout import INDEX, SPLITS, check_source, recognise
 from facekp.data.prepare.build import prepare
-from facekp.data.prepare.official import describe_official
+from facekp.data.prepare.sets.celebamask_hq import describe_official
 from facekp.data.synthetic import REVISION
 from facekp.files import exclusive_lock, expand, make_folder
 

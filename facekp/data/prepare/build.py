@@ -18,12 +18,11 @@ import numpy as np
 
 from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.cli import Progress
-from facekp.data.class_file import CLASS_FILE
-from facekp.data.class_tables import map_classes
+from facekp.data.class_sets import CLASS_FILE, map_classes
 from facekp.data.layout import IMAGES, INDEX, LABELS, MIN_SIDE, SPLITS, recognise
 from facekp.data.prepare.convert import Face, Id, Prepared, Target, convert, read_back, stem_of
 from facekp.data.prepare.dataset import SETS, DataSet
-from facekp.data.prepare.summary import CONSEQUENCES, SUMMARY, DataSummary, Problem, name_few, read_summary, summarise
+from facekp.data.prepare.summary import SUMMARY, DataSummary, Problem, name_few, read_summary, summarise
 from facekp.data.prepare.workers import run_in_processes
 from facekp.errors import DataError, require
 from facekp.files import ANOTHER, exclusive_lock, require_space, write_file, writing
@@ -70,7 +69,7 @@ def prepare(
     """Write the prepared layout of the data set `raw` to `out`, keeping files that already exist.
 
     `raw` is laid out as one of `facekp.data.prepare.sets`, and may lack some of the images. `classes` and `mapping`
-    are the target and the new names of `facekp.data.class_tables.map_classes`. `size` is the side of the prepared
+    are the target and the new names of `facekp.data.class_sets.map_classes`. `size` is the side of the prepared
     images and labels, pixels; `workers` is the number of processes, by default one per core. `skip_bad` skips images
     that cannot be prepared, for which an error is otherwise raised once all others are written.
 
@@ -105,13 +104,13 @@ def prepare(
             whole = {face.id: face.pixels for face in prepared if face.pixels is not None}
             pixels = np.array(list(whole.values()), np.int64).reshape(-1, len(target.classes))
             problems += [problem for face in prepared for problem in face.problems]
-            names = target.classes.names
             sizes = {split: sum(splits[i] == split for i in whole) for split in SPLITS}
-            absent = (name for i, name in enumerate(names) if i and len(whole) and not pixels[:, i].any())
-            problems += [Problem("class that no image has", data.masks_of.format(name)) for name in absent]
-            summary = summarise(sizes, pixels, images.keys() - whole.keys(), problems, names)
-            summary.write(out)
-            bad = [p for kind, found in summary.problems.items() if "skipped" in CONSEQUENCES[kind] for p in found]
+            for name, count in zip(target.classes.names[1:], pixels.sum(0)[1:], strict=True):
+                if whole and not count:
+                    problems.append(Problem("class that no image has", data.masks_of.format(name)))
+            summary = summarise(sizes, pixels, images.keys() - whole.keys(), problems, target.classes.names)
+            write_file(out / SUMMARY, json.dumps(vars(summary), indent=1) + "\n")
+            bad = [file for p in summary.problems if "skipped" in p["what_happens"] for file in p["files"]]
             if bad and not (skip_bad and whole):
                 raise DataError(
                     f"folder '{raw}': {len(bad)} of its images cannot be prepared, all others are: {name_few(bad)}; "

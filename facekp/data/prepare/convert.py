@@ -12,16 +12,15 @@ import numpy.typing as npt
 from PIL import Image
 
 from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX, Classes
-from facekp.data.layout import IMAGES, LABELS
-from facekp.data.prepare.official import composite, load_image, load_mask
+from facekp.data.layout import IMAGES, LABELS, MIN_SIDE
 from facekp.data.prepare.summary import Problem
 from facekp.errors import DataError
 from facekp.files import replacing, write_file
-from facekp.images import UInt8Array, read_label, resize, write_label
+from facekp.images import UInt8Array, decoding, read_image, read_label, resize, write_label
 
 JPEG_QUALITY = 95
 JPEG_END = b"\xff\xd9"
-ALWAYS = (1, 2)
+ALWAYS = {1, 2}
 """Skin and nose: every labelled face has them."""
 NOTE = "facekp:made-from"
 """PNG text chunk in a label that lists the masks it was made from and their problems."""
@@ -51,25 +50,47 @@ class Face:
         """Return its image and its label in the prepared folder."""
         return out / IMAGES / f"{stem_of(self.id)}.jpg", out / LABELS / f"{stem_of(self.id)}.png"
 
-    def problem(self, kind: str, path: Path, detail: str = "") -> Problem:
-        """Describe a problem of one of the face's files."""
-        return Problem(kind, path.relative_to(self.raw).as_posix(), detail)
-
     def load(self, path: Path) -> UInt8Array:
-        """Read a mask; see `official.load_mask`."""
-        return load_mask(path)
+        """Read a mask of any mode as (H, W) uint8, above 0 where the attribute is present.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        with decoding(f"mask {path}", "unpack it again"), Image.open(path) as picture:
+            return np.array(picture.convert("L"))
 
     def picture(self, image: UInt8Array, size: int) -> UInt8Array:
         """Return the prepared image (size, size, 3) uint8."""
         return resize(image, (size, size))
 
     def label(self, masks: dict[int, UInt8Array], size: int) -> UInt8Array:
-        """Return the prepared label (size, size) uint8, in the ids of the data set's own classes."""
-        return composite(masks, size)
+        """Return the prepared label (size, size) uint8, in the ids of the data set's own classes.
+
+        Where masks overlap, the highest id wins; where none is above 0, the label is 0.
+        """
+        label = np.zeros((size, size), np.uint8)
+        for class_id, mask in sorted(masks.items()):
+            label[cv2.resize(mask, (size, size), interpolation=cv2.INTER_NEAREST_EXACT) > 0] = class_id
+        return label
 
     def inspect(self, image: UInt8Array, masks: dict[int, UInt8Array]) -> Iterator[Problem]:
         """Find the problems that do not prevent preparation; raise DataError for one of the last mask that does."""
-        yield from _inspect(self, image, masks)
+        usual = Counter(mask.shape for mask in masks.values()).most_common(1)[0][0]
+        height, width, _ = image.shape
+        if height != width:
+            yield Problem.of("image or mask that is not square", self.raw, self.image, f"{width} x {height}")
+        for class_id in sorted(ALWAYS - masks.keys()):
+            name = CELEBAMASK_HQ.names[class_id]
+            yield Problem.of("face without a skin or nose mask", self.raw, self.image, name)
+        for class_id, mask in masks.items():
+            path, (height, width) = self.masks[class_id], mask.shape
+            if mask.shape != usual:
+                detail = f"{width} x {height}, the others {usual[1]} x {usual[0]}"
+                yield Problem.of("mask of another size than the face's other masks", self.raw, path, detail)
+            elif height != width:
+                yield Problem.of("image or mask that is not square", self.raw, path, f"{width} x {height}")
+            if not mask.any():
+                yield Problem.of("mask without a pixel", self.raw, path)
 
 
 @dataclass(frozen=True)
@@ -110,13 +131,18 @@ def convert(face: Face, out: Path, size: int, target: Target) -> Prepared:
     """
     try:
         kind, path = "image that cannot be used", face.image
-        image = load_image(path)
+        image = read_image(path)
+        height, width = image.shape[:2]
+        if min(height, width) < MIN_SIDE:
+            need = f"need at least {MIN_SIDE} x {MIN_SIDE}"
+            raise DataError(f"image {path}: {width} x {height} pixels, {need}; replace it")
         kind, masks = "mask that cannot be read", dict[int, UInt8Array]()
         for class_id, path in face.masks.items():
             masks[class_id] = face.load(path)
         problems = tuple(face.inspect(image, masks))
     except DataError as error:
-        return Prepared(face.id, None, (face.problem(kind, path, str(error).partition(": ")[2].rpartition("; ")[0]),))
+        reason = str(error).partition(": ")[2].rpartition("; ")[0]
+        return Prepared(face.id, None, (Problem.of(kind, face.raw, path, reason),))
     bgr, label = face.picture(image, size)[..., ::-1], target.label(face.label(masks, size))
     image_path, label_path = face.prepared(out)
     write_file(image_path, cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
@@ -144,23 +170,3 @@ def read_back(face: Face, out: Path, target: Target) -> Prepared | None:
         return Prepared(face.id, target.count(label), problems) if note["masks"] == sorted(face.masks) else None
     except (OSError, ValueError, TypeError, KeyError):
         return None
-
-
-def _inspect(face: Face, image: UInt8Array, masks: dict[int, UInt8Array]) -> Iterator[Problem]:
-    """Find the problems that do not prevent preparation."""
-    usual = Counter(mask.shape for mask in masks.values()).most_common(1)[0][0]
-    height, width, _ = image.shape
-    if height != width:
-        yield face.problem("image or mask that is not square", face.image, f"{width} x {height}")
-    for class_id in ALWAYS:
-        if class_id not in masks:
-            yield face.problem("face without a skin or nose mask", face.image, CELEBAMASK_HQ.names[class_id])
-    for class_id, mask in masks.items():
-        path, (height, width) = face.masks[class_id], mask.shape
-        if mask.shape != usual:
-            detail = f"{width} x {height}, the others {usual[1]} x {usual[0]}"
-            yield face.problem("mask of another size than the face's other masks", path, detail)
-        elif height != width:
-            yield face.problem("image or mask that is not square", path, f"{width} x {height}")
-        if not mask.any():
-            yield face.problem("mask without a pixel", path)

@@ -4,6 +4,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from facekp.classes import IGNORE_INDEX, Classes
 from facekp.data.crop import pad
-from facekp.data.prepare.convert import Face, Id
+from facekp.data.prepare.convert import Face, Id, stem_of
 from facekp.data.prepare.summary import Problem
 from facekp.errors import DataError
 from facekp.images import UInt8Array, decoding, resize
@@ -22,26 +23,53 @@ from facekp.registry import Registry
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
+Masks = Mapping[Any, dict[int, Path]]
+"""Mask files by image id and class id."""
+
+
 @dataclass(frozen=True)
 class DataSet:
     """A data set as published.
 
     Attributes:
+        raw: its folder.
         classes: the classes of its masks.
         splits: train, val or test by id.
         images: image files by id.
-        pair: returns the faces with an image and masks, and the problems of the rest; its argument is whether images
-            without masks are skipped instead of a DataError.
+        find_masks: returns the masks, and the problems found while looking for them.
+        face: makes a face of `raw`, an id, its image and its masks.
         digest: changes when something else that the result depends on does.
+        mask_of: what a mask of the image `{}` is, for messages.
         masks_of: where the masks of the class `{}` are.
     """
 
+    raw: Path
     classes: Classes
     splits: Mapping[Any, str]
     images: Mapping[Any, Path]
-    pair: Callable[[bool], tuple[list[Face], list[Problem]]]
+    find_masks: Callable[[], tuple[Masks, list[Problem]]]
+    face: Callable[[Path, Id, Path, dict[int, Path]], Face] = Face
     digest: str = ""
+    mask_of: str = "a mask of the same name"
     masks_of: str = "{}"
+
+    def pair(self, skip_bad: bool) -> tuple[list[Face], list[Problem]]:
+        """Return the faces with an image and masks, and the problems of the rest.
+
+        Raises:
+            DataError: images without masks that may not be skipped, or no face at all.
+        """
+        masks, problems = self.find_masks()
+        bare = [i for i in self.images if i not in masks]
+        if bare and (not skip_bad or len(bare) == len(self.images)):
+            # Raised now, not after an hour: most often an archive of masks was not unpacked.
+            first, few = self.images[bare[0]], f"{len(bare)} of {len(self.images)}"
+            raise DataError(
+                f"image {first}: image without {self.mask_of.format(stem_of(bare[0]))}, as {few} images are; unpack or "
+                "add the masks, remove the images, or skip them with skip_bad=true"
+            )
+        problems = problems + [Problem.of("image without any mask", self.raw, self.images[i]) for i in bare]
+        return [self.face(self.raw, i, path, masks[i]) for i, path in self.images.items() if i in masks], problems
 
 
 SETS: Final[Registry[Callable[[Path], DataSet | None]]] = Registry("raw", "facekp.data.prepare.sets")
@@ -94,7 +122,7 @@ class LabelledFace(Face):
             sizes = f"{mask.shape[1]} x {mask.shape[0]} pixels, its image {width} x {height}"
             raise DataError(f"mask {self.masks[key]}: {sizes}; they must cover the same frame")
         if not ((mask > 0) & (mask < IGNORE_INDEX)).any():
-            yield self.problem("mask without a pixel", self.masks[key])
+            yield Problem.of("mask without a pixel", self.raw, self.masks[key])
 
 
 def labelled(
@@ -118,13 +146,11 @@ def labelled(
         DataError: there is no image, or two have one name.
     """
     own = dict(ids) if ids else {i: i for i in range(len(classes))}
-    split_of: dict[Id, str] = {}
-    images: dict[Id, Path] = {}
-    masks: dict[Id, Path] = {}
-    ignored: list[Problem] = []
+    split_of, images = dict[str, str](), dict[str, Path]()
+    masks, ignored = dict[str, dict[int, Path]](), list[Problem]()
 
     def ignore(kind: str, path: Path) -> None:
-        ignored.append(Problem(kind, path.relative_to(raw).as_posix()))
+        ignored.append(Problem.of(kind, raw, path))
 
     for pictures, labels, split in folders:
         found, shown = dict[str, Path](), set[str]()
@@ -146,25 +172,13 @@ def labelled(
                 raise DataError(f"image {path}: has the same name as {images[path.stem]}; rename or remove one of them")
             images[path.stem], split_of[path.stem] = path, here
             if path.stem in found:
-                masks[path.stem] = found[path.stem]
+                masks[path.stem] = {0: found[path.stem]}
         for stem in found.keys() - shown:
             ignore("mask without an image", found[stem])
     if not images:
         raise DataError(f"folder '{raw}': no image, or none that its lists name; unpack it again, or correct the lists")
-
-    def pair(skip_bad: bool) -> tuple[list[Face], list[Problem]]:
-        bare = [path for stem, path in images.items() if stem not in masks]
-        if bare and (not skip_bad or len(bare) == len(images)):
-            raise DataError(
-                f"image {bare[0]}: image without a mask of the same name, as {len(bare)} of {len(images)} images are; "
-                "add the masks, remove the images, or skip them with skip_bad=true"
-            )
-        problems = [Problem("image without any mask", path.relative_to(raw).as_posix()) for path in bare] + ignored
-        faces = [LabelledFace(raw, i, images[i], {0: mask}, own) for i, mask in masks.items()]
-        return list[Face](faces), problems
-
     digest = hashlib.sha256(repr((sorted(split_of.items()), sorted(own.items()))).encode()).hexdigest()
-    return DataSet(classes, split_of, images, pair, digest)
+    return DataSet(raw, classes, split_of, images, lambda: (masks, ignored), partial(LabelledFace, ids=own), digest)
 
 
 def _visible(folder: Path) -> list[Path]:

@@ -1,15 +1,13 @@
-"""Problems of an official folder, and the summary of its preparation, printed and saved as summary.json."""
+"""Problems of a data set, and the summary of its preparation, printed and saved as summary.json."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-
-from facekp.files import write_file
 
 SUMMARY = "summary.json"
 MAX_NAMED = 3
@@ -38,7 +36,7 @@ CONSEQUENCES: Final = {
 class Problem(NamedTuple):
     """One file's problem.
 
-    `kind` is a key of `CONSEQUENCES`, `file` a path in the official folder, or a name that the mapping lists; `detail`
+    `kind` is a key of `CONSEQUENCES`, `file` a path in the data set's folder, or a name that its lists have; `detail`
     is what was found, if the kind does not say it.
     """
 
@@ -46,61 +44,53 @@ class Problem(NamedTuple):
     file: str
     detail: str = ""
 
+    @classmethod
+    def of(cls, kind: str, raw: Path, path: Path, detail: str = "") -> "Problem":
+        """Return the problem of a file in the folder `raw`."""
+        return cls(kind, path.relative_to(raw).as_posix(), detail)
 
-def name_few(problems: list[Problem]) -> str:
-    """List the first few files, each with what was found in it."""
-    names = [f"{p.file}: {p.detail}" if p.detail else p.file for p in problems[:MAX_NAMED]]
-    more = len(problems) - len(names)
+
+def name_few(files: Sequence[Mapping[str, str]]) -> str:
+    """List the first few files, each with what was found in it; they are as in `DataSummary.problems`."""
+    names = [f"{f['file']}: {f['detail']}" if f["detail"] else f["file"] for f in files[:MAX_NAMED]]
+    more = len(files) - len(names)
     return "; ".join(names) + (f"; and {more} more" if more else "")
 
 
 @dataclass(frozen=True)
 class DataSummary:
-    """The contents of a prepared folder.
+    """The contents of a prepared folder, as summary.json holds them.
 
     Attributes:
         splits: number of images by split.
         classes: by name, the share of all pixels (`pixels`) and of the images (`images`) that have the class, 0..1;
             empty if there is no image.
         skipped: ids of the images that could not be prepared.
-        problems: problems of the official folder, including those images', by kind in the order of `CONSEQUENCES`.
+        problems: for each kind of problem found, those of skipped images included, in the order of `CONSEQUENCES`:
+            `kind`, `what_happens`, `count`, and `files`, each with `file` and `detail`.
     """
 
     splits: dict[str, int]
     classes: dict[str, dict[str, float]]
     skipped: list[int | str]
-    problems: dict[str, list[Problem]]
+    problems: list[dict[str, Any]]
 
     @property
     def text(self) -> str:
         """A table of the classes, and a line for each kind of problem."""
         rows = [f"{name:<10} {share['pixels']:>8.3%} {share['images']:>8.2%}" for name, share in self.classes.items()]
         lines = [
-            f"problem: {len(found)} x {kind} ({CONSEQUENCES[kind]}): {name_few(found)}"
-            for kind, found in self.problems.items()
+            f"problem: {found['count']} x {found['kind']} ({found['what_happens']}): {name_few(found['files'])}"
+            for found in self.problems
         ]
         return "\n".join(["class        pixels   images", *rows, *(lines or ["problems: none"])])
-
-    def write(self, folder: Path) -> None:
-        """Write `summary.json` into `folder`; equal summaries give equal files.
-
-        Raises:
-            DataError: it cannot be written.
-        """
-        problems = []
-        for kind, found in self.problems.items():
-            files = [{"file": p.file, "detail": p.detail} for p in found]
-            problems.append({"kind": kind, "what_happens": CONSEQUENCES[kind], "count": len(files), "files": files})
-        write_file(folder / SUMMARY, json.dumps(vars(self) | {"problems": problems}, indent=1) + "\n")
 
 
 def read_summary(folder: Path) -> DataSummary | None:
     """Return the summary of a prepared folder, or None if it has no readable one."""
     try:
-        content = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
-        problems = {g["kind"]: [Problem(g["kind"], **row) for row in g["files"]] for g in content["problems"]}
-        return DataSummary(content["splits"], content["classes"], content["skipped"], problems)
-    except (OSError, ValueError, KeyError, TypeError):
+        return DataSummary(**json.loads((folder / SUMMARY).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
         return None
 
 
@@ -112,13 +102,14 @@ def summarise(
     names: Sequence[str],
 ) -> DataSummary:
     """Summarise a preparation: the images of each split, each image's pixels of each class (N, C), and what failed."""
-    found = sorted(problems)
-    shares = zip(
-        names,
-        pixels.sum(0) / max(1, pixels.sum()),
-        (pixels > 0).sum(0) / max(1, len(pixels)),
-        strict=True,
-    )
-    classes = {name: {"pixels": float(share), "images": float(having)} for name, share, having in shares}
-    by_kind = {kind: own for kind in CONSEQUENCES if (own := [p for p in found if p.kind == kind])}
-    return DataSummary(splits, classes if len(pixels) else {}, sorted(skipped), by_kind)
+    shares, images = pixels.sum(0) / max(1, pixels.sum()), (pixels > 0).mean(0) if len(pixels) else ()
+    classes = {n: {"pixels": float(p), "images": float(i)} for n, p, i in zip(names, shares, images, strict=False)}
+    files: dict[str, list[dict[str, str]]] = {kind: [] for kind in CONSEQUENCES}
+    for kind, file, detail in sorted(problems):
+        files[kind].append({"file": file, "detail": detail})
+    found = [
+        {"kind": kind, "what_happens": CONSEQUENCES[kind], "count": len(own), "files": own}
+        for kind, own in files.items()
+        if own
+    ]
+    return DataSummary(splits, classes, sorted(skipped), found)
