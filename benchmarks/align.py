@@ -27,13 +27,13 @@ from facekp.config import DataConfig
 from facekp.data.layout import Sample
 from facekp.files import expand
 from facekp.images import UInt8Array, read_image, read_label, resize
-from facekp.parsing.choices import AUTO
+from facekp.parsing.choices import AUTO, BackendName
 from facekp.parsing.detectors import Detector, open_detector
 from facekp.parsing.face_crop import Crop
 from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene, View
 from facekp.predict.settings import DETECTOR, DETECTOR_HELP
-from facekp.settings import Settings, at_least, setting
+from facekp.settings import Settings, at_least, one_of, setting
 
 BACKGROUNDS = ("noise", "gradient", "picture")
 CANVAS = (900, 1200)  # height and width of the pictures, which grow with faces that would not fit
@@ -52,6 +52,7 @@ class Options(Settings):
 
     data: DataConfig = field(default_factory=DataConfig)
     ckpt: str | None = setting(None, "a checkpoint; null: the labels replace scores")
+    backend: str = setting("auto", "what runs the checkpoint; openvino runs CenterFace too", one_of(BackendName))
     images: int = setting(12, "pictures per scale and angle", check=at_least(1))
     scales: list[float] = setting([0.12, 0.25, 0.5, 1.0, 2.0, 8.0], "widths of the faces, in units of 512 pixels")
     angles: list[float] = setting([-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0], "degrees")
@@ -274,7 +275,10 @@ def shrink(face: UInt8Array, scale: float) -> UInt8Array:
 def main(config: Options) -> None:
     """Print a table, and write it."""
     detector = config.detector
-    parser = FaceParser.from_checkpoint(config.ckpt, detector=detector) if config.ckpt else LabelParser(detector)
+    if config.ckpt:
+        parser = FaceParser.from_checkpoint(config.ckpt, detector=detector, backend=config.backend)
+    else:
+        parser = LabelParser(detector)
     samples = read_samples(config.data, "val", config.images)
     cases = [Case(scale, angle) for scale, angle in product(config.scales, config.angles)]
     cases += [Case(1.0, angle, beyond=True) for angle in config.angles if config.cut]

@@ -73,7 +73,7 @@ def test_tiles_of_one_size_overlap_and_cover_the_image(size):
 def test_small_faces_of_large_photos_are_put_where_they_are(monkeypatch):
     frames = [Crop.around(100 + 90j, 64), Crop.around(3870 + 1890j, 80 * np.exp(0.3j))]
 
-    def see(path, tile):
+    def see(path, tile, **_):
         """See a face at each white spot that is not averaged away."""
         out = maps(tile.shape[0] // STRIDE, tile.shape[1] // STRIDE)
         for frame in frames:
@@ -117,7 +117,7 @@ def test_an_uncertain_place_is_looked_at_closer_and_rotated(monkeypatch, first, 
     photo = np.zeros((200, 320, 3), np.uint8)
     place, scores, patches = 102 + 50j, dict(zip(PATCH_ANGLES, (0.1, 0.15, closer), strict=True)), []
 
-    def see(path, picture):
+    def see(path, picture, **_):
         out = maps(picture.shape[0] // STRIDE, picture.shape[1] // STRIDE)
         if len(picture) > PATCH:
             peak(out, place, first, Crop.around(place, 10j))
@@ -141,7 +141,7 @@ def test_an_uncertain_place_is_looked_at_closer_and_rotated(monkeypatch, first, 
 def test_at_most_twelve_places_are_looked_at_though_they_hardly_show_a_face(monkeypatch):
     patches = []
 
-    def see(path, picture):
+    def see(path, picture, **_):
         out = maps(picture.shape[0] // STRIDE, picture.shape[1] // STRIDE)
         if len(picture) > PATCH:
             for middle in (complex(x, y) for x in range(42, 500, 100) for y in range(42, 500, 100)):
@@ -211,6 +211,20 @@ def test_the_network_answers_alike_after_pictures_of_other_sizes_and_in_a_copy()
     (crop,) = detector(portrait)
     assert pickle.loads(pickle.dumps(detector))(portrait) == [crop]
     assert isinstance(open_detector("auto"), CenterFaceDetector)
+
+
+@NETWORK
+def test_openvino_sees_what_opencv_sees():
+    pytest.importorskip("openvino")
+    detector, portrait = CenterFaceDetector(openvino=True), read_image(PORTRAIT)
+    for size in ((448, 416), (320, 512)):  # one network serves pictures of any size
+        picture = np.ascontiguousarray(portrait[: size[0], : size[1]])
+        for one, other in zip(run(detector.path, picture, openvino=True), run(detector.path, picture), strict=True):
+            np.testing.assert_allclose(one, other, atol=2e-4)
+    (crop,), (want,) = detector(portrait), CenterFaceDetector()(portrait)
+    assert abs(crop.middle - want.middle) < 0.01  # pixels
+    assert abs(crop.edge - want.edge) < 0.01
+    assert pickle.loads(pickle.dumps(detector))(portrait) == [crop]
 
 
 @NETWORK

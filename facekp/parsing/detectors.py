@@ -41,17 +41,17 @@ Detector = Callable[[UInt8Array], list[Crop]]
 They may be a third too large or too small, and some may show no face: the network decides."""
 
 
-def open_detector(name: str) -> Detector:
+def open_detector(name: str, *, openvino: bool = False) -> Detector:
     """Open a detector: "auto", "centerface", "haar", or the path of a YuNet .onnx file.
 
     "auto" selects CenterFace if its network is installed, else the cascade, which tells at its first use how to
-    install CenterFace.
+    install CenterFace. With `openvino`, OpenVINO runs CenterFace; OpenCV runs everything else.
 
     Raises:
         ConfigError: any other name or file.
     """
     if name == CENTERFACE or (name == AUTO and find_centerface()):
-        return CenterFaceDetector()
+        return CenterFaceDetector(openvino=openvino)
     if name == AUTO:
         return HaarDetector(f"detector: OpenCV's cascade, which misses more faces than CenterFace; {INSTALL}")
     return HaarDetector() if name == HAAR else YuNetDetector(expand(name))

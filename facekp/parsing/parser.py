@@ -16,7 +16,7 @@ from facekp.keypoints.score_grid import argmax_at, mean_confidence, sum_on_grid
 from facekp.keypoints.settings import KeypointConfig
 from facekp.models.stride import STRIDE
 from facekp.parsing.alignment import distinct, require_parts
-from facekp.parsing.backends import Backend, open_backend
+from facekp.parsing.backends import Backend, OpenVinoBackend, open_backend
 from facekp.parsing.choices import ALIGNS, AUTO, TTAS, Align
 from facekp.parsing.detectors import Detector, open_detector
 from facekp.parsing.face import Face, face_from_mask
@@ -82,9 +82,12 @@ class FaceParser:
         if isinstance(backend, str | Path):
             raise TypeError(f"FaceParser takes a backend: open '{backend}' with FaceParser.from_checkpoint")
         require("tta", tta, tta in TTAS, f"choose one of {', '.join(TTAS)}")
-        searcher = open_detector(detector) if isinstance(detector, str) else detector
         self.checkpoint: str | Path | None = SHIPPED if backend is None else None
         backend = backend or open_backend()
+        if isinstance(detector, str):
+            searcher = open_detector(detector, openvino=isinstance(backend, OpenVinoBackend))
+        else:
+            searcher = detector
         self.stages = Stages(Flip(backend) if tta == "flip" else backend, keypoints or KeypointConfig(), searcher)
 
     @classmethod
