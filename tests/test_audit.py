@@ -18,7 +18,7 @@ from facekp.data.audit import checks
 from facekp.data.audit.__main__ import main
 from facekp.data.audit.checks import check_face
 from facekp.data.audit.duplicates import find_near_duplicates, thumbnail
-from facekp.data.audit.geometry import find_axes, find_patches
+from facekp.data.audit.geometry import find_axes
 from facekp.data.audit.order import check_order
 from facekp.data.audit.run import audit
 from facekp.data.datamodule import FaceDataModule
@@ -137,7 +137,7 @@ def test_sizes_of_other_proportions_do_not_match() -> None:
 def test_axes_of_an_upright_face() -> None:
     label = draw_label()
     counts = np.bincount(label.ravel(), minlength=19)[:19]
-    axes = find_axes(label, counts, find_patches(label, counts))
+    axes = find_axes(label, counts)
     assert axes.origin == pytest.approx([128, 145], abs=0.01)
     assert axes.right == pytest.approx([1, 0], abs=1e-6)
     # The ellipse of skin and what of the ears lies outside it, two half hidden strips: 3 % more.

@@ -37,8 +37,7 @@ class TestFactors:
             want = [hat, earring, earring, earring, *[1] * 12]
             assert repeat_factors(sixteen(), how, below).tolist() == pytest.approx(want)
 
-    def test_none_repeats_nothing(self) -> None:
-        assert repeat_factors(sixteen(), "none", 1) is None
+    def test_no_class_below_the_share_repeats_nothing(self) -> None:
         assert repeat_factors(sixteen(), "sqrt", 0).tolist() == [1] * 16
 
 

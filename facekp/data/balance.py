@@ -15,8 +15,8 @@ from facekp.data.layout import Sample, fingerprint
 from facekp.files import exclusive_lock, make_folder, replacing
 from facekp.images import read_label
 
-POWERS = {"none": 0.0, "sqrt": 0.5, "linear": 1.0}
-"""Exponents by choice of `data.balance`."""
+POWERS = {"sqrt": 0.5, "linear": 1.0}
+"""Exponents by choice of `data.balance`, "none" aside."""
 
 
 def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_]:
@@ -34,11 +34,11 @@ def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_
             pixels = [cv2.calcHist([label], [0], None, [count], [0, count]).ravel() for label in labels]
             with replacing(path) as part, part.open("wb") as file:
                 np.save(file, np.array(pixels) > 0)
-    return np.asarray(np.load(path))
+    return np.load(path)
 
 
-def repeat_factors(classes: npt.NDArray[np.bool_], balance: str, below: float) -> npt.NDArray[np.float64] | None:
-    """Return how often each image is drawn per pass, on average: (N,) float64, at least 1; None for "none".
+def repeat_factors(classes: npt.NDArray[np.bool_], balance: str, below: float) -> npt.NDArray[np.float64]:
+    """Return how often each image is drawn per pass, on average: (N,) float64, at least 1.
 
     `classes` (N, C) bool tells which classes each image has. A class in a share f of the images has the factor
     `max(1, (below / f) ** power)`; the power is 1/2 for "sqrt" (as in LVIS) and 1 for "linear". An image has the
@@ -52,10 +52,7 @@ def repeat_factors(classes: npt.NDArray[np.bool_], balance: str, below: float) -
         >>> repeat_factors(table, "linear", 0.5)
         array([2., 1., 1., 1.])
     """
-    power = POWERS[balance]
-    if not power:
-        return None
     share = classes.mean(0)
     # An absent class repeats nothing.
-    by_class = np.maximum(1, (below / np.where(share > 0, share, 1)) ** power)
-    return np.asarray(np.where(classes, by_class, 1).max(1))
+    by_class = np.maximum(1, (below / np.where(share > 0, share, 1)) ** POWERS[balance])
+    return np.where(classes, by_class, 1).max(1)

@@ -4,7 +4,6 @@ import math
 from typing import NamedTuple
 
 import cv2
-import numpy as np
 
 from facekp.images import UInt8Array
 
@@ -61,8 +60,7 @@ def span(side: int, factor: float, crop: int, place: float) -> Span:
 def enlarge(pixels: UInt8Array, down: Span, across: Span, *, interpolation: int) -> UInt8Array:
     """Scale a crop's source pixels, (H, W) or (H, W, 3) uint8, and cut the crop out of them."""
     if pixels.shape[:2] != (down.scaled, across.scaled):
-        scaled = cv2.resize(pixels, (across.scaled, down.scaled), interpolation=interpolation)
-        pixels = np.asarray(scaled, np.uint8)
+        pixels = cv2.resize(pixels, (across.scaled, down.scaled), interpolation=interpolation)
     return pixels[down.skip : down.skip + down.keep, across.skip : across.skip + across.keep]
 
 
@@ -71,5 +69,5 @@ def pad(pixels: UInt8Array, side: int, value: int) -> UInt8Array:
     height, width = side - pixels.shape[0], side - pixels.shape[1]
     if height or width:
         edges = (height // 2, height - height // 2, width // 2, width - width // 2)
-        pixels = np.asarray(cv2.copyMakeBorder(pixels, *edges, cv2.BORDER_CONSTANT, value=(value,) * 3), np.uint8)
+        pixels = cv2.copyMakeBorder(pixels, *edges, cv2.BORDER_CONSTANT, value=(value,) * 3)
     return pixels

@@ -47,6 +47,7 @@ class FaceDataModule(pl.LightningDataModule):
         check_source(config)
         self.config = config
         self.excluded = read_exclusions(config.exclude)
+        self.excluded_digest = describe_exclusions(self.excluded)
         self.seed, self.total_steps = seed, total_steps
 
     @cached_property
@@ -83,11 +84,6 @@ class FaceDataModule(pl.LightningDataModule):
             raise DataError(f"data.exclude is '{self.config.exclude}', which excludes all training images; keep some")
         raise DataError(f"data.root is '{self.root}', whose index.csv has no '{name}' image; use another data set")
 
-    @property
-    def excluded_digest(self) -> str | None:
-        """Describe the images that `data.exclude` excludes; None if there are none."""
-        return describe_exclusions(self.excluded)
-
     def prepare_data(self) -> None:
         """Prepare or draw the data set and look at a few labels; Lightning calls this in one process only."""
         self.root = prepared_root(self.config)
@@ -123,17 +119,9 @@ class FaceDataModule(pl.LightningDataModule):
             global_batch=c.batch_size, start=step * c.batch_size, rank=rank, world_size=world,
         )  # fmt: skip
         transform = training_transform(
-            c.size,
-            c.crop,
-            scales=c.scales,
-            jitter=c.jitter,
-            flip=c.flip,
-            rotate=c.rotate,
-            background=c.background,
-            occlude=c.occlude,
-            corrupt=c.corrupt,
-            classes=samples[0].classes,
-        )
+            c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip, rotate=c.rotate, background=c.background,
+            occlude=c.occlude, corrupt=c.corrupt, classes=samples[0].classes,
+        )  # fmt: skip
         dataset = FaceDataset(samples, transform, decode_all(samples, c))
         loader = self._loader(dataset, stream, c.batch_size // world)
         scored = max("val", "test", key=lambda split: len(self.samples[split]))  # the one during the run, one after it

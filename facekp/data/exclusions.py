@@ -8,7 +8,6 @@ from typing import Final
 from facekp.errors import DataError
 from facekp.files import expand
 
-COLUMN: Final = "exclude"
 VERDICTS: Final = dict.fromkeys(("yes", "true", "1"), True) | dict.fromkeys(("no", "false", "0", ""), False)
 
 
@@ -20,29 +19,24 @@ def read_exclusions(exclude: str | None) -> frozenset[str]:
     """
     if not exclude:
         return frozenset()
-    ids, path = set(), expand(exclude)
+    ids, path, remedy = set[str](), expand(exclude), "give the audit.csv of facekp audit"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.DictReader(file)
-            missing = {"id", COLUMN} - set(rows.fieldnames or ())
-            if missing:
-                raise DataError(
-                    f"data.exclude is '{path}', a table without the column {' and '.join(sorted(missing))}: "
-                    "give the audit.csv of facekp audit"
-                )
+            if missing := sorted({"id", "exclude"} - set(rows.fieldnames or ())):
+                table = f"a table without the column {' and '.join(missing)}"
+                raise DataError(f"data.exclude is '{path}', {table}: {remedy}")
             for row in rows:
-                verdict = VERDICTS.get((row[COLUMN] or "").strip().lower())
-                if verdict is None:
-                    raise DataError(f"{path}, line {rows.line_num}: exclude is '{row[COLUMN]}', need yes or no")
-                if verdict and not (row["id"] or "").strip():
-                    raise DataError(f"{path}, line {rows.line_num}: no id, need one")
-                if verdict:
-                    ids.add(re.sub(r"^'(?=[=+@-])", "", row["id"].strip()))  # see `as_cell`
+                name, verdict = ((row[column] or "").strip() for column in ("id", "exclude"))
+                if verdict.lower() not in VERDICTS:
+                    raise DataError(f"{path}, line {rows.line_num}: exclude is '{verdict}', need yes or no")
+                if VERDICTS[verdict.lower()]:
+                    if not name:
+                        raise DataError(f"{path}, line {rows.line_num}: no id, need one")
+                    ids.add(re.sub(r"^'(?=[=+@-])", "", name))  # see `as_cell`
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or error
-        raise DataError(
-            f"data.exclude is '{path}', which cannot be read ({reason}): give the audit.csv of facekp audit, or null"
-        ) from error
+        raise DataError(f"data.exclude is '{path}', which cannot be read ({reason}): {remedy}, or null") from error
     return frozenset(ids)
 
 
@@ -53,9 +47,5 @@ def describe_exclusions(ids: frozenset[str]) -> str | None:
 
 
 def excluded_digest(exclude: str | None) -> str | None:
-    """Describe the images that `data.exclude` excludes, as `describe_exclusions` does.
-
-    Raises:
-        DataError: see `read_exclusions`.
-    """
+    """Describe the images that `data.exclude` excludes; see `read_exclusions`."""
     return describe_exclusions(read_exclusions(exclude))

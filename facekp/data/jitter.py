@@ -45,10 +45,10 @@ class Shade(NamedTuple):
     def apply(self, pixels: UInt8Array) -> UInt8Array:
         """Map (H, W, 3) uint8, rounded and clipped."""
         if not self.grey:  # cv2.transform is 20 times slower for a diagonal matrix
-            return np.asarray(cv2.addWeighted(pixels, self.own, pixels, 0, self.level), np.uint8)
+            return cv2.addWeighted(pixels, self.own, pixels, 0, self.level)
         own, level, r, g, b = self.own, self.level, self.grey * RED, self.grey * GREEN, self.grey * BLUE
         matrix = np.array([[own + r, g, b, level], [r, own + g, b, level], [r, g, own + b, level]])
-        return np.asarray(cv2.transform(pixels, matrix), np.uint8)
+        return cv2.transform(pixels, matrix)
 
 
 def jitter(pixels: UInt8Array, steps: Sequence[tuple[Kind, float]], whole: UInt8Array) -> UInt8Array:
@@ -68,7 +68,7 @@ def jitter(pixels: UInt8Array, steps: Sequence[tuple[Kind, float]], whole: UInt8
     """
     height, width = whole.shape[:2]
     thinned = max(1, width // THINNING), max(1, height // THINNING)
-    sample = np.asarray(cv2.resize(whole, thinned, interpolation=cv2.INTER_NEAREST), np.uint8)
+    sample = cv2.resize(whole, thinned, interpolation=cv2.INTER_NEAREST)
     shade = Shade()
     for place, (kind, factor) in enumerate(steps, start=1):
         red, green, blue, _ = cv2.mean(sample) if kind == "contrast" else (0.0,) * 4

@@ -41,7 +41,7 @@ class Pair(NamedTuple):
 def thumbnail(image: UInt8Array) -> UInt8Array:
     """Reduce an image (H, W, 3) uint8 RGB to (64, 64) uint8, grey."""
     small = cv2.resize(image, (THUMB, THUMB), interpolation=cv2.INTER_AREA)
-    return np.asarray(cv2.cvtColor(small, cv2.COLOR_RGB2GRAY), np.uint8)
+    return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
 
 
 def find_near_duplicates(thumbs: Sequence[UInt8Array], pool: Parallel) -> list[Pair]:
@@ -94,7 +94,7 @@ def _likeness(first: UInt8Array, second: UInt8Array) -> float:
         return score  # it did not converge
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     aligned = cv2.warpAffine(second, warp, (THUMB, THUMB), flags=how, borderMode=cv2.BORDER_REPLICATE)
-    return max(score, _correlation(first, np.asarray(aligned, np.uint8)))
+    return max(score, _correlation(first, aligned))
 
 
 def _correlation(first: UInt8Array, second: UInt8Array) -> float:

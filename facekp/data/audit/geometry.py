@@ -16,10 +16,6 @@ from facekp.images import UInt8Array
 
 PAIRS = EYES, BROWS, EARS = (4, 5), (6, 7), (8, 9)
 SKIN, NOSE, LIPS = 1, 2, (11, 12)
-FROM_THE_TOP = (BROWS, EYES, (NOSE, NOSE), LIPS, (17, 17), (18, 18))
-"""Ranges of classes, first and last, from the top of an upright head down to neck and cloth."""
-OUT_OF_ORDER = 0.25
-"""Share of pairs of `FROM_THE_TOP` that lie the other way round in labels of other classes."""
 FACE = range(1, 13)  # skin to lower lip, ears and glasses included
 SAME_SIZE = 0.25  # of the largest patch: smaller ones are not a separate eye
 APART = 0.2  # minimum distance of two eyes, face widths
@@ -56,11 +52,13 @@ class Axes:
         origin: (2,) float64, pixels; on the middle line: the centre of the nose, or else of the lips or the skin.
         right: (2,) float64, unit vector towards the subject's left, which is the image's right in an upright head.
         unit: pixels; about the width of the face.
+        patches: every connected piece of the eyes, brows and ears.
     """
 
     origin: Point
     right: Point
     unit: float
+    patches: list[Patch]
 
     def across(self, point: Point) -> float:
         """Return the distance of `point` from the middle line, face widths, positive on the subject's left."""
@@ -72,8 +70,11 @@ class Axes:
         return np.array([-self.right[1], self.right[0]])
 
 
-def find_patches(label: UInt8Array, counts: npt.NDArray[np.int64]) -> list[Patch]:
-    """Return every connected piece of the eyes, brows and ears of `label` (H, W); `counts` are its pixels by class."""
+def find_axes(label: UInt8Array, counts: npt.NDArray[np.int64]) -> Axes:
+    """Return the axes of a face that has skin; the line of the eyes, or else of the brows, gives the direction.
+
+    `label` is (H, W) uint8; `counts` are its pixels by class.
+    """
     patches = []
     for class_id in (c for pair in PAIRS for c in pair if counts[c]):
         mask = cv2.inRange(label, class_id, class_id)
@@ -81,15 +82,10 @@ def find_patches(label: UInt8Array, counts: npt.NDArray[np.int64]) -> list[Patch
         _, _, stats, centres = cv2.connectedComponentsWithStats(mask[y : y + height, x : x + width], connectivity=8)
         for centre, area in zip(np.add(centres[1:], (x, y)), stats[1:, cv2.CC_STAT_AREA].tolist(), strict=True):
             patches.append(Patch(class_id, centre, area))
-    return patches
-
-
-def find_axes(label: UInt8Array, counts: npt.NDArray[np.int64], patches: list[Patch]) -> Axes:
-    """Return the axes of a face that has skin; the line of the eyes, or else of the brows, gives the direction."""
     unit = float(np.sqrt(counts[FACE].sum()))
-    nose, lips = _centre(label, (NOSE, NOSE), counts), _centre(label, LIPS, counts)
+    nose, lips, skin = (find_centre(label, *classes) for classes in ((NOSE, NOSE), LIPS, (SKIN, SKIN)))
     below = lips if lips is not None else nose
-    origin = next(centre for centre in (nose, lips, _centre(label, (SKIN, SKIN), counts)) if centre is not None)
+    origin = next(centre for centre in (nose, lips, skin) if centre is not None)
     right = np.array([1.0, 0.0])
     for pair in (EYES, BROWS):
         own = [patch for patch in patches if patch.class_id in pair]
@@ -103,20 +99,10 @@ def find_axes(label: UInt8Array, counts: npt.NDArray[np.int64], patches: list[Pa
             if (below - (first + second) / 2) @ np.array([-right[1], right[0]]) < 0:
                 right = -right
             break
-    return Axes(origin, right, unit)
+    return Axes(origin, right, unit, patches)
 
 
-def is_in_order(label: UInt8Array, counts: npt.NDArray[np.int64]) -> bool:
-    """Return whether the parts of a face lie above each other as those of these classes do."""
-    centres = (_centre(label, classes, counts) for classes in FROM_THE_TOP)
-    pairs = list(combinations([float(centre[1]) for centre in centres if centre is not None], 2))
-    return sum(upper > lower for upper, lower in pairs) <= OUT_OF_ORDER * len(pairs)
-
-
-def _centre(label: UInt8Array, classes: tuple[int, int], counts: npt.NDArray[np.int64]) -> Point | None:
-    """Return the centre of a range of classes (first, last), or None if it has no pixels."""
-    first, last = classes
-    if not counts[first : last + 1].any():
-        return None
+def find_centre(label: UInt8Array, first: int, last: int) -> Point | None:
+    """Return the centre (x, y) of the classes from `first` to `last` in a label (H, W) uint8; None if it has none."""
     moments = cv2.moments(cv2.inRange(label, first, last), binaryImage=True)
-    return np.array([moments["m10"], moments["m01"]]) / moments["m00"]
+    return np.array([moments["m10"], moments["m01"]]) / moments["m00"] if moments["m00"] else None

@@ -3,10 +3,9 @@
 import hashlib
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
 
 import cv2
 import numpy as np
@@ -22,11 +21,8 @@ from facekp.data.audit.order import has_order, report_order
 from facekp.data.audit.sheet import PAGE, write_sheet
 from facekp.data.layout import Sample, list_samples, recognise
 from facekp.errors import DataError
-from facekp.files import as_cell, begins_with, keep_foreign, make_folder, replacing
+from facekp.files import as_cell, begins_with, keep_foreign, make_folder, write_file
 from facekp.images import UInt8Array, read_image, read_label
-
-ALL: Final = -1
-"""Joblib's number of threads for one per core that this process may use."""
 
 
 @dataclass(eq=False)
@@ -76,16 +72,14 @@ def run_audit(
             audit.csv whose exclude column was edited.
     """
     started = time.perf_counter()
-    require_prepared(root)
+    images = len(list_prepared(root))
     keep_foreign({out / "audit.csv": is_unedited, out / "audit.html": begins_with(PAGE)}, overwrite=overwrite)
     make_folder(out)
-    findings = audit(root, workers=workers)
+    findings = audit(root, workers=workers or -1)
     table = pd.DataFrame(findings, columns=Finding._fields)
-    with replacing(out / "audit.csv", shared=True) as part:
-        cells = table.assign(id=table.id.map(as_cell), other_id=table.other_id.map(as_cell))
-        cells.to_csv(part, index=False, float_format="%.3f", lineterminator="\n")
-    images = len(list_samples(root))
-    write_sheet(out / "audit.html", root, findings, images, limit=pictures, workers=workers or ALL)
+    cells = table.assign(id=table.id.map(as_cell), other_id=table.other_id.map(as_cell))
+    write_file(out / "audit.csv", cells.to_csv(index=False, float_format="%.3f", lineterminator="\n"))
+    write_sheet(out / "audit.html", root, findings, images, limit=pictures, workers=workers or -1)
     excluded = table[table.exclude == "yes"]
     counts = [table.groupby("kind").id.agg(["size", "nunique"]), excluded.groupby("kind").id.nunique()]
     summary = pd.concat(counts, axis=1).reindex(list(KINDS)).fillna(0).astype(int)
@@ -99,28 +93,28 @@ look at {out / "audit.html"}, edit the exclude column of {out / "audit.csv"}, an
 data.exclude={out / "audit.csv"}: {excluded.id.nunique()} training images excluded"""
 
 
-def require_prepared(root: Path) -> None:
-    """Raise DataError unless `root` is a data set in the prepared layout."""
+def list_prepared(root: Path) -> list[Sample]:
+    """List the samples of a data set; raise DataError unless it is in the prepared layout."""
     if recognise(root, setting="root") == "official":
         prepare = f"facekp prepare raw={root} out=..."
         raise DataError(f"root is '{root}', the official layout: prepare it ({prepare}) and give its out")
+    return list_samples(root)
 
 
-def audit(root: Path, *, workers: int | None = None) -> list[Finding]:
+def audit(root: Path, *, workers: int = -1) -> list[Finding]:
     """Return the findings in the prepared data set `root`, by kind and in the order of its index.
 
-    `root` is only read. `workers` is the number of threads; None starts one per core.
+    `root` is only read. `workers` is the number of threads; -1 starts one per core.
 
     Raises:
         DataError: a folder that is missing or not prepared, or an unusable index.
     """
-    require_prepared(root)
-    samples = list_samples(root)
+    samples = list_prepared(root)
     opencv_threads = cv2.getNumThreads()
     cv2.setNumThreads(0)  # they would compete with our threads for the cores
     try:
         # Threads: nearly all of the work is C code that releases the GIL.
-        with Parallel(workers or ALL, backend="threading", return_as="generator") as pool:
+        with Parallel(workers, backend="threading", return_as="generator") as pool:
             jobs = pool(delayed(examine)(sample) for sample in samples)
             examined = list(Progress(jobs, "examining", len(samples), unit=" images"))
             report_order(root, [e.in_order for e in examined])
@@ -137,7 +131,7 @@ def compare(examined: Sequence[Examined], pool: Parallel) -> list[Finding]:
     A finding names the image to exclude and the one to keep: the val or test image if the splits differ, otherwise the
     first one in `examined`.
     """
-    equal = _groups(examined, "image_digest")
+    equal = _groups(examined, lambda e: e.image_digest)
     copy = Flaw("duplicate", "equal to the pixel")
     findings = [Finding.of(e.sample, copy, kept.sample) for kept, *rest in equal for e in rest]
     firsts = [group[0] for group in equal]  # copies would be found again, in every pairing
@@ -147,19 +141,18 @@ def compare(examined: Sequence[Examined], pool: Parallel) -> list[Finding]:
         findings.append(Finding.of(firsts[pair.second].sample, flaw, firsts[pair.first].sample))
     similar = {frozenset((f.id, f.other_id)) for f in findings}
     flaw = Flaw("same_label", "one of the two has another image's label")  # it is unknown which
-    for kept, *rest in _groups(examined, "label_digest"):
+    for kept, *rest in _groups(examined, lambda e: e.label_digest):
         for e in rest:
             if frozenset((kept.sample.id, e.sample.id)) not in similar:
                 findings += [Finding.of(kept.sample, flaw, e.sample), Finding.of(e.sample, flaw, kept.sample)]
     return findings
 
 
-def _groups(examined: Sequence[Examined], digest: Literal["image_digest", "label_digest"]) -> list[list[Examined]]:
+def _groups(examined: Sequence[Examined], digest: Callable[[Examined], bytes]) -> list[list[Examined]]:
     """Group equal images or labels; the first image of a group is the one to keep, from val or test if possible."""
     groups: dict[bytes, list[Examined]] = defaultdict(list)
-    for e in sorted(examined, key=lambda e: e.sample.split == "train"):
-        if getattr(e, digest):
-            groups[getattr(e, digest)].append(e)
+    for e in sorted(filter(digest, examined), key=lambda e: e.sample.split == "train"):
+        groups[digest(e)].append(e)
     return list(groups.values())
 
 

@@ -7,11 +7,10 @@ from contextlib import suppress
 from itertools import groupby
 from pathlib import Path
 
-import cv2
 import numpy as np
 from jinja2 import Template
 from joblib import Parallel, delayed
-from PIL import Image
+from PIL import Image, ImageOps
 
 from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.data.audit.findings import KINDS, Finding
@@ -19,7 +18,7 @@ from facekp.data.class_sets import read_classes
 from facekp.data.layout import IMAGES, LABELS
 from facekp.errors import DataError
 from facekp.files import write_file
-from facekp.images import UInt8Array, palette_image, read_image, read_label, resize
+from facekp.images import palette_image, read_image, read_label
 
 SIDE = 192  # of a thumbnail, pixels
 OPACITY = 0.5
@@ -56,28 +55,23 @@ def write_sheet(path: Path, root: Path, findings: Sequence[Finding], images: int
 
 def draw_card(root: Path, finding: Finding, classes: Classes = CELEBAMASK_HQ) -> str:
     """Return photo and overlay of the images of a finding side by side, as JPEG in base64; "" if none is readable."""
-    halves: list[UInt8Array] = []
+    halves = []
     for name in filter(None, (finding.id, finding.other_id)):
-        photo = np.full((SIDE, SIDE, 3), 40, np.uint8)
+        photo = Image.new("RGB", (SIDE, SIDE), (40, 40, 40))
         with suppress(DataError):
-            photo = _fit(read_image(root / IMAGES / f"{name}.jpg"))
+            photo = _fit(Image.fromarray(read_image(root / IMAGES / f"{name}.jpg")))
             halves.append(photo)
         with suppress(DataError):
-            # Colours are averaged, not ids, so that small parts stay visible.
             label = read_label(root / LABELS / f"{name}.png", classes)
-            colours = _fit(np.array(palette_image(label, classes.colours).convert("RGB")))
-            halves.append(np.asarray(cv2.addWeighted(photo, 1 - OPACITY, colours, OPACITY, 0), np.uint8))
+            # Colours are averaged, not ids, so that small parts stay visible.
+            halves.append(Image.blend(photo, _fit(palette_image(label, classes.colours).convert("RGB")), OPACITY))
     if not halves:
         return ""
     file = io.BytesIO()
-    Image.fromarray(np.concatenate(halves, axis=1)).save(file, format="JPEG", quality=QUALITY)
+    Image.fromarray(np.hstack([np.asarray(half) for half in halves])).save(file, format="JPEG", quality=QUALITY)
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _fit(picture: UInt8Array) -> UInt8Array:
+def _fit(picture: Image.Image) -> Image.Image:
     """Fit a picture into the square, keeping its proportions, on black."""
-    scale = SIDE / max(picture.shape[:2])
-    small = resize(picture, (max(1, round(picture.shape[0] * scale)), max(1, round(picture.shape[1] * scale))))
-    square = np.zeros((SIDE, SIDE, 3), np.uint8)
-    square[: small.shape[0], : small.shape[1]] = small
-    return square
+    return ImageOps.pad(picture, (SIDE, SIDE), Image.Resampling.BILINEAR, centering=(0, 0))

@@ -34,21 +34,14 @@ def main(argv: Sequence[str]) -> None:
         "Converts CelebAMask-HQ, LaPa, EasyPortrait, or a folder of images/ and masks/ with a classes.json, to the "
         "layout that training reads. Continues an interrupted run."
     )
-    settings = parse_cli(PrepareSettings, argv, program="facekp prepare", about=about)
+    config = parse_cli(PrepareSettings, argv, program="facekp prepare", about=about)
     from facekp.data.class_sets import read_target
     from facekp.data.prepare.build import prepare  # only now: it imports OpenCV and Pillow
 
-    raw, out = expand(settings.raw), expand(settings.out)
-    classes = None if settings.classes is None else read_target(settings.classes)
     done = prepare(
-        raw,
-        out,
-        size=settings.size,
-        workers=settings.workers,
-        skip_bad=settings.skip_bad,
-        classes=classes,
-        mapping=settings.map,
-    )
+        expand(config.raw), expand(config.out), size=config.size, workers=config.workers, skip_bad=config.skip_bad,
+        classes=None if config.classes is None else read_target(config.classes), mapping=config.map,
+    )  # fmt: skip
     print(printable(done.text))
 
 

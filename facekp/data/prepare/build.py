@@ -19,13 +19,13 @@ import numpy as np
 from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.cli import Progress
 from facekp.data.class_sets import CLASS_FILE, map_classes
-from facekp.data.layout import IMAGES, INDEX, LABELS, MIN_SIDE, SPLITS, recognise
+from facekp.data.layout import IMAGES, INDEX, LABELS, SPLITS, recognise
 from facekp.data.prepare.convert import Face, Id, Prepared, Target, convert, read_back, stem_of
 from facekp.data.prepare.dataset import SETS, DataSet
 from facekp.data.prepare.summary import SUMMARY, DataSummary, Problem, name_few, read_summary, summarise
 from facekp.data.prepare.workers import run_in_processes
-from facekp.errors import DataError, require
-from facekp.files import ANOTHER, exclusive_lock, require_space, write_file, writing
+from facekp.errors import DataError
+from facekp.files import ANOTHER, exclusive_lock, make_folder, require_space, write_file
 
 SOURCE = "source.json"
 """Records what a prepared folder was made from, without the images, which may be replaced or removed if damaged."""
@@ -74,13 +74,11 @@ def prepare(
     that cannot be prepared, for which an error is otherwise raised once all others are written.
 
     Raises:
-        ConfigError: a size or a number of workers out of range, or classes that do not fit.
+        ConfigError: classes that do not fit.
         DataError: the source is missing, incomplete or damaged, or `out` cannot be written, has no space, or was made
             from another source.
     """
     started = time.perf_counter()
-    require("size", size, size >= MIN_SIDE, f"give at least {MIN_SIDE} pixels, such as 512")
-    require("workers", workers, workers is None or workers >= 1, "give at least 1, or null for one per core")
     if (raw / INDEX).is_file() and not (classes or mapping):
         raise DataError(f"raw is '{raw}', which is prepared already ({INDEX} is there): train with data.root={raw}")
     data = open_set(raw)
@@ -91,14 +89,18 @@ def prepare(
     if target.classes != CELEBAMASK_HQ:
         source |= {"classes": target.classes.to_plain(), "ids": ids}
     _require_same(out, source)  # before a lock file is written
-    with writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    with exclusive_lock(out):
+    with exclusive_lock(make_folder(out)):
         _require_same(out, source)
         write_file(out / SOURCE, json.dumps(source, indent=2) + "\n")
         summary = read_summary(out)
         skipped = set(summary.skipped if summary else ())
-        if not _is_complete(out, images.keys() - skipped, splits):
+        complete = (out / INDEX).is_file()
+        if complete and (out / INDEX).read_text(encoding="utf-8") != _index(images.keys() - skipped, splits):
+            raise DataError(
+                f"{out / INDEX}: lists other images or splits than the source has now; remove this file to prepare "
+                f"what is missing, or {ANOTHER}"
+            )
+        if not complete:
             faces, problems = data.pair(skip_bad)
             prepared, written = _write_faces(faces, out, size, workers, target)
             whole = {face.id: face.pixels for face in prepared if face.pixels is not None}
@@ -132,18 +134,11 @@ def open_set(raw: Path) -> DataSet:
     Raises:
         DataError: there is no folder, none knows it, or the one that does finds it incomplete.
     """
-    if raw.is_dir():
-        for name in SETS.names():
-            if (found := SETS[name](raw)) is not None:
-                return found
+    for name in SETS.names():
+        if (found := SETS[name](raw)) is not None:
+            return found
     recognise(raw, setting="raw")  # raises for these
     raise DataError(f"raw is '{raw}', which has an {INDEX} but no {LABELS}/: restore them")
-
-
-def _find_pairs(out: Path) -> set[str]:
-    """Return the stems whose image and label both exist."""
-    images, labels = ({path.stem for path in (out / name).glob("[!.]*")} for name in (IMAGES, LABELS))
-    return images & labels
 
 
 def _require_same(out: Path, source: dict[str, Any]) -> None:
@@ -174,28 +169,15 @@ def _index(ids: set[Id], splits: Mapping[Id, str]) -> str:
     return text.getvalue()
 
 
-def _is_complete(out: Path, ids: set[Id], splits: Mapping[Id, str]) -> bool:
-    path = out / INDEX
-    if not path.is_file():
-        return False
-    if path.read_text(encoding="utf-8") != _index(ids, splits):
-        raise DataError(
-            f"{path}: lists other images or splits than the source has now; remove this file to prepare what is "
-            f"missing, or {ANOTHER}"
-        )
-    return True
-
-
 def _write_faces(
     faces: list[Face], out: Path, size: int, workers: int | None, target: Target
 ) -> tuple[list[Prepared], int]:
     """Prepare the missing faces; return all faces, and how many were written."""
-    there = _find_pairs(out)
-    again = [face for face in faces if stem_of(face.id) in there]
+    images, labels = ({path.stem for path in (out / name).glob("[!.]*")} for name in (IMAGES, LABELS))
+    again = [face for face in faces if stem_of(face.id) in images & labels]
     require_space(out, (len(faces) - len(again)) * (size**2 * BYTES_PER_PIXEL + BYTES_PER_PAIR))
     for name in (IMAGES, LABELS):
-        with writing(out / name):
-            (out / name).mkdir(exist_ok=True)
+        make_folder(out / name)
     bar = partial(Progress, unit=" images")
     back = run_in_processes(partial(read_back, out=out, target=target), again, workers)
     done = {face.id: face for face in bar(back, "reading existing files", len(again), disable=not again) if face}

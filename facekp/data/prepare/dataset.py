@@ -112,7 +112,7 @@ class LabelledFace(Face):
         """Return the prepared label (size, size) uint8."""
         (mask,) = masks.values()
         square = pad(mask, max(mask.shape), IGNORE_INDEX)
-        return np.asarray(cv2.resize(square, (size, size), interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+        return cv2.resize(square, (size, size), interpolation=cv2.INTER_NEAREST_EXACT)
 
     def inspect(self, image: UInt8Array, masks: dict[int, UInt8Array]) -> Iterator[Problem]:
         """Report a mask without a class; raise DataError if image and mask have different proportions."""

@@ -18,17 +18,12 @@ R = TypeVar("R")
 
 MIN_ITEMS_PER_WORKER = 50
 """Minimum items per process: starting one takes about half a second."""
-CHUNK = 4
 
 
 def run_in_processes(
-    function: Callable[[T], R],
-    items: Sequence[T],
-    workers: int | None = None,
-    *,
-    chunk: int = CHUNK,
+    function: Callable[[T], R], items: Sequence[T], workers: int | None = None, *, chunk: int = 4,
     setting: str = "workers",
-) -> Iterator[R]:
+) -> Iterator[R]:  # fmt: skip
     """Yield `function(item)` for each item, in order; a single worker runs in this process.
 
     Processes, not threads: a third of Pillow's and NumPy's time holds the interpreter lock, so threads would gain

@@ -55,7 +55,7 @@ class Canvas:
         else:
             cv2.fillPoly(alpha, fixed, 255, cv2.LINE_AA, 4)
         if soft > 1:  # two box filters approximate a Gaussian at the same cost for any width
-            alpha = np.asarray(cv2.blur(cv2.blur(alpha, (soft, soft)), (soft, soft)), np.uint8)
+            alpha = cv2.blur(cv2.blur(alpha, (soft, soft)), (soft, soft))
         seen, area, cover = self._visible[window], self.image[:, *window], alpha * np.float32(1 / 255)
         if inside:
             cover = cover * (seen == CELEBAMASK_HQ.index(inside))

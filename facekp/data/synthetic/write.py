@@ -14,7 +14,7 @@ from facekp.data.layout import OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS
 from facekp.data.synthetic import REVISION
 from facekp.data.synthetic.portrait import Portrait
 from facekp.errors import DataError
-from facekp.files import ANOTHER, write_file, writing
+from facekp.files import ANOTHER, make_folder, write_file
 
 FIRST_NUMBER = {"train": 1, "val": 162771, "test": 182638}  # the number in orig_file determines the split
 SETTINGS = "synthetic.json"  # describes the faces of a folder
@@ -56,8 +56,7 @@ def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: 
         raise DataError(f"folder '{root}': holds faces drawn with {found}, not {wanted}; remove it, or {ANOTHER}")
     if not found and any(map(_is_used, (images, root / OFFICIAL_MASKS, root / OFFICIAL_MAPPING))):
         raise DataError(f"folder '{root}': holds images that were not drawn; {ANOTHER}")
-    with writing(images):
-        images.mkdir(parents=True, exist_ok=True)
+    make_folder(images)
     write_file(root / SETTINGS, wanted)
     numbers = [FIRST_NUMBER[split] + k for split in SPLITS for k in range(counts[split])]
     for folder in range(-(-len(numbers) // IMAGES_PER_FOLDER)):
