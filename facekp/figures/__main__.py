@@ -37,41 +37,34 @@ class FiguresSettings(ParserSettings):
 def main(argv: Sequence[str]) -> None:
     """Write the figures that `argv` asks for."""
     config = parse_cli(FiguresSettings, argv, program="facekp figures", about=f"{__doc__}\n\n{TERMS}")
-    from matplotlib import rc_context
-
-    from facekp.figures.draw import (
-        STYLE,
-        class_scores,
-        crop_face,
-        draw_heads,
-        draw_key_points,
-        draw_surface,
-        read_landmarks,
-    )
     from facekp.images import read_image
-    from facekp.predict.pipeline import open_parser
 
-    photo = expand(config.source)
+    photo, out = expand(config.source), expand(config.out)
     image = read_image(photo)
-    landmarks = read_landmarks(expand(config.landmarks), photo) if config.landmarks else None
-    if landmarks is not None and config.landmarks_size:
-        landmarks = (landmarks + 0.5) * (max(image.shape[:2]) / config.landmarks_size) - 0.5
-    out, names = expand(config.out), (f"{config.class_}.heads", f"{config.class_}.surface", "points")
+    names = (f"{config.class_}.heads", f"{config.class_}.surface", "points")
     paths = [out / f"{photo.stem}.{name}.{config.format}" for name in names]
     keep_foreign(dict.fromkeys(paths, contains(b"facekp")), overwrite=config.overwrite)
+    from matplotlib import rc_context
+
+    from facekp.figures import draw  # torch and SciPy take two seconds
+    from facekp.predict.pipeline import open_parser
+
+    landmarks = draw.read_landmarks(expand(config.landmarks), photo) if config.landmarks else None
+    if landmarks is not None and config.landmarks_size:
+        landmarks = (landmarks + 0.5) * (max(image.shape[:2]) / config.landmarks_size) - 0.5
     parser = open_parser(config, config.device)
     known = parser.stages.backend.classes.names
     require("class", config.class_, config.class_ in known, f"choose one of {', '.join(known)}")
     make_folder(out)
     if config.align == "auto":
-        image, landmarks = crop_face(parser, image, landmarks, photo)
+        image, landmarks = draw.crop_face(parser, image, landmarks, photo)
     (face,) = parser(image, align="none")
-    heads, total = class_scores(parser, image, config.class_)
-    with rc_context(STYLE):
+    heads, total = draw.class_scores(parser, image, config.class_)
+    with rc_context(draw.STYLE):
         figures = (
-            draw_heads(image, config.class_, heads, total),
-            draw_surface(image, config.class_, total),
-            draw_key_points(image, face, landmarks),
+            draw.draw_heads(image, config.class_, heads, total),
+            draw.draw_surface(image, config.class_, total),
+            draw.draw_key_points(image, face, landmarks),
         )
         for path, figure in zip(paths, figures, strict=True):
             with replacing(path, shared=True) as part:

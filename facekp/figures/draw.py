@@ -2,23 +2,26 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
+import pandas as pd
+import torch
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from facekp.errors import DataError
 from facekp.images import UInt8Array, decoding
-
-# Matplotlib, SciPy and torch take seconds to import, so they are imported in the functions that use them.
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from facekp.keypoints.curves import Points
-    from facekp.keypoints.score_grid import Scores
-    from facekp.parsing.face import Face
-    from facekp.parsing.parser import FaceParser
+from facekp.keypoints.curves import Points
+from facekp.keypoints.score_grid import Scores
+from facekp.models import fuse
+from facekp.parsing.face import Face
+from facekp.parsing.face_crop import cut
+from facekp.parsing.inputs import MIN_SIDE
+from facekp.parsing.overlay import blend_mask
+from facekp.parsing.parser import FaceParser
 
 WIDTH, MAX_HEIGHT = 7.2, 8.8  # inches: the width of two journal columns, and the page's height
 BLUE, RED = "#0072b2", "#d7191c"  # key points, and those of a landmark detector
@@ -34,7 +37,7 @@ STYLE: Final[Any] = {  # Matplotlib's own type lists the keys of one version
 }  # fmt: skip
 
 
-def read_landmarks(path: Path, photo: Path) -> "Points":
+def read_landmarks(path: Path, photo: Path) -> Points:
     """Return a landmark detector's points (n, 2) float32 of one photo, in pixels of the detector's input.
 
     The file is a CSV with the header `id,x0,y0,x1,y1,...` and a row per photo, found by the photo's name without
@@ -43,8 +46,6 @@ def read_landmarks(path: Path, photo: Path) -> "Points":
     Raises:
         DataError: the file is unreadable or malformed, or lacks the photo.
     """
-    import pandas as pd
-
     with decoding(f"landmarks '{path}'", "give a CSV with the header `id,x0,y0,x1,y1,...` and a row per photo"):
         table = pd.read_csv(path, index_col="id", dtype={"id": str})
         own = table[table.index.str.lstrip("0") == photo.stem.lstrip("0")]
@@ -56,7 +57,7 @@ def read_landmarks(path: Path, photo: Path) -> "Points":
     return points
 
 
-def crop_face(parser: "FaceParser", image: UInt8Array, landmarks: Any, photo: Path) -> tuple[UInt8Array, Any]:
+def crop_face(parser: FaceParser, image: UInt8Array, landmarks: Any, photo: Path) -> tuple[UInt8Array, Any]:
     """Crop the largest face from a photo (H, W, 3) uint8 RGB at its resolution, aligned as in CelebA-HQ.
 
     Returns the crop (s, s, 3) uint8 RGB and the landmarks (n, 2) in it; both unchanged if the photo is already aligned.
@@ -64,9 +65,6 @@ def crop_face(parser: "FaceParser", image: UInt8Array, landmarks: Any, photo: Pa
     Raises:
         DataError: no face in the photo; the message names its file, `photo`.
     """
-    from facekp.parsing.face_crop import cut
-    from facekp.parsing.inputs import MIN_SIDE
-
     (scene,) = parser.stages.parse([parser.stages.look(image, "auto")])
     views = scene.confirmed().views
     if not views:
@@ -79,19 +77,15 @@ def crop_face(parser: "FaceParser", image: UInt8Array, landmarks: Any, photo: Pa
     return cut(image, crop, side), landmarks
 
 
-def class_scores(parser: "FaceParser", image: UInt8Array, name: str) -> "tuple[list[Scores], Scores]":
+def class_scores(parser: FaceParser, image: UInt8Array, name: str) -> tuple[list[Scores], Scores]:
     """Return the score maps (h, w) of a class in a photo, finest first, and their upsampled sum (H, W); all float32."""
-    import torch
-
-    from facekp.models import fuse
-
     pixels, backend = parser.stages.resized(image), parser.stages.backend
     heads = [scores[0, ..., backend.classes.index(name)] for scores in backend(pixels[None])]
     total = fuse([torch.tensor(scores)[None, None] for scores in heads], pixels.shape[:2])[0, 0]
     return heads, total.numpy()
 
 
-def draw_heads(image: UInt8Array, name: str, heads: "Sequence[Scores]", total: "Scores") -> "Figure":
+def draw_heads(image: UInt8Array, name: str, heads: Sequence[Scores], total: Scores) -> Figure:
     """Draw the paper's figure 2: a photo, every head's scores for a class on one colour scale, and their sum."""
     titles = [f"stride {round(len(total) / len(values))} ({values.shape[1]} x {values.shape[0]})" for values in heads]
     figure, (photo, *panels, own), stacked = _panels(image.shape[:2], ["photo", *titles, "sum"], extra=1.2)
@@ -108,10 +102,8 @@ def draw_heads(image: UInt8Array, name: str, heads: "Sequence[Scores]", total: "
     return figure
 
 
-def draw_surface(image: UInt8Array, name: str, total: "Scores") -> "Figure":
+def draw_surface(image: UInt8Array, name: str, total: Scores) -> Figure:
     """Draw the paper's figure 3: a photo, and the summed scores for a class as a surface."""
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(WIDTH, 0.46 * WIDTH), layout="constrained")
     grid = figure.add_gridspec(1, 2, width_ratios=(1, 1.9))
     figure.add_subplot(grid[0], title="photo", xlabel="x (pixels)", ylabel="y (pixels)").imshow(image)
@@ -134,15 +126,11 @@ def draw_surface(image: UInt8Array, name: str, total: "Scores") -> "Figure":
     return figure
 
 
-def draw_key_points(image: UInt8Array, face: "Face", landmarks: "Points | None" = None) -> "Figure":
+def draw_key_points(image: UInt8Array, face: Face, landmarks: Points | None = None) -> Figure:
     """Draw the paper's figure 4: a face's masks over its photo, and its key points beside them.
 
     `landmarks` are (n, 2) float, pixels of the photo: a landmark detector's points, drawn in red.
     """
-    from matplotlib.patches import Patch
-
-    from facekp.parsing.overlay import blend_mask
-
     rows = -(-len(face.attributes) // PATCHES_IN_ROW)
     figure, (masks, points), _ = _panels(image.shape[:2], ["masks", "key points"], extra=0.7 + 0.14 * rows)
     # Below the axis and its labels; borderaxespad is in units of the font size.
@@ -162,13 +150,11 @@ def draw_key_points(image: UInt8Array, face: "Face", landmarks: "Points | None" 
     return figure
 
 
-def _panels(size: tuple[int, int], titles: Sequence[str], extra: float) -> "tuple[Figure, list[Axes], bool]":
+def _panels(size: tuple[int, int], titles: Sequence[str], extra: float) -> tuple[Figure, list[Axes], bool]:
     """Return a figure, its panels for images of `size` (H, W), and whether they are stacked, as for wide photos.
 
     `extra` is the height in inches for titles, labels and legends.
     """
-    from matplotlib.figure import Figure
-
     height, width = size
     stacked = width > 2 * height
     rows, columns = (len(titles), 1) if stacked else (1, len(titles))
