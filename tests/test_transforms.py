@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from facekp.classes import CELEBAMASK_HQ
+from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.data.backgrounds import Background
 from facekp.data.jitter import KINDS
 from facekp.data.layout import read_index
@@ -209,11 +209,14 @@ class TestRotationAndCorruption:
         assert np.mean([c for c in covered if c]) > 0.05
 
     def test_a_face_keeps_its_pixels_on_another_background_which_goes_on_beyond_its_image(self) -> None:
-        # An image of 40 x 40 pixels in padding of 12: hair in the middle, clothes at the lower border.
+        # An image of 40 x 40 pixels in padding of 12: hair from the middle to the upper border, and to the right one.
         image, label = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 255, np.uint8)
         image[12:52, 12:52], label[12:52, 12:52] = (255, 0, 255), 0
-        label[20:36, 24:40], label[36:52, 20:44] = 13, 18
-        image[np.isin(label, (13, 18))] = 250
+        label[12:36, 24:40] = label[24:36, 24:52] = 13
+        image[label == 13] = 250
+        wanted = np.zeros((64, 64), np.uint8)
+        wanted[12:36, 24:40] = wanted[24:36, 24:52] = 13
+        wanted[:12, 24:40] = wanted[24:36, 52:] = 255
         transform, changed = Pipeline([Background(0.5)]), 0
         for seed in range(60):
             transform.set_random_seed(seed)
@@ -222,14 +225,46 @@ class TestRotationAndCorruption:
                 assert np.array_equal(out["image"], image)
                 continue
             changed += 1
-            wanted = np.zeros((64, 64), np.uint8)
-            wanted[20:36, 24:40], wanted[36:52, 20:44], wanted[52:, 20:44] = 13, 18, 255
             assert np.array_equal(out["mask"], wanted)
             face = cv2.erode((wanted > 0).astype(np.uint8), np.ones((13, 13))) == 1  # 4 deviations from the edge
-            assert (out["image"][face] == 250).all()  # below the image, its mirror image
+            assert (out["image"][face] == 250).all()  # beyond the image, its mirror image
             beside = cv2.dilate((wanted > 0).astype(np.uint8), np.ones((13, 13))) == 0
             assert not (out["image"][beside] == (255, 0, 255)).all(1).any()
         assert 18 <= changed <= 42  # 60 draws at 0.5: 30 +- 3.9, with three deviations of room
+
+    def test_clothes_go_on_below_the_image_as_a_body(self) -> None:
+        # An image of 40 x 40 pixels in padding of 40: green clothes at the lower border, to the left border's half.
+        image, label = np.zeros((120, 120, 3), np.uint8), np.full((120, 120), 255, np.uint8)
+        label[40:80, 40:80] = 0
+        label[60:80, 40:70], label[70:80, 70:76] = 18, 13
+        image[label == 18] = 30, 200, 40
+        transform, alike = Pipeline([Background(1)]), 0
+        for seed in range(20):
+            transform.set_random_seed(seed)
+            out = transform(image=image, mask=label)
+            body, own = out["mask"] == 18, label == 18
+            assert np.array_equal(body[40:80, 40:80], own[40:80, 40:80])
+            assert body[80:, 44:70].all()  # below the clothes, but for an arm that leans inwards
+            assert (out["mask"][80:, 70:76] == 255).all()  # below the hair
+            assert not body[:60].any()  # the left shoulder begins at the border
+            # The shoulders are 40 to 76 pixels wide, from 22 to 40 and 80 to 98; arms lean by -4 to 12 pixels.
+            rows = body[80:, :].sum(1)
+            assert (rows >= 26).all()
+            assert 38 - 6 <= rows.max() <= 76 + 2 * 12 - 6 + 2
+            assert not body[80:, :9].any()
+            assert not body[80:, 111:].any()
+            below = out["image"][84:, 44:66].reshape(-1, 3)
+            alike += abs(np.median(below, 0) - (30, 200, 40)).max() <= 25
+        assert alike >= 18  # drawn straps, pockets and badges may cover more than half of it
+
+    def test_classes_without_clothes_draw_no_body(self) -> None:
+        classes = Classes.of(["background", "hair"])
+        label = np.full((64, 64), 255, np.uint8)
+        label[12:52, 12:52] = 1
+        transform = Pipeline([Background(1, classes)])
+        transform.set_random_seed(0)
+        out = transform(image=np.zeros((64, 64, 3), np.uint8), mask=label)
+        assert np.array_equal(out["mask"] == 1, label == 1)
 
     @pytest.mark.parametrize("number", range(7))
     def test_no_corruption_moves_the_image_from_under_its_label(self, number: int) -> None:

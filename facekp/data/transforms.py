@@ -121,7 +121,7 @@ def training_transform(
     """
     steps = [_resize(size), TrainingView(crop, scales=scales, jitter=jitter, flip=flip, classes=classes)]
     if background:
-        steps.append(Background(background))
+        steps.append(Background(background, classes))
     if rotate:
         how: dict[str, Any] = {"interpolation": cv2.INTER_LINEAR, "mask_interpolation": cv2.INTER_NEAREST}
         outside: dict[str, Any] = {"border_mode": cv2.BORDER_CONSTANT, "fill": 0, "fill_mask": IGNORE_INDEX}
