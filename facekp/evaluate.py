@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from facekp.training.scoring import Scorer
 
 
-MARK = rb'\{\s+"loss": [^,]+,.{,999}"pixel_accuracy": '
-"""Regular expression for the first bytes of the file of scores."""
+MARK = rb'\{\s+"loss": [^,]+,.{,999}"pixel_accuracy": '  # regular expression for the first bytes of the file of scores
 
 
 THREE = check_that(lambda values: len(values) == 3, "three numbers", [0.5, 0.5, 0.5])

@@ -54,11 +54,11 @@ class CompareSweep(Callback):
             if not job_folders(self.sweep):  # Hydra refused the command line
                 return
             # Here, because no other run needs matplotlib.
-            from facekp.compare.dashboard import logger_of, send_comparison
+            from facekp.compare.dashboard import send_comparison
             from facekp.compare.report import NAME, compare
 
             print(compare([self.sweep], self.sweep))
-            send_comparison(self.sweep, NAME, logger_of(self.sweep))
+            send_comparison(self.sweep, NAME)
         except Exception as error:
             again = f"facekp compare {self.sweep}"
             print(f"the runs could not be compared ({_line(error)}); to retry: {again}")

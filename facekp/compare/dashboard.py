@@ -12,20 +12,15 @@ from facekp.training.loggers import TIMEOUT, Mode, closing_wandb, started
 from facekp.training.tolerance import Tolerance
 
 
-def logger_of(sweep: Path) -> LoggerConfig:
-    """Return the logger's settings of a sweep's first job that has any, or the defaults."""
-    for job in job_folders(sweep):
-        if (file := job / COMPOSED / "config.yaml").is_file():
-            own = cast(DictConfig, OmegaConf.load(file)).get("logger", {})
-            return cast(LoggerConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(LoggerConfig), own)))
-    return LoggerConfig()
-
-
-def send_comparison(sweep: Path, name: str, logger: LoggerConfig) -> None:
-    """Send the comparison in a sweep's folder to W&B, if these settings ask for it.
+def send_comparison(sweep: Path, name: str) -> None:
+    """Send the comparison in a sweep's folder to W&B, if the logger's settings of its jobs ask for it.
 
     `NAME.csv` is the table, and `NAME.html` the artifact, of a run called `name`. An error of W&B is printed.
     """
+    configs = (job / COMPOSED / "config.yaml" for job in job_folders(sweep))
+    first = next(filter(Path.is_file, configs), None)
+    own = cast(DictConfig, OmegaConf.load(first)).get("logger", {}) if first else {}
+    logger = cast(LoggerConfig, OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(LoggerConfig), own)))
     if not (logger.log_comparison and logger.name == "wandb"):
         return
     import wandb  # takes a second

@@ -17,10 +17,8 @@ from facekp.compare.tables import class_names, spreads
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
 """Okabe and Ito's colour-blind-safe colours, without black and yellow."""
-STROKES = (("-", "o", ""), ("--", "s", "////"))
-"""Line, marker and hatch of the first six rows, and of the next six."""
-MAX_ROWS = len(COLOURS) * len(STROKES)
-"""Maximum number of rows in a plot."""
+STROKES = (("-", "o", ""), ("--", "s", "////"))  # line, marker and hatch of the first six rows, and of the next six
+MAX_ROWS = len(COLOURS) * len(STROKES)  # maximum number of rows in a plot
 ASTRAY = 50  # ratio of the highest to the lowest loss above which the axis is logarithmic
 CURVES = {"train_loss": "training loss", "loss": "validation loss", "miou": "mIoU", "mean_f1": "mean F1"}
 STYLE: dict[Any, Any] = {
@@ -30,8 +28,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-Look = tuple[str, str, str, str]
-"""How a row is drawn in every plot: colour, line, marker and hatch."""
+Look = tuple[str, str, str, str]  # how a row is drawn in every plot: colour, line, marker and hatch
 
 
 class Plot(NamedTuple):

@@ -30,8 +30,7 @@ PLOT_NOTE = (
     "One point per validation; training loss: mean of the 100 steps before it. Thick lines: mean over seeds; thin "
     "lines: single runs. A cross marks the end of an unfinished run."
 )
-CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
-"""Characters that XML, and so a plot, cannot hold."""
+CONTROLS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")  # characters that XML, and so a plot, cannot hold
 PAGE = Path(__file__).with_name("report.html.j2")
 
 

@@ -11,10 +11,8 @@ from facekp.compare.runs import Run
 from facekp.config import Config
 from facekp.settings import Affects, settings_that
 
-NETWORK = ("model.name", "model.arch")
-"""Settings that identify the network: first in a label, as bare values."""
-ASIDE = settings_that(Config, Affects.SPEED, Affects.PLACE)
-"""Settings that do not affect scores."""
+NETWORK = ("model.name", "model.arch")  # settings that identify the network: first in a label, as bare values
+ASIDE = settings_that(Config, Affects.SPEED, Affects.PLACE)  # settings that do not affect scores
 MAX_LABEL = 60  # characters; a legend has no room for more
 
 

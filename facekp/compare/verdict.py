@@ -13,10 +13,8 @@ from facekp.compare.tables import show_duration, show_figure, show_spread, sprea
 from facekp.config import Config
 from facekp.settings import Affects, walk
 
-STEP = 0.05
-"""The default target is a multiple of this."""
-MAX_NAMED = 4
-"""Maximum number of runs named in a caution."""
+STEP = 0.05  # the default target is a multiple of this
+MAX_NAMED = 4  # maximum number of runs named in a caution
 CONDITIONS = {
     "machine": "speed, memory and times",
     "precision": "speed and memory (scores may differ a little too)",

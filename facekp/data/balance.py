@@ -15,9 +15,6 @@ from facekp.data.layout import Sample, fingerprint
 from facekp.files import exclusive_lock, make_folder, replacing
 from facekp.images import read_label
 
-POWERS = {"sqrt": 0.5, "linear": 1.0}
-"""Exponents by choice of `data.balance`, "none" aside."""
-
 
 def find_classes(samples: Sequence[Sample], cache: Path) -> npt.NDArray[np.bool_]:
     """Return which classes each image has, (N, C) bool; it is kept in `cache` and reused until a label changes.
@@ -54,5 +51,5 @@ def repeat_factors(classes: npt.NDArray[np.bool_], balance: str, below: float) -
     """
     share = classes.mean(0)
     # An absent class repeats nothing.
-    by_class = np.maximum(1, (below / np.where(share > 0, share, 1)) ** POWERS[balance])
+    by_class = np.maximum(1, (below / np.where(share > 0, share, 1)) ** (0.5 if balance == "sqrt" else 1))
     return np.where(classes, by_class, 1).max(1)

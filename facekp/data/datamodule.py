@@ -26,8 +26,7 @@ from facekp.errors import ConfigError, DataError, require
 from facekp.files import expand
 from facekp.hardware import GIB, MIB
 
-SHARED = Path("/dev/shm")
-"""Folder of the shared memory in which workers pass batches; Docker gives it 64 MB."""
+SHARED = Path("/dev/shm")  # folder of the shared memory in which workers pass batches; Docker gives it 64 MB
 STAGE_SPLITS = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",), "predict": ()}
 """Splits that each of Lightning's stages reads."""
 

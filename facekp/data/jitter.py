@@ -10,10 +10,8 @@ from facekp.images import UInt8Array
 
 Kind = Literal["brightness", "contrast", "saturation"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-RED, GREEN, BLUE = 0.299, 0.587, 0.114
-"""Weights of red, green and blue in the grey level. Reference: ITU-R BT.601."""
-THINNING = 4
-"""The mean grey level for contrast is taken over every fourth pixel of every fourth row."""
+RED, GREEN, BLUE = 0.299, 0.587, 0.114  # weights of red, green and blue in the grey level. Reference: ITU-R BT.601.
+THINNING = 4  # the mean grey level for contrast is taken over every fourth pixel of every fourth row
 
 
 class Shade(NamedTuple):

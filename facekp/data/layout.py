@@ -23,10 +23,7 @@ from facekp.errors import ConfigError, DataError
 from facekp.files import expand
 
 SPLITS = ("train", "val", "test")
-Layout = Literal["official", "prepared"]
-
-MIN_SIDE = 32
-"""Smallest side of an image, pixels: the stride of the networks' coarsest features."""
+MIN_SIDE = 32  # smallest side of an image, pixels: the stride of the networks' coarsest features
 INDEX = "index.csv"
 IMAGES, LABELS = "images", "labels"
 OFFICIAL_IMAGES = "CelebA-HQ-img"
@@ -53,7 +50,7 @@ class Sample:
     classes: Classes = field(default=CELEBAMASK_HQ, repr=False)
 
 
-def recognise(root: str | Path, setting: str = "data.root") -> Layout:
+def recognise(root: str | Path, setting: str = "data.root") -> Literal["official", "prepared"]:
     """Return the layout of `root`; messages call it `setting`.
 
     Raises:
@@ -76,20 +73,22 @@ def recognise(root: str | Path, setting: str = "data.root") -> Layout:
     )
 
 
-def check_source(config: FacesConfig) -> None:
-    """Check within milliseconds that the data set's folder exists and has a known layout.
+def check_source(config: FacesConfig) -> Path | None:
+    """Return the data set's folder, which exists and has a known layout, within milliseconds; None for drawn faces.
 
     Raises:
         ConfigError: `data.root` is not set.
         DataError: the folder is missing or has neither layout.
     """
     if config.source == "synthetic":
-        return
+        return None
     if config.root is None:
         raise ConfigError(
             f"data.root is not set, nor the environment variable FACEKP_DATA: {HOW_TO_GET}, or {OTHERWISE['data.root']}"
         )
-    recognise(expand(config.root))
+    root = expand(config.root)
+    recognise(root)
+    return root
 
 
 def source_classes(config: FacesConfig) -> Classes:
@@ -99,8 +98,8 @@ def source_classes(config: FacesConfig) -> Classes:
         ConfigError: `data.root` is not set.
         DataError: the folder is missing or has no known layout, or its `classes.json` is unusable.
     """
-    check_source(config)
-    return CELEBAMASK_HQ if config.source == "synthetic" else read_classes(expand(config.root or ""))
+    root = check_source(config)
+    return read_classes(root) if root else CELEBAMASK_HQ
 
 
 def require_classes(config: FacesConfig, classes: Classes, weights: str) -> None:

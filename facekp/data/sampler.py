@@ -7,10 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import Sampler
 
-Draw = tuple[int, int]
-"""Index into the data set, and the seed of the sample's augmentation."""
-BLANK = -1
-"""Index of a padding draw: any image, with a label that is ignored everywhere."""
+Draw = tuple[int, int]  # index into the data set, and the seed of the sample's augmentation
+BLANK = -1  # index of a padding draw: any image, with a label that is ignored everywhere
 
 
 class TrainingStream(Sampler[Draw]):

@@ -21,10 +21,8 @@ def prepared_root(config: DataConfig) -> Path:
         ConfigError: no `data.root`.
         DataError: the data set is missing or damaged, or the cache cannot be written.
     """
-    check_source(config)
-    cache = expand(config.cache)
-    if config.source != "synthetic":
-        root = expand(config.root or "")
+    root, cache = check_source(config), expand(config.cache)
+    if root:
         if recognise(root) == "prepared":
             return root
         out = cache / f"celebamask-hq-{_digest(describe_official(root))}"

@@ -18,8 +18,7 @@ from facekp.parsing.id_tables import OWN
 from facekp.parsing.regions import class_ids
 from facekp.registry import Registry
 
-TOLERANCE: Final = 0.25
-"""Maximum distance in pixels between an outline and its polygon."""
+TOLERANCE: Final = 0.25  # maximum distance in pixels between an outline and its polygon
 CORNER: Final = np.float32(0.5)
 """Offset from coordinates with the origin at a pixel's centre to those with the origin at its corner."""
 
@@ -102,8 +101,7 @@ class Format(ABC):
 
 FORMATS: Final[Registry[type[Format]]] = Registry("export", "facekp.formats")
 """The formats; `@FORMATS.register(name)` adds a class under its name in `export=[...]`."""
-PNG_MARK: Final = rb"\x89PNG.{,99}tEXtSoftware\x00facekp"
-"""First bytes of a PNG with the note `SOFTWARE`."""
+PNG_MARK: Final = rb"\x89PNG.{,99}tEXtSoftware\x00facekp"  # first bytes of a PNG with the note `SOFTWARE`
 SOFTWARE: Final = {"Software": "facekp"}
 
 

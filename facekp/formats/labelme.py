@@ -18,8 +18,7 @@ from facekp.keypoints.contour import Contour
 from facekp.keypoints.curves import Points, rounded
 from facekp.parsing.face import Face
 
-VERSION: Final = "5.0.0"
-"""The first LabelMe with this file format."""
+VERSION: Final = "5.0.0"  # the first LabelMe with this file format
 
 
 @FORMATS.register("labelme")

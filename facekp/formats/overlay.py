@@ -13,8 +13,7 @@ from facekp.parsing.face import Face
 from facekp.parsing.overlay import Style, draw_overlay
 
 QUALITY: Final = 92
-MAX_SIDE: Final = 65_500
-"""Longest side that libjpeg writes, pixels; larger overlays are reduced to it."""
+MAX_SIDE: Final = 65_500  # longest side that libjpeg writes, pixels; larger overlays are reduced to it
 
 
 @FORMATS.register("overlay")

@@ -18,10 +18,8 @@ In half profile, the far eye lies up to this far beyond the centre of the nose.
 """
 SMALLEST = 6e-4
 """Smallest area of a piece, in squared face widths; stray pixels and the tip of an ear beneath hair are smaller."""
-BOTH_SIDES = 0.2, 0.8
-"""A class covers both sides if its share of pixels on the wrong side lies between these."""
-TINY = 16 / 512**2
-"""Share of the image below which a class counts as stray pixels: 16 pixels of a 512 x 512 label."""
+BOTH_SIDES = 0.2, 0.8  # a class covers both sides if its share of pixels on the wrong side lies between these
+TINY = 16 / 512**2  # share of the image below which a class counts as stray pixels: 16 pixels of a 512 x 512 label
 COVERS = (0, 3, 13, 14, 18)  # background, glasses, hair, hat and cloth hide an eye
 BELOW_BROW = 0.1  # face widths from a brow's centre down to its eye's
 EYE_REACH = 0.15  # half the side of the square that is searched for an eye, face widths

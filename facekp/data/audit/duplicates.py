@@ -15,8 +15,7 @@ from joblib import Parallel, delayed
 from facekp.cli import Progress
 from facekp.images import UInt8Array
 
-THUMB = 64
-"""Side of the grey thumbnails, pixels."""
+THUMB = 64  # side of the grey thumbnails, pixels
 
 SIDE = 16  # of the descriptor
 SIMILAR = 0.88  # minimum correlation of the descriptors of a candidate pair

@@ -15,8 +15,7 @@ from facekp.images import UInt8Array, read_label
 
 FROM_THE_TOP: Final = (BROWS, EYES, (NOSE, NOSE), LIPS, (17, 17), (18, 18))
 """Ranges of CelebAMask-HQ's classes, first and last, from the top of an upright head down to neck and cloth."""
-OUT_OF_ORDER: Final = 0.25
-"""Share of pairs of `FROM_THE_TOP` that lie the other way round in labels of other classes."""
+OUT_OF_ORDER: Final = 0.25  # share of pairs of `FROM_THE_TOP` that lie the other way round in labels of other classes
 LOOKED_AT: Final = 16
 """Labels of a data set that training looks at: with CelebAMask-HQ's ids all are in order, with others nearly none."""
 

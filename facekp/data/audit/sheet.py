@@ -23,8 +23,7 @@ from facekp.images import palette_image, read_image, read_label
 SIDE = 192  # of a thumbnail, pixels
 OPACITY = 0.5
 QUALITY = 80
-PAGE = rb"<!doctype html>.{,300}<title>Audit of "
-"""Regular expression for the first bytes of a sheet."""
+PAGE = rb"<!doctype html>.{,300}<title>Audit of "  # regular expression for the first bytes of a sheet
 
 
 def write_sheet(path: Path, root: Path, findings: Sequence[Finding], images: int, *, limit: int, workers: int) -> None:

@@ -18,12 +18,7 @@ from facekp.errors import DataError
 from facekp.files import replacing, write_file
 from facekp.images import UInt8Array, decoding, read_image, read_label, resize, write_label
 
-JPEG_QUALITY = 95
-JPEG_END = b"\xff\xd9"
-ALWAYS = {1, 2}
-"""Skin and nose: every labelled face has them."""
-NOTE = "facekp:made-from"
-"""PNG text chunk in a label that lists the masks it was made from and their problems."""
+NOTE = "facekp:made-from"  # PNG text chunk in a label that lists the masks it was made from and their problems
 
 Counts = npt.NDArray[np.int64]
 Id = int | str
@@ -79,7 +74,7 @@ class Face:
         height, width, _ = image.shape
         if height != width:
             yield Problem.of("image or mask that is not square", self.raw, self.image, f"{width} x {height}")
-        for class_id in sorted(ALWAYS - masks.keys()):
+        for class_id in sorted({1, 2} - masks.keys()):  # skin and nose, which every labelled face has
             name = CELEBAMASK_HQ.names[class_id]
             yield Problem.of("face without a skin or nose mask", self.raw, self.image, name)
         for class_id, mask in masks.items():
@@ -145,7 +140,7 @@ def convert(face: Face, out: Path, size: int, target: Target) -> Prepared:
         return Prepared(face.id, None, (Problem.of(kind, face.raw, path, reason),))
     bgr, label = face.picture(image, size)[..., ::-1], target.label(face.label(masks, size))
     image_path, label_path = face.prepared(out)
-    write_file(image_path, cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
+    write_file(image_path, cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 95])[1].tobytes())
     # Stored in the label file itself, which is complete or absent after a kill.
     note = json.dumps({"masks": sorted(masks), "problems": problems})
     with replacing(label_path) as part:
@@ -161,7 +156,7 @@ def read_back(face: Face, out: Path, target: Target) -> Prepared | None:
     """
     image, path = face.prepared(out)
     try:
-        if not image.read_bytes().endswith(JPEG_END):
+        if not image.read_bytes().endswith(b"\xff\xd9"):  # the end of a JPEG
             return None
         label = read_label(path, target.classes)
         with Image.open(path) as picture:

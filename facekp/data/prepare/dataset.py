@@ -21,10 +21,7 @@ from facekp.images import UInt8Array, decoding, resize
 from facekp.registry import Registry
 
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
-
-
-Masks = Mapping[Any, dict[int, Path]]
-"""Mask files by image id and class id."""
+Masks = Mapping[Any, dict[int, Path]]  # mask files by image id and class id
 
 
 @dataclass(frozen=True)
@@ -154,12 +151,12 @@ def labelled(
 
     for pictures, labels, split in folders:
         found, shown = dict[str, Path](), set[str]()
-        for path in _visible(labels):
+        for path in sorted(labels.glob("[!.]*")):
             if path.suffix.lower() not in SUFFIXES[2:]:
                 ignore("file of a kind that is not read", path)
             elif found.setdefault(path.stem, path) is not path:
                 ignore("second mask of one image", path)
-        for path in _visible(pictures):
+        for path in sorted(pictures.glob("[!.]*")):
             if path.suffix.lower() not in SUFFIXES:
                 ignore("file of a kind that is not read", path)
                 continue
@@ -179,11 +176,6 @@ def labelled(
         raise DataError(f"folder '{raw}': no image, or none that its lists name; unpack it again, or correct the lists")
     digest = hashlib.sha256(repr((sorted(split_of.items()), sorted(own.items()))).encode()).hexdigest()
     return DataSet(raw, classes, split_of, images, lambda: (masks, ignored), partial(LabelledFace, ids=own), digest)
-
-
-def _visible(folder: Path) -> list[Path]:
-    """Return what a folder contains, sorted, without hidden files."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def share_splits(stems: Iterable[str], seed: int = 0) -> dict[str, str]:

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 SUMMARY = "summary.json"
-MAX_NAMED = 3
-"""Maximum number of files of a kind that are printed; summary.json lists all."""
+MAX_NAMED = 3  # maximum number of files of a kind that are printed; summary.json lists all
 
 CONSEQUENCES: Final = {
     "listed image that is not there": "not prepared",

@@ -16,9 +16,6 @@ from facekp.errors import DataError
 T = TypeVar("T")
 R = TypeVar("R")
 
-MIN_ITEMS_PER_WORKER = 50
-"""Minimum items per process: starting one takes about half a second."""
-
 
 def run_in_processes(
     function: Callable[[T], R], items: Sequence[T], workers: int | None = None, *, chunk: int = 4,
@@ -37,8 +34,8 @@ def run_in_processes(
     """
     import loky  # not needed to train on a prepared data set
 
-    if workers is None:
-        workers = max(1, min(loky.cpu_count(), len(items) // MIN_ITEMS_PER_WORKER))
+    if workers is None:  # starting one takes about half a second, as long as 50 items
+        workers = max(1, min(loky.cpu_count(), len(items) // 50))
     if workers == 1:
         yield from map(function, items)
         return

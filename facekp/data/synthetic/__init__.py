@@ -4,5 +4,4 @@ In: a seed. Out: a drawn face with its masks, or a data set of them in the offic
 Start with `write.py`.
 """
 
-REVISION = 3
-"""Version in the name of every folder of drawn faces: increment it whenever a seed gives a different face."""
+REVISION = 3  # version in the name of every folder of drawn faces: increment it whenever a seed gives a different face

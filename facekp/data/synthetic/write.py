@@ -54,7 +54,8 @@ def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: 
     found = (root / SETTINGS).read_text(encoding="utf-8") if (root / SETTINGS).is_file() else ""
     if found and found != wanted:
         raise DataError(f"folder '{root}': holds faces drawn with {found}, not {wanted}; remove it, or {ANOTHER}")
-    if not found and any(map(_is_used, (images, root / OFFICIAL_MASKS, root / OFFICIAL_MAPPING))):
+    theirs = [images, root / OFFICIAL_MASKS, root / OFFICIAL_MAPPING] if not found else []
+    if any(path.is_file() or (path.is_dir() and any(path.iterdir())) for path in theirs):
         raise DataError(f"folder '{root}': holds images that were not drawn; {ANOTHER}")
     make_folder(images)
     write_file(root / SETTINGS, wanted)
@@ -69,11 +70,6 @@ def write_synthetic(root: Path, counts: Mapping[str, int], seed: int = 0, size: 
     Parallel(-1, backend="threading")(delayed(_write_face)(root, index, int(seeds[index]), size) for index in bar)
     rows = ["idx orig_idx orig_file", *(f"{i} {number - 1} {number:06d}.jpg" for i, number in enumerate(numbers))]
     write_file(root / OFFICIAL_MAPPING, "\n".join(rows) + "\n")
-
-
-def _is_used(path: Path) -> bool:
-    """Return whether a path is a file, or a folder with something in it."""
-    return path.is_file() or (path.is_dir() and any(path.iterdir()))
 
 
 def _write_face(root: Path, index: int, seed: int, size: int) -> None:

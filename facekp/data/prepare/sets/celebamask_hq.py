@@ -15,8 +15,7 @@ from facekp.data.prepare.summary import Problem
 from facekp.errors import DataError
 from facekp.files import walk
 
-LAST_TRAIN, LAST_VAL = 162770, 182637
-"""Number of the last CelebA file (`orig_file`) of train and of val; test follows."""
+LAST_TRAIN, LAST_VAL = 162770, 182637  # number of the last CelebA file (`orig_file`) of train and of val; test follows
 
 _MASK_NAME = re.compile(r"(\d+)_(\w+)\.png", re.IGNORECASE)
 _CLASS_IDS = {name: index for index, name in enumerate(CELEBAMASK_HQ.names) if index}
@@ -92,8 +91,8 @@ def list_images(raw: Path, splits: dict[int, str]) -> dict[int, Path]:
     folder = raw / OFFICIAL_IMAGES
     images: dict[int, Path] = {}
     unknown: list[Path] = []
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
+    for path in sorted(folder.glob("[!.]*")):
+        if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
             continue
         if not path.stem.isdecimal() or int(path.stem) not in splits:
             unknown.append(path)
@@ -121,8 +120,7 @@ def list_masks(
     # 330,000 files: one walk, without a system call per file. Sorted, so that the result is the same everywhere.
     for folder, _, names in walk(raw / OFFICIAL_MASKS):
         for name in names:
-            match = _MASK_NAME.fullmatch(name)
-            if not match:
+            if not (match := _MASK_NAME.fullmatch(name)):
                 continue
             path, class_id = folder / name, _CLASS_IDS.get(match[2].lower())
             if class_id is None:
