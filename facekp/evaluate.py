@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 MARK = rb'\{\s+"loss": [^,]+,.{,999}"pixel_accuracy": '  # regular expression for the first bytes of the file of scores
 
-
 THREE = check_that(lambda values: len(values) == 3, "three numbers", [0.5, 0.5, 0.5])
 POSITIVE = check_that(lambda values: len(values) == 3 and min(values) > 0, "three positive numbers", [0.5, 0.5, 0.5])
 

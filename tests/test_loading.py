@@ -103,7 +103,6 @@ class TestDecoding:
         assert decode_png(good) is not None
         (tmp_path / "grey.png").write_bytes(filtered)
         np.testing.assert_array_equal(read_label(tmp_path / "grey.png"), slope.repeat(30, 1))
-        assert len(CELEBAMASK_HQ.colours) == 19
 
 
 class TestWindow:
@@ -261,8 +260,6 @@ class TestDecoded:
 
     def test_workers_that_are_not_forked_take_a_file(self, c: DataConfig, tiny_root: Path) -> None:
         samples = read_index(tiny_root)["train"]
-        with pytest.raises(ConfigError, match=r"data\.decoded is 'ram', which workers started by .*: use disk"):
-            pickle.dumps(decode_all(samples, replace(c, decoded="ram")))
         found = decode_all(samples, replace(c, decoded="disk"))
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(found))(5)[1], found(5)[1])
 

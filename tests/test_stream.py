@@ -17,7 +17,7 @@ from facekp.data import datamodule
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.dataset import FaceDataset, Pixels
 from facekp.data.layout import read_index
-from facekp.data.sampler import BLANK, Draw, EvaluationOrder, TrainingStream
+from facekp.data.sampler import BLANK, Draw, TrainingStream, evaluation_draws
 from facekp.data.transforms import evaluation_transform
 from facekp.errors import ConfigError, DataError
 
@@ -77,11 +77,11 @@ def test_the_stream_of_a_seed_does_not_change() -> None:
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5, 11, 13])
 def test_evaluation_takes_every_image_once(world: int) -> None:
-    orders = [EvaluationOrder(range(SIZE), rank, world) for rank in range(world)]
+    orders = [evaluation_draws(SIZE, rank, world) for rank in range(world)]
     assert sorted(i for order in orders for i, _ in order if i != BLANK) == list(range(SIZE))
     # All have as many batches, since they meet at each.
-    assert {len(order) for order in orders} == {len(list(order)) for order in orders} == {-(-SIZE // world)}
-    assert [i for i, _ in EvaluationOrder(range(SIZE))] == list(range(SIZE))
+    assert {len(order) for order in orders} == {-(-SIZE // world)}
+    assert [i for i, _ in evaluation_draws(SIZE)] == list(range(SIZE))
 
 
 def load(

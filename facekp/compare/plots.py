@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from facekp.compare.runs import Run
+from facekp.compare.runs import CURVES, Run
 from facekp.compare.tables import class_names, spreads
 
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
@@ -20,7 +20,6 @@ COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#56b4e9", "#cc79a7")
 STROKES = (("-", "o", ""), ("--", "s", "////"))  # line, marker and hatch of the first six rows, and of the next six
 MAX_ROWS = len(COLOURS) * len(STROKES)  # maximum number of rows in a plot
 ASTRAY = 50  # ratio of the highest to the lowest loss above which the axis is logarithmic
-CURVES = {"train_loss": "training loss", "loss": "validation loss", "miou": "mIoU", "mean_f1": "mean F1"}
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "facekp",  # the same runs give the same file

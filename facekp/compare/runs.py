@@ -17,8 +17,8 @@ from facekp.training.folder import COMPOSED, ERROR, PRUNED, SUMMARY, complete, j
 from facekp.training.rows import FILE, measured_cost, read_rows, score_rows
 
 Status = Literal["finished", "pruned", "unfinished", "failed", "missing"]
-TOP = {"train_loss": "min", "loss": "min", "miou": "max", "mean_f1": "max"}
-"""Scores of a curve, and whether the lowest or the highest value is best."""
+CURVES = {"train_loss": "training loss", "loss": "validation loss", "miou": "mIoU", "mean_f1": "mean F1"}
+"""Scores of a curve, and their titles; the lowest loss and the highest other score is best."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +148,7 @@ def _from_summary(content: dict[str, Any]) -> Run:
     figures = {
         "best": {**best, "train_loss": next(iter(at_best.get("train_loss", ())), None)},
         "last": {**val.get("last", {}), "train_loss": content["train"]["loss"]},
-        "top": {name: curve[name].agg(which) for name, which in TOP.items() if name in curve},
+        "top": {name: curve[name].agg("min" if "loss" in name else "max") for name in CURVES if name in curve},
         "test": content.get("test", {}),
         "cost": content.get("cost", {}),
         "seconds": content["seconds"],

@@ -8,18 +8,11 @@ from tabulate import tabulate
 
 from facekp.classes import BACKGROUND
 from facekp.compare.rows import differing
-from facekp.compare.runs import Run
+from facekp.compare.runs import CURVES, Run
 
 NONE = "–"  # noqa: RUF001  # a hyphen would pass for a minus
 SCORES = {"step": "step", "mIoU": "miou", "mean F1": "mean_f1", "pixel accuracy": "pixel_accuracy", "loss": "loss"}
 LOSSES = SCORES | {"training loss": "train_loss"}
-CURVES = {
-    f"{title}, {when}": f"{which}.{name}"
-    for title, name in (
-        ("training loss", "train_loss"), ("validation loss", "loss"), ("mIoU", "miou"), ("mean F1", "mean_f1")
-    )
-    for when, which in (("best", "top"), ("last", "last"))
-}  # fmt: skip
 F1 = "best.f1."
 COST = {
     "parameters, M": "cost.parameters",
@@ -54,6 +47,8 @@ class Table(NamedTuple):
 
 def build_tables(runs: Sequence[Run], table: pd.DataFrame, target: float | None, seconds: float | None) -> list[Table]:
     """Return all tables that are not empty, the ranking first; the other arguments are those of `tabulate_runs`."""
+    ends = ("best", "top"), ("last", "last")
+    extremes = {f"{title}, {end}": f"{which}.{name}" for name, title in CURVES.items() for end, which in ends}
     cost, reached = COST, ""
     if target is not None:
         cost = COST | {f"steps to mIoU {target:g}": "target.step", f"time to mIoU {target:g}": "target.seconds"}
@@ -72,7 +67,7 @@ def build_tables(runs: Sequence[Run], table: pd.DataFrame, target: float | None,
             "Best and last value of each curve: lowest loss, highest score, not necessarily of one checkpoint. "
             "Training loss: mean of the 100 steps before a validation. Losses are summed over all heads: compare them "
             "among networks with equally many.",
-            _cells(table, CURVES),
+            _cells(table, extremes),
         ),
         Table(
             "At equal wall time",

@@ -1,7 +1,6 @@
 """Cache of decoded pixels, in memory or in a file that all workers map."""
 
 import mmap
-import multiprocessing
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from facekp.config import DataConfig
 from facekp.data.dataset import read_sample
 from facekp.data.layout import Sample, fingerprint
 from facekp.data.transforms import evaluation_transform
-from facekp.errors import ConfigError, DataError
+from facekp.errors import DataError
 from facekp.files import exclusive_lock, expand, make_folder, replacing, require_space
 from facekp.images import UInt8Array
 
@@ -42,11 +41,8 @@ class PixelCache:
         """Return image (size, size, 3) and label (size, size), uint8."""
         return np.asarray(self.images[index]), np.asarray(self.labels[index])
 
-    def __reduce__(self) -> tuple[type["PixelCache"], tuple[Path, int, int]]:
-        """Pickle the path alone, so that workers that are not forked map the file again."""
-        if not isinstance(self.pixels, Path):
-            method = multiprocessing.get_start_method()
-            raise ConfigError(f"data.decoded is 'ram', which workers started by '{method}' cannot share: use disk")
+    def __reduce__(self) -> tuple[type["PixelCache"], tuple[Path | mmap.mmap, int, int]]:
+        """Pickle the path alone, so that workers that are not forked map the file again; memory cannot be pickled."""
         return PixelCache, (self.pixels, self.count, self.size)
 
     def fill(self, samples: Sequence[Sample]) -> None:

@@ -116,27 +116,27 @@ def map_classes(own: Classes, mapping: Mapping[str, str], target: Classes | None
         raise ConfigError(f"map makes {BACKGROUND} '{mapping[BACKGROUND]}': map the others to it instead")
     table = next((ID_TABLES[name] for name, named in NAMED.items() if named == target), {})
     default = {name: target.names[i] for name, i in table.items()} if target else {}
-    renamed = [mapping.get(name, default.get(name, name)) for name in own.names]
+    after = {name: mapping.get(name, default.get(name, name)) for name in own.names}
     if target is None:
-        new = {name for name in renamed if name not in own.names}
-        kept = {name for name, after in zip(own.names, renamed, strict=True) if after == name}
-        after = dict(zip(own.names, renamed, strict=True))
-        parts = {p: [after[n] for n in names if after[n] in new or n in kept] for p, names in own.parts.items()}
-        names = dict.fromkeys(renamed)
+        names, parts = dict.fromkeys(after.values()), dict[str, list[str]]()
+        for part, shown in own.parts.items():
+            # A class that is merged into another of `own` is no longer what shows the part.
+            left = dict.fromkeys(after[name] for name in shown if after[name] == name or after[name] not in own.names)
+            parts |= {part: list(left)} if left else {}
         try:
             target = Classes.of(
                 names,
                 pairs=dict.fromkeys((after[one], after[two]) for one, two in own.pairs if after[one] != after[two]),
                 colours={name: own.colours[own.index(name)] for name in names if name in own.names},
-                parts={part: list(dict.fromkeys(shown)) for part, shown in parts.items() if shown},
+                parts=parts,
             )
         except ValueError as error:
             raise ConfigError(f"map: {error}") from error
-    foreign = {name: after for name, after in zip(own.names, renamed, strict=True) if after not in target.names}
+    foreign = {name: new for name, new in after.items() if new not in target.names}
     if foreign:
         example = ", ".join(f"{name}: {BACKGROUND}" for name in foreign)
         raise ConfigError(
             f"not among the classes {', '.join(target.names)}: {', '.join(foreign.values())}; "
             f"map them, as in map={{{example}}}"
         )
-    return target, [target.index(name) for name in renamed]
+    return target, [target.index(new) for new in after.values()]

@@ -19,7 +19,7 @@ from facekp.data.class_sets import read_classes
 from facekp.data.dataset import Batch, FaceDataset, Pixels, to_batch
 from facekp.data.exclusions import describe_exclusions, read_exclusions
 from facekp.data.layout import Sample, check_source, read_index
-from facekp.data.sampler import EvaluationOrder, TrainingStream
+from facekp.data.sampler import Draw, TrainingStream, evaluation_draws
 from facekp.data.sources import prepared_root
 from facekp.data.transforms import evaluation_transform, training_transform
 from facekp.errors import ConfigError, DataError, require
@@ -143,13 +143,13 @@ class FaceDataModule(pl.LightningDataModule):
             samples = [samples[i * len(samples) // images] for i in range(images)]
         dataset = FaceDataset(samples, evaluation_transform(self.config.size))
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        loader = self._loader(dataset, EvaluationOrder(dataset, rank, world), self.config.eval_batch_size)
+        loader = self._loader(dataset, evaluation_draws(len(samples), rank, world), self.config.eval_batch_size)
         if not self.trainer:  # which has checked both of its loaders before the first step
             require_shared_memory([(loader, self.config.size)])
         return loader
 
     def _loader(
-        self, dataset: FaceDataset, sampler: TrainingStream | EvaluationOrder, batch_size: int
+        self, dataset: FaceDataset, sampler: TrainingStream | list[Draw], batch_size: int
     ) -> DataLoader[Pixels]:
         workers = self.config.loader_workers
         shared = dataset.decoded is not None and self.config.decoded == "ram"
@@ -168,8 +168,7 @@ class FaceDataModule(pl.LightningDataModule):
 def start_method(*, shared: bool = False) -> str | None:
     """Return how a loader's workers are to be started; None for Python's default.
 
-    Args:
-        shared: whether they share memory with this process, which only forked workers do.
+    Only forked workers can have memory that is `shared` with this process.
 
     Raises:
         ConfigError: they would have to be forked, and cannot be.

@@ -68,7 +68,6 @@ class FaceDataset(Dataset[Pixels]):
         self.samples, self.transform, self.decoded = samples, transform, decoded
 
     def __len__(self) -> int:
-        """Return the number of images."""
         return len(self.samples)
 
     def __getitem__(self, draw: Draw) -> Pixels:

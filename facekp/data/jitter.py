@@ -60,9 +60,6 @@ def jitter(pixels: UInt8Array, steps: Sequence[tuple[Kind, float]], whole: UInt8
         pixels: (H, W, 3) uint8 RGB, a part of `whole`.
         steps: kinds and factors; a factor of 1 changes nothing, 0 removes the property altogether.
         whole: (H, W, 3) uint8 RGB; contrast is relative to its mean grey level.
-
-    Returns:
-        (H, W, 3) uint8.
     """
     height, width = whole.shape[:2]
     thinned = max(1, width // THINNING), max(1, height // THINNING)

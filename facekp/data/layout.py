@@ -106,8 +106,7 @@ def require_classes(config: FacesConfig, classes: Classes, weights: str) -> None
     """Check that weights predict the classes of a data set's labels.
 
     Raises:
-        ConfigError: they do not.
-        DataError: see `source_classes`.
+        ConfigError: they do not; see also `source_classes`.
     """
     own = source_classes(config)
     if own.names != classes.names:

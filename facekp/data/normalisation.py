@@ -10,14 +10,7 @@ STD = (0.229, 0.224, 0.225)
 
 
 def normalise(images: Tensor) -> Tensor:
-    """Normalise pixels on the device where they are.
-
-    Args:
-        images: (N, H, W, 3) uint8 RGB.
-
-    Returns:
-        (N, 3, H, W) float32 in channels_last.
-    """
+    """Normalise pixels (N, H, W, 3) uint8 RGB where they are, to (N, 3, H, W) float32 in channels_last."""
     scale, shift = _constants(images.shape[2], images.device)
     # Rows of W * 3 numbers: an innermost loop over three channels would take several times as long.
     rows = images.flatten(2)

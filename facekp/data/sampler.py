@@ -1,7 +1,6 @@
 """Samplers: the training stream, a pure function of seed and position, and the order of evaluation."""
 
-import math
-from collections.abc import Iterator, Sized
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -23,14 +22,10 @@ class TrainingStream(Sampler[Draw]):
     resumed run has already seen.
 
     Args:
-        size: number of images.
         repeats: (size,) float, mean number of draws of each image per pass; None draws each once.
-        seed: non-negative.
         length: draws in the whole stream, over all processes; a multiple of `global_batch`, as is `start`.
         global_batch: draws per step, over all processes; a multiple of `world_size`.
         start: position of the first draw.
-        rank: index of this process.
-        world_size: number of processes.
 
     Example:
         >>> whole = list(TrainingStream(5, seed=1, length=12, global_batch=4))
@@ -85,25 +80,15 @@ class TrainingStream(Sampler[Draw]):
         return rng.permutation(order[np.searchsorted(ends, teeth, side="right").clip(max=self.size - 1)])
 
 
-class EvaluationOrder(Sampler[Draw]):
-    """Every image once, in order; with several processes, each takes every `world_size`-th image.
+def evaluation_draws(size: int, rank: int = 0, world_size: int = 1) -> list[Draw]:
+    """Return this process's draws of every image once, in order: every `world_size`-th of `size` images.
 
     Processes with one image fewer draw a blank: all need the same number of batches, because batch norm synchronises
     its statistics at every batch.
 
     Example:
-        >>> [[index for index, _ in EvaluationOrder("abc", rank, 2)] for rank in (0, 1)]
-        [[0, 2], [1, -1]]
+        >>> [evaluation_draws(3, rank, 2) for rank in (0, 1)]
+        [[(0, 0), (2, 0)], [(1, 0), (-1, 0)]]
     """
-
-    def __init__(self, dataset: Sized, rank: int = 0, world_size: int = 1) -> None:
-        self.indices = list(range(rank, len(dataset), world_size))
-        self.indices += [BLANK] * (math.ceil(len(dataset) / world_size) - len(self.indices))
-
-    def __len__(self) -> int:
-        """Return the number of draws of this process."""
-        return len(self.indices)
-
-    def __iter__(self) -> Iterator[Draw]:
-        """Yield (index, 0)."""
-        return ((index, 0) for index in self.indices)
+    draws = [(index, 0) for index in range(rank, size, world_size)]
+    return draws + [(BLANK, 0)] * (-(-size // world_size) - len(draws))

@@ -19,8 +19,7 @@ from facekp.parsing.regions import class_ids
 from facekp.registry import Registry
 
 TOLERANCE: Final = 0.25  # maximum distance in pixels between an outline and its polygon
-CORNER: Final = np.float32(0.5)
-"""Offset from coordinates with the origin at a pixel's centre to those with the origin at its corner."""
+CORNER: Final = np.float32(0.5)  # from coordinates with the origin at a pixel's centre to those from its corner
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +52,7 @@ class Photo:
 class FormatOptions:
     """What the settings of predict.py say about formats.
 
-    Attributes:
-        regions: see `facekp.Face.region`.
-        feather: see `facekp.Face.alpha`.
-        grow: see `facekp.Face.alpha`.
-        ids: see `facekp.Face.mask_as`.
-        classes: those of the faces.
+    The fields are arguments of `facekp.Face.region`, `alpha` and `mask_as`; `classes` are those of the faces.
     """
 
     regions: Sequence[str] = ()

@@ -27,11 +27,7 @@ VISIBLE: Final = 2
 
 @FORMATS.register("coco")
 class Coco(RunFormat):
-    """One file with an image record per photo and an annotation per attribute.
-
-    Args:
-        classes: those of the faces, which are the categories.
-    """
+    """One file with an image record per photo and an annotation per attribute; `classes` are the categories."""
 
     file = "annotations.json"
     help = "masks, boxes and key points of all photos, for pycocotools"

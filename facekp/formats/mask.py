@@ -15,12 +15,7 @@ from facekp.parsing.overlay import merge_masks
 
 @FORMATS.register("mask")
 class Mask(Format):
-    """A palette PNG whose indices are class ids; where faces overlap, the first wins.
-
-    Args:
-        ids: table of the ids; see `facekp.Face.mask_as`.
-        classes: those of the faces.
-    """
+    """A palette PNG whose indices are class ids (see `facekp.Face.mask_as`); where faces overlap, the first wins."""
 
     file = "NAME.mask.png"
     help = "class ids, as a palette PNG"

@@ -18,12 +18,7 @@ MAX_SIDE: Final = 65_500  # longest side that libjpeg writes, pixels; larger ove
 
 @FORMATS.register("overlay")
 class Overlay(Format):
-    """A JPEG of the photo with masks, outlines, key points and a legend.
-
-    Args:
-        style: what to draw; None draws masks, outlines, key points and the legend.
-        classes: those of the faces.
-    """
+    """A JPEG of the photo with masks, outlines, key points and a legend, unless `style` says otherwise."""
 
     file = "NAME.overlay.jpg"
     help = "the photo with masks, key points and a legend"

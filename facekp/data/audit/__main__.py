@@ -11,8 +11,6 @@ from facekp.errors import one_line_errors
 from facekp.files import OVERWRITE, expand
 from facekp.settings import Affects, Settings, at_least, setting
 
-ABOUT = "Finds duplicates, reversed labels, missing and tiny masks, and damaged files in a prepared data set."
-
 
 @dataclass
 class AuditSettings(Settings):
@@ -29,11 +27,11 @@ class AuditSettings(Settings):
 
 def main(argv: Sequence[str]) -> None:
     """Audit the data set that `argv` names."""
-    settings = parse_cli(AuditSettings, argv, program="facekp audit", about=ABOUT)
+    about = "Finds duplicates, reversed labels, missing and tiny masks, and damaged files in a prepared data set."
+    c = parse_cli(AuditSettings, argv, program="facekp audit", about=about)
     from facekp.data.audit.run import run_audit  # imports OpenCV, so only once the settings are checked
 
-    out, overwrite = expand(settings.out), settings.overwrite
-    print(run_audit(expand(settings.root), out, settings.pictures, settings.workers, overwrite=overwrite))
+    print(run_audit(expand(c.root), expand(c.out), c.pictures, c.workers, overwrite=c.overwrite))
 
 
 if __name__ == "__main__":

@@ -132,12 +132,8 @@ def labelled(
 ) -> DataSet:
     """Return a data set with one mask per image, of the same name, whose pixels hold class ids.
 
-    Args:
-        raw: its folder.
-        classes: its classes.
-        folders: folders of images, folders of their masks, and their split; None looks it up in `splits`.
-        ids: class id by value of the masks; None if they are the same.
-        splits: split by name, without a suffix; images without one are left out.
+    `folders` are folders of images, those of their masks, and their split; None looks it up in `splits`, by name
+    without a suffix, and leaves out images that have none. `ids` are class ids by value of the masks, if they differ.
 
     Raises:
         DataError: there is no image, or two have one name.

@@ -18,9 +18,9 @@ MASKS = "masks"
 def open_plain(raw: Path) -> DataSet | None:
     """Return the images and masks of a folder, if it has such."""
     images = raw / IMAGES
-    if (raw / INDEX).is_file() and (raw / LABELS).is_dir():
-        splits = {sample.id: sample.split for sample in list_samples(raw)}
-        return labelled(raw, read_classes(raw), [(images, raw / LABELS, None)], splits=splits)
+    index = {sample.id: sample.split for sample in list_samples(raw)} if (raw / INDEX).is_file() else {}
+    if index and (raw / LABELS).is_dir():
+        return labelled(raw, read_classes(raw), [(images, raw / LABELS, None)], splits=index)
     if not images.is_dir() or not (raw / MASKS).is_dir():
         return None
     path = raw / CLASS_FILE
@@ -28,14 +28,12 @@ def open_plain(raw: Path) -> DataSet | None:
         raise DataError(f"folder '{raw}': no {CLASS_FILE} for its {MASKS}/; write one (docs/guides/classes.md)")
     classes, values = read_class_file(path)
     ids = {value: i for i, value in enumerate(values)}
-    return labelled(raw, classes, [(images, raw / MASKS, None)], ids=ids, splits=_read_splits(raw))
+    return labelled(raw, classes, [(images, raw / MASKS, None)], ids=ids, splits=index or _read_splits(raw))
 
 
 def _read_splits(raw: Path) -> dict[str, str]:
-    """Return the split of each image by its name without a suffix."""
+    """Return the split of each image by its name without a suffix, from lists of names or else drawn."""
     splits: dict[str, str] = {}
-    if (raw / INDEX).is_file():
-        return {sample.id: sample.split for sample in list_samples(raw)}
     for path in (raw / f"{split}.txt" for split in SPLITS):
         for line in path.read_text(encoding="utf-8-sig").split() if path.is_file() else ():
             name = Path(line).stem if Path(line).suffix.lower() in SUFFIXES else line
