@@ -19,10 +19,7 @@ COMMANDS: Final = {
     "release": ("facekp.export.release", "write weights alone, with their scores"),
     "models": ("facekp.models", "list the networks and their cost"),
     "figures": ("facekp.figures", "draw the paper's figures of a photo"),
-    "prepare": (
-        "facekp.data.prepare",
-        "convert CelebAMask-HQ, LaPa or your own images to what training reads",
-    ),
+    "prepare": ("facekp.data.prepare", "convert CelebAMask-HQ, LaPa or your own images to what training reads"),
     "audit": ("facekp.data.audit", "find wrong labels in a data set"),
     "synthetic": ("facekp.data.synthetic", "draw faces to try everything on"),
 }

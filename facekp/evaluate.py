@@ -20,7 +20,7 @@ from facekp.weights.paths import CHECKPOINTS, CKPT_HELP, SHIPPED, TERMS, locate_
 
 if TYPE_CHECKING:
     from facekp.parsing.foreign import Foreign
-    from facekp.training.scoring import Scorer
+    from facekp.training.metrics import Scorer
 
 
 MARK = rb'\{\s+"loss": [^,]+,.{,999}"pixel_accuracy": '  # regular expression for the first bytes of the file of scores
@@ -71,7 +71,7 @@ def load_scorer(path: str, backend: str, device: str, foreign: "Foreign | None" 
     from facekp.models import Heads
     from facekp.parsing.backends import open_backend
     from facekp.parsing.foreign import ForeignBackend
-    from facekp.training.scoring import Scorer, network_scorer
+    from facekp.training.metrics import Scorer, network_scorer
     from facekp.weights.load import load_network
 
     if not is_onnx(path) and backend in ("auto", "torch"):

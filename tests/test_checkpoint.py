@@ -12,7 +12,7 @@ import torch
 from facekp.classes import CELEBAMASK_HQ
 from facekp.errors import CheckpointError, DataError
 from facekp.models import build_model
-from facekp.training.checkpoint_io import BesideCheckpointIO
+from facekp.training.callbacks import BesideCheckpointIO
 from facekp.weights.checkpoint import KEY, describe
 from facekp.weights.load import load_network
 

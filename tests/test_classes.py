@@ -23,7 +23,7 @@ from facekp.keypoints.settings import KeypointConfig
 from facekp.models import Heads, build_model
 from facekp.parsing.alignment import require_parts
 from facekp.parsing.face import face_from_mask
-from facekp.training.scoring import Scorer
+from facekp.training.metrics import Scorer
 from facekp.weights.checkpoint import describe, read_weights, write_weights
 from facekp.weights.load import begin_with, load_network
 

@@ -29,9 +29,9 @@ from facekp.losses import OhemCrossEntropy
 from facekp.models import build_model
 from facekp.models.registry import NETWORKS
 from facekp.training.history import RunLog
+from facekp.training.metrics import network_scorer
 from facekp.training.rows import read_rows
 from facekp.training.run import build_data, build_module, build_trainer
-from facekp.training.scoring import network_scorer
 from facekp.weights.checkpoint import read_checkpoint
 from facekp.weights.load import load_network
 

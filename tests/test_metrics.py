@@ -14,8 +14,7 @@ from facekp.classes import CELEBAMASK_HQ
 from facekp.data.normalisation import normalise
 from facekp.losses import DeepSupervision
 from facekp.models import Heads, build_model
-from facekp.training.metrics import ParsingMetrics, SplitMetrics
-from facekp.training.scoring import network_scorer
+from facekp.training.metrics import ParsingMetrics, SplitMetrics, network_scorer
 
 NAMES = list(CELEBAMASK_HQ.names)
 

@@ -28,7 +28,7 @@ from facekp.files import expand
 from facekp.images import UInt8Array
 from facekp.models import fuse
 from facekp.settings import Settings, at_least, each, multiple_of, one_of, setting
-from facekp.training.scoring import Scorer
+from facekp.training.metrics import Scorer
 from facekp.weights.paths import CKPT_HELP, SHIPPED, TERMS, locate_checkpoint
 
 

@@ -151,10 +151,7 @@ def tables(card: dict[str, Any]) -> list[str]:
             ["", *(f"{size} pixels" for size in scores)],
             [[title, *(_figure(scores[size][name]) for size in scores)] for name, title in TOTALS.items()],
         ),
-        _table(
-            ["class", *kinds],
-            [[name, *(_figure(kind[name]) for kind in kinds.values())] for name in NAMES],
-        ),
+        _table(["class", *kinds], [[name, *(_figure(kind[name]) for kind in kinds.values())] for name in NAMES]),
         _table(
             ["an image's own mean F1", "mean", "median", "5th percentile", f"the {len(images)} worst"],
             [["", *(_figure(spread[name]) for name in ("mean", "median", "percentile_5")), ends]],

@@ -8,8 +8,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from facekp.config import LoggerConfig
 from facekp.training.folder import COMPOSED, job_folders
+from facekp.training.history import Tolerance
 from facekp.training.loggers import TIMEOUT, Mode, closing_wandb, started
-from facekp.training.tolerance import Tolerance
 
 
 def send_comparison(sweep: Path, name: str) -> None:

@@ -32,12 +32,7 @@ MARK: Final = b'{"format": 1, "size": '
 
 
 def export_onnx(
-    net: nn.Module,
-    size: int,
-    path: Path,
-    terms: str = "",
-    head: Head = "scores",
-    classes: Classes = CELEBAMASK_HQ,
+    net: nn.Module, size: int, path: Path, terms: str = "", head: Head = "scores", classes: Classes = CELEBAMASK_HQ
 ) -> None:
     """Write a network as ONNX, for any batch and any multiple of 32 pixels: uint8 pixels in, scores or labels out.
 

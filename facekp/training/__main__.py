@@ -3,31 +3,65 @@
 import os
 import re
 from argparse import ArgumentParser, Namespace
-from typing import Final, NoReturn
+from contextlib import nullcontext, suppress
+from pathlib import Path
+from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
-from omegaconf import DictConfig
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
 
 import facekp
-from facekp.errors import ConfigError, one_line_errors, require
-from facekp.training.compose import CONF, register_schema, require_names
-from facekp.training.folder import checked_settings
-
-MODES: Final = ("run", "multirun", "cfg", "info", "shell_completion")
-"""Options of Hydra's that say what to do, one at a time."""
-COMPLETION: Final = re.compile(r"(install|uninstall|query)=(bash|fish|zsh)")
+from facekp.data.exclusions import excluded_digest
+from facekp.data.layout import check_source
+from facekp.errors import ConfigError, FacekpError, explain, one_line_errors, require
+from facekp.files import LOCK
+from facekp.training.compose import CONF, read_config, register_schema, require_names
+from facekp.training.folder import COMPOSED, ERROR, SUMMARY, OtherSettingsError, sweep_job
+from facekp.training.resume import resume_path
 
 register_schema()
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def _train(composed: DictConfig) -> float:
-    """Check the composed settings and train."""
-    with checked_settings(composed) as config:
-        from facekp.training.run import train  # torch and Lightning take seconds: mistakes are reported first
+    """Check the composed settings and train; in a sweep, a user's error must not end the other jobs."""
+    with nullcontext() if sweep_job() else one_line_errors():
+        run = Path(HydraConfig.get().runtime.output_dir)
+        try:
+            config = read_config(composed)
+            check_source(config.data)
+            excluded_digest(config.data.exclude)
+            if not (run / SUMMARY).is_file():
+                resume_path(config)
+            from facekp.training.run import train  # torch and Lightning take seconds: mistakes are reported first
 
-        return train(config)
+            return train(config)
+        except FacekpError as error:
+            _clean_up(run, error)
+            raise
+
+
+def _clean_up(run: Path, error: FacekpError) -> None:
+    """Remove a run folder in which a user's error left only Hydra's files; otherwise write the error into it.
+
+    If the folder holds a run with other settings, restore them: Hydra has overwritten them with the rejected ones.
+    """
+    if isinstance(error, OtherSettingsError) and error.source.is_relative_to(run):
+        OmegaConf.save({**error.settings, "output_dir": str(run)}, run / COMPOSED / "config.yaml")
+    own = {*(run / COMPOSED).glob("*.yaml"), run / f"{HydraConfig.get().job.name}.log", run / LOCK}
+    if {path for path in run.rglob("*") if path.is_file()} <= own:
+        for path in own:
+            path.unlink(missing_ok=True)
+        for path in (run / COMPOSED, run):
+            with suppress(OSError):  # it contains folders
+                if not path.samefile("."):
+                    path.rmdir()
+    elif not isinstance(error, OtherSettingsError):
+        # Hydra has no callback for the error of a single run, which ends the program.
+        with suppress(OSError):  # the error may be a full disk
+            (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
 
 
 def main() -> None:
@@ -43,7 +77,8 @@ def main() -> None:
 
 def _check(given: Namespace) -> None:
     """Raise ConfigError for options that Hydra would ignore, or answer with a traceback."""
-    several = [f"--{mode.replace('_', '-')}" for mode in MODES if getattr(given, mode)]
+    modes = ("run", "multirun", "cfg", "info", "shell_completion")  # what to do, one at a time
+    several = [f"--{mode.replace('_', '-')}" for mode in modes if getattr(given, mode)]
     if len(several) > 1:
         raise ConfigError(f"{' and '.join(several)}: give one of them")
     if given.resolve and not (given.cfg or given.help):
@@ -54,7 +89,8 @@ def _check(given: Namespace) -> None:
     for option, folder in (("--config-path", given.config_path), ("--config-dir", given.config_dir)):
         found = folder is None or folder.startswith("pkg://") or os.path.isdir(folder.removeprefix("file://"))
         require(option, folder, found, "no such folder; give its whole path")
-    if given.shell_completion and not COMPLETION.fullmatch(" ".join(given.overrides)):
+    completion = r"(install|uninstall|query)=(bash|fish|zsh)"
+    if given.shell_completion and not re.fullmatch(completion, " ".join(given.overrides)):
         raise ConfigError("--shell-completion: give install=SHELL or uninstall=SHELL alone, of bash, fish or zsh")
 
 

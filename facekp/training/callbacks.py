@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.callbacks import (
     Callback,
@@ -24,6 +25,7 @@ from facekp.cli import Progress
 from facekp.config import Config
 from facekp.data.dataset import Batch
 from facekp.data.normalisation import MEAN, STD
+from facekp.files import make_folder, replacing
 from facekp.hardware import peak_memory, reset_peak_memory, return_freed_memory
 from facekp.models import fuse
 from facekp.training.folder import record_settings
@@ -93,10 +95,8 @@ class AverageWeights(WeightAveraging):
 
     Lightning's `EMAWeightAveraging` averages tensor by tensor, a thousand small kernels a step on a GPU, and waits for
     the device to read a counter. Its base class would test a checkpoint's newest weights instead of the average, and
-    leave the average on the CPU, where the module still is when the average is created.
-
-    Args:
-        decay: weight of the average so far; the newest weights have the rest.
+    leave the average on the CPU, where the module still is when the average is created. `decay` is the weight of the
+    average so far; the newest weights have the rest.
     """
 
     def __init__(self, decay: float) -> None:
@@ -145,19 +145,29 @@ class BestCheckpoint(ModelCheckpoint):
         super().load_state_dict(state_dict)
 
 
+class BesideCheckpointIO(TorchCheckpointIO):
+    """Write each checkpoint to a temporary file beside it, then rename it.
+
+    Lightning would use the folder for temporary files. That may be on another file system, which may be full, and from
+    which a checkpoint is copied over the last good one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint; raise DataError if the folder cannot be written to, or the disk is full."""
+        make_folder(Path(path).parent)
+        with replacing(Path(path)) as part:
+            torch.save(checkpoint, part)
+
+
 class TimeLimit(Callback):
-    """End training after a number of minutes, validations included, and let the learning rate follow the time.
+    """End training after `minutes`, validations included, and let the learning rate follow the time.
 
     The first step after the limit is the last; the validation after it comes on top. A resumed run's clock goes on.
-
-    Args:
-        minutes: the limit.
     """
 
     def __init__(self, minutes: float) -> None:
         self.seconds = 60 * minutes
-        self._spent = 0.0
-        self._seen = 0.0
+        self._spent = self._seen = 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
@@ -220,10 +230,9 @@ class MaskPictures(Checkpoint):
 
         own: tuple[str, ...] = trainer.lightning_module.classes.names  # type: ignore[union-attr,assignment]
         names, scores, pictures = dict(enumerate(own)), trainer.callback_metrics, []
-        for picture, truth, guess in zip(*self._pictures, strict=True):
-            masks = {"truth": truth, "prediction": guess}
-            shown = {name: {"mask_data": mask, "class_labels": names} for name, mask in masks.items()}
-            pictures.append(wandb.Image(picture, masks=shown))
+        for picture, *masks in zip(*self._pictures, strict=True):
+            shown = zip(("truth", "prediction"), masks, strict=True)
+            pictures.append(wandb.Image(picture, masks={k: {"mask_data": m, "class_labels": names} for k, m in shown}))
         rows = [[name, *(float(scores[f"val/{kind}/{name}"]) for kind in PER_CLASS)] for name in own]
         table = wandb.Table(columns=["class", *PER_CLASS], data=rows)
         return {"val/images": pictures, "val/classes_table": table, "trainer/global_step": trainer.global_step}

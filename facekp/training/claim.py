@@ -5,7 +5,7 @@ import os
 from contextlib import ExitStack, suppress
 from itertools import chain, count
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
@@ -14,17 +14,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from facekp.errors import ConfigError, one_line_errors, require
 from facekp.files import LOCK, claim, contains, keep_foreign, make_folder, writing
 
-SECOND: Final = "%S"
-"""Part of a folder's name that stands for the second of its start, so the folder is meant for one run alone."""
-HYDRAS: Final = (".hydra/hydra.yaml", "multirun.yaml")
-"""Files that Hydra replaces in the folder of a run or sweep."""
-RANKS: Final = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
-"""Environment variables that number the processes of one run: torchrun's, SLURM's, and torchrun's and Lightning's."""
-
 
 def is_first_process() -> bool:
     """Return whether this is the first process of a run, or its only one."""
-    return all(os.environ.get(name, "0") == "0" for name in RANKS)
+    # As numbered by torchrun, by SLURM, and by torchrun and Lightning.
+    return all(os.environ.get(name, "0") == "0" for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"))
 
 
 def claim_run(folder: Path, kind: str = "run") -> ExitStack:
@@ -64,7 +58,7 @@ class ClaimFolder(Callback):
         with one_line_errors(), read_write(config.hydra), open_dict(config.hydra):
             unresolved = cast(dict[str, Any], OmegaConf.to_container(config.hydra[kind]))
             require(f"hydra.{kind}.dir", unresolved["dir"], unresolved["dir"] != "", "give a folder; . is this one")
-            named_by_time = SECOND in unresolved["dir"]
+            named_by_time = "%S" in unresolved["dir"]  # by the second of its start, so it is meant for one run alone
             if named_by_time and "TORCHELASTIC_RUN_ID" in os.environ:
                 raise ConfigError("torchrun: each process would name a folder by its own clock; give hydra.run.dir=")
             if not is_first_process():
@@ -76,8 +70,8 @@ class ClaimFolder(Callback):
                 config.hydra[kind].dir = str(folder)
                 quoted = str(folder).replace("'", "\\'")
                 config.hydra.overrides.hydra.append(f"hydra.{kind}.dir='{quoted}'")  # jobs are composed again
-            remedy = f"give another hydra.{kind}.dir"
-            keep_foreign({folder / name: contains(b"facekp") for name in HYDRAS}, remedy=remedy)
+            written = (folder / ".hydra" / "hydra.yaml", folder / "multirun.yaml")  # which Hydra would replace
+            keep_foreign(dict.fromkeys(written, contains(b"facekp")), remedy=f"give another hydra.{kind}.dir")
             self.held = claim_run(make_folder(folder), kind)
             atexit.register(_remove_unused, folder)
 
@@ -86,11 +80,9 @@ def make_new_folder(folder: Path) -> Path:
     """Create a folder that did not exist: `folder`, or the first free one of `folder`_2, `folder`_3, ..."""
     with writing(folder):
         for path in chain([folder], (folder.with_name(f"{folder.name}_{number}") for number in count(2))):
-            try:
+            with suppress(FileExistsError):
                 path.mkdir(parents=True)
-            except FileExistsError:
-                continue
-            return path
+                return path
     raise AssertionError
 
 

@@ -7,8 +7,7 @@ settings are rejected, so that two runs never mix. This makes sweeps restartable
 import json
 import math
 import re
-from collections.abc import Collection, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,14 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from facekp.config import EXCLUDED, Config, LossConfig, OptimConfig, fold
 from facekp.data.exclusions import excluded_digest
-from facekp.data.layout import check_source
-from facekp.errors import ConfigError, FacekpError, explain, one_line_errors
-from facekp.files import LOCK, walk
+from facekp.errors import ConfigError
+from facekp.files import walk
 from facekp.settings import Affects, settings_that
-from facekp.training.compose import read_config, schema_of
+from facekp.training.compose import schema_of
 
 SUMMARY = "metrics.json"
 """File of a finished run: its scores, settings and cost."""
@@ -55,46 +53,6 @@ class OtherSettingsError(ConfigError):
 
 class StoppedError(Exception):
     """A search stopped the run because others do better."""
-
-
-@contextmanager
-def checked_settings(composed: DictConfig) -> Iterator[Config]:
-    """Yield the checked settings of a job within seconds, and report a user's error in one line.
-
-    Raises:
-        FacekpError: in a sweep, because a failed job must not end the others.
-        SystemExit: in a single run.
-    """
-    with nullcontext() if sweep_job() else one_line_errors():
-        try:
-            config = read_config(composed)
-            check_source(config.data)
-            excluded_digest(config.data.exclude)
-            yield config
-        except FacekpError as error:
-            _clean_up(Path(HydraConfig.get().runtime.output_dir), error)
-            raise
-
-
-def _clean_up(run: Path, error: FacekpError) -> None:
-    """Remove a run folder in which a user's error left only Hydra's files; otherwise write the error into it.
-
-    If the folder holds a run with other settings, restore them: Hydra has overwritten them with the rejected ones.
-    """
-    if isinstance(error, OtherSettingsError) and error.source.is_relative_to(run):
-        OmegaConf.save({**error.settings, "output_dir": str(run)}, run / COMPOSED / "config.yaml")
-    own = {*(run / COMPOSED).glob("*.yaml"), run / f"{HydraConfig.get().job.name}.log", run / LOCK}
-    if {path for path in run.rglob("*") if path.is_file()} <= own:
-        for path in own:
-            path.unlink(missing_ok=True)
-        for path in (run / COMPOSED, run):
-            with suppress(OSError):  # it contains folders
-                if not path.samefile("."):
-                    path.rmdir()
-    elif not isinstance(error, OtherSettingsError):
-        # Hydra has no callback for the error of a single run, which ends the program.
-        with suppress(OSError):  # the error may be a full disk
-            (run / ERROR).write_text(f"{explain(error)}\n", encoding="utf-8")
 
 
 def record_settings(config: Config, excluded: str | None) -> dict[str, Any]:

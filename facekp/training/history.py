@@ -1,8 +1,10 @@
 """`metrics.csv` of a run folder: one row per logged step, kept when the run is resumed."""
 
 import csv
+import sys
 import time
 from argparse import Namespace
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,34 @@ from pytorch_lightning.loggers.logger import Logger
 
 from facekp.files import replacing
 from facekp.training.rows import FILE, Row, read_rows
-from facekp.training.tolerance import Tolerance
 
 SAVE_EVERY = 5.0
 """Minimum seconds between writes of the file; validation scores are written at once."""
+
+
+class Tolerance(AbstractContextManager[None]):
+    """Suppress the errors of a `with` block that logs to `name`, and print the first; use it any number of times.
+
+    Example:
+        >>> tolerance = Tolerance("W&B")
+        >>> for _ in range(2):
+        ...     with tolerance:
+        ...         raise OSError("disk full")
+        >>> tolerance.failed
+        True
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.failed = name, False
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
+        if not isinstance(error, Exception):  # Ctrl-C, or no error
+            return False
+        if not self.failed:
+            line = next(iter(str(error).splitlines()), "") or type(error).__name__
+            print(f"{self.name}: cannot log ({line}); training goes on", file=sys.stderr)
+        self.failed = True
+        return True
 
 
 class RunLog(Logger):

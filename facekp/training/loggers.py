@@ -15,19 +15,16 @@ from pytorch_lightning.loggers.logger import Logger
 from facekp.config import Config, LoggerConfig
 from facekp.data.layout import source_classes
 from facekp.training.folder import StoppedError, job_name, sweep_job
-from facekp.training.history import RunLog
+from facekp.training.history import RunLog, Tolerance
 from facekp.training.resume import Resume
 from facekp.training.rows import PER_CLASS
-from facekp.training.tolerance import Tolerance
 
 Mode = Literal["online", "offline", "disabled"]
 """How W&B runs."""
 T = TypeVar("T")
-LOSSES, SCORES = ("train/loss", "val/loss"), ("val/miou", "val/mean_f1", "val/pixel_accuracy")
 TIMEOUT = 20  # seconds to wait for W&B
 FOLDERS = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")
 """Environment variables of the folders that W&B writes to besides the run folder; by default, they are in HOME."""
-ROOM = 2**20  # bytes that W&B's folders need at least
 
 
 def build_loggers(config: Config, resume: Resume | None) -> list[Logger]:
@@ -65,7 +62,30 @@ class TolerantWandbLogger(WandbLogger):
 
 def build_wandb(config: Config, resume: Resume | None) -> TolerantWandbLogger:
     """Start the W&B run and return its logger; see `started`. A resumed run keeps its W&B id."""
-    return started(config.logger, Path(config.output_dir), lambda mode: _start(config, resume, mode))
+    import wandb  # takes a second
+
+    c, group, name, run_id = config.logger, None, Path(config.output_dir).name, None
+    if (hydra := sweep_job()) is not None:
+        sweep = Path(hydra.sweep.dir)
+        group, name = sweep.name, job_name(sweep, list(hydra.overrides.task)) or str(hydra.job.num)
+    if resume is not None:
+        past = sorted((resume.folder / "wandb").glob("*run-*-*"), key=lambda path: path.stat().st_mtime)
+        run_id = past[-1].name.rpartition("-")[2] if past else None  # folder names end with it
+
+    def start(mode: Mode) -> TolerantWandbLogger:
+        logger = TolerantWandbLogger(
+            project=c.project,
+            entity=c.entity,
+            group=c.group or group,
+            name=c.run_name or name,
+            id=run_id,
+            save_dir=config.output_dir,
+            settings=wandb.Settings(silent=True, console="off", mode=mode, init_timeout=TIMEOUT),
+        )
+        _describe_run(logger, config)
+        return logger
+
+    return started(c, Path(config.output_dir), start)
 
 
 def started(logger: LoggerConfig, folder: Path, start: Callable[[Mode], T]) -> T:
@@ -99,42 +119,19 @@ def _use_writable_folders(instead: Path) -> None:
         try:
             os.makedirs(folder, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder) as probe:
-                probe.write(bytes(ROOM))
+                probe.write(bytes(2**20))  # what W&B needs at least
         except OSError:
             os.environ[name] = str(instead / name.split("_")[1].lower())
-
-
-def _start(config: Config, resume: Resume | None, mode: Mode) -> TolerantWandbLogger:
-    import wandb
-
-    c, group, name, run_id = config.logger, None, Path(config.output_dir).name, None
-    if (hydra := sweep_job()) is not None:
-        sweep = Path(hydra.sweep.dir)
-        group, name = sweep.name, job_name(sweep, list(hydra.overrides.task)) or str(hydra.job.num)
-    if resume is not None:
-        past = sorted((resume.folder / "wandb").glob("*run-*-*"), key=lambda path: path.stat().st_mtime)
-        run_id = past[-1].name.rpartition("-")[2] if past else None  # folder names end with it
-    logger = TolerantWandbLogger(
-        project=c.project,
-        entity=c.entity,
-        group=c.group or group,
-        name=c.run_name or name,
-        id=run_id,
-        save_dir=config.output_dir,
-        settings=wandb.Settings(silent=True, console="off", mode=mode, init_timeout=TIMEOUT),
-    )
-    _describe_run(logger, config)
-    return logger
 
 
 @rank_zero_only
 def _describe_run(logger: WandbLogger, config: Config) -> None:
     run = logger.experiment
     run.config.update(asdict(config), allow_val_change=True)
-    # Summaries show a run's best values, not its last.
-    # test/* is logged once and keeps W&B's default summary, the value.
+    # Summaries show a run's best values, not its last. test/* is logged once and keeps W&B's summary, the value.
     classes = (f"val/{kind}/{name}" for kind in PER_CLASS for name in source_classes(config.data).names)
-    for name, best in (dict.fromkeys(LOSSES, "min") | dict.fromkeys((*SCORES, *classes), "max")).items():
+    for name in ("train/loss", "val/loss", "val/miou", "val/mean_f1", "val/pixel_accuracy", *classes):
+        best = "min" if name.endswith("/loss") else "max"
         run.define_metric(name, step_metric="trainer/global_step", summary=f"{best},last")
 
 
@@ -144,7 +141,7 @@ def closing_wandb(logger: LoggerConfig) -> Iterator[None]:
     if logger.name != "wandb":
         yield
         return
-    status, before = 1, {name: os.environ.get(name) for name in FOLDERS}
+    status, before = 1, set(os.environ)
     try:
         yield
         status = 0
@@ -156,6 +153,5 @@ def closing_wandb(logger: LoggerConfig) -> Iterator[None]:
             import wandb
 
             wandb.finish(exit_code=status)
-        for name, folder in before.items():
-            if folder is None:
-                os.environ.pop(name, None)
+        for name in {*FOLDERS} - before:
+            os.environ.pop(name, None)

@@ -1,5 +1,6 @@
 """The LightningModule that trains and evaluates a face parsing network."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytorch_lightning as pl
@@ -109,14 +110,9 @@ class FaceParsing(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _build_optimizer(self, fused: bool) -> tuple[Optimizer, LambdaLR]:
-        total_steps, heads = self.hparams.total_steps, self.net.head_parts
-
-        def progress(step: int) -> float:
-            return max(step, self.time_spent * total_steps)
-
-        return build_optimizer(
-            self.net, self.hparams.optim, progress, total_steps=total_steps, heads=heads, fused=fused
-        )
+        steps, heads = self.hparams.total_steps, self.net.head_parts
+        progress: Callable[[int], float] = lambda step: max(step, self.time_spent * steps)  # noqa: E731
+        return build_optimizer(self.net, self.hparams.optim, progress, total_steps=steps, heads=heads, fused=fused)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Restore the terms; raise ConfigError for a checkpoint of other classes than the data's."""

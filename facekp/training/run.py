@@ -21,8 +21,7 @@ from facekp.data.layout import source_classes
 from facekp.errors import ConfigError, require
 from facekp.files import begins_with, keep_foreign, make_folder
 from facekp.hardware import keep_freed_memory, resolve_accelerator, resolve_precision
-from facekp.training.callbacks import build_callbacks
-from facekp.training.checkpoint_io import BesideCheckpointIO
+from facekp.training.callbacks import BesideCheckpointIO, build_callbacks
 from facekp.training.claim import claim_run
 from facekp.training.folder import finished_score, keep_settings, score_of, sweep_job
 from facekp.training.history import RunLog
@@ -35,49 +34,36 @@ from facekp.weights.checkpoint import is_checkpoint
 from facekp.weights.load import begin_with
 from facekp.weights.paths import BEST, CHECKPOINTS, LAST
 
-IGNORED = (
-    ".*your dataloader is not resumable",  # Lightning cannot know that our stream does resume (facekp.data.sampler)
-    ".*LeafSpec",  # between Lightning and torch
-    "The dirpath has changed",  # a run may be resumed in another folder
-    "Checkpoint directory .* exists and is not empty",  # or in its own
-    ".*sync_dist=True",  # torchmetrics has added the processes up
-)
-"""Warnings that do not apply here."""
-
 
 def train(config: Config, *callbacks: Callback) -> float:
-    """Run one job, or the rest of an interrupted one, and return its best validation score."""
-    with run(config) as this:
-        if this.score is not None:
-            return this.score
-        module, data = build_module(config, this.resume), build_data(config)
-        this.trainer = trainer = build_trainer(config, build_loggers(config, this.resume), this.resume, callbacks)
-        trainer.fit(module, data, ckpt_path=this.checkpoint, weights_only=True)
-        if data.samples["test"]:
-            trainer.test(module, data, ckpt_path=this.best, weights_only=True, verbose=False)
-        return this.finish(trainer)
+    """Run one job, or the rest of an interrupted one, and return its best validation score.
+
+    Raises:
+        DataError: another process is running in its folder, or it holds files that facekp did not write.
+        ConfigError: its folder holds a run with other settings, or Lightning rejects the settings for this data.
+        KeyboardInterrupt: Ctrl-C or SIGTERM, which also end a sweep; a printed line says how to continue.
+    """
+    with claim_run(make_folder(Path(config.output_dir))):
+        if (score := finished_score(config)) is not None:
+            print(f"already finished, {config.callbacks.monitor} {score:.3f}: {config.output_dir}")
+            return score
+        with run(config) as this:
+            module, data = build_module(config, this.resume), build_data(config)
+            this.trainer = trainer = build_trainer(config, build_loggers(config, this.resume), this.resume, callbacks)
+            checkpoint = this.resume.checkpoint if this.resume else None
+            trainer.fit(module, data, ckpt_path=checkpoint, weights_only=True)
+            if data.samples["test"]:
+                trainer.test(module, data, ckpt_path=this.best, weights_only=True, verbose=False)
+            return this.finish(trainer)
 
 
 @dataclass(eq=False)
 class Run:
-    """A run in its folder.
-
-    Attributes:
-        config: its settings.
-        score: its best validation score, if it had finished before; else None.
-        resume: the checkpoint that it continues from, or None.
-        trainer: its trainer, once that is built.
-    """
+    """A run in its folder: its settings, the checkpoint that it continues from, and its trainer, once that is built."""
 
     config: Config
-    score: float | None = None
-    resume: Resume | None = None
+    resume: Resume | None
     trainer: pl.Trainer | None = None
-
-    @property
-    def checkpoint(self) -> Path | None:
-        """The checkpoint that it continues from."""
-        return self.resume.checkpoint if self.resume else None
 
     @property
     def best(self) -> Path:
@@ -99,30 +85,19 @@ class Run:
 
 @contextmanager
 def run(config: Config) -> Iterator[Run]:
-    """Seed a run, find its checkpoint, save its settings, and close its loggers however it ends.
-
-    Raises:
-        DataError: another process is running in its folder, or it holds files that facekp did not write.
-        ConfigError: its folder holds a run with other settings, or Lightning rejects the settings for this data.
-        KeyboardInterrupt: Ctrl-C or SIGTERM, which also end a sweep; a printed line says how to continue.
-    """
-    with claim_run(make_folder(Path(config.output_dir))):
-        if (score := finished_score(config)) is not None:
-            print(f"already finished, {config.callbacks.monitor} {score:.3f}: {config.output_dir}")
-            yield Run(config, score)
-        else:
-            with _unfinished_run(config) as this:
-                yield this
-
-
-@contextmanager
-def _unfinished_run(config: Config) -> Iterator[Run]:
+    """Seed a run, find its checkpoint, save its settings, and close its loggers however it ends."""
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
-    for message in IGNORED:
+    for message in (  # that do not apply here
+        ".*your dataloader is not resumable",  # Lightning cannot know that our stream does resume (facekp.data.sampler)
+        ".*LeafSpec",  # between Lightning and torch
+        "The dirpath has changed",  # a run may be resumed in another folder
+        "Checkpoint directory .* exists and is not empty",  # or in its own
+        ".*sync_dist=True",  # torchmetrics has added the processes up
+    ):
         warnings.filterwarnings("ignore", message)
     keep_freed_memory()
     pl.seed_everything(config.seed, verbose=False)
-    this = Run(config, resume=find_resume(config))
+    this = Run(config, find_resume(config))
     if not this.resume:
         remedy = "give another run folder (hydra.run.dir=; hydra.sweep.dir= of a sweep)"
         keep_foreign({Path(config.output_dir) / FILE: begins_with(MARK), this.best: is_checkpoint}, remedy=remedy)

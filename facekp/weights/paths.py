@@ -50,10 +50,7 @@ def require_file(path: Path) -> None:
             f"checkpoint '{path.parent}': a folder without {MODEL}; if it is a run's, give its "
             f"{CHECKPOINTS}/{BEST}.ckpt"
         )
-    writes = {
-        SAFETENSORS: "`facekp release` writes it and its .json",
-        ".onnx": "`facekp export ckpt=...` makes one",
-    }
+    writes = {SAFETENSORS: "`facekp release` writes it and its .json", ".onnx": "`facekp export ckpt=...` makes one"}
     if not path.is_file():
         maker = writes.get(path.suffix.lower(), "training writes RUN/checkpoints/best.ckpt")
         raise CheckpointError(f"checkpoint '{path}': no such file; {maker}")

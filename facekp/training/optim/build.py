@@ -1,11 +1,13 @@
-"""Construction of the optimiser and the learning-rate schedule from the `optim` settings."""
+"""The optimiser and the learning-rate schedule of the `optim` settings: SGD and AdamW, polynomial and cosine decay."""
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from facekp.config import SharedOptimConfig
@@ -83,3 +85,51 @@ def parameter_groups(net: nn.Module, heads: Sequence[str], c: SharedOptimConfig)
         {"params": own, "lr": c.lr * (c.head_lr_mult if head else 1), "weight_decay": c.weight_decay if decays else 0.0}
         for (head, decays), own in sorted(groups.items(), key=lambda group: (group[0][0], not group[0][1]))
     ]
+
+
+@register_optimizer("sgd")
+def sgd(groups: list[dict[str, Any]], lr: float, *, momentum: float = 0.9, fused: bool = True) -> SGD:
+    """Return SGD over parameter groups, as in the paper; `fused` is one kernel for all parameters."""
+    optimizer = SGD(groups, lr=lr, momentum=momentum, fused=fused)
+    # If a gradient scaler skips the first step, as it often does in 16-mixed, torch's fused SGD would leave momentum in
+    # memory that nothing has written, and the weights become NaN. From zeros, the first step is the same.
+    for p in (p for group in optimizer.param_groups for p in group["params"] if fused and momentum):
+        optimizer.state[p]["momentum_buffer"] = torch.zeros_like(p)
+    return optimizer
+
+
+@register_optimizer("adamw")
+def adamw(
+    groups: list[dict[str, Any]], lr: float, *, beta1: float = 0.9, beta2: float = 0.999, fused: bool = True
+) -> AdamW:
+    """Return AdamW; `beta1` and `beta2` are the decays of the averages of the gradients and their squares.
+
+    Reference: Loshchilov and Hutter 2017, arXiv:1711.05101.
+    """
+    return AdamW(groups, lr=lr, betas=(beta1, beta2), fused=fused)
+
+
+@register_schedule("poly")
+def polynomial(total_steps: int, power: float = 0.9) -> Factor:
+    """Return the factor `(1 - i / total_steps) ** power` of step `i`; 0 past the end.
+
+    Reference: BiSeNet, arXiv:1808.00897, section 4.1.
+
+    Example:
+        >>> [round(polynomial(4000)(i), 6) for i in (0, 100, 2000)]
+        [1.0, 0.977472, 0.535887]
+    """
+    return lambda step: float(max(0.0, 1 - step / total_steps) ** power)
+
+
+@register_schedule("cosine")
+def cosine(total_steps: int, floor: float = 0.0) -> Factor:
+    """Return half a cosine, from 1 at step 0 to `floor` at step `total_steps` and after it.
+
+    Reference: Loshchilov and Hutter 2016, arXiv:1608.03983, formula 5.
+
+    Example:
+        >>> [round(cosine(4000)(i), 6) for i in (0, 1000, 2000, 4000)]
+        [1.0, 0.853553, 0.5, 0.0]
+    """
+    return lambda step: floor + (1 - floor) * (1 + math.cos(math.pi * min(1.0, step / total_steps))) / 2
