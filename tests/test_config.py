@@ -232,19 +232,21 @@ HEAVY = {"torch", "numpy", "pytorch_lightning", "wandb", "matplotlib", "scipy", 
 
 
 @pytest.mark.parametrize(
-    ("argument", "named", "others"),
+    ("arguments", "named", "others"),
     [
         ("optim.lrr=0.1", "lrr", False),  # Hydra finds it
         ("data.crop=450", "data.crop is 450: give a multiple of 32", False),
         ("data.root=nowhere", "data.root is 'nowhere', which is not a folder: download CelebAMask-HQ", True),
+        ("data.source=synthetic resume=last", "resume is 'last', but no run in", False),
+        ("data.source=synthetic resume=a.ckpt", "checkpoint 'a.ckpt': no such file; training writes", False),
     ],
 )
-def test_a_mistake_is_one_line_before_anything_heavy_is_imported(tmp_path, argument, named, others):
+def test_a_mistake_is_one_line_before_anything_heavy_is_imported(tmp_path, arguments, named, others):
     run = tmp_path / "run"
     if others:
         run.mkdir()
         (run / "mine.log").touch()
-    done = start("logger=none", f"hydra.run.dir={run}", argument, cwd=tmp_path)
+    done = start("logger=none", f"hydra.run.dir={run}", *arguments.split(), cwd=tmp_path)
     assert done.returncode == 2, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("import time:")]
     assert line.startswith("error: ")
