@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch.autograd.function import once_differentiable
 
 from facekp.classes import IGNORE_INDEX
 from facekp.losses.fused import try_triton
-from facekp.losses.ohem_batched import batched_ohem, interpolation_matrix
+from facekp.losses.ohem_batched import batched_ohem, gather, interpolation_matrix
 from facekp.losses.registry import register_loss
 
 PIECE_ELEMENTS = 1 << 20
@@ -102,13 +103,17 @@ class _OhemFunction(torch.autograd.Function):
 def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: bool) -> tuple[Tensor, Tensor | None]:
     """Return the loss and, if wanted, its gradient with respect to `scores`."""
     processes = dist.get_world_size() if rule.training and dist.is_available() and dist.is_initialized() else 1
+    settings: dict[str, Any] = {key: getattr(rule, key) for key in ("threshold", "min_kept", "ignore_index")}
     if scores.dtype != torch.float64 and processes == 1:
-        fused = try_triton(lambda: _in_triton(scores, labels, rule, want_grad), scores.device)
+        kernels = "facekp.losses.ohem_triton"  # imports Triton, so not everywhere
+        fused: tuple[Tensor, Tensor | None] | None = try_triton(
+            lambda: import_module(kernels).triton_ohem(scores, labels, grad=want_grad, **settings), scores.device
+        )
         if fused is not None:
             return fused
     work = scores.to(torch.float64 if scores.dtype == torch.float64 else torch.float32)
     if rule.batched or work.device.type != "cpu":
-        return batched_ohem(work, labels, processes=processes, grad=want_grad, **_settings(rule))
+        return batched_ohem(work, labels, processes=processes, grad=want_grad, **settings)
     valid = labels != rule.ignore_index
     # An ignored pixel needs some class to look up; its loss is then set below every other.
     targets = torch.where(valid, labels, 0)
@@ -127,34 +132,14 @@ def _ohem(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: boo
     else:
         largest = losses.flatten().topk(min(kept, losses.numel()))
         total, share = largest.values.sum(), kept
-        if processes > 1:
-            total, share = _add_up_largest(largest.values, kept)
+        if processes > 1:  # the largest of all, and how many of them are this process's
+            everyone = gather(largest.values, processes).topk(kept)
+            total = everyone.values.sum(dtype=torch.float64)
+            share = int((everyone.indices // len(largest.values) == dist.get_rank()).sum())
         if want_grad:
             chosen = torch.zeros_like(valid).flatten().index_fill_(0, largest.indices[:share], True).view_as(valid)
             grad = _sweep(work, targets, chosen, -math.inf, want_grad)[3]
     return (total / kept).to(work.dtype), None if grad is None else grad * (processes / kept)
-
-
-def _in_triton(scores: Tensor, labels: Tensor, rule: OhemCrossEntropy, want_grad: bool) -> tuple[Tensor, Tensor | None]:
-    from facekp.losses.ohem_triton import triton_ohem
-
-    return triton_ohem(scores, labels, grad=want_grad, **_settings(rule))
-
-
-def _settings(rule: OhemCrossEntropy) -> dict[str, Any]:
-    return {"threshold": rule.threshold, "min_kept": rule.min_kept, "ignore_index": rule.ignore_index}
-
-
-def _add_up_largest(values: Tensor, count: int) -> tuple[Tensor, int]:
-    """Return the sum of the `count` largest values of all processes, float64, and how many are this process's.
-
-    `values` (n,) are this process's largest, enough to include all that count; `n` is the same on every process.
-    """
-    everyone = [torch.empty_like(values) for _ in range(dist.get_world_size())]
-    dist.all_gather(everyone, values)
-    largest = torch.cat(everyone).topk(count)
-    own = largest.indices // len(values) == dist.get_rank()
-    return largest.values.sum(dtype=torch.float64), int(own.sum())
 
 
 def _sweep(

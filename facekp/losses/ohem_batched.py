@@ -14,19 +14,13 @@ def batched_ohem(
     """Return the loss of `facekp.losses.OhemCrossEntropy` and its gradient with respect to `scores`.
 
     Which pixels are hard is decided on the device. Pixels that tie with the smallest of the `n_min` largest losses
-    share what is left of the `n_min`, instead of the first of them being chosen.
+    share what is left of the `n_min`, instead of the first of them being chosen. The pixels of all `processes` are one
+    batch.
 
-    Args:
+    Shape:
         scores: (N, C, h, w) float32 or float64.
         labels: (N, H, W) int64.
-        threshold: see `OhemCrossEntropy`.
-        min_kept: see `OhemCrossEntropy`.
-        ignore_index: see `OhemCrossEntropy`.
-        processes: number of processes whose pixels are one batch.
-        grad: whether the gradient is wanted.
-
-    Returns:
-        The loss, a scalar, and its gradient, (N, C, h, w), or None.
+        Returns: a scalar, and (N, C, h, w) or, without `grad`, None.
     """
     valid = labels != ignore_index
     targets = labels.where(valid, 0)[:, None]
@@ -40,7 +34,7 @@ def batched_ohem(
     n_hard, n_valid = _total(torch.stack([(losses > cut).sum(), valid.sum()]), processes).unbind()
     n_min = (n_valid.double() * min_kept).long().clamp(min=1)
     most = max(1, int(labels.numel() * processes * min_kept))  # n_min if every pixel is valid
-    largest = _gather(losses.flatten().topk(min(most, losses.numel())).values, processes).topk(most).values
+    largest = gather(losses.flatten().topk(min(most, losses.numel())).values, processes).topk(most).values
     enough = n_hard >= n_min
     smallest = largest.gather(0, (n_min - 1)[None])[0]
     cut_now = torch.where(enough, torch.full_like(smallest, cut), smallest)
@@ -71,7 +65,7 @@ def _total(values: Tensor, processes: int) -> Tensor:
     return values
 
 
-def _gather(values: Tensor, processes: int) -> Tensor:
+def gather(values: Tensor, processes: int) -> Tensor:
     """Return the `values` (n,) of all processes in one tensor; n is the same on every process."""
     if processes == 1:
         return values

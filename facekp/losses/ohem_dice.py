@@ -1,5 +1,7 @@
 """OHEM cross entropy plus Dice, which gives a small class as much weight as a large one."""
 
+from importlib import import_module
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -49,9 +51,7 @@ class OhemDice(nn.Module):
 def dice_loss(scores: Tensor, labels: Tensor) -> Tensor:
     """Return one minus the Dice coefficient, averaged over the classes in the labels; 0 if no pixel is valid.
 
-    Args:
-        scores: (N, C, h, w) float.
-        labels: (N, H, W) int64, ids in 0..C-1 or the ignore index.
+    For shapes see `OhemDice`.
     """
     with torch.autocast(scores.device.type, enabled=False):
         shares = class_shares(labels, *scores.shape[1:])
@@ -65,16 +65,16 @@ def dice_loss(scores: Tensor, labels: Tensor) -> Tensor:
 def class_shares(labels: Tensor, classes: int, height: int, width: int) -> Tensor:
     """Return the share of each class in the pixels of each cell of a grid, (N, classes, height, width) float32.
 
-    Args:
-        labels: (N, H, W) int64, ids in 0..classes-1 or the ignore index; ignored pixels count in no class.
-        classes: number of classes.
-        height: rows of the grid.
-        width: columns of the grid. Where the grid does not divide the labels, cells overlap as in adaptive pooling.
+    `labels` are (N, H, W) int64; ignored pixels count in no class. Where the grid does not divide the labels, cells
+    overlap as in adaptive pooling.
     """
     n, rows, columns = labels.shape
     whole = rows % height == 0 and columns % width == 0
     if whole and columns // width in (1, 2, 4, 8, 16, 32):
-        fused = try_triton(lambda: _in_triton(labels, classes, height, width), labels.device)
+        kernel = "facekp.losses.share_kernel"  # imports Triton, so not everywhere
+        fused: Tensor | None = try_triton(
+            lambda: import_module(kernel).count_shares(labels, classes, height, width, IGNORE_INDEX), labels.device
+        )
         if fused is not None:
             return fused
     valid = labels != IGNORE_INDEX
@@ -93,9 +93,3 @@ def class_shares(labels: Tensor, classes: int, height: int, width: int) -> Tenso
     counts = torch.zeros(n * classes * height * width, device=labels.device)
     counts.scatter_add_(0, cell.flatten(), valid.flatten().float())
     return counts.view(n, classes, height, width) / (rows // height * (columns // width))
-
-
-def _in_triton(labels: Tensor, classes: int, height: int, width: int) -> Tensor:
-    from facekp.losses.share_kernel import count_shares
-
-    return count_shares(labels, classes, height, width, IGNORE_INDEX)

@@ -48,9 +48,7 @@ class OhemLovasz(nn.Module):
 def lovasz_softmax(scores: Tensor, labels: Tensor) -> Tensor:
     """Return the Lovász-softmax loss, averaged over the classes in the labels; 0 if no pixel is valid.
 
-    Args:
-        scores: (N, C, h, w) float.
-        labels: (N, H, W) int64, ids in 0..C-1 or the ignore index.
+    For shapes see `OhemLovasz`.
     """
     size = (scores.shape[2], scores.shape[3])
     with torch.autocast(scores.device.type, enabled=False):

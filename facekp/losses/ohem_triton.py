@@ -18,8 +18,6 @@ COLUMNS = 128
 """Columns of a tile, one for each thread."""
 BLOCK = 4096
 """Pixels of a program that only reads losses."""
-MOST_ELEMENTS = 2**31 - 1
-"""Kernels count pixels, and find scores of one image, in 32 bits."""
 
 
 def triton_ohem(
@@ -29,24 +27,18 @@ def triton_ohem(
 
     Nothing waits for the device, and sums have a fixed order. Pixels that tie share, as in `batched_ohem`.
 
-    Args:
+    Shape:
         scores: (N, C, h, w) float32, float16 or bfloat16, of any strides.
         labels: (N, H, W) int64; one that is no class makes the loss NaN.
-        threshold: see `OhemCrossEntropy`.
-        min_kept: see `OhemCrossEntropy`.
-        ignore_index: see `OhemCrossEntropy`.
-        grad: whether the gradient is wanted.
-
-    Returns:
-        The loss, a scalar, and its gradient, (N, C, h, w) in the strides of `scores`, or None; float32.
+        Returns: float32, a scalar, and (N, C, h, w) in the strides of `scores` or, without `grad`, None.
 
     Raises:
-        ValueError: too many pixels for 32 bits.
+        ValueError: too many pixels for 32 bits, in which kernels count them, and find scores of one image.
     """
     (n, classes, h, w), (height, width) = scores.shape, labels.shape[1:]
     rows, columns = _side(h, height, scores.device), _side(w, width, scores.device)
     corners_shape = (n, classes, rows.runs.shape[1], 2, 2, columns.runs.shape[1])
-    if max(labels.numel(), math.prod(corners_shape), scores.untyped_storage().nbytes()) > MOST_ELEMENTS:
+    if max(labels.numel(), math.prod(corners_shape), scores.untyped_storage().nbytes()) >= 2**31:
         raise ValueError(f"scores {tuple(scores.shape)} and labels {tuple(labels.shape)}: too large for 32 bits")
     tables = rows.runs, rows.weights, columns.runs, columns.weights, rows.runs.shape[1], columns.runs.shape[1]
     sizes = height, width, classes, *scores.stride(), *labels.stride()

@@ -13,12 +13,7 @@ COLUMNS = 128
 def count_shares(labels: Tensor, classes: int, h: int, w: int, ignore_index: int) -> Tensor:
     """Return what average pooling of one-hot labels does: (N, C, h, w) float32; 0 for ignored pixels.
 
-    Args:
-        labels: (N, H, W) int64; H is a multiple of `h`, and W / `w` a power of 2, at most 128.
-        classes: C.
-        h: rows of scores.
-        w: columns of scores.
-        ignore_index: label of pixels to ignore.
+    `labels` are (N, H, W) int64; H is a multiple of `h`, and W / `w` a power of 2, at most 128.
     """
     n, rows, step = labels.shape[0], labels.shape[1] // h, labels.shape[2] // w
     shares = torch.empty(n, classes, h, w, dtype=torch.float32, device=labels.device)
