@@ -23,7 +23,7 @@ from facekp import hardware
 from facekp.cli import parse_cli
 from facekp.errors import DataError, one_line_errors, require
 from facekp.files import expand, make_folder, write_file
-from facekp.models.cost import multiply_adds
+from facekp.models.registry import multiply_adds
 
 T = TypeVar("T")
 Call = Callable[[], object]

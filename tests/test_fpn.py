@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from facekp.models import build_model
-from facekp.models.cost import multiply_adds
+from facekp.models.registry import multiply_adds
 
 
 def test_cost() -> None:

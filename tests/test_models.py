@@ -13,8 +13,8 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from facekp.errors import ConfigError
 from facekp.models import build_model, fuse
-from facekp.models.cost import multiply_adds
 from facekp.models.heads import OutputHead
+from facekp.models.registry import multiply_adds
 from facekp.models.residual_attention import AttentionModule, Bottleneck, DownUp
 from facekp.models.resnet import Stem
 

@@ -12,7 +12,7 @@ from torch import nn
 from facekp.errors import CheckpointError, ConfigError
 from facekp.models import build_model
 from facekp.models.__main__ import main
-from facekp.models.cost import multiply_adds
+from facekp.models.registry import multiply_adds
 from facekp.training.history import RunLog
 from facekp.training.rows import read_rows
 from facekp.training.run import build_data, build_module, build_trainer

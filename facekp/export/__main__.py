@@ -50,8 +50,7 @@ class ExportSettings(Settings):
 
 def main(argv: list[str]) -> None:
     """Export the network that `argv` names."""
-    about = f"{__doc__}\n\n{TERMS}"
-    settings = parse_cli(ExportSettings, argv, program="facekp export", about=about)
+    settings = parse_cli(ExportSettings, argv, program="facekp export", about=f"{__doc__}\n\n{TERMS}")
     labels = settings.head == "labels"
     require("precision", settings.precision, settings.precision == "float32" or not labels, "head=labels needs float32")
     require_file(locate_checkpoint(settings.ckpt))

@@ -9,13 +9,6 @@ from facekp.cli import Progress
 from facekp.data.dataset import Pixels, to_batch
 from facekp.models import Network, fuse
 
-REACH = 4.0
-"""Offsets lie between minus and plus this."""
-STEP = 0.05
-ROUNDS = 3
-EVERY = 4
-"""Offsets are fitted to every fourth pixel of every fourth row."""
-
 
 def fit_offsets(scores: Tensor, labels: Tensor) -> Tensor:
     """Return an offset for each class's score, fitted to maximise mean F1.
@@ -42,7 +35,7 @@ def fit_offsets(scores: Tensor, labels: Tensor) -> Tensor:
     classes = scores.shape[1]
     truth = torch.bincount(labels, minlength=classes)
     offsets = torch.zeros(classes)
-    for _ in range(ROUNDS):
+    for _ in range(3):
         for own in range(1, classes):
             if truth[own]:
                 offsets[own] = _best_offset(scores, offsets, labels, truth, own)
@@ -55,7 +48,7 @@ def _best_offset(scores: Tensor, offsets: Tensor, labels: Tensor, truth: Tensor,
     rivals = offsets.clone()
     rivals[own] = -torch.inf
     best, rival = (scores + rivals).max(1)
-    grid = torch.arange(-REACH, REACH + STEP / 2, STEP)
+    grid = torch.arange(-4.0, 4.0 + 0.05 / 2, 0.05)
     # A pixel becomes `own` at the first offset of the grid above its deficit.
     first = torch.bucketize(best - scores[:, own], grid, right=True)
     right = rival == labels
@@ -85,10 +78,10 @@ def sample_scores(net: Network, loader: DataLoader[Pixels], device: torch.device
         batch = to_batch({"image": pixels["image"].to(device), "label": pixels["label"].to(device)})
         label = batch["label"]
         whole = fuse(net(batch["image"], auxiliary=False).predict, (label.shape[1], label.shape[2]))
-        label = label[:, EVERY // 2 :: EVERY, EVERY // 2 :: EVERY]
+        label, whole = label[:, 2::4, 2::4], whole[:, :, 2::4, 2::4]
         valid = label != IGNORE_INDEX
         labels.append(label[valid].cpu())
-        scores.append(whole[:, :, EVERY // 2 :: EVERY, EVERY // 2 :: EVERY].permute(0, 2, 3, 1)[valid].float().cpu())
+        scores.append(whole.permute(0, 2, 3, 1)[valid].float().cpu())
     return torch.cat(scores), torch.cat(labels)
 
 

@@ -21,8 +21,6 @@ from facekp.files import OVERWRITE, expand, keep_foreign, make_folder
 from facekp.settings import Affects, Settings, at_least, check_that, multiple_of, one_of, setting, walk
 from facekp.weights.paths import SAFETENSORS, is_safetensors, locate_checkpoint, require_file
 
-SAFE_PATH = check_that(is_safetensors, f"a path that ends in {SAFETENSORS}", why="prediction recognises the file by it")
-
 
 @dataclass
 class ReleaseSettings(Settings):
@@ -30,7 +28,11 @@ class ReleaseSettings(Settings):
 
     ckpt: str = setting(MISSING, "RUN/checkpoints/best.ckpt", path=True)
     out: str = setting(
-        MISSING, "NAME.safetensors; NAME.json is written beside it", SAFE_PATH, affects=Affects.PLACE, path=True
+        MISSING,
+        "NAME.safetensors; NAME.json is written beside it",
+        check_that(is_safetensors, f"a path that ends in {SAFETENSORS}", why="prediction recognises the file by it"),
+        affects=Affects.PLACE,
+        path=True,
     )
     overwrite: bool = setting(False, OVERWRITE, affects=Affects.PLACE)
     size: int | None = setting(None, "side of photos, pixels; null: as trained", multiple_of(32))
@@ -44,8 +46,7 @@ class ReleaseSettings(Settings):
 
 def main(argv: list[str]) -> None:
     """Release the checkpoint that `argv` names, and print its size and scores."""
-    program, about = "facekp release", (__doc__ or "").strip()
-    settings = parse_cli(ReleaseSettings, argv, program=program, about=about)
+    settings = parse_cli(ReleaseSettings, argv, program="facekp release", about=__doc__ or "")
     scores = write_scored_weights(settings)["scores"]
     megabytes = expand(settings.out).stat().st_size / 1e6
     print(f"{settings.out}: {megabytes:.1f} MB, for images of {scores['size']} pixels")

@@ -22,7 +22,7 @@ def main(argv: list[str]) -> None:
     from tabulate import tabulate
 
     from facekp.models import build_model, model_names
-    from facekp.models.cost import multiply_adds
+    from facekp.models.registry import multiply_adds
 
     rows = []
     for name in model_names():

@@ -13,7 +13,6 @@ NAME: Final = "tf_efficientnet_lite0"
 """timm's name of the network; parameters have timm's names too."""
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 """How its published weights expect an image, 0..1, to be normalised."""
-STEM = 32
 STAGES: Final = ((2, 3, 2, 24), (2, 5, 2, 40), (3, 3, 2, 80), (3, 5, 1, 112), (4, 5, 2, 192), (1, 3, 1, 320))
 """Blocks, kernel, stride of the first block, and channels of each stage after the first."""
 LAST: Final = {4: 1, 8: 2, 16: 4, 32: 6}
@@ -30,22 +29,16 @@ class EfficientNetLite0(nn.Module):
         images: (N, 3, H, W) float, normalised by `MEAN` and `STD`; H and W multiples of 32.
         Returns: (N, 24, H/4, W/4) if `finest` is 4, (N, 40, H/8, W/8), (N, 112, H/16, W/16), (N, 320, H/32, W/32).
 
-    Args:
-        finest: stride of the first map, 4 or 8.
-
     Reference: Tan and Le 2019, arXiv:1905.11946; the Lite variant, github.com/tensorflow/tpu, efficientnet/lite.
     """
 
     def __init__(self, finest: int = 8) -> None:
         super().__init__()
-        self.conv_stem = _conv(3, STEM, 3, stride=2)
-        self.bn1 = nn.BatchNorm2d(STEM, eps=EPS)
-        stages, width = [nn.Sequential(DepthwiseSeparable(STEM, 16))], 16
+        self.conv_stem, self.bn1 = _conv(3, 32, 3, stride=2), nn.BatchNorm2d(32, eps=EPS)
+        stages, width = [nn.Sequential(DepthwiseSeparable(32, 16))], 16
         for blocks, kernel, stride, channels in STAGES:
-            first = InvertedResidual(width, channels, kernel, stride)
-            stages.append(
-                nn.Sequential(first, *(InvertedResidual(channels, channels, kernel) for _ in range(blocks - 1)))
-            )
+            rest = (InvertedResidual(channels, channels, kernel) for _ in range(blocks - 1))
+            stages.append(nn.Sequential(InvertedResidual(width, channels, kernel, stride), *rest))
             width = channels
         self.blocks = nn.Sequential(*stages)
         self.picked = [stage for stride, stage in LAST.items() if stride >= finest]

@@ -62,7 +62,6 @@ class FeaturePyramid(Network):
             above = F.interpolate(above, scale_factor=2.0, mode="bilinear", align_corners=False)
             stage = self.smooth[i](self.laterals[i](features[i]) + above)
             stages.insert(0, stage)
-        maps = tuple(
-            head(stage) for head, stage in zip(self.heads if auxiliary else self.heads[:1], stages, strict=False)
-        )
+        heads = self.heads if auxiliary else self.heads[:1]
+        maps = tuple(head(stage) for head, stage in zip(heads, stages, strict=False))
         return Heads(maps[:1], maps[1:])

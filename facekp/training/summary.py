@@ -12,7 +12,7 @@ from facekp.errors import ConfigError
 from facekp.files import write_file
 from facekp.hardware import describe_machine, list_versions, resolve_precision
 from facekp.models import build_without_weights
-from facekp.models.cost import multiply_adds
+from facekp.models.registry import multiply_adds
 from facekp.training.folder import SUMMARY, record_settings
 from facekp.training.history import RunLog
 from facekp.training.rows import measured_cost, nest_scores, score_rows

@@ -58,8 +58,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     except Exception as error:  # a damaged file makes the unpickler raise IndexError, struct.error and others
         reason = "not a checkpoint, or truncated; copy or train it again"
         if isinstance(error, pickle.UnpicklingError):
-            reason = "holds something other than plain data and tensors, so it is not opened; "
-            reason += "use one that facekp's train.py wrote"
+            own = "use one that facekp's train.py wrote"
+            reason = f"holds something other than plain data and tensors, so it is not opened; {own}"
         elif isinstance(error, OSError):
             reason = f"cannot be read ({error.strerror}); check its permissions"
         raise CheckpointError(f"checkpoint '{path}': {reason}") from error
@@ -99,8 +99,8 @@ def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         # float32: the precision to compute in is chosen later, for the device.
         weights = {k: v.float() if v.is_floating_point() else v for k, v in load_file(path).items()}
     except (ValueError, SafetensorError, OSError) as error:
-        reason = f"it or its .json cannot be read ({error}); copy or install it again"
-        raise CheckpointError(f"checkpoint '{path}': {reason}") from error
+        remedy = "copy or install it again"
+        raise CheckpointError(f"checkpoint '{path}': it or its .json cannot be read ({error}); {remedy}") from error
     if not isinstance(about, dict):
         raise CheckpointError(f"checkpoint '{beside}': facekp did not write it; `facekp release` does")
     _require_readable(path, about)

@@ -43,10 +43,8 @@ def fetch(name: str | Path, **options: Any) -> Path:
     except HFValidationError as error:
         raise CheckpointError(f"model '{name}': no such folder, and no 'user/name' of the hub; check it") from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise CheckpointError(
-            f"model '{name}': cannot be fetched ({reason}); check its name and the network"
-        ) from error
+        reason = f"cannot be fetched ({str(error).strip().splitlines()[0]})"
+        raise CheckpointError(f"model '{name}': {reason}; check its name and the network") from error
 
 
 def save(ckpt: str | Path, folder: Path, *, overwrite: bool = False) -> None:
@@ -105,7 +103,13 @@ def model_card(about: Mapping[str, Any]) -> str:
     if dataset:
         metadata["datasets"] = [dataset]
     if dataset and scores:
-        metadata["model-index"] = [{"name": network, "results": [_result(dataset, scores)]}]
+        values = {"mean_iou": scores["miou"], "f1": scores["mean_f1"], "accuracy": scores["pixel_accuracy"]}
+        result = {
+            "task": {"type": "image-segmentation"},
+            "dataset": {"name": dataset, "type": dataset, "split": scores["split"]},
+            "metrics": [{"type": name, "value": round(value, 4)} for name, value in values.items()],
+        }
+        metadata["model-index"] = [{"name": network, "results": [result]}]
     trained = f" It was trained on {dataset}." if dataset else ""
     sides = " Left and right are the person's own." if classes.pairs else ""
     return f"""---
@@ -133,16 +137,6 @@ Evaluated at {about["size"]} pixels.
 
 Do not use the weights to identify, monitor or judge people.
 {_scores_table(scores) if scores else ""}"""
-
-
-def _result(dataset: str, scores: Mapping[str, Any]) -> dict[str, Any]:
-    """Return scores as the hub's model index holds them."""
-    values = {"mean_iou": scores["miou"], "f1": scores["mean_f1"], "accuracy": scores["pixel_accuracy"]}
-    return {
-        "task": {"type": "image-segmentation"},
-        "dataset": {"name": dataset, "type": dataset, "split": scores["split"]},
-        "metrics": [{"type": name, "value": round(value, 4)} for name, value in values.items()],
-    }
 
 
 def _scores_table(scores: Mapping[str, Any]) -> str:

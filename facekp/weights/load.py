@@ -14,11 +14,6 @@ from facekp.models.registry import NETWORKS
 from facekp.weights.checkpoint import KEY, read_checkpoint, read_weights
 from facekp.weights.paths import is_safetensors, locate_checkpoint
 
-NET_PREFIX = "net."
-"""Prefix of the network's tensors in a training checkpoint, which holds the whole LightningModule."""
-
-OLD_TRUNK = ("stem.", "layer2.", "layer3.", "layer4.")
-
 
 def load_network(path: str | Path) -> tuple[Network, dict[str, Any]]:
     """Rebuild a network, in evaluation mode on the CPU; return it and its description (`checkpoint.describe`).
@@ -80,10 +75,11 @@ def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         weights, about = read_weights(path)
     else:
         content = read_checkpoint(path)
-        state, about = content["state_dict"], content[KEY]
-        weights = {k.removeprefix(NET_PREFIX): v for k, v in state.items() if k.startswith(NET_PREFIX)}
+        state, about = content["state_dict"], content[KEY]  # of the whole LightningModule
+        weights = {k.removeprefix("net."): v for k, v in state.items() if k.startswith("net.")}
     if about["model"].get("name") in ("fpn", "resnet18"):  # in version 0.1 their trunk was not a separate module
-        weights = {f"trunk.{k}" if k.startswith(OLD_TRUNK) else k: v for k, v in weights.items()}
+        old = ("stem.", "layer2.", "layer3.", "layer4.")
+        weights = {f"trunk.{k}" if k.startswith(old) else k: v for k, v in weights.items()}
     return weights, about
 
 
