@@ -14,15 +14,8 @@ Values = npt.NDArray[np.float64]
 
 WHITE: Final = 203.0
 """Luminance of a white sheet of paper in HDR video, cd/m2. Reference: ITU-R BT.2408, section 2.1."""
-PEAK: Final = 1000.0
-"""Luminance at and above which pixels become white, cd/m2."""
-KNEE: Final = 0.3
-"""Share of WHITE up to which brightness is kept."""
-GAMMA: Final = 2.2
 FROM_BT2020: Final = ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187))
 """Linear BT.2020 colours to BT.709. Reference: ITU-R BT.2407, section 2."""
-STEPS: Final = 65
-"""Points of the table of colours along each of red, green and blue."""
 
 
 def _perceptual_quantiser(signal: Values) -> Values:
@@ -58,22 +51,22 @@ def tone_map(image: UInt8Array, transfer: int) -> UInt8Array:
 
 @cache
 def _table(transfer: int) -> ImageFilter.Color3DLUT:
-    luminance, matrix = CURVES[transfer][1], np.array(FROM_BT2020)
-    levels = np.linspace(0, 1, STEPS)
+    luminance, steps = CURVES[transfer][1], 65
+    levels = np.linspace(0, 1, steps)
     blue, green, red = np.meshgrid(levels, levels, levels, indexing="ij")  # red varies fastest
     linear = luminance(np.stack([red, green, blue], -1).reshape(-1, 3)) / WHITE
-    linear = np.maximum(linear @ matrix.T, 0)
-    mapped = np.minimum(_mobius(linear), 1) ** (1 / GAMMA)
-    return ImageFilter.Color3DLUT(STEPS, [float(v) for v in mapped.ravel()])
+    linear = np.maximum(linear @ np.transpose(FROM_BT2020), 0)
+    mapped = np.minimum(_mobius(linear), 1) ** (1 / 2.2)
+    return ImageFilter.Color3DLUT(steps, [float(v) for v in mapped.ravel()])
 
 
 def _mobius(x: Values) -> Values:
-    """Map 0..PEAK / WHITE to 0..1: the identity up to KNEE, then smoothly ever flatter.
+    """Map shares of white to 0..1: the identity up to a knee, then smoothly ever flatter up to 1000 cd/m2.
 
     Reference: ffmpeg's filter tonemap, `mobius`.
     """
-    peak = PEAK / WHITE
-    a = -(KNEE**2) * (peak - 1) / (KNEE**2 - 2 * KNEE + peak)
-    b = (KNEE**2 - 2 * KNEE * peak + peak) / (peak - 1)
-    scale = (b + KNEE) ** 2 / (b - a)
-    return np.where(x <= KNEE, x, scale * (x + a) / (x + b))
+    knee, peak = 0.3, 1000 / WHITE
+    a = -(knee**2) * (peak - 1) / (knee**2 - 2 * knee + peak)
+    b = (knee**2 - 2 * knee * peak + peak) / (peak - 1)
+    scale = (b + knee) ** 2 / (b - a)
+    return np.where(x <= knee, x, scale * (x + a) / (x + b))

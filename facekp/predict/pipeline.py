@@ -31,8 +31,6 @@ S = TypeVar("S")
 
 PREFETCH: Final = 4
 """Least number of images that may be read at once, and that may be written; there are more on more cores."""
-LONGEST_NAME: Final = 255 - len("..1234567.part")
-"""Maximum length of a result's name in bytes, so that the name of its temporary file is valid."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,8 @@ def parse_files(
 
     def read(job: Job) -> tuple[Job, Scene] | DataError:
         try:
-            if len(os.fsencode(job.stem.name)) + results.longest_ending > LONGEST_NAME:
+            longest = 255 - len("..1234567.part")  # bytes, so that the name of a temporary file is valid
+            if len(os.fsencode(job.stem.name)) + results.longest_ending > longest:
                 raise DataError(f"image {job.path}: the names of its results would be too long; rename it")
             with enough_memory(job.path):
                 return job, parser.stages.look(to_array(job.path), align)
@@ -112,10 +111,9 @@ def parse_files(
         except PhotoError as error:
             skip(error)
 
-    streams = min(parser.stages.backend.streams, len(jobs))
-    with bar, workers(streams) as pool:
-        parsed = run_network(pool, streams, parser, good(prefetch(pool, read, jobs)), lambda job: job.path)
-        for _ in prefetch(pool, write, good(parsed)):
+    with bar, Workers(min(parser.stages.backend.streams, len(jobs))) as pool:
+        parsed = run_network(pool, parser, good(pool.prefetch(read, jobs)), lambda job: job.path)
+        for _ in pool.prefetch(write, good(parsed)):
             bar.update()
     return failures
 
@@ -139,40 +137,42 @@ def out_of_memory(path: Source, error: Exception) -> PhotoError:
 
 
 class Workers(ThreadPoolExecutor):
-    """Threads for the network and three other stages, each of which has up to `ahead` images in progress."""
-
-    def __init__(self, streams: int, ahead: int) -> None:
-        self.ahead = ahead
-        super().__init__(3 * ahead + streams)
-
-
-@contextmanager
-def workers(streams: int) -> "Iterator[Workers]":
-    """Provide a thread pool for all stages; on an error, work that has not begun is dropped.
+    """Threads for the network and three other stages; on an error, work that has not begun is dropped.
 
     If the network runs in several threads (`streams`), torch and OpenCV use one thread per call.
     """
-    before = cpu_threads(), cv2.getNumThreads()
-    pool = Workers(streams, ahead=max(PREFETCH, before[0]))
-    if streams > 1:
-        _set_threads(1, 1)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
-        if streams > 1:
-            _set_threads(*before)
 
+    def __init__(self, streams: int) -> None:
+        self._streams, self._before = streams, (cpu_threads(), cv2.getNumThreads())
+        self._ahead = max(PREFETCH, self._before[0])
+        super().__init__(3 * self._ahead + streams)
+        self._set_threads(1, 1)
 
-def _set_threads(of_torch: int, of_opencv: int) -> None:
-    import torch  # not before it is used: a photo parsed by onnxruntime needs no torch
+    def __exit__(self, *error: object) -> None:
+        self.shutdown(cancel_futures=True)
+        self._set_threads(*self._before)
 
-    torch.set_num_threads(of_torch)
-    cv2.setNumThreads(of_opencv)
+    def _set_threads(self, of_torch: int, of_opencv: int) -> None:
+        if self._streams > 1:
+            import torch  # not before it is used: a photo parsed by onnxruntime needs no torch
+
+            torch.set_num_threads(of_torch)
+            cv2.setNumThreads(of_opencv)
+
+    def prefetch(self, function: Callable[[T], R], items: Iterable[T], *, network: bool = False) -> Iterator[R]:
+        """Yield `function` of each item in order; a few calls are in progress, or one in each thread of the network."""
+        count = self._streams if network else self._ahead
+        pending: deque[Future[R]] = deque()
+        for item in items:
+            if len(pending) == count:
+                yield pending.popleft().result()
+            pending.append(self.submit(function, item))
+        while pending:
+            yield pending.popleft().result()
 
 
 def run_network(
-    pool: Workers, streams: int, parser: FaceParser, opened: Iterable[tuple[S, Scene]], path: Callable[[S], Source]
+    pool: Workers, parser: FaceParser, opened: Iterable[tuple[S, Scene]], path: Callable[[S], Source]
 ) -> Iterator[tuple[S, Scene] | DataError]:
     """Run the network on scenes, in batches, and yield them in order with the scores of their faces.
 
@@ -192,18 +192,5 @@ def run_network(
         # Not in `except`, where the error would hold what fills the memory.
         return [result for alone in batch for result in run([alone])]
 
-    batches = in_batches(opened, parser.stages.backend.batch)
-    for batch in prefetch(pool, run, batches, streams):
+    for batch in pool.prefetch(run, in_batches(opened, parser.stages.backend.batch), network=True):
         yield from batch
-
-
-def prefetch(pool: Workers, function: Callable[[T], R], items: Iterable[T], count: int | None = None) -> Iterator[R]:
-    """Yield `function` of each item in order, with up to `count` calls in progress; None: as many as `pool.ahead`."""
-    count = count or pool.ahead
-    pending: deque[Future[R]] = deque()
-    for item in items:
-        if len(pending) == count:
-            yield pending.popleft().result()
-        pending.append(pool.submit(function, item))
-    while pending:
-        yield pending.popleft().result()

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
 
 import cv2
 
@@ -14,10 +13,6 @@ from facekp.errors import DataError
 from facekp.files import Recognise, begins_with, claim, make_folder, replacing, write_file, writing
 from facekp.formats.base import Format, FormatOptions, Photo, RunFormat, all_formats
 from facekp.parsing.face import Face
-
-PIECES: Final = ".pieces"
-"""Subfolder of the results for each photo's pieces of the whole run's files."""
-
 
 SHARDS, OF, LIST = ".shards", "-of-", "shard.json"
 """Subfolder of the results for the pieces of each shard, in folders such as 3-of-16, and their list of photos."""
@@ -45,7 +40,7 @@ class Results:
     ) -> None:
         self.out = out
         self.shard = shard
-        self.pieces = out / PIECES if shard is None else out / SHARDS / shard.replace("/", OF)
+        self.pieces = out / ".pieces" if shard is None else out / SHARDS / shard.replace("/", OF)
         named = [form for name, form in all_formats().items() if name in export]
         self.formats = [writer for form in named for writer in form.open(options or FormatOptions())]
         self.longest_ending = max((len(self._path(form, Path()).name) for form in self.formats), default=0)
@@ -88,13 +83,11 @@ class Results:
             PhotoError: a format cannot hold this photo; none of its files is written.
             DataError: a file cannot be written.
         """
-        contents = [(form, self._encode(form, photo, faces)) for form in self.formats]
-        for form, content in contents:
-            path = self._path(form, photo.stem)
+        contents = [(self._path(form, photo.stem), self._encode(form, photo, faces)) for form in self.formats]
+        for path, content in contents:
             with writing(path.parent):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path, shared=True) as part:
-                part.write_bytes(content)
+            write_file(path, content)
 
     def finish(self, stems: Sequence[Path], skipped: int = 0, every: Sequence[Path] = ()) -> None:
         """Write the whole run's files, with the written photos in the order of `stems`; call it once.

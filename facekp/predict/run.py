@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import Final, cast
+from typing import cast
 
 from facekp.classes import Classes
 from facekp.data.prepare.workers import run_in_processes
@@ -19,9 +19,6 @@ from facekp.predict.pipeline import Job, list_jobs, open_parser, parse_files
 from facekp.predict.results import Results
 from facekp.predict.settings import PredictSettings
 from facekp.predict.sources import Source, is_video, share, video_files
-
-OF_VIDEOS: Final = ("mask", "overlay", "json", "alpha")
-"""Formats not reported as ignored for videos, which get JSON lines, an annotated clip and their regions' alpha."""
 
 
 def predict(files: Sequence[Source], settings: PredictSettings) -> list[str]:
@@ -42,7 +39,14 @@ def predict(files: Sequence[Source], settings: PredictSettings) -> list[str]:
     devices = device_names(settings, min(settings.devices, len(photos)))  # each needs at least one photo
     # Opened before anything is written; of several processes, each opens its own.
     parser = open_parser(settings, devices[0]) if len(devices) == 1 else None
-    classes = parser.stages.backend.classes if parser else classes_of(settings.ckpt)
+    if parser:
+        classes = parser.stages.backend.classes
+    elif is_onnx(settings.ckpt):
+        classes = open_backend(settings.ckpt).classes
+    else:
+        from facekp.weights.load import load_network  # imports torch
+
+        classes = Classes.from_plain(load_network(settings.ckpt)[1]["classes"])
     if align == "auto":
         require_parts(classes)
     if lacking := [part for part in LANDMARKS if not classes.ids(part)]:
@@ -65,21 +69,12 @@ def predict(files: Sequence[Source], settings: PredictSettings) -> list[str]:
     if videos:
         from facekp.predict.videos import parse_videos  # PyAV is an extra
 
-        if ignored := [name for name in settings.export if name not in OF_VIDEOS]:
+        if ignored := [name for name in settings.export if name not in ("mask", "overlay", "json", "alpha")]:
             print(f"export: {', '.join(ignored)}: photos only; videos get .jsonl, overlay and alpha", file=sys.stderr)
         parser = parser or open_parser(settings, settings.device)
         smoothing = settings.one_euro if settings.smooth else None
         failures += parse_videos(parser, videos, smoothing, align, overlay=overlay, mattes=mattes)
     return failures
-
-
-def classes_of(ckpt: str) -> Classes:
-    """Return the classes that a checkpoint or an ONNX file predicts."""
-    if is_onnx(ckpt):
-        return open_backend(ckpt).classes
-    from facekp.weights.load import load_network  # imports torch
-
-    return Classes.from_plain(load_network(ckpt)[1]["classes"])
 
 
 def device_names(settings: PredictSettings, count: int) -> list[str]:

@@ -1,14 +1,9 @@
 """The sound of an annotated clip."""
 
-from typing import Final
-
 import av
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.packet import Packet
-
-COPIED: Final = ("aac", "mp3", "opus", "flac")
-"""Kinds of sound that browsers play in mp4; others are encoded as AAC."""
 
 
 class Sound:
@@ -25,7 +20,7 @@ class Sound:
     def __init__(self, source: AudioStream, container: OutputContainer) -> None:
         self.error = ""
         self._container = container
-        self._copied = source.codec_context.name in COPIED
+        self._copied = source.codec_context.name in ("aac", "mp3", "opus", "flac")  # which browsers play in mp4
         if self._copied:
             self._stream = container.add_stream_from_template(source)
         else:

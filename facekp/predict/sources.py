@@ -27,8 +27,6 @@ VIDEO_SUFFIXES: Final = (
     ".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".3gp", ".wmv",
 )  # fmt: skip
 """Suffixes of videos."""
-ADDRESS: Final = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-"""What begins the address of a stream."""
 CAMERA: Final = "source '{}': cameras are not read; give a video file, or the address of a stream"
 Source = Path | str
 """A photo's or video's file, or the address of a stream."""
@@ -49,7 +47,7 @@ def find_images(source: str) -> Sequence[Source]:
     Raises:
         DataError: no such file, or no permission to read it.
     """
-    if ADDRESS.match(source):
+    if re.match(r"[a-z][a-z0-9+.-]*://", source, re.IGNORECASE):
         return [source]
     path = expand(source)
     try:

@@ -18,8 +18,6 @@ from facekp.predict.settings import OneEuroConfig
 
 Vectors = npt.NDArray[np.float64]
 
-SPEED_CUTOFF: Final = 1.0
-"""Cutoff of the speed filter, Hz; the paper's value."""
 JUMP: Final = 1.0
 """Face widths per frame; a larger jump means another face, or an outline traced elsewhere."""
 MEMORY: Final = 1.0
@@ -51,7 +49,7 @@ class OneEuro:
         if new.shape != old.shape or np.median(np.linalg.norm(new - old, axis=1)) > JUMP * width:
             self._points, self._speed = new, np.zeros_like(new)
             return points
-        self._speed = speed + _weight(SPEED_CUTOFF, elapsed) * ((new - old) / elapsed - speed)
+        self._speed = speed + _weight(1.0, elapsed) * ((new - old) / elapsed - speed)  # the paper's cutoff
         widths_per_second = np.linalg.norm(self._speed, axis=1, keepdims=True) / width
         cutoff = self.config.min_cutoff + self.config.beta * widths_per_second
         self._points = old + _weight(cutoff, elapsed) * (new - old)

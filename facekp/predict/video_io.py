@@ -28,19 +28,11 @@ from facekp.predict.hdr import CURVES, tone_map
 from facekp.predict.sound import Sound
 from facekp.predict.sources import CLIP_MARK, describe
 
-MICROSECONDS: Final = 1_000_000
 CLOCK: Final = Fraction(1, 90_000)
 """Time base of written clips in seconds: the period of every usual frame rate is a multiple of it."""
 ENCODER: Final = "libx264"
-QUALITY: Final = {"crf": "20", "preset": "veryfast"}
-MAX_SIDE: Final = 16_384
-"""Longest side of a picture that the encoder takes, pixels; larger ones are reduced to it."""
-BT709: Final = 1
-"""ITU-T H.273's code for HDTV colours; players guess if a file does not specify them."""
 PATIENCE: Final = 15.0, 15.0
 """Seconds to wait for a stream to open, and for its next data."""
-MAX_ASPECT: Final = 4
-"""Pixels are at most so many times as wide as high, or as high as wide; files that say otherwise are damaged."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +99,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         self.sound: AudioStream | None = next(iter(self._container.streams.audio), None) if sound else None
         self.heard: deque[Packet[AudioStream]] = deque()
         self.hdr = self.ended = self._error = ""
-        self._start = Fraction(self._container.start_time or 0, MICROSECONDS)
+        self._start = Fraction(self._container.start_time or 0, av.time_base)
         self._stopped = False
 
     def stop(self) -> None:
@@ -136,9 +128,8 @@ class VideoReader(AbstractContextManager["VideoReader"]):
             self.hdr = CURVES[transfer][0]
             image = tone_map(image, transfer)
         aspect = self._stream.sample_aspect_ratio or 1
-        if aspect != 1 and 1 / MAX_ASPECT <= aspect <= MAX_ASPECT:
-            height, width = image.shape[:2]
-            size = max(1, round(width * aspect)), height
+        if aspect != 1 and 1 / 4 <= aspect <= 4:  # files that say otherwise are damaged
+            size = max(1, round(image.shape[1] * aspect)), image.shape[0]
             image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_LINEAR), np.uint8)
         return np.ascontiguousarray(np.rot90(image, round(picture.rotation / 90)))
 
@@ -233,7 +224,7 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
                 into that, on black.
             time: seconds from the clip's start at which it is shown.
         """
-        image = fit_within(image, MAX_SIDE)
+        image = fit_within(image, 16_384)  # the encoder takes no longer side
         if self._stream is None:
             self._stream = self._add_streams(image.shape[0], image.shape[1])
         height, width = self._stream.height, self._stream.width
@@ -261,12 +252,13 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
 
     def _add_streams(self, height: int, width: int) -> VideoStream:
         """Add the streams of pictures and of sound: mp4 must have all of them before the first packet."""
-        stream = self._container.add_stream(ENCODER, rate=self._rate, options=QUALITY)
+        stream = self._container.add_stream(ENCODER, rate=self._rate, options={"crf": "20", "preset": "veryfast"})
         stream.height, stream.width = (side + side % 2 for side in (height, width))
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
         context.time_base = CLOCK
-        context.colorspace = context.color_primaries = context.color_trc = BT709
+        # BT.709, HDTV's colours, by its code in ITU-T H.273; players guess if a file does not specify them.
+        context.colorspace = context.color_primaries = context.color_trc = 1
         if self._source is not None:
             self.sound = Sound(self._source, self._container)
         return stream

@@ -22,7 +22,7 @@ from facekp.parsing.inputs import MIN_SIDE
 from facekp.parsing.overlay import draw_overlay
 from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene
-from facekp.predict.pipeline import Job, enough_memory, prefetch, run_network, workers
+from facekp.predict.pipeline import Job, Workers, enough_memory, run_network
 from facekp.predict.settings import OneEuroConfig
 from facekp.predict.sources import CLIP, LINES, MATTE, describe
 from facekp.predict.tracking import FaceTracks, OneEuro, TrackedFace
@@ -30,9 +30,6 @@ from facekp.predict.video_io import Frame, VideoReader, VideoWriter
 
 EMPTY: Final = Scene(np.empty((0, 0, 3), np.uint8))
 """Scene of a frame that cannot be decoded."""
-MAX_REPORTED: Final = 10
-"""Maximum number of undecodable frames listed in a report."""
-TIME_DECIMALS: Final = 6
 
 
 def parse_videos(
@@ -58,10 +55,8 @@ def parse_videos(
             with enough_memory(job.path):
                 _parse_video(parser, job, FaceTracks(smoothing), align, overlay=overlay, mattes=mattes)
         except (DataError, av.FFmpegError) as error:  # the reader converts its own, so FFmpegError is the encoder's
-            encoding = (
-                f"{describe(job.path)}: its clip cannot be encoded ({error}); leave overlay and alpha out of export"
-            )
-            failures.append(str(error) if isinstance(error, DataError) else encoding)
+            encoding = f"its clip cannot be encoded ({error}); leave overlay and alpha out of export"
+            failures.append(str(error) if isinstance(error, DataError) else f"{describe(job.path)}: {encoding}")
             print(f"skipped: {printable(failures[-1])}", file=sys.stderr)
     return failures
 
@@ -85,15 +80,15 @@ def _parse_video(
 
         clip = clip_of(CLIP, video.sound) if overlay else None
         soft = [(clip_of(f".{matte.region}{MATTE}"), dict[tuple[int, ...], OneEuro]()) for matte in mattes]
-        results = stack.enter_context(
-            closing(_results(parser, job, video, tracks, align, overlay=overlay, mattes=mattes))
-        )
+        frames_parsed = _results(parser, job, video, tracks, align, overlay=overlay, mattes=mattes)
+        results = stack.enter_context(closing(frames_parsed))
         shown, alphas = None, list[UInt8Array]()
         for frame, line, picture, new in Progress(results, total=video.count, unit="frame", desc=job.stem.name):
             frames += 1
-            sizes |= {} if frame.image is None else {frame.image.shape[1::-1]: None}
             if frame.image is None:
                 broken.append(frame)
+            else:
+                sizes[frame.image.shape[1::-1]] = None
             lines.write(line)
             # A frame that cannot be decoded repeats the last picture.
             shown = shown if picture is None else picture
@@ -105,13 +100,11 @@ def _parse_video(
                 smooth = by_size.setdefault(alpha.shape, OneEuro(tracks.config)) if tracks.config else None
                 writer.write(_smoothed(alpha, smooth, frame.time), frame.time)
         if len(broken) == frames:
-            reason = broken[0].error if broken else "it has none"
-            raise DataError(
-                f"{describe(job.path)}: no frame can be decoded ({reason}); replace it, or convert it to mp4"
-            )
+            reason = f"no frame can be decoded ({broken[0].error if broken else 'it has none'})"
+            raise DataError(f"{describe(job.path)}: {reason}; replace it, or convert it to mp4")
     remarks = []
     if broken:
-        numbers = ", ".join([*(str(frame.number) for frame in broken[:MAX_REPORTED]), "..."][: len(broken)])
+        numbers = ", ".join([*(str(frame.number) for frame in broken[:10]), "..."][: len(broken)])
         remarks.append(f"{len(broken)} of {frames} frames cannot be decoded ({broken[0].error}): {numbers}")
     if video.missing:
         remarks.append(f"the file ends {video.missing} frames early")
@@ -172,8 +165,8 @@ def _results(
             return frame, EMPTY
         height, width = frame.image.shape[:2]
         if min(height, width) < MIN_SIDE:
-            small = f"{width} x {height} pixels, need at least {MIN_SIDE} x {MIN_SIDE}"
-            raise DataError(f"{describe(job.path)}: {small}")
+            least = f"need at least {MIN_SIDE} x {MIN_SIDE}"
+            raise DataError(f"{describe(job.path)}: {width} x {height} pixels, {least}")
         return frame, parser.stages.look(frame.image, align)
 
     def trace(parsed: tuple[Frame, Scene] | DataError) -> tuple[Frame, list[Face]]:
@@ -192,7 +185,7 @@ def _results(
 
     def draw(followed: tuple[Frame, list[TrackedFace]]) -> tuple[Frame, bytes, UInt8Array | None, list[UInt8Array]]:
         frame, faces = followed
-        content: dict[str, Any] = {"schema": SCHEMA, "frame": frame.number, "time": round(frame.time, TIME_DECIMALS)}
+        content: dict[str, Any] = {"schema": SCHEMA, "frame": frame.number, "time": round(frame.time, 6)}
         if frame.image is None:
             content["error"] = frame.error
         else:
@@ -204,7 +197,7 @@ def _results(
             alphas = [matte.alpha((frame.image.shape[0], frame.image.shape[1]), own) for matte in mattes]
         return frame, to_json(content) + b"\n", picture, alphas
 
-    streams, classes = parser.stages.backend.streams, parser.stages.backend.classes
-    with workers(streams) as pool:
-        scenes = run_network(pool, streams, parser, prefetch(pool, look, video), lambda frame: job.path)
-        yield from prefetch(pool, draw, track(prefetch(pool, trace, scenes)))
+    classes = parser.stages.backend.classes
+    with Workers(parser.stages.backend.streams) as pool:
+        scenes = run_network(pool, parser, pool.prefetch(look, video), lambda frame: job.path)
+        yield from pool.prefetch(draw, track(pool.prefetch(trace, scenes)))
