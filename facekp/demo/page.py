@@ -29,19 +29,12 @@ from facekp.weights.paths import SHIPPED, WEIGHTS
 HERE: Final = Path(__file__).parent
 LOCAL: Final = "127.0.0.1"
 SHOWN: Final = ("masks", "outlines", "key points", "landmarks", "names")
-SAVED: Final = ["mask", "overlay", "cutout", "json", "svg", "coco"]
-FONTS: Final = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}
 MAX_FRAMES: Final = 300
-MAX_FILE: Final = "100mb"
 KEPT: Final = 3600
 """Seconds for which an idle page's photo and files are kept."""
-PAINTABLE: Final = ["hair", "lips", "brows", "cloth"]
-REGIONS_APPLY: Final = "Cut-outs, masks and alphas show the regions of the tab Cut-out."
-CREDIT: Final = "Portrait: Eileen Collins, by NASA, in the public domain. The others are drawn."
 HEAD: Final = '<div class="head"><h1>facekp</h1><p>masks, key points and landmarks of faces</p>{place}</div>'
 PLACE: Final = '<p class="local">runs on this computer; photos stay on it</p>'
 WELCOME: Final = '<div class="message">Drop a photo on the left, or choose an example.</div>'
-ABOUT: Final = "facekp assigns each pixel of a face to one of {} classes, and reads outlines and points off them."
 CARD: Final = """\
 - **Good at** skin, hair, nose, eyes, brows, lips, ears and glasses of faces seen from the front or half from the side.
 - **Weaker at** hats and clothes; poor at earrings and necklaces.
@@ -142,7 +135,8 @@ def build_page(desk: Desk, *, local: bool = True) -> gr.Blocks:
         with gr.Tab("Video"):
             _lay_out_video(desk)
         with gr.Tab("Model and licence"):
-            gr.Markdown(ABOUT.format(len(desk.parser.stages.backend.classes)))
+            classes = f"one of {len(desk.parser.stages.backend.classes)} classes"
+            gr.Markdown(f"facekp assigns each pixel of a face to {classes}, and reads outlines and points off them.")
             if desk.ckpt == SHIPPED:
                 gr.Markdown(CARD)
                 gr.Markdown((WEIGHTS.parent / "TERMS.md").read_text("utf-8"))
@@ -174,7 +168,8 @@ def serve(
 
 def launch(page: gr.Blocks, host: str = LOCAL, port: int | None = None, browser: bool = False) -> str:
     """Serve the page in a thread, and return its address; for the arguments see `serve`."""
-    fonts = {key: [gr.themes.Font(name) for name in names] for key, names in FONTS.items()}
+    families = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}
+    fonts = {key: [gr.themes.Font(name) for name in names] for key, names in families.items()}
     theme = gr.themes.Soft(primary_hue="teal", neutral_hue="slate", **fonts)
     plain = {"background_fill": "none", "background_fill_dark": "none", "text_color": "*body_text_color"}
     theme.set(**{f"block_title_{key}": value for key, value in plain.items()}, block_title_text_weight="600")
@@ -182,7 +177,7 @@ def launch(page: gr.Blocks, host: str = LOCAL, port: int | None = None, browser:
         _, address, _ = page.launch(
             server_name=host, server_port=port, inbrowser=browser, share=False, prevent_thread_lock=True, quiet=True,
             theme=theme, css_paths=HERE / "page.css", footer_links=[], run_history=False, ssr_mode=False,
-            max_file_size=MAX_FILE, show_error=False,
+            max_file_size="100mb", show_error=False,
         )  # fmt: skip
     except OSError as error:
         raise ConfigError(f"port is {port}: taken or not allowed; give another, or leave it out") from error
@@ -195,20 +190,16 @@ def _lay_out_photo(desk: Desk) -> None:
     # Without Gradio's share button, which uploads the picture to a website.
     result: dict[str, Any] = {"interactive": False, "buttons": ["download", "fullscreen"]}
     with gr.Column(scale=7, min_width=240):
-        sources = ["upload", "webcam", "clipboard"]
         photo = gr.Image(
-            label="Photo",
-            type="filepath",
-            sources=sources,
-            height=260,
-            buttons=["fullscreen"],
-            elem_id="photo",
+            label="Photo", type="filepath", sources=["upload", "webcam", "clipboard"], height=260,
+            buttons=["fullscreen"], elem_id="photo",
             webcam_options=gr.WebcamOptions(mirror=False),  # left and right are the person's
-        )
+        )  # fmt: skip
         # The uploaded file as it is: `views.parse_photo` says what is wrong with it.
         photo.preprocess = lambda payload: payload and payload.path
         gr.Examples([[str(path)] for path in write_examples(desk.folder / "examples")], photo, label="Examples")
-        gr.Markdown(CREDIT, elem_classes="note")
+        credit = "Portrait: Eileen Collins, by NASA, in the public domain. The others are drawn."
+        gr.Markdown(credit, elem_classes="note")
     with gr.Column(scale=16, min_width=320), gr.Tabs(selected="masks") as tabs:
         with gr.Tab("Masks", id="masks"):
             view = gr.HTML(WELCOME, js_on_load=(HERE / "page.js").read_text("utf-8"), elem_id="view")
@@ -226,14 +217,17 @@ def _lay_out_photo(desk: Desk) -> None:
         with gr.Tab("Recolour") as paint_tab:
             painted = gr.ImageSlider(label="Before and after", max_height=640, elem_id="painted", **result)
             with gr.Row():
-                paintable = [name for name in PAINTABLE if name in desk.regions] or desk.regions[:1]
+                usual = ("hair", "lips", "brows", "cloth")
+                paintable = [name for name in usual if name in desk.regions] or desk.regions[:1]
                 target = gr.Radio(paintable, value=paintable[0], label="Region")
                 colour = gr.ColorPicker("#c2185b", label="Colour")
                 strength = gr.Slider(0, 1, 0.8, step=0.05, label="Strength")
         with gr.Tab("Before and after") as compare_tab:
             compared = gr.ImageSlider(label="Before and after", max_height=640, elem_id="compared", **result)
         with gr.Tab("Files"):
-            export = gr.CheckboxGroup(list(all_formats()), value=SAVED, label="Formats", info=REGIONS_APPLY)
+            info = "Cut-outs, masks and alphas show the regions of the tab Cut-out."
+            usual_files = ["mask", "overlay", "cutout", "json", "svg", "coco"]
+            export = gr.CheckboxGroup(list(all_formats()), value=usual_files, label="Formats", info=info)
             save = gr.Button("Make files", variant="primary")
             files = gr.Files(label="Files", interactive=False)
         with gr.Tab("Python") as code_tab:
@@ -244,9 +238,8 @@ def _lay_out_photo(desk: Desk) -> None:
     look, soft, paint = [points, shown, opacity], [regions, feather, grow], [target, colour, strength]
     quick: dict[str, Any] = {"show_progress": "hidden", "trigger_mode": "always_last", "concurrency_limit": 4}
     draw: dict[str, Any] = {"fn": _draw, "inputs": [state, choice, *look], "outputs": [view, table], **quick}
-    photo.change(
-        desk.parse, photo, [state, choice, tabs, view, table], concurrency_id="network"
-    ).then(**draw)  # fmt: skip
+    parsed = photo.change(desk.parse, photo, [state, choice, tabs, view, table], concurrency_id="network")
+    parsed.then(**draw)
     gr.on([control.input for control in (choice, *look)], **draw)
     view.select(_clicked, state, choice, **quick).then(**draw)
     gr.on([cut_tab.select, *(c.input for c in soft)], _cut_out, [state, choice, *soft], piece, **quick)

@@ -32,8 +32,6 @@ from facekp.weights.paths import SHIPPED
 
 MAX_PIXELS: Final = 50_000_000
 """Larger photos are refused: each open page keeps its photo in memory."""
-SHOWN_SIDE: Final = 1600
-"""Pictures are shown at this longer side at most; files have the photo's own size."""
 ALL: Final = "all"
 """The choice of every face; others are numbers from 1."""
 
@@ -63,7 +61,14 @@ class Parsed:
     def chosen(self, choice: str, points: int | None = None) -> list[Face]:
         """Return every face or the chosen one, perhaps with another number of key points per attribute."""
         faces = self.faces if choice == ALL else [self.faces[int(choice) - 1]]
-        return [with_points(face, points) for face in faces] if points else faces
+        if points is None:
+            return faces
+
+        def with_points(own: Attribute) -> Attribute:
+            outline = own.contours[0]
+            return replace(own, keypoints=resample(outline.points, points, outline.cut))
+
+        return [replace(f, attributes={name: with_points(own) for name, own in f.attributes.items()}) for f in faces]
 
 
 def parse_photo(parser: FaceParser, path: Path) -> Parsed:
@@ -75,13 +80,12 @@ def parse_photo(parser: FaceParser, path: Path) -> Parsed:
     name = path.name
     try:
         with decoding(name, "choose a JPEG, PNG or WebP"), Image.open(path) as picture:
-            width, height = picture.size
+            too_large = picture.width * picture.height > MAX_PIXELS
     except DataError as error:
-        if isinstance(error.__cause__, Image.DecompressionBombError):
-            width = height = MAX_PIXELS
-        else:
+        too_large = isinstance(error.__cause__, Image.DecompressionBombError)
+        if not too_large:
             raise
-    if width * height > MAX_PIXELS:
+    if too_large:
         raise DataError(f"{name} is too large: more than {MAX_PIXELS // 10**6} million pixels; reduce it")
     try:
         image = to_array(path)
@@ -93,24 +97,14 @@ def parse_photo(parser: FaceParser, path: Path) -> Parsed:
     return Parsed(Photo(Path(name), name, Path(path.stem), image), faces)
 
 
-def with_points(face: Face, count: int) -> Face:
-    """Return a face with `count` key points per attribute, on the same outlines."""
-    attributes = {
-        name: replace(own, keypoints=resample(own.contours[0].points, count, own.contours[0].cut))
-        for name, own in face.attributes.items()
-    }
-    return replace(face, attributes=attributes)
-
-
 def drawn_view(parsed: Parsed, faces: Sequence[Face], style: Style) -> str:
     """Return HTML: the photo with `faces` drawn, under invisible outlines of all faces that the page names and clicks.
 
     Elements with `data-name` are named under the pointer; `data-face` is the face's number, from 1.
     """
     height, width = parsed.photo.size
-    shown = fit_within(
-        draw_overlay(parsed.photo.image, faces, replace(style, legend=False), parsed.classes), SHOWN_SIDE
-    )
+    drawn = draw_overlay(parsed.photo.image, faces, replace(style, legend=False), parsed.classes)
+    shown = fit_within(drawn, 1600)  # files have the photo's own size
     parts = "".join(
         _traced_face(number, face, several=len(parsed.faces) > 1, landmarks=style.landmarks or style.names)
         for number, face in reversed(list(enumerate(parsed.faces, 1)))
@@ -149,19 +143,15 @@ def attribute_table(parsed: Parsed, faces: Sequence[Face]) -> str:
             rows += f'<tr class="face"><th colspan="4">face {faces.index(face) + 1}</th></tr>'
         for name, own in face.attributes.items():
             cut = any(contour.cut.any() for contour in own.contours)
+            colour = "#{:02x}{:02x}{:02x}".format(*face.classes.colours[own.id])
             rows += (
-                f'<tr><td><i style="background:{colour_of(own, face.classes)}"></i>{escape(name)}</td>'
+                f'<tr><td><i style="background:{colour}"></i>{escape(name)}</td>'
                 f'<td title="{100 * own.area / pixels:.2g} % of the photo">{own.area:,}</td>'
                 f'<td><meter value="{own.confidence:.3f}"></meter> {own.confidence:.2f}</td>'
                 f"<td>{'cut' if cut else 'visible'}</td></tr>"
             )
     head = "<tr><th>attribute</th><th>pixels</th><th>confidence</th><th></th></tr>"
     return f'<table class="attributes"><thead>{head}</thead><tbody>{rows}</tbody></table>'
-
-
-def colour_of(attribute: Attribute, classes: Classes) -> str:
-    """Return the colour in which overlays show an attribute, for CSS."""
-    return "#{:02x}{:02x}{:02x}".format(*classes.colours[attribute.id])
 
 
 def cut_out(parsed: Parsed, faces: Sequence[Face], options: FormatOptions) -> UInt8Array:
@@ -234,9 +224,8 @@ def save_files(
         results.write(parsed.photo, faces)
         results.finish([parsed.photo.stem])
     if "overlay" in export:
-        write_file(
-            folder / f"{parsed.photo.stem}.overlay.jpg", Overlay(style, parsed.classes).encode(parsed.photo, faces)
-        )
+        drawn = Overlay(style, parsed.classes).encode(parsed.photo, faces)
+        write_file(folder / f"{parsed.photo.stem}.overlay.jpg", drawn)
     if "svg" in export:
         drawing = folder / f"{parsed.photo.stem}.svg"
         link = f'xlink:href="{as_data(parsed.photo.image)}"'
