@@ -25,11 +25,6 @@ COMMANDS: Final = {
 }
 """The module and the description of each command."""
 
-EXITS: Final = (
-    "Exit status: 0 success; 1 some files were skipped; 2 a mistake in the settings or files, named in one line;\n"
-    "130 interrupted."
-)
-
 
 @one_line_errors()
 def main() -> None:
@@ -37,7 +32,9 @@ def main() -> None:
     name, *arguments = sys.argv[1:] or ["--help"]
     if name in ("-h", "--help", "help"):
         listed = "\n".join(f"  {command:<11}{about}" for command, (_, about) in COMMANDS.items())
-        print(f"facekp COMMAND key=value ...\n\n{listed}\n\nfacekp COMMAND --help lists its settings.\n\n{EXITS}")
+        print(f"facekp COMMAND key=value ...\n\n{listed}\n\nfacekp COMMAND --help lists its settings.\n")
+        print("Exit status: 0 success; 1 some files were skipped; 2 a mistake in the settings or files, named in one")
+        print("line; 130 interrupted.")
     elif name in ("version", "--version"):
         print(f"facekp {facekp.__version__}")
     elif name in COMMANDS:

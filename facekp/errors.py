@@ -38,18 +38,6 @@ def require(setting: str, value: object, ok: bool, remedy: str) -> None:
         raise ConfigError(f"{setting} is {value!r}: {remedy}")
 
 
-CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-"""Characters that a terminal obeys, lines and tabs aside: escapes, and changes of direction."""
-REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)
-"""Error codes for denied access and a full disk."""
-
-OUT_OF_MEMORY = re.compile(
-    "Insufficient memory|can't allocate memory|not enough memory|out of memory|Failed to allocate memory|bad.alloc"
-    "|_ALLOC_FAILED"
-)
-"""What OpenCV, torch (on Windows, on CUDA), onnxruntime, OpenVINO and CUDA's libraries say of too little memory."""
-
-
 @contextmanager
 def one_line_errors() -> Iterator[None]:
     """Print a user's error as one line on stderr and exit with status 2; our own bugs keep their traceback.
@@ -58,12 +46,20 @@ def one_line_errors() -> Iterator[None]:
     """
     # Hydra would otherwise catch errors first and print them with its own advice around them.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    _open_closed_streams()
+    # Or else the next file would get the number of a standard stream that is closed, and what libraries print.
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
     if isinstance(sys.stdout, TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a file's name may not fit the encoding
     try:
         try:
-            _require_current_folder()
+            try:
+                os.getcwd()
+            except FileNotFoundError:  # libraries that ask for it would fail in their own ways
+                raise ConfigError("the current folder was removed: change into another one") from None
             yield
         finally:
             sys.stdout.flush()  # or else at exit, where its error could not be caught
@@ -80,26 +76,6 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(130)
 
 
-def _open_closed_streams() -> None:
-    """Open /dev/null, here and in child processes, for each standard stream that is closed.
-
-    Otherwise the next file would get its number, and what libraries print.
-    """
-    for name in ("stdin", "stdout", "stderr"):
-        if getattr(sys, name) is None:
-            stream = open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115
-            os.set_inheritable(stream.fileno(), True)
-            setattr(sys, name, stream)
-
-
-def _require_current_folder() -> None:
-    """Raise ConfigError if the current folder was removed: libraries that ask for it would fail in their own ways."""
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        raise ConfigError("the current folder was removed: change into another one") from None
-
-
 def _reader_ended() -> bool:
     """Return whether stdout is a pipe that nothing reads; what is left to write is dropped then."""
     try:
@@ -112,7 +88,12 @@ def _reader_ended() -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error, of Python, NumPy, OpenCV, torch or a runtime, says that memory does not suffice."""
-    return isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)) is not None
+    # What OpenCV, torch (on Windows, on CUDA), onnxruntime, OpenVINO and CUDA's libraries say.
+    said = (
+        "Insufficient memory|can't allocate memory|not enough memory|out of memory|Failed to allocate memory|bad.alloc"
+        "|_ALLOC_FAILED"
+    )
+    return isinstance(error, MemoryError) or re.search(said, str(error)) is not None
 
 
 def _users_error(error: BaseException | None) -> str | None:
@@ -121,7 +102,8 @@ def _users_error(error: BaseException | None) -> str | None:
         error = error.__cause__  # logging wraps that of a log that cannot be written
     if error and not isinstance(error, FacekpError) and is_out_of_memory(error):
         return "memory does not suffice: free some, or give smaller batches or pictures"
-    if isinstance(error, OSError) and error.errno in REFUSALS:
+    refused = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT)  # denied, or a full disk
+    if isinstance(error, OSError) and error.errno in refused:
         where = f"'{error.filename}'" if error.filename else "a file"
         return f"{where}: {error.strerror}; grant access, make room, or give another folder"
     if not isinstance(error, FacekpError):
@@ -194,7 +176,9 @@ def printable(text: str) -> str:
         >>> print(printable("\x1b[31mred.jpg"))
         \x1b[31mred.jpg
     """
-    return CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    # What a terminal obeys, lines and tabs aside: escapes, and changes of direction.
+    controls = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
+    return re.sub(controls, lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def quoted(argument: str) -> str:

@@ -22,7 +22,6 @@ PACKAGES = ("torch", "torchvision", "pytorch-lightning", "albumentations", "open
 
 MIB, GIB = 1 << 20, 1 << 30
 STATUS = Path("/proc/self/status")
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # see mallopt(3)
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
@@ -122,10 +121,10 @@ def keep_freed_memory() -> None:
     training step (docs/results/performance.md). Other allocators are left alone.
     """
     with suppress(AttributeError, OSError, TypeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_TRIM_THRESHOLD, -1)  # never
+        libc, m_trim_threshold, m_mmap_max = ctypes.CDLL(None), -1, -4  # see mallopt(3)
+        libc.mallopt(m_trim_threshold, -1)  # never
         # Not M_MMAP_THRESHOLD, which is capped at 32 MiB: a batch of 16 images of 448 pixels takes more.
-        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(m_mmap_max, 0)
 
 
 def return_freed_memory() -> None:

@@ -38,24 +38,12 @@ UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """Transposition that turns an image upright, by its EXIF orientation. Reference: Exif 2.3, section 4.6.4."""
-EXIF_MARKS = (b"Exif", b"tiff:Orientation")
-"""Marks in the header of every JPEG that has an orientation."""
-START_OF_SCAN = b"\xff\xda"
-PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_HEADER, PNG_CHUNK = struct.Struct(">8sI4sIIBBBBB"), struct.Struct(">I4s")
-GREY, INDEXED = 0, 3  # colour types of PNG
 CASCADES = tuple(f"{prefix}/share/opencv4/haarcascades" for prefix in (sys.prefix, "/usr"))
 """Folders of the cascades of an OpenCV without `cv2.data`: conda's, and Debian's."""
 HEIC = (".heic", ".heif")
 """Suffixes of photos that Pillow does not read."""
 CONVERT_HEIC = "HEIC is not read; convert it to JPEG (pillow-heif can)"
-REASONS: dict[type[Exception], str] = {
-    FileNotFoundError: "no such file",
-    IsADirectoryError: "a folder, not a picture",
-    PermissionError: "no permission",
-    UnidentifiedImageError: "not a picture",
-}
-
 _reported: set[str] = set()
 
 
@@ -164,8 +152,13 @@ def decoding(name: str, remedy: str) -> Iterator[None]:
     except Exception as error:
         # Damaged bytes make Pillow raise nearly anything: struct.error, IndexError, EOFError, zlib.error, ...
         # The reason omits the path, which `name` already contains.
-        reasons = (reason for kind, reason in REASONS.items() if isinstance(error, kind))
-        reason = next(reasons, str(error) or type(error).__name__)
+        plain: dict[type[Exception], str] = {
+            FileNotFoundError: "no such file",
+            IsADirectoryError: "a folder, not a picture",
+            PermissionError: "no permission",
+            UnidentifiedImageError: "not a picture",
+        }
+        reason = plain.get(type(error), str(error) or type(error).__name__)
         raise DataError(f"{name}: cannot be read ({reason}); {remedy}") from error
 
 
@@ -235,8 +228,8 @@ def decode_jpeg(data: bytes) -> UInt8Array | None:
 
     Return None for files that Pillow must read: damaged, huge, in another colour space, or perhaps with an orientation.
     """
-    header = data[: data.find(START_OF_SCAN)]
-    if simplejpeg is None or any(mark in header for mark in EXIF_MARKS):
+    header = data[: data.find(b"\xff\xda")]  # up to the start of the scan
+    if simplejpeg is None or b"Exif" in header or b"tiff:Orientation" in header:
         return None
     try:
         height, width, colour, _ = simplejpeg.decode_jpeg_header(data)
@@ -259,7 +252,7 @@ def decode_png(data: bytes) -> UInt8Array | None:
     if zlib_ng is None or len(data) < PNG_HEADER.size:
         return None
     signature, _, _, width, height, bits, colour, _, _, interlaced = PNG_HEADER.unpack_from(data)
-    if signature != PNG_SIGNATURE or bits != 8 or colour not in (GREY, INDEXED) or interlaced:
+    if signature != b"\x89PNG\r\n\x1a\n" or bits != 8 or colour not in (0, 3) or interlaced:  # grey, palette
         return None
     body, place = b"", PNG_HEADER.size + 4  # each chunk ends in a checksum; the compressed pixels have one of their own
     while place + PNG_CHUNK.size <= len(data):

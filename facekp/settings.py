@@ -122,15 +122,10 @@ def setting(
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting as `walk` yields it; see `setting` for the attributes that are not listed here.
+    """A setting as `walk` yields it; see `setting` for the other attributes."""
 
-    Attributes:
-        key: full name, with its groups, such as "data.size".
-        field: path of its field; the setting `class` has the field `class_`, since `class` is a keyword.
-    """
-
-    key: str
-    field: str
+    key: str  # full name, with its groups, such as "data.size"
+    field: str  # path of its field; the setting `class` has the field `class_`, since `class` is a keyword
     type: Any
     default: Any
     help: str = ""
@@ -145,6 +140,11 @@ class Setting:
         return f" ({self.help})" if self.help else ""
 
     @property
+    def optional(self) -> bool:
+        """Whether it may be null."""
+        return NoneType in get_args(self.type)
+
+    @property
     def type_name(self) -> str:
         """The type as it is written in Python."""
         return self.type.__name__ if get_origin(self.type) is None and isinstance(self.type, type) else str(self.type)
@@ -152,12 +152,11 @@ class Setting:
     @property
     def type_in_words(self) -> str:
         """What a value of the type looks like, for messages."""
-        kinds = [kind for kind in get_args(self.type) or (self.type,) if kind is not NoneType]
-        null = " or null" if NoneType in get_args(self.type) else ""
         if get_origin(self.type) is list:
             return "a list in brackets, such as [a,b]"
         words = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
-        return f"{words.get(kinds[0], self.type_name)}{null}"
+        kind = next(kind for kind in get_args(self.type) or (self.type,) if kind is not NoneType)
+        return f"{words.get(kind, self.type_name)}{' or null' if self.optional else ''}"
 
 
 class Settings:
@@ -178,13 +177,13 @@ class Settings:
         for f in fields(self):  # type: ignore[arg-type]  # subclasses are dataclasses
             found, value = _setting(f, self._prefix), getattr(self, f.name)
             if found.path and value == "":  # an unset shell variable; as a path it would mean the current folder
-                null = " or null" if NoneType in get_args(found.type) else ""
+                null = " or null" if found.optional else ""
                 raise ConfigError(f"{found.key} is empty: give a path{null}{found.hint}")
             if found.check is None or value == MISSING:
                 continue
-            optional = NoneType in get_args(found.type)
-            if not (optional if value is None else found.check.accepts(value)):
-                raise ConfigError(f"{found.key} is {value!r}: {found.check.remedy}{', or null' if optional else ''}")
+            if not (found.optional if value is None else found.check.accepts(value)):
+                null = ", or null" if found.optional else ""
+                raise ConfigError(f"{found.key} is {value!r}: {found.check.remedy}{null}")
 
 
 def walk(schema: Any, prefix: str = "") -> Iterator[Setting]:

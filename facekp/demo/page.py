@@ -46,17 +46,11 @@ The full model card is `docs/results/model_card.md` in facekp's source.
 
 @dataclass(frozen=True)
 class Desk:
-    """The answers that need the network or the disk.
+    """The answers that need the network or the disk."""
 
-    Attributes:
-        parser: parses photos and videos, one at a time.
-        folder: for the files that visitors make; each has a subfolder of their own, removed when they leave.
-        ckpt: what `parser` was opened from, for the code to copy.
-    """
-
-    parser: FaceParser
-    folder: Path
-    ckpt: str = SHIPPED
+    parser: FaceParser  # parses photos and videos, one at a time
+    folder: Path  # for the files that visitors make; each has a subfolder of their own, removed when they leave
+    ckpt: str = SHIPPED  # what `parser` was opened from, for the code to copy
 
     @property
     def regions(self) -> list[str]:

@@ -38,12 +38,7 @@ ALL: Final = "all"
 
 @dataclass(frozen=True, eq=False)
 class Parsed:
-    """A parsed photo.
-
-    Attributes:
-        photo: its pixels and name.
-        faces: those found in it, the largest first; at least one.
-    """
+    """A parsed photo and the faces found in it, at least one, the largest first."""
 
     photo: Photo
     faces: list[Face]

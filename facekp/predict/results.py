@@ -25,14 +25,8 @@ class PhotoError(DataError):
 class Results:
     """Write faces in the formats of `export`; several threads and processes may write at once.
 
-    Args:
-        out: folder of the results; created when it is claimed.
-        export: names of formats.
-        options: the settings of formats; None for their defaults.
-        shard: the run's share of the photos, "K/N", or None for all; `facekp.predict.merge` joins the files of all N.
-
-    Attributes:
-        longest_ending: length of the longest ending of a photo's files.
+    The folder `out` is created when it is claimed. `shard` is the run's share of the photos, "K/N", or None for all;
+    `facekp.predict.merge` joins the files of all N. `longest_ending` is the length of that of a photo's files.
     """
 
     def __init__(

@@ -9,12 +9,7 @@ from av.packet import Packet
 class Sound:
     """Copy a stream of sound into an mp4 file, encoding it anew only if browsers would not play it.
 
-    Args:
-        source: the stream that packets will come from.
-        container: the open file; nothing is written to it yet.
-
-    Attributes:
-        error: why some of the sound is not in the file; empty otherwise.
+    Nothing is written to the open file yet. `error` is why some of the sound is not in it, or empty.
     """
 
     def __init__(self, source: AudioStream, container: OutputContainer) -> None:

@@ -63,13 +63,7 @@ def _weight(cutoff: float | Vectors, elapsed: float) -> float | Vectors:
 
 @dataclass(frozen=True, eq=False)
 class TrackedFace:
-    """A face of a video frame.
-
-    Attributes:
-        track: number of the face, the same from frame to frame.
-        face: the face, with smoothed key points.
-        landmarks: its smoothed landmarks.
-    """
+    """A face of a video frame, with smoothed key points and landmarks; `track` is its number in all frames."""
 
     track: int
     face: Face

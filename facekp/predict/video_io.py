@@ -37,19 +37,12 @@ PATIENCE: Final = 15.0, 15.0
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One frame of a video.
+    """One frame of a video."""
 
-    Attributes:
-        number: 0 for the first frame, in the order of display.
-        time: seconds since the video's start; grows from frame to frame.
-        image: (H, W, 3) uint8 RGB, upright; None if the frame cannot be decoded.
-        error: why it cannot be decoded; empty otherwise.
-    """
-
-    number: int
-    time: float
-    image: UInt8Array | None
-    error: str = ""
+    number: int  # 0 for the first frame, in the order of display
+    time: float  # seconds since the video's start; grows from frame to frame
+    image: UInt8Array | None  # (H, W, 3) RGB, upright; None if the frame cannot be decoded
+    error: str = ""  # why it cannot be decoded; empty otherwise
 
 
 class VideoReader(AbstractContextManager["VideoReader"]):
@@ -190,13 +183,8 @@ def _is_shown(packet: "Packet[VideoStream]") -> bool:
 class VideoWriter(AbstractContextManager["VideoWriter"]):
     """Write an mp4 file with H.264 pictures, which browsers play; `with` ends and closes it.
 
-    Args:
-        path: the file.
-        rate: frames per second, only a hint for the encoder: each frame has its own time.
-        sound: the stream of sound whose packets `write_sound` will get, if any.
-
-    Attributes:
-        sound: the clip's sound; None without any, or before the first picture.
+    Frames per second are only a hint for the encoder: each frame has its own time. The argument `sound` is the stream
+    whose packets `write_sound` will get, the attribute the clip's own; None without any, or before the first picture.
 
     Raises:
         ConfigError: this installation of ffmpeg cannot write H.264.

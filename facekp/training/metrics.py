@@ -131,23 +131,14 @@ def scores_from_confusion(confusion: Tensor, classes: Classes = CELEBAMASK_HQ) -
 
 @dataclass(frozen=True, eq=False)
 class Scorer:
-    """A network, with what is needed to score it.
+    """A network, with what is needed to score it."""
 
-    Attributes:
-        run: maps pixels (N, H, W, 3) uint8 RGB on `device` to score maps.
-        size: side in pixels at which the network was evaluated in training.
-        device: device of the score maps.
-        criterion: the loss of the run that trained the network; None if its auxiliary heads are missing.
-        classes: the classes of the labels.
-        ids: their id for each class that it predicts, (C,) int64 on `device`; None if they are those of `classes`.
-    """
-
-    run: Callable[[Tensor], Heads]
-    size: int
-    device: torch.device
-    criterion: DeepSupervision | None
-    classes: Classes
-    ids: Tensor | None = None
+    run: Callable[[Tensor], Heads]  # maps pixels (N, H, W, 3) uint8 RGB on `device` to score maps
+    size: int  # side in pixels at which the network was evaluated in training
+    device: torch.device  # that of the score maps
+    criterion: DeepSupervision | None  # of the run that trained the network; None if its auxiliary heads are missing
+    classes: Classes  # those of the labels
+    ids: Tensor | None = None  # the labels' for each class that is predicted, (C,) int64 on `device`, if they differ
 
     @torch.inference_mode()
     def __call__(self, loader: DataLoader[Pixels]) -> dict[str, Any]:
