@@ -9,23 +9,22 @@ a network's scores. The time of looking is compared with that of another detecto
 import time
 from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import product
 from statistics import median
 from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 from tabulate import tabulate
 from tqdm import tqdm
 
 from benchmarks.card.scores import Counts, class_scores, count
 from benchmarks.harness import run, stamp, write_json
-from benchmarks.samples import SIZE, LabelParser, read_samples
+from benchmarks.samples import SIZE, FaceOptions, LabelParser, read_samples
 from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX
-from facekp.config import DataConfig
 from facekp.data.layout import Sample
-from facekp.files import expand
 from facekp.images import UInt8Array, read_image, read_label, resize
 from facekp.parsing.choices import AUTO, BackendName
 from facekp.parsing.detectors import Detector, open_detector
@@ -33,27 +32,23 @@ from facekp.parsing.face_crop import Crop
 from facekp.parsing.parser import FaceParser
 from facekp.parsing.scenes import Scene, View
 from facekp.predict.settings import DETECTOR, DETECTOR_HELP
-from facekp.settings import Settings, at_least, one_of, setting
+from facekp.settings import at_least, one_of, setting
 
 BACKGROUNDS = ("noise", "gradient", "picture")
 CANVAS = (900, 1200)  # height and width of the pictures, which grow with faces that would not fit
-CORNER = 96  # pixels of a photo beside the head, which the third background repeats
-BEYOND = 0.2  # share of a frame's side that lies beyond the picture's border in the cases with `beyond`
 CROWDS = {96: (24, (1200, 1600)), 200: (40, (4000, 6000)), 64: (40, (3000, 4000))}
 """Side of the frames in pixels: number of faces, height and width of the picture."""
 CROWD_TURN = 30.0  # faces of crowds are turned by up to so many degrees
-LOOKS = 4  # pictures of a size on which two detectors' times are compared: one warms up, then one a background
 NEAR = 0.2  # a face is found if the crop's corners are on average within this share of the side of the true ones
 
 
 @dataclass
-class Options(Settings):
+class Options(FaceOptions):
     """Network, faces, and how they are pasted."""
 
-    data: DataConfig = field(default_factory=DataConfig)
     ckpt: str | None = setting(None, "a checkpoint; null: the labels replace scores")
     backend: str = setting("auto", "what runs the checkpoint; openvino runs CenterFace too", one_of(BackendName))
-    images: int = setting(12, "pictures per scale and angle", check=at_least(1))
+    images: int | None = setting(12, "pictures per scale and angle", check=at_least(1))
     scales: list[float] = setting([0.12, 0.25, 0.5, 1.0, 2.0, 8.0], "widths of the faces, in units of 512 pixels")
     angles: list[float] = setting([-45.0, -30.0, -15.0, 0.0, 15.0, 30.0, 45.0], "degrees")
     cut: bool = setting(True, "whether to measure faces cut by the border too, 512 pixels wide")
@@ -62,7 +57,6 @@ class Options(Settings):
     detector: str = setting(AUTO, DETECTOR_HELP, DETECTOR)
     peer: str | None = setting(None, "a detector whose time of looking is compared with the other's")
     seed: int = setting(0, "seed of places and backgrounds")
-    out: str | None = setting(None, "JSON file for the table")
 
 
 @dataclass(frozen=True)
@@ -82,8 +76,8 @@ def draw_scene(samples: Sequence[Sample], index: int, case: Case, seed: int) -> 
     height, width = (max(length, round(1.3 * side)) for length in CANVAS)
     room = np.maximum((width - side, height - side), 0)
     middle = complex(width, height) / 2 + complex(*(rng.uniform(-0.5, 0.5, 2) * room))
-    if case.beyond:
-        middle = complex((0.5 - BEYOND) * side, middle.imag)
+    if case.beyond:  # the border, by a fifth of the side
+        middle = complex(0.3 * side, middle.imag)
     frame = Crop.around(middle, side * np.exp(1j * np.radians(case.angle)))
     image = draw_background(samples, index, (height, width), rng)
     truth = paste(image, face, label, frame)
@@ -102,11 +96,8 @@ def draw_background(
         ramp = np.linspace(rng.uniform(0, 255, 3), rng.uniform(0, 255, 3), width).astype(np.uint8)
         return np.broadcast_to(ramp, (height, width, 3)).copy()
     # The photo's upper corner, beside the head, repeated and mirrored
-    other = read_image(samples[(index + 1) % len(samples)].image)[:CORNER, :CORNER]
-    tile = np.concatenate(
-        [np.concatenate([other, other[:, ::-1]], 1), np.concatenate([other, other[:, ::-1]], 1)[::-1]]
-    )
-    return np.tile(tile, (-(-height // len(tile)), -(-width // len(tile)), 1))[:height, :width].copy()
+    other = read_image(samples[(index + 1) % len(samples)].image)[:96, :96]
+    return np.pad(other, ((0, height - len(other)), (0, width - other.shape[1]), (0, 0)), "symmetric")
 
 
 def paste(image: UInt8Array, face: UInt8Array, label: UInt8Array, frame: Crop) -> UInt8Array:
@@ -141,48 +132,40 @@ def draw_crowd(
     return image, truth, frames
 
 
-class Timed:
-    """A detector that notes its calls as pairs of seconds and crops."""
+def find(
+    parser: FaceParser, image: UInt8Array, truth: UInt8Array, frames: Sequence[Crop]
+) -> tuple[Scene, npt.NDArray[np.int64], float]:
+    """Return the scored faces of a picture, how many are detected, found and spurious, and the detector's seconds."""
+    if isinstance(parser, LabelParser):
+        parser.stages.label = without_ignored(truth)
+    stages, calls = copy(parser.stages), list[tuple[float, list[Crop]]]()
 
-    def __init__(self, detector: Detector) -> None:
-        self.detector, self.calls = detector, list[tuple[float, list[Crop]]]()
-
-    def __call__(self, image: UInt8Array) -> list[Crop]:
-        """Return the detector's crops."""
+    def timed(image: UInt8Array) -> list[Crop]:
         start = time.perf_counter()
-        crops = self.detector(image)
-        self.calls.append((time.perf_counter() - start, crops))
+        crops = parser.stages.detector(image)
+        calls.append((time.perf_counter() - start, crops))
         return crops
 
-
-def find(parser: FaceParser, image: UInt8Array) -> tuple[Scene, list[Crop], list[Crop], float]:
-    """Return the scored faces of a picture, their crops, the crops that were proposed, and the detector's seconds."""
-    timed = Timed(parser.stages.detector)
-    stages = copy(parser.stages)
     stages.detector = timed
     scene = stages.parse([stages.look(image, "auto")])[0].confirmed()
-    seconds, proposed = timed.calls[0]  # later calls look for turned faces
-    return scene, [scene.crop_of(view) for view in scene.views], proposed, seconds
+    seconds, proposed = calls[0]  # later calls look for turned faces
+    detected = sum(any(crop.distance_to(frame) < 2 * NEAR for crop in proposed) for frame in frames)
+    found = sum(any(scene.crop_of(view).distance_to(frame) < NEAR for view in scene.views) for frame in frames)
+    return scene, np.array([detected, found, len(scene.views) - found]), seconds
 
 
 def measure_crowds(
     parser: FaceParser, samples: Sequence[Sample], side: int, pictures: int, seed: int
 ) -> dict[str, float]:
     """Return the shares of a crowd's faces that were detected and found, spurious faces a picture, and seconds."""
-    detected = found = others = 0
-    times = []
+    counts, times, faces = np.zeros(3), [], CROWDS[side][0]
     for index in tqdm(range(pictures), desc=f"crowd {side}", leave=False):
-        image, truth, frames = draw_crowd(samples, index, side, seed)
-        if isinstance(parser, LabelParser):
-            parser.stages.label = without_ignored(truth)
-        _, crops, proposed, seconds = find(parser, image)
+        _, own, seconds = find(parser, *draw_crowd(samples, index, side, seed))
         times.append(seconds)
-        detected += sum(any(crop.distance_to(frame) < 2 * NEAR for crop in proposed) for frame in frames)
-        hit = sum(any(crop.distance_to(frame) < NEAR for crop in crops) for frame in frames)
-        found, others = found + hit, others + len(crops) - hit
-    total = pictures * CROWDS[side][0]
-    shares = {"detected": detected / total, "found": found / total, "others": others / pictures}
-    return {"pixels": side, "faces": CROWDS[side][0], **shares, "look_s": median(times)}
+        counts += own
+    detected, found, others = (counts / pictures / (faces, faces, 1)).tolist()
+    shares = {"detected": detected, "found": found, "others": others}
+    return {"pixels": side, "faces": faces, **shares, "look_s": median(times)}
 
 
 def measure_looks(detectors: Sequence[Detector], pictures: Iterable[UInt8Array]) -> dict[str, float]:
@@ -225,19 +208,14 @@ def measure(
     `miou` is that of the parsed faces, without background; `framed` that of the same faces before pasting; `known` that
     of the pictures cropped at the true frame; `ratio` is miou / framed. All are 0 without `score`.
     """
-    stages, shares = parser.stages, dict.fromkeys(("detected", "found", "others"), 0.0)
-    times = []
+    stages, counts, times = parser.stages, np.zeros(3), []
     ours, framed, known = np.zeros((3, len(CELEBAMASK_HQ), len(CELEBAMASK_HQ)), np.int64)
     for index in tqdm(range(len(samples)), desc=f"{case.scale:g} {case.angle:g}", leave=False):
         image, truth, frame = draw_scene(samples, index, case, seed)
-        if isinstance(parser, LabelParser):
-            parser.stages.label = without_ignored(truth)
-        parsed, crops, proposed, seconds = find(parser, image)
+        parsed, own, seconds = find(parser, image, truth, [frame])
         times.append(seconds)
-        shares["detected"] += any(crop.distance_to(frame) < 2 * NEAR for crop in proposed)
-        near = [crop.distance_to(frame) < NEAR for crop in crops]
-        shares["others"] += len(crops) - any(near)
-        shares["found"] += any(near)
+        counts += own
+        near = [parsed.crop_of(view).distance_to(frame) < NEAR for view in parsed.views]
         if score and any(near):
             face = stages.trace(parsed)[near.index(True)]
             view = View(frame, stages.cut(image, frame))
@@ -247,7 +225,7 @@ def measure(
             framed += count(truth, without_ignored(put_back(alone, frame, parsed.size)))
             known += count(truth, without_ignored(cut_by_frame.mask))
     scores = {"miou": mean_iou(ours), "framed": mean_iou(framed), "known": mean_iou(known)}
-    shares = {name: number / len(samples) for name, number in shares.items()}
+    shares = dict(zip(("detected", "found", "others"), (counts / len(samples)).tolist(), strict=True))
     ratio = scores["miou"] / (scores["framed"] or 1)
     return {**vars(case), **shares, **scores, "ratio": ratio, "look_s": median(times)}
 
@@ -294,16 +272,14 @@ def main(config: Options) -> None:
         detectors = parser.stages.detector, open_detector(config.peer)
         for enlarged, name in ((1, "1200 x 900"), (10 / 3, "4000 x 3000")):
             size = round(CANVAS[0] * enlarged), round(CANVAS[1] * enlarged)
-            drawn = (
-                draw_scene(everyone, i, Case(0.25, CROWD_TURN * (i % 3 - 1)), config.seed)[0] for i in range(LOOKS)
-            )
+            cases = [Case(0.25, CROWD_TURN * (i % 3 - 1)) for i in range(4)]  # one warms up, then one a background
+            drawn = (draw_scene(everyone, i, case, config.seed)[0] for i, case in enumerate(cases))
             looks.append({"picture": name, **measure_looks(detectors, (resize(image, size) for image in drawn))})
         print(tabulate(looks, headers="keys", floatfmt=".3f"))
-    if config.out:
-        about = {"answers": "a checkpoint" if config.ckpt else "the labels", "split": "val"}
-        about["detector"] = type(parser.stages.detector).__name__
-        counts = {"images": config.images, "seed": config.seed}
-        write_json(expand(config.out), stamp() | about | counts | {"rows": rows, "crowds": crowds, "looks": looks})
+    about = {"answers": "a checkpoint" if config.ckpt else "the labels", "split": "val"}
+    about["detector"] = type(parser.stages.detector).__name__
+    counts = {"images": config.images, "seed": config.seed}
+    write_json(config.out, stamp() | about | counts | {"rows": rows, "crowds": crowds, "looks": looks})
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
-from benchmarks.harness import Bench, Row, alternate, make_row, peak_memory, timed
-from benchmarks.networks import OURS
+from benchmarks.harness import OURS, Bench, Row, alternate, make_row, peak_memory, timed
 from benchmarks.step import Step, Way
 from facekp.config import DataConfig
 from facekp.data.datamodule import FaceDataModule

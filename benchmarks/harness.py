@@ -18,20 +18,28 @@ from typing import Any, Literal, TypeVar
 import torch
 import torch.nn.functional as F
 
-from benchmarks.networks import build
 from facekp import hardware
 from facekp.cli import parse_cli
 from facekp.errors import DataError, one_line_errors, require
 from facekp.files import expand, make_folder, write_file
+from facekp.models import Network, build_model
 from facekp.models.registry import multiply_adds
 
 T = TypeVar("T")
 Call = Callable[[], object]
 DType = Literal["float32", "bfloat16"]
-PEER_PACKAGES = ("onnxruntime", "openvino", "pillow", "segmentation-models-pytorch")
-"""Packages of backends and peers whose versions are recorded in addition to ours."""
-CIRCUMSTANCES = ("machine", "versions", "device", "threads", "quick")
-"""Conditions that must be equal for rows to share a file."""
+OURS = "ours"
+STRIDES = {OURS: 4, "bisenet": 8}
+"""Stride of the score map that predicts."""
+
+
+def build(network: str) -> Network:
+    """Build a network with random weights: that of the shipped ones, a peer's, or one by its name in facekp."""
+    special: dict[str, dict[str, Any]] = {
+        OURS: {"name": "fpn", "trunk": "tf_efficientnet_lite0", "finest": 4},
+        "smp_unet": {"name": "smp"},
+    }
+    return build_model(**special.get(network, {"name": network}))
 
 
 def run(schema: type[T], main: Callable[[T], None], about: str | None) -> None:
@@ -198,10 +206,12 @@ def stamp() -> dict[str, Any]:
     return {"machine": hardware.describe_machine(), "versions": hardware.list_versions(), "date": date}
 
 
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write a results file, creating its folder."""
-    make_folder(path.parent)
-    write_file(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+def write_json(path: str | Path | None, content: dict[str, Any]) -> None:
+    """Write a results file, creating its folder; None writes nothing."""
+    if path is not None:
+        file = expand(str(path))
+        make_folder(file.parent)
+        write_file(file, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def output(setting: str, given: str | None, usual: str, device: torch.device, quick: bool) -> Path | None:
@@ -219,7 +229,7 @@ def output(setting: str, given: str | None, usual: str, device: torch.device, qu
 def describe(bench: Bench, rows: Sequence[Row]) -> dict[str, Any]:
     """Return the content of `results.json`."""
     content = stamp()
-    for name in PEER_PACKAGES:
+    for name in ("onnxruntime", "openvino", "pillow", "segmentation-models-pytorch"):  # of backends and peers
         with suppress(PackageNotFoundError):
             content["versions"][name] = version(name)
     content |= {"device": bench.device.type, "threads": bench.threads, "quick": bench.quick}
@@ -234,6 +244,6 @@ def write(path: Path, new: dict[str, Any]) -> None:
             rows = {row["name"]: row for row in [*old["rows"], *new["rows"]]}
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(f"'{path}': holds no benchmark results ({error!r}); give another file (out=)") from error
-        if all(old.get(key) == new[key] for key in CIRCUMSTANCES):
+        if all(old.get(key) == new[key] for key in ("machine", "versions", "device", "threads", "quick")):
             new = new | {"rows": list(rows.values())}
     write_json(path, new)

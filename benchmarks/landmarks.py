@@ -22,7 +22,7 @@ import facekp.keypoints.landmarks
 from benchmarks.harness import run, stamp, write_json
 from benchmarks.samples import SIZE, Detected, Points, read_detected, true_faces
 from facekp.classes import CELEBAMASK_HQ
-from facekp.files import expand, write_file
+from facekp.files import write_file
 from facekp.keypoints.landmarks import NUMBERS, Calibration, find_landmarks
 from facekp.keypoints.landmarks import groups as part_groups
 from facekp.keypoints.landmarks.axes import find_axes
@@ -191,18 +191,18 @@ def write_calibration(detected: Sequence[Detected]) -> None:
 
 def main(settings: Options) -> None:
     """Measure, print and write."""
-    out, detected = expand(settings.out), read_detected(settings.root, settings.landmarks)
+    detected = read_detected(settings.root, settings.landmarks)
     if settings.fit:
-        return write_calibration(detected)
+        write_calibration(detected)
+        return
     parser = FaceParser.from_checkpoint(settings.ckpt) if settings.ckpt else None
     seen = tqdm(detected, desc="predicting", unit="face")
     faces = [parser(one.sample.image, align="none")[0] for one in seen] if parser else []
     rows = list(summarise(measure(detected, true_faces(detected), faces)))
     print(tabulate(rows, headers="keys", floatfmt=".2f"))
     about = {"ckpt": settings.ckpt, "images": len(detected), "folds": FOLDS, "goal": {"points": CORNERS, "true": GOAL}}
-    write_json(out, stamp() | about | {"rows": rows})
-    print(f"percent of the distance between the outer eye corners, {len(detected)} images; written to {out}")
-    return None
+    write_json(settings.out, stamp() | about | {"rows": rows})
+    print(f"percent of the distance between the outer eye corners, {len(detected)} images; written to {settings.out}")
 
 
 if __name__ == "__main__":

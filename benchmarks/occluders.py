@@ -7,7 +7,7 @@ among those that had the right one without the thing.
 """
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -15,36 +15,31 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from benchmarks.harness import run, stamp, write_json
-from benchmarks.samples import read_samples
+from benchmarks.samples import FaceOptions, read_samples
 from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX
-from facekp.config import DataConfig
 from facekp.data.occluders import KINDS, draw_occluder, draw_texture
-from facekp.files import expand
 from facekp.images import UInt8Array, read_image, read_label
 from facekp.parsing.parser import FaceParser
-from facekp.settings import Settings, at_least, setting
+from facekp.settings import at_least, setting
 from facekp.weights.paths import CKPT_HELP, SHIPPED
 
 FACE = [CELEBAMASK_HQ.index(name) for name in CELEBAMASK_HQ.groups["face"]]
-MASKED = [CELEBAMASK_HQ.index(name) for name in ("mouth", "u_lip", "l_lip")]
-NOSE, SKIN = CELEBAMASK_HQ.index("nose"), CELEBAMASK_HQ.index("skin")
+NOSE, *MASKED = (CELEBAMASK_HQ.index(name) for name in ("nose", "skin", "mouth", "u_lip", "l_lip"))
 
 
 @dataclass
-class Options(Settings):
+class Options(FaceOptions):
     """Network and faces."""
 
-    data: DataConfig = field(default_factory=DataConfig)
     ckpt: str = setting(SHIPPED, CKPT_HELP)
-    images: int = setting(200, "faces of the validation split", check=at_least(1))
+    images: int | None = setting(200, "faces of the validation split, from the first; null: all", at_least(1))
     seed: int = setting(0, "seed of the things")
-    out: str | None = setting(None, "JSON file for the table")
 
 
 def draw_mask(label: UInt8Array) -> UInt8Array:
     """Return the coverage (H, W) uint8 of a medical mask: the skin, nose and mouth below the nose's middle."""
     rows = np.flatnonzero((label == NOSE).any(1))
-    cover = np.isin(label, [SKIN, NOSE, *MASKED]).astype(np.uint8) * 255
+    cover = np.isin(label, [NOSE, *MASKED]).astype(np.uint8) * 255
     cover[: int(rows.mean()) if len(rows) else len(label)] = 0
     return np.asarray(cv2.GaussianBlur(cover, (0, 0), 1.0), np.uint8)
 
@@ -74,9 +69,8 @@ def main(config: Options) -> None:
         shares = {"wrong": wrong / covered if covered else None, "kept": kept / seen if seen else None}
         rows.append({"thing": kind} | shares)
     print(tabulate(rows, headers="keys", floatfmt=".3f"))
-    if config.out:
-        about = {"ckpt": config.ckpt, "split": "val", "images": config.images, "seed": config.seed}
-        write_json(expand(config.out), stamp() | about | {"rows": rows})
+    about = {"ckpt": config.ckpt, "split": "val", "images": config.images, "seed": config.seed}
+    write_json(config.out, stamp() | about | {"rows": rows})
 
 
 if __name__ == "__main__":

@@ -5,9 +5,8 @@ Distances are measured from places on a traced outline, a quarter of a pixel apa
 one, and back, without the image's border. The true outline runs midway between pixels inside and outside.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,42 +19,33 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from benchmarks.harness import run, stamp, write_json
-from benchmarks.samples import read_samples
+from benchmarks.samples import FaceOptions, read_samples
 from facekp.classes import CELEBAMASK_HQ
-from facekp.config import DataConfig
 from facekp.data.layout import Sample
-from facekp.files import expand
 from facekp.images import UInt8Array, read_image, read_label
 from facekp.keypoints.contour import Contour
 from facekp.keypoints.outlines import trace
 from facekp.keypoints.score_grid import ScoreGrid, argmax_at, sum_on_grid
 from facekp.keypoints.settings import METHODS
 from facekp.parsing.parser import FaceParser
-from facekp.settings import Settings, at_least, setting
+from facekp.settings import setting
 
 STRIDE, SPACING = 8, 0.25  # pixels: side of the squares, and largest distance between places on an outline
 Places = npt.NDArray[np.float64]
-GridOf = Callable[[Sample, UInt8Array], ScoreGrid]
 
 
 @dataclass
-class Options(Settings):
+class Options(FaceOptions):
     """Which scores, on which faces."""
 
     ckpt: str | None = setting(None, "checkpoint or ONNX file; null: the true masks, averaged")
-    data: DataConfig = field(default_factory=DataConfig)
-    images: int | None = setting(None, "number of images, from the first; null: all", check=at_least(1))
-    out: str | None = setting(None, "JSON file for the figures")
 
 
-def network_grid(parser: FaceParser, sample: Sample, label: UInt8Array) -> ScoreGrid:
-    """Return a network's summed scores for a face."""
-    pixels = parser.stages.resized(read_image(sample.image))
-    return sum_on_grid([scores[0] for scores in parser.stages.backend(pixels[None])])
-
-
-def true_grid(sample: Sample, label: UInt8Array) -> ScoreGrid:
-    """Return each class's share of the pixels in squares of `STRIDE` pixels, in place of scores."""
+def grid_of(parser: FaceParser | None, sample: Sample, label: UInt8Array) -> ScoreGrid:
+    """Return a network's summed scores for a face, or each class's share of the pixels in squares of `STRIDE`."""
+    if parser:
+        pixels = parser.stages.resized(read_image(sample.image))
+        return sum_on_grid([scores[0] for scores in parser.stages.backend(pixels[None])])
     height, width = (side // STRIDE for side in label.shape)
     one_hot = np.eye(len(CELEBAMASK_HQ), dtype=np.float32)[label[: height * STRIDE, : width * STRIDE]]
     return sum_on_grid([one_hot.reshape(height, STRIDE, width, STRIDE, -1).mean((1, 3))])
@@ -81,11 +71,11 @@ def spread(start: npt.NDArray[np.floating], end: npt.NDArray[np.floating]) -> Pl
     return np.asarray(start[piece] + share[:, None] * (end - start)[piece], np.float64)
 
 
-def compare(samples: Sequence[Sample], grid_of: GridOf) -> Iterator[dict[str, Any]]:
+def compare(samples: Sequence[Sample], parser: FaceParser | None) -> Iterator[dict[str, Any]]:
     """Yield each method's mean and 95th percentile for every attribute in a true and a found mask."""
     for sample in tqdm(samples, unit="face"):
         label = read_label(sample.label)
-        grid = grid_of(sample, label)
+        grid = grid_of(parser, sample, label)
         mask = argmax_at(grid, (label.shape[0], label.shape[1]))
         found = {method: trace(mask, method=method, grid=grid) for method in METHODS}
         for i in range(1, len(CELEBAMASK_HQ)):
@@ -112,20 +102,18 @@ def summarise(rows: Iterator[dict[str, Any]]) -> pd.DataFrame:
 def main(settings: Options) -> None:
     """Print the figures, and write them."""
     samples, ckpt = read_samples(settings.data, "val", settings.images), settings.ckpt
-    grid_of = partial(network_grid, FaceParser.from_checkpoint(ckpt)) if ckpt else true_grid
-    means = summarise(compare(samples, grid_of))
+    means = summarise(compare(samples, FaceParser.from_checkpoint(ckpt) if ckpt else None))
     print(tabulate(means, headers="keys", floatfmt=".2f"))
     columns = {method: [f"{method} mean", f"{method} 95 %"] for method in METHODS}
     whole = {method: means[columns[method]].mean().round(4).tolist() for method in METHODS}
     print(f"mean and 95th percentile over attributes: {whole}")
-    if settings.out:
-        scores = Path(ckpt).name if ckpt else f"true masks, averaged over squares of {STRIDE}"
-        about = {"scores": scores, "split": "val", "unit": "pixels of the labels: mean and 95th percentile"}
-        attributes: dict[Any, Any] = {}
-        for name, row in means.iterrows():
-            own = {method: row[columns[method]].tolist() for method in METHODS}
-            attributes[name] = {"images": int(row["images"]), **own, "contour_nearer": row["contour nearer"]}
-        write_json(expand(settings.out), stamp() | about | {"attributes": attributes, "mean": whole})
+    scores = Path(ckpt).name if ckpt else f"true masks, averaged over squares of {STRIDE}"
+    about = {"scores": scores, "split": "val", "unit": "pixels of the labels: mean and 95th percentile"}
+    attributes: dict[Any, Any] = {}
+    for name, row in means.iterrows():
+        own = {method: row[columns[method]].tolist() for method in METHODS}
+        attributes[name] = {"images": int(row["images"]), **own, "contour_nearer": row["contour nearer"]}
+    write_json(settings.out, stamp() | about | {"attributes": attributes, "mean": whole})
 
 
 if __name__ == "__main__":

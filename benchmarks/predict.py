@@ -16,9 +16,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from benchmarks.harness import Bench, Call, Row, alternate, least_seconds, make_row, peak_memory
+from benchmarks.harness import OURS, STRIDES, Bench, Call, Row, alternate, build, least_seconds, make_row, peak_memory
 from benchmarks.loss import draw_labels
-from benchmarks.networks import OURS, STRIDES, build
 from facekp.classes import CELEBAMASK_HQ
 from facekp.data.synthetic.write import draw_face
 from facekp.errors import ConfigError

@@ -1,7 +1,7 @@
 """Labelled faces, two landmark detectors' points on them, and labels as a backend."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
@@ -24,6 +24,7 @@ from facekp.parsing.detectors import Detector
 from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.face_crop import Crop
 from facekp.parsing.parser import FaceParser, Stages
+from facekp.settings import Settings, at_least, setting
 
 Points = npt.NDArray[np.float64]
 SIZE = 512  # side in pixels of the images that the detectors saw
@@ -40,6 +41,15 @@ def read_samples(data: DataConfig, split: str, images: int | None = None) -> lis
     if not samples:
         raise DataError(f"split '{split}' has no images: choose another")
     return samples
+
+
+@dataclass
+class FaceOptions(Settings):
+    """The faces to measure on, and the file to write."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    images: int | None = setting(None, "faces of the validation split, from the first; null: all", at_least(1))
+    out: str | None = setting(None, "JSON file for the table")
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,8 +13,7 @@ import numpy as np
 import torch
 
 from benchmarks import harness
-from benchmarks.harness import Bench, Call, DType
-from benchmarks.networks import OURS, build
+from benchmarks.harness import OURS, Bench, Call, DType, build
 from benchmarks.predict import Drawn, drawn_scores
 from benchmarks.step import Step, Way
 from facekp.hardware import resolve_device
@@ -166,8 +165,7 @@ def main(settings: Options) -> None:
         print(*(f"{key}={value}" for key, value in points[-1].items() if value), file=sys.stderr)
     results: dict[str, Any] = harness.describe(bench, []) | {"dtype": bench.dtypes[-1], "points": points}
     del results["rows"]
-    if out:
-        harness.write_json(out, results)
+    harness.write_json(out, results)
     if plot:
         draw(results, plot)
     print(f"written: {out or 'no file'}, {plot or 'no picture'}")

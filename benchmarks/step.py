@@ -11,9 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Optimizer
 
-from benchmarks.harness import Bench, Call, Row, alternate, least_seconds, make_row, peak_memory
+from benchmarks.harness import OURS, Bench, Call, Row, alternate, build, least_seconds, make_row, peak_memory
 from benchmarks.loss import SortOhem, draw_labels
-from benchmarks.networks import OURS, build
 from facekp.classes import IGNORE_INDEX
 from facekp.errors import ConfigError
 from facekp.losses import DeepSupervision, OhemCrossEntropy

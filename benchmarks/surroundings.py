@@ -6,41 +6,34 @@ larger crop. The time is that of a candidate's view, the aligned one and the fac
 against without.
 """
 
-import math
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from statistics import median
 from time import perf_counter
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tabulate import tabulate
 from tqdm import tqdm
 
-from benchmarks.card.scores import class_scores, count
+from benchmarks.card.scores import count, score
 from benchmarks.harness import run, stamp, write_json
-from benchmarks.samples import read_samples
+from benchmarks.samples import FaceOptions, read_samples
 from facekp.classes import CELEBAMASK_HQ, IGNORE_INDEX
-from facekp.config import DataConfig
-from facekp.files import expand
 from facekp.images import UInt8Array, read_image, read_label
 from facekp.parsing.face_crop import Crop
 from facekp.parsing.parser import FaceParser, Stages
 from facekp.parsing.scenes import Scene, View
 from facekp.parsing.surroundings import REACHING, WIDER
-from facekp.settings import Settings, at_least, setting
+from facekp.settings import setting
 from facekp.weights.paths import CKPT_HELP, SHIPPED
 
 
 @dataclass
-class Options(Settings):
+class Options(FaceOptions):
     """Network and faces."""
 
-    data: DataConfig = field(default_factory=DataConfig)
     ckpt: str = setting(SHIPPED, CKPT_HELP)
-    images: int | None = setting(None, "faces of the validation split, from the first; null: all", at_least(1))
-    out: str | None = setting(None, "JSON file for the table")
 
 
 def parse_inner(stages: Stages, image: UInt8Array, crop: Crop, *, wider: bool) -> UInt8Array:
@@ -76,18 +69,14 @@ def main(config: Options) -> None:
                 confusion = count(np.where(part, label, IGNORE_INDEX).astype(np.uint8), mask)
                 totals[name] = confusion + totals.get(name, 0)
         counts.update(CELEBAMASK_HQ.names[i] for i in np.unique(label[~inside]) if i != IGNORE_INDEX)
-    ious = {name: class_scores(confusions)[1] for name, confusions in totals.items()}
-    rows: list[dict[str, Any]] = []
-    for name in REACHING:
-        own = {part: float(iou[CELEBAMASK_HQ.index(name)]) for part, iou in ious.items()}
-        found = {part: None if math.isnan(iou) else iou for part, iou in own.items()}
-        rows.append({"class": name, "faces": counts[name]} | found)
+    scores = {part: score(confusions[None])["iou"] for part, confusions in totals.items()}
+    own = {name: {part: iou[name] for part, iou in scores.items()} for name in REACHING}
+    rows = [{"class": name, "faces": counts[name]} | own[name] for name in REACHING]
     ratio = median(np.divide(seconds[True], seconds[False]))
     print(tabulate(rows, headers="keys", floatfmt=".3f"))
     print(f"time of a face with the larger crop: {ratio:.2f} times that without")
-    if config.out:
-        about = {"ckpt": config.ckpt, "split": "val", "images": config.images}
-        write_json(expand(config.out), stamp() | about | {"rows": rows, "time": ratio})
+    about = {"ckpt": config.ckpt, "split": "val", "images": config.images}
+    write_json(config.out, stamp() | about | {"rows": rows, "time": ratio})
 
 
 if __name__ == "__main__":

@@ -19,8 +19,7 @@ from benchmarks import align, audit, harness, landmarks, loader, loss, predict, 
 from benchmarks.__main__ import GROUPS
 from benchmarks.card.groups import measure, select_members
 from benchmarks.card.scores import contrast, report_worst, tables
-from benchmarks.harness import Bench, Rates, describe, make_row
-from benchmarks.networks import build
+from benchmarks.harness import Bench, Rates, build, describe, make_row
 from benchmarks.samples import DLIB, MEDIAPIPE
 from facekp.classes import CELEBAMASK_HQ
 from facekp.config import DataConfig

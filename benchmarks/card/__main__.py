@@ -85,8 +85,7 @@ def main(settings: Options) -> None:
     scorer = load_scorer(str(ckpt), "auto", "auto")
     about = {"ckpt": ckpt.name, "sha256": hashlib.sha256(ckpt.read_bytes()).hexdigest(), "split": settings.split}
     card = stamp() | about | measure(settings, scorer)
-    if out:
-        write_json(out, card)
+    write_json(out, card)
     print(*tables(card), sep="\n\n")
     print(f"{card['images']} images of {settings.split}; written: {out or 'no file'}", file=sys.stderr)
 
