@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,13 +35,11 @@ from benchmarks.campaign.world import (
     start,
     succeed,
     undisturbed,
-)
+)  # fmt: skip
 from facekp.classes import CELEBAMASK_HQ
 from facekp.data.layout import OFFICIAL_MAPPING
 
 Random = np.random.Generator
-ENDING: Final = 20
-"""Seconds in which the other processes of a killed command must end."""
 
 
 def kills(world: World, rng: Random, count: int) -> Iterator[Row]:
@@ -67,7 +66,7 @@ def kills(world: World, rng: Random, count: int) -> Iterator[Row]:
             os.kill(process, signal.SIGKILL)
             os.waitpid(process, 0)
             said.close()
-            left = end_session(process, ENDING)
+            left = end_session(process, patience=20)
             problems = [f"{len(left)} processes are left"] if left else []
             problems += halves(out) if out.exists() else []
             if killed or problems:  # else it had ended
@@ -81,24 +80,25 @@ def kills(world: World, rng: Random, count: int) -> Iterator[Row]:
 
 def is_writing(folder: Path) -> bool:
     """Return whether a file is being written below a folder."""
-    try:
+    with suppress(FileNotFoundError):  # one of the folders has just been removed
         return any(folder.rglob(".*.part"))
-    except FileNotFoundError:  # one of the folders has just been removed
-        return False
+    return False
 
 
-EVENTS: Final = ("os.rename", "os.mkdir", "os.truncate", "os.link", "os.symlink")
 NO_ROOM: Final = os.strerror(28)
-WRITES: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 def _fail(at: int, below: Path, counted: Path) -> None:
     """Let the `at`-th call of Python's that writes below a folder raise ENOSPC, in this process for ever."""
+    events, flags = (
+        ("os.rename", "os.mkdir", "os.truncate", "os.link", "os.symlink"),
+        os.O_WRONLY | os.O_RDWR | os.O_CREAT,
+    )
     seen = 0
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         nonlocal seen
-        writes = event in EVENTS or (event == "open" and isinstance(args[2], int) and args[2] & WRITES)
+        writes = event in events or (event == "open" and isinstance(args[2], int) and args[2] & flags)
         # What fails to make a folder that is there has lost nothing.
         harmless = event == "os.mkdir" and os.path.isdir(args[0])
         if writes and not harmless and isinstance(args[0], str | Path) and str(args[0]).startswith(str(below)):
@@ -162,12 +162,6 @@ def broken(content: bytes, others: Sequence[bytes], rng: Random) -> bytes:
     return bytes(data)
 
 
-MANY: Final = 20
-"""Photos or videos that one command reads; alone if it fails."""
-SLOWER: Final = 4
-"""How many times fewer inputs `compare` gets, which draws for seconds."""
-
-
 def inputs(world: World, rng: Random, count: int) -> Iterator[Row]:
     """Damage files of every kind that is read."""
     w = world.folder
@@ -211,8 +205,8 @@ def inputs(world: World, rng: Random, count: int) -> Iterator[Row]:
     with Worker() as worker:
         for k, name in enumerate(chosen):
             source, inner, command = cases[name]
-            share = -(-shares[name] // SLOWER) if command is compare else shares[name]
-            row, size = Row("inputs", name), MANY if command is parse else 1
+            share = -(-shares[name] // 4) if command is compare else shares[name]  # which draws for seconds
+            row, size = Row("inputs", name), 20 if command is parse else 1  # alone if the command fails
 
             def attempt(
                 at: int,

@@ -11,6 +11,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -22,9 +23,7 @@ from benchmarks.campaign.damage import NO_ROOM
 from benchmarks.campaign.world import FORMATS, OUT, Row, World, called, judge, results, run
 from facekp import FaceParser
 from facekp.formats.base import all_formats
-from facekp.hardware import read_status
-
-MIB = 1 << 20
+from facekp.hardware import MIB, read_status
 
 
 @contextmanager
@@ -156,27 +155,21 @@ def names(world: World, rng: np.random.Generator, count: int) -> Iterator[Row]:
         "audit": ["-m", "facekp.data.audit", f"root={faces}", f"out={OUT}", "workers=1"],
         "compare": ["-m", "facekp.compare", *(str(runs / name) for name in NAMES), f"out={OUT}"],
     }.items():
-        out = folder / case
+        row, out = Row("names", case), folder / case
         ended = run(called(command, out), 120)
-        row = Row("names", case)
-        row.add(
-            case,
-            *judge(ended, out),
-            *escaped(out),
-            ("\x1b[31m" in ended.said and "an escape reaches the terminal") or "",
-        )
+        reached = "an escape reaches the terminal" if "\x1b[31m" in ended.said else ""
+        row.add(case, *judge(ended, out), *escaped(out), reached)
         row.tried = len(NAMES)
         yield row
 
 
+@dataclass
 class Evil:
-    """A pickle that writes a file when it is loaded."""
+    """A pickle that writes the file `mark` when it is loaded."""
 
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
+    mark: Path
 
     def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        """Return what loading would call."""
         return open, (str(self.mark), "w")
 
 

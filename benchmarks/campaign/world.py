@@ -33,7 +33,6 @@ from facekp.hardware import read_status, reset_peak_memory
 from facekp.predict.video_io import VideoReader, VideoWriter
 from facekp.training.rows import read_rows
 
-REPOSITORY: Final = Path(__file__).parents[2]
 HANG: Final = 30
 """Seconds after which an input hangs; whole commands may take `PATIENCE`."""
 PATIENCE: Final = 300
@@ -187,7 +186,7 @@ def called(command: Sequence[str], out: Path) -> Callable[[], object]:
     if first == "train.py":
 
         def train() -> int:
-            os.chdir(REPOSITORY)
+            os.chdir(Path(__file__).parents[2])
             sys.argv = [first, *rest]
             other = join_second_process() if "trainer=ddp" in rest else None
             run_path(first, run_name="__main__")
@@ -316,24 +315,15 @@ def _serve(commands: Connection) -> None:
             commands.send((code, read_status("VmHWM")))
 
 
-def _state(process: str) -> tuple[str, int]:
-    """Return the state of a process, "" if there is none, and the leader of its session."""
-    try:
-        state, _, _, leader = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[:4]
-    except OSError:
-        return "", 0
-    return state, int(leader)
-
-
-def running(process: int) -> bool:
-    """Return whether a process runs still."""
-    return _state(str(process))[0] not in ("", "Z")
-
-
-def session(leader: int) -> list[int]:
-    """Return the processes of a session that still run."""
-    numbers = [name for name in os.listdir("/proc") if name.isdecimal()]
-    return [int(name) for name in numbers if (found := _state(name))[1] == leader and found[0] not in ("", "Z")]
+def running(process: int | str = "[0-9]*") -> dict[int, int]:
+    """Return the leader of the session of each process that runs still: of one, or of all."""
+    found = {}
+    for path in Path("/proc").glob(f"{process}/stat"):
+        with suppress(OSError):  # it has just ended
+            state, _, _, leader = path.read_text().rpartition(")")[2].split()[:4]
+            if state != "Z":
+                found[int(path.parent.name)] = int(leader)
+    return found
 
 
 def undisturbed(world: World, name: str) -> tuple[Path, float, float]:
@@ -360,7 +350,7 @@ def undisturbed(world: World, name: str) -> tuple[Path, float, float]:
 def end_session(leader: int, patience: float = 0) -> list[int]:
     """Kill what a session's leader has left behind after some seconds; return those processes."""
     end = time.monotonic() + patience
-    while (left := session(leader)) and time.monotonic() < end:
+    while (left := [own for own, first in running().items() if first == leader]) and time.monotonic() < end:
         time.sleep(0.1)
     for process in left:
         with suppress(ProcessLookupError):
@@ -394,35 +384,30 @@ def judge(ended: Ended, out: Path) -> list[str]:
 def require_whole(path: Path) -> None:
     """Raise an error unless a file is complete, judged by its kind."""
     kind = path.suffix
-    if kind in (".jpg", ".png"):
-        with Image.open(path) as picture:
-            picture.load()
-    elif kind in (".json", ".jsonl"):
-        for text in path.read_text().splitlines() if kind == ".jsonl" else [path.read_text()]:
-            json.loads(text)
+    readers: dict[str, Callable[[], object]] = {
+        ".jpg": lambda: np.asarray(Image.open(path)),
+        ".png": lambda: np.asarray(Image.open(path)),
+        ".json": lambda: json.loads(path.read_text()),
+        ".jsonl": lambda: [json.loads(line) for line in path.read_text().splitlines()],
+        ".svg": lambda: ET.parse(path),
+        ".ckpt": lambda: torch.load(path, weights_only=True),
+        ".safetensors": lambda: load_file(path),
+        ".onnx": lambda: import_module("onnx").load(path),
+        ".yaml": lambda: yaml.safe_load(path.read_text()),
+    }
+    if kind in readers:
+        readers[kind]()
     elif kind == ".csv":
         with path.open(newline="") as file:
             rows = list(csv.reader(file))
         if len({len(row) for row in rows}) != 1 or not path.read_bytes().endswith(b"\n"):
             raise ValueError("rows of different lengths, or no end of the last one")
-    elif kind == ".svg":
-        ET.parse(path)
     elif kind == ".mp4":
         with VideoReader(path) as video:
             if any(frame.image is None for frame in video) or video.missing:
                 raise ValueError("frames are missing")
-    elif kind == ".ckpt":
-        torch.load(path, weights_only=True)
-    elif kind == ".safetensors":
-        load_file(path)
-    elif kind == ".onnx":
-        import onnx
-
-        onnx.load(path)
     elif kind == ".html" and not path.read_text().rstrip().endswith("</html>"):
         raise ValueError("no end")
-    elif kind == ".yaml":
-        yaml.safe_load(path.read_text())
 
 
 def differences(found: Path, wanted: Path) -> list[str]:

@@ -21,10 +21,7 @@ NAMES = CELEBAMASK_HQ.names
 Counts = npt.NDArray[np.int64]  # confusion matrices (..., 19, 19), rows truth, columns prediction
 MIN_IMAGES, MIN_WITH_CLASS = 10, 5
 """Minimum images on either side for a comparison, and minimum images with a class for that class to count."""
-INTERVAL, RESAMPLES = (2.5, 97.5), 2000  # percentiles and size of the bootstrap
-MISSED = 0.5  # F1 below which a class of the truth counts as missed
 ERRORS = ("missed", "false_positive")
-TOTALS = {"mean_f1": "mean F1", "miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
 
 
 def count(label: UInt8Array, mask: UInt8Array) -> Counts:
@@ -66,7 +63,7 @@ def resample(confusions: Counts, times: int, rng: np.random.Generator) -> Floats
     return (weights @ confusions.reshape(n, -1).astype(np.float64)).reshape(times, *confusions.shape[1:])
 
 
-def contrast(confusions: Counts, members: npt.ArrayLike, resamples: int = RESAMPLES) -> dict[str, Any]:
+def contrast(confusions: Counts, members: npt.ArrayLike, resamples: int = 2000) -> dict[str, Any]:
     """Compare the group of `members` (n,), 1 in the group, 0 in its complement, nan in neither, with its complement.
 
     Only classes that are in the truth of at least `MIN_WITH_CLASS` images on either side count: a face without glasses
@@ -91,7 +88,7 @@ def contrast(confusions: Counts, members: npt.ArrayLike, resamples: int = RESAMP
     for i, kind in enumerate(("mean_f1", "miou")):
         ours, theirs = (float(mean_score(class_scores(side.sum(0))[i][counted])) for side in sides)
         differences = np.where(lost, np.nan, class_scores(drawn[0])[i] - class_scores(drawn[1])[i])
-        low, high = np.nanpercentile(mean_score(differences[:, counted]), INTERVAL).tolist()
+        low, high = np.nanpercentile(mean_score(differences[:, counted]), (2.5, 97.5)).tolist()
         figures = {"group": ours, "others": theirs, "difference": ours - theirs, "low": low, "high": high}
         row[kind] = {name: round(value, 6) for name, value in figures.items()}
     return row
@@ -114,7 +111,7 @@ def find_errors(confusion: Counts) -> dict[str, dict[str, float]]:
     """
     f1, truth, predicted = class_scores(confusion)[0], confusion.sum(1), confusion.sum(0)
     classes = range(1, len(CELEBAMASK_HQ))
-    missed = sorted((round(float(f1[i]), 4), i) for i in classes if truth[i] and f1[i] < MISSED)
+    missed = sorted((round(float(f1[i]), 4), i) for i in classes if truth[i] and f1[i] < 0.5)
     imagined: dict[str, float] = {NAMES[i]: int(predicted[i]) for i in classes if predicted[i] and not truth[i]}
     return {"missed": {NAMES[i]: value for value, i in missed}, "false_positive": imagined}
 
@@ -145,11 +142,12 @@ def tables(card: dict[str, Any]) -> list[str]:
     # Ties stay in the order of the classes.
     wrong = [name for name in NAMES if any(name in worst[kind] for kind in ERRORS)]
     wrong.sort(key=lambda name: -worst["missed"].get(name, 0))
+    totals = {"mean_f1": "mean F1", "miou": "mIoU", "pixel_accuracy": "pixel accuracy"}
     headings = ["group", "who is in it", "images", "others", "mean F1", "others'", "difference", "95 %", "of the worst"]
     return [
         _table(
             ["", *(f"{size} pixels" for size in scores)],
-            [[title, *(_figure(scores[size][name]) for size in scores)] for name, title in TOTALS.items()],
+            [[title, *(_figure(scores[size][name]) for size in scores)] for name, title in totals.items()],
         ),
         _table(["class", *kinds], [[name, *(_figure(kind[name]) for kind in kinds.values())] for name in NAMES]),
         _table(
