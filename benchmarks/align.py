@@ -39,6 +39,7 @@ CANVAS = (900, 1200)  # height and width of the pictures, which grow with faces 
 CROWDS = {96: (24, (1200, 1600)), 200: (40, (4000, 6000)), 64: (40, (3000, 4000))}
 """Side of the frames in pixels: number of faces, height and width of the picture."""
 CROWD_TURN = 30.0  # faces of crowds are turned by up to so many degrees
+Samples = Sequence[Sample]
 NEAR = 0.2  # a face is found if the crop's corners are on average within this share of the side of the true ones
 
 
@@ -68,7 +69,7 @@ class Case:
     beyond: bool = False
 
 
-def draw_scene(samples: Sequence[Sample], index: int, case: Case, seed: int) -> tuple[UInt8Array, UInt8Array, Crop]:
+def draw_scene(samples: Samples, index: int, case: Case, seed: int) -> tuple[UInt8Array, UInt8Array, Crop]:
     """Paste a labelled face at a random place; return the picture, its label (255 around the face) and the frame."""
     rng = np.random.default_rng((seed, index))
     face, label = read_image(samples[index].image), read_label(samples[index].label)
@@ -84,9 +85,7 @@ def draw_scene(samples: Sequence[Sample], index: int, case: Case, seed: int) -> 
     return image, truth, frame
 
 
-def draw_background(
-    samples: Sequence[Sample], index: int, size: tuple[int, int], rng: np.random.Generator
-) -> UInt8Array:
+def draw_background(samples: Samples, index: int, size: tuple[int, int], rng: np.random.Generator) -> UInt8Array:
     """Return a picture of `size` (H, W) without a face: noise, a gradient or parts of a photo, by its index."""
     height, width = size
     kind = BACKGROUNDS[index % len(BACKGROUNDS)]
@@ -110,9 +109,7 @@ def paste(image: UInt8Array, face: UInt8Array, label: UInt8Array, frame: Crop) -
     return truth
 
 
-def draw_crowd(
-    samples: Sequence[Sample], index: int, side: int, seed: int
-) -> tuple[UInt8Array, UInt8Array, list[Crop]]:
+def draw_crowd(samples: Samples, index: int, side: int, seed: int) -> tuple[UInt8Array, UInt8Array, list[Crop]]:
     """Draw faces framed `side` pixels at places of a grid; return the picture, its label and the frames."""
     count, (height, width) = CROWDS[side]
     rng = np.random.default_rng((seed, index, side))
@@ -154,9 +151,7 @@ def find(
     return scene, np.array([detected, found, len(scene.views) - found]), seconds
 
 
-def measure_crowds(
-    parser: FaceParser, samples: Sequence[Sample], side: int, pictures: int, seed: int
-) -> dict[str, float]:
+def measure_crowds(parser: FaceParser, samples: Samples, side: int, pictures: int, seed: int) -> dict[str, float]:
     """Return the shares of a crowd's faces that were detected and found, spurious faces a picture, and seconds."""
     counts, times, faces = np.zeros(3), [], CROWDS[side][0]
     for index in tqdm(range(pictures), desc=f"crowd {side}", leave=False):
@@ -200,9 +195,7 @@ def mean_iou(confusion: Counts) -> float:
     return float(np.nanmean(iou)) if np.isfinite(iou).any() else 0.0
 
 
-def measure(
-    parser: FaceParser, samples: Sequence[Sample], case: Case, seed: int, *, score: bool = True
-) -> dict[str, float]:
+def measure(parser: FaceParser, samples: Samples, case: Case, seed: int, *, score: bool = True) -> dict[str, float]:
     """Return the shares of a case's faces that were `detected` and `found`, `others` per picture, and mean IoUs.
 
     `miou` is that of the parsed faces, without background; `framed` that of the same faces before pasting; `known` that

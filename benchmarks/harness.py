@@ -121,12 +121,10 @@ def make_row(name: str, unit: str, runs: Iterable[Sequence[float]], **about: Any
     return Row(name, unit, statistics.median(ours), min(ours), max(ours), len(ours), **about)
 
 
-def alternate(
-    calls: Sequence[Call], bench: Bench, *, repeats: int | None = None, scale: float = 1
-) -> list[list[float]]:
+def alternate(calls: Sequence[Call], bench: Bench, *, repeats: int = 0, scale: float = 1) -> list[list[float]]:
     """Warm up all calls, then time them in turn, so that disturbances affect all alike.
 
-    Returns the seconds of every call times `scale`, in `repeats` rounds (None: `bench.repeats`).
+    Returns the seconds of every call times `scale`, in `repeats` rounds (0: `bench.repeats`).
     """
     for call in calls:
         call()

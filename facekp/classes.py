@@ -123,9 +123,7 @@ class Classes:
         for name, colour in (colours or {}).items():
             known("colours", name)
             ok = isinstance(colour, list | tuple) and len(colour) == 3 and all(type(v) is int for v in colour)
-            _require(
-                ok and min(colour) >= 0 and max(colour) <= 255, f"colour of {name} is {colour!r}: give 3 of 0..255"
-            )
+            _require(ok and 0 <= min(colour) <= max(colour) <= 255, f"colour of {name} is {colour!r}: give 3 of 0..255")
         own = {name: _new_colour(i) for i, name in enumerate(names)} | _CELEBAMASK_COLOURS | dict(colours or {})
         if pairs is None:
             sides = ((low, right + low[len(left) :]) for left, right in _SIDES for low in names if low.startswith(left))
@@ -134,11 +132,10 @@ class Classes:
         twice = [name for pair in paired for name in pair]
         for name in twice:
             _require(twice.count(name) == 1, f"pairs names '{name}' twice")
-        for part in parts or {}:
+        parts = parts or {}
+        for part in parts:
             _require(part in PARTS, f"parts has '{part}': the parts are {', '.join(PARTS)}")
-        showing = {
-            p: known(f"parts, {p},", (parts or {}).get(p, (p,))) for p in PARTS if p in names or p in (parts or {})
-        }
+        showing = {p: known(f"parts, {p},", parts.get(p, (p,))) for p in PARTS if p in names or p in parts}
         default = {g: tuple(n for n in names if any(n in showing.get(p, ()) for p in of)) for g, of in _GROUPS.items()}
         default = {g: of for g, of in (default | {"person": names[1:]}).items() if of and g not in names}
         for group in groups or {}:

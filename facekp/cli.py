@@ -69,10 +69,8 @@ def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str)
 def _assign(config: DictConfig, settings: Mapping[str, Setting], argument: str) -> None:
     key, equals, text = argument.partition("=")
     if not equals:
-        example = f"{next(iter(settings))}=..."
-        raise ConfigError(
-            f"argument '{argument}' has no '=': write settings as key=value, as in {example}, and quote patterns"
-        )
+        remedy = f"write settings as key=value, as in {next(iter(settings))}=..., and quote patterns"
+        raise ConfigError(f"argument '{argument}' has no '=': {remedy}")
     if (setting := settings.get(key)) is None:
         close = did_you_mean(key, settings)
         raise ConfigError(f"no setting is called '{key}': {close}known are {', '.join(settings)}")

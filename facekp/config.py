@@ -16,7 +16,8 @@ MONITORS = ("val/miou", "val/mean_f1", "val/pixel_accuracy", "val/loss")
 EXCLUDED = "data.excluded"
 """Key that a run's record adds to its settings: a digest of the images that `data.exclude` excludes."""
 UNLESS_SAME = "scores, unless it is the same data"
-AS_IF_SAME = "speed and memory as if it were the same"
+COST = "speed and memory as if it were the same"
+BUDGET = "scores as if the budget were the same"
 VAL_BATCHES = check_that(
     lambda value: value >= 1 if isinstance(value, int) else isinstance(value, float) and 0 < value <= 1,
     "a share above 0, up to 1.0, or a number of batches",
@@ -84,10 +85,8 @@ class ScoringConfig(FacesConfig):
 class DataConfig(ScoringConfig):
     """The faces to train on and to score, and how to augment and load them."""
 
-    size: int = setting(512, "side of the images, pixels", multiple_of(32), confounds=f"scores, {AS_IF_SAME}")
-    crop: int = setting(
-        448, "side of a training crop, pixels", multiple_of(32), confounds=f"training losses, {AS_IF_SAME}"
-    )
+    size: int = setting(512, "side of the images, pixels", multiple_of(32), confounds=f"scores, {COST}")
+    crop: int = setting(448, "side of training crops, pixels", multiple_of(32), confounds=f"training losses, {COST}")
     scales: list[float] = setting(
         [0.75, 1, 1.25, 1.5, 1.75, 2],
         "scale factors, one of which is drawn for each training image",
@@ -160,12 +159,9 @@ class TrainerConfig(Settings, group="trainer"):
         one_of("auto", "32-true", "16-mixed", "bf16-mixed"),
         affects=SCORES,
     )
-    max_steps: int = setting(4000, "training steps", at_least(1), confounds="scores as if the budget were the same")
+    max_steps: int = setting(4000, "training steps", at_least(1), confounds=BUDGET)
     max_time: float | None = setting(
-        None,
-        "minutes of training, which the learning rate follows; null: no limit",
-        above(0),
-        confounds="scores as if the budget were the same",
+        None, "minutes of training, which the learning rate follows; null: no limit", above(0), confounds=BUDGET
     )
     val_every: int = setting(500, "steps between validations", at_least(1), affects=SCORES)
     log_every: int = setting(10, "steps between logged values", at_least(1), affects=MACHINE)

@@ -37,9 +37,7 @@ class EvaluateConfig(Settings):
     data: ScoringConfig = field(default_factory=lambda: ScoringConfig(root=os.environ.get("FACEKP_DATA")))
     split: str = setting("val", "split to score on: train, val or test", check=one_of(*SPLITS))
     size: int | None = setting(None, "side of the images, pixels; null: as in training", check=multiple_of(32))
-    map: dict[str, str] = setting(
-        {}, "names that the data set has for the network's classes, if they differ, such as {eye_g: skin}"
-    )
+    map: dict[str, str] = setting({}, "the data set's names for the network's classes, if they differ: {eye_g: skin}")
     ids: str | None = setting(
         None, f"for an ONNX file of another parser, the ids of its classes: {', '.join(NAMED)}, or a file", path=True
     )

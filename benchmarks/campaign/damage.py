@@ -35,7 +35,7 @@ from benchmarks.campaign.world import (
     start,
     succeed,
     undisturbed,
-)  # fmt: skip
+)
 from facekp.classes import CELEBAMASK_HQ
 from facekp.data.layout import OFFICIAL_MAPPING
 

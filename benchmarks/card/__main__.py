@@ -42,9 +42,7 @@ class Options(Settings):
     images: int | None = setting(None, "number of images, from the first; null: all", check=at_least(1))
     sizes: list[int] = setting([448, 512], "sides, pixels; groups and worst: at the last", check=each(multiple_of(32)))
     worst: int = setting(40, "number of worst images that are listed", check=at_least(1))
-    out: str | None = setting(
-        None, "JSON file; null: card.json for shipped weights on all real images of val, else none"
-    )
+    out: str | None = setting(None, "file; null: card.json for shipped weights on all real images of val, else none")
 
     def __post_init__(self) -> None:
         """Check values."""

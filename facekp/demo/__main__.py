@@ -19,9 +19,7 @@ class DemoSettings(Settings):
     ckpt: str = setting(SHIPPED, CKPT_HELP, path=True)
     detector: str = setting(AUTO, f"face detector: {DETECTOR_HELP}; auto: centerface if installed", DETECTOR)
     device: str = setting("auto", "auto, cpu, cuda, cuda:1, ...", affects=Affects.MACHINE)
-    port: int | None = setting(
-        None, "port; null: the first free one from 7860", between(1, 65535), affects=Affects.MACHINE
-    )
+    port: int | None = setting(None, "port; null: the first free from 7860", between(1, 65535), affects=Affects.MACHINE)
     browser: bool = setting(True, "open the page in a browser", affects=Affects.MACHINE)
 
 

@@ -73,9 +73,8 @@ class OhemCrossEntropy(nn.Module):
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Return the loss of `scores` against `labels`; see the class for shapes."""
         if scores.ndim != 4 or labels.ndim != 3 or scores.shape[0] != labels.shape[0]:
-            raise ValueError(
-                f"scores {tuple(scores.shape)} and labels {tuple(labels.shape)}: need (N, C, h, w) and (N, H, W)"
-            )
+            shapes = f"scores {tuple(scores.shape)} and labels {tuple(labels.shape)}"
+            raise ValueError(f"{shapes}: need (N, C, h, w) and (N, H, W)")
         loss: Tensor = _OhemFunction.apply(scores, labels, self)
         return loss
 

@@ -24,9 +24,8 @@ def batched_ohem(
     """
     valid = labels != ignore_index
     targets = labels.where(valid, 0)[:, None]
-    to_rows, to_columns = (
-        interpolation_matrix(*sides, scores) for sides in zip(scores.shape[2:], labels.shape[1:], strict=True)
-    )
+    sides = zip(scores.shape[2:], labels.shape[1:], strict=True)
+    to_rows, to_columns = (interpolation_matrix(*side, scores) for side in sides)
     log_p = (to_rows @ (scores @ to_columns.T)).log_softmax(1)  # (N, C, H, W)
     losses = log_p.gather(1, targets)[:, 0].neg().where(valid, -1.0)
 

@@ -66,6 +66,4 @@ class OutputHead(nn.Sequential):
 def check_input(images: Tensor) -> None:
     """Raise ValueError unless `images` is (N, 3, H, W) with H and W multiples of 32."""
     if images.ndim != 4 or images.shape[1] != 3 or images.shape[2] % STRIDE or images.shape[3] % STRIDE:
-        raise ValueError(
-            f"images have shape {tuple(images.shape)}: need (N, 3, H, W) with H and W multiples of {STRIDE}"
-        )
+        raise ValueError(f"images have shape {tuple(images.shape)}: need (N, 3, H, W), H and W multiples of {STRIDE}")

@@ -43,9 +43,8 @@ def merge(out: Path, *, overwrite: bool = False) -> list[Path]:
     counts = {path.name.partition(OF)[2] for path in (out / SHARDS).glob(f"*{OF}*")}
     again = f"remove '{out / SHARDS}', run all shards again, and merge"
     if not counts:
-        raise DataError(
-            f"out is '{out}', which has no shards: predict with shard=1/N to N/N and export=[coco] or [csv]"
-        )
+        remedy = "predict with shard=1/N to N/N and export=[coco] or [csv]"
+        raise DataError(f"out is '{out}', which has no shards: {remedy}")
     if len(counts) > 1:
         raise DataError(f"out is '{out}', which has shards of {' and of '.join(sorted(counts))}: {again}")
     (n,) = counts

@@ -33,15 +33,9 @@ class ParserSettings(Settings):
     """Source, network and output folder."""
 
     ckpt: str = setting(SHIPPED, CKPT_HELP, path=True)
-    source: str = setting(
-        MISSING, "a photo or video, a folder of them, a quoted glob, or a stream's address", path=True
-    )
-    out: str = setting(
-        MISSING, "folder for the results; see docs/reference/formats.md", affects=Affects.PLACE, path=True
-    )
-    align: str = setting(
-        "auto", "auto: find the faces; none: each photo is one face, cropped as in CelebA-HQ", one_of(Align)
-    )
+    source: str = setting(MISSING, "photo or video, a folder of them, a quoted glob, or a stream's address", path=True)
+    out: str = setting(MISSING, "folder of results; see docs/reference/formats.md", affects=Affects.PLACE, path=True)
+    align: str = setting("auto", "auto: find faces; none: each photo is a face cropped as in CelebA-HQ", one_of(Align))
     detector: str = setting(AUTO, f"face detector: {DETECTOR_HELP}; auto: centerface if installed", DETECTOR)
     tta: str = setting("none", TTA_HELP, one_of(Tta))
     keypoints: KeypointConfig = field(default_factory=KeypointConfig)
@@ -88,9 +82,7 @@ class PredictSettings(ParserSettings):
     shard: str | None = setting(
         None, "K/N: every N-th photo and video from the K-th on; `facekp merge OUT` joins the N", SHARD
     )
-    devices: int = setting(
-        1, "number of GPUs (or CPU processes) that share the photos", at_least(1), affects=Affects.SPEED
-    )
+    devices: int = setting(1, "GPUs (or CPU processes) that share the photos", at_least(1), affects=Affects.SPEED)
 
     def __post_init__(self) -> None:
         """Check every value.

@@ -192,9 +192,8 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
 
     def __init__(self, path: Path, rate: Fraction, sound: AudioStream | None = None) -> None:
         if ENCODER not in av.codecs_available:
-            raise ConfigError(
-                f"this PyAV lacks {ENCODER}, which writes clips: install PyPI's, or leave out overlay (export=[json])"
-            )
+            remedy = "install PyPI's, or leave out overlay (export=[json])"
+            raise ConfigError(f"this PyAV lacks {ENCODER}, which writes clips: {remedy}")
         # The index precedes the pictures, so that a browser can start before it has the whole file.
         self._container = av.open(path, "w", format="mp4", options={"movflags": "+faststart"})
         self._container.metadata["comment"] = CLIP_MARK.decode()
@@ -224,9 +223,8 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
             image[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
         # Browsers play H.264 with colours at half resolution only, so sides are even.
         image = np.pad(image, ((0, height - image.shape[0]), (0, width - image.shape[1]), (0, 0)), mode="edge")
-        picture = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709
-        )
+        picture = av.VideoFrame.from_ndarray(image, format="rgb24")
+        picture = picture.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
         self._last = max(round(time / CLOCK), self._last + 1)
         picture.pts, picture.time_base = self._last, CLOCK
         self._container.mux(self._stream.encode(picture))

@@ -88,9 +88,7 @@ class SplitMetrics(MetricCollection):
     The names that `compute` returns begin with `prefix`, such as "val/".
     """
 
-    def __init__(
-        self, heads: Sequence[str] | None, prefix: str | None = None, classes: Classes = CELEBAMASK_HQ
-    ) -> None:
+    def __init__(self, heads: Sequence[str] | None, prefix: str = "", classes: Classes = CELEBAMASK_HQ) -> None:
         metrics: dict[str, Metric | MetricCollection] = {"scores": ParsingMetrics(classes)}
         if heads is not None:
             metrics["losses"] = MeanLosses(["loss", *(f"loss_{name}" for name in heads)])

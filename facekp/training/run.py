@@ -106,9 +106,8 @@ def run(config: Config) -> Iterator[Run]:
         try:
             yield this
         except MisconfigurationException as error:
-            raise ConfigError(
-                f"the trainer cannot run with these settings ({error}): change the one that it names"
-            ) from error
+            reason = f"the trainer cannot run with these settings ({error})"
+            raise ConfigError(f"{reason}: change the one that it names") from error
         except (SystemExit, RuntimeError) as error:
             if config.trainer.compile and isinstance(error, torch._dynamo.exc.BackendCompilerFailed):
                 reason = str(error.inner_exception).splitlines()[0]

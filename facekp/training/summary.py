@@ -28,9 +28,8 @@ def write_summary(config: Config, trainer: pl.Trainer) -> dict[str, Any]:
     rows = [log.rows[step] for step in sorted(log.rows)]
     scores = score_rows(rows, config.callbacks)
     if not scores["val"]:
-        raise ConfigError(
-            f"'{config.resume or config.output_dir}' is a finished run without a metrics.csv: nothing is left to do"
-        )
+        finished = f"'{config.resume or config.output_dir}' is a finished run without a metrics.csv"
+        raise ConfigError(f"{finished}: nothing is left to do")
     summary: dict[str, Any] = {"model": config.model, "seed": config.seed, **scores}
     tested = [row for row in rows if "test/miou" in row]
     if tested:
@@ -49,8 +48,6 @@ def write_summary(config: Config, trainer: pl.Trainer) -> dict[str, Any]:
         "precision": resolve_precision(config.trainer.precision, config.trainer.accelerator),
         "versions": list_versions(),
     }
-    if trainer.is_global_zero:
-        write_file(
-            Path(config.output_dir) / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n"
-        )  # the file marks the run as finished
+    if trainer.is_global_zero:  # the file marks the run as finished
+        write_file(Path(config.output_dir) / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
     return summary

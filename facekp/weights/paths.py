@@ -22,9 +22,7 @@ TERMS: Final = (
     "The weights that facekp ships (ckpt=shipped) were trained on CelebAMask-HQ: for non-commercial research and\n"
     "education only; see facekp/weights/shipped/TERMS.md."
 )
-CKPT_HELP: Final = (
-    "RUN/checkpoints/best.ckpt, the .onnx file that `facekp export` made from it, or shipped: facekp's own weights"
-)
+CKPT_HELP: Final = "RUN/checkpoints/best.ckpt, an .onnx file of `facekp export`, or shipped: facekp's own weights"
 
 
 def locate_checkpoint(path: str | Path) -> Path:

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from facekp.config import SharedOptimConfig
 from facekp.registry import Registry, checked_settings, parameters_of
 
+Groups = list[dict[str, Any]]
 Factor = Callable[[float], float]
 """Factor of the base learning rate at a step, 0-based; fractions where a time limit sets the pace."""
 
@@ -71,7 +72,7 @@ def build_optimizer(
     return built, LambdaLR(built, factor)
 
 
-def parameter_groups(net: nn.Module, heads: Sequence[str], c: SharedOptimConfig) -> list[dict[str, Any]]:
+def parameter_groups(net: nn.Module, heads: Sequence[str], c: SharedOptimConfig) -> Groups:
     """Return `net`'s parameters in up to four groups: trunk and heads, each with and without weight decay.
 
     Matrices and kernels decay; biases and batch-norm's scale and shift, which have one dimension, do not.
@@ -88,7 +89,7 @@ def parameter_groups(net: nn.Module, heads: Sequence[str], c: SharedOptimConfig)
 
 
 @register_optimizer("sgd")
-def sgd(groups: list[dict[str, Any]], lr: float, *, momentum: float = 0.9, fused: bool = True) -> SGD:
+def sgd(groups: Groups, lr: float, *, momentum: float = 0.9, fused: bool = True) -> SGD:
     """Return SGD over parameter groups, as in the paper; `fused` is one kernel for all parameters."""
     optimizer = SGD(groups, lr=lr, momentum=momentum, fused=fused)
     # If a gradient scaler skips the first step, as it often does in 16-mixed, torch's fused SGD would leave momentum in
@@ -99,9 +100,7 @@ def sgd(groups: list[dict[str, Any]], lr: float, *, momentum: float = 0.9, fused
 
 
 @register_optimizer("adamw")
-def adamw(
-    groups: list[dict[str, Any]], lr: float, *, beta1: float = 0.9, beta2: float = 0.999, fused: bool = True
-) -> AdamW:
+def adamw(groups: Groups, lr: float, *, beta1: float = 0.9, beta2: float = 0.999, fused: bool = True) -> AdamW:
     """Return AdamW; `beta1` and `beta2` are the decays of the averages of the gradients and their squares.
 
     Reference: Loshchilov and Hutter 2017, arXiv:1711.05101.
