@@ -3,11 +3,8 @@
 The same as `python -m facekp.predict`.
 """
 
-import sys
-
-from facekp.errors import one_line_errors
+from facekp.errors import run_command
 from facekp.predict.__main__ import main
 
 if __name__ == "__main__":
-    with one_line_errors():
-        sys.exit(main(sys.argv[1:]))
+    run_command(main)

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 
@@ -74,6 +74,12 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def run_command(main: Callable[[list[str]], int | None]) -> None:
+    """Call a command with the program's arguments, and exit with the status that it returns."""
+    with one_line_errors():
+        sys.exit(main(sys.argv[1:]))
 
 
 def _reader_ended() -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from facekp.cli import parse_cli
 from facekp.config import ScoringConfig
 from facekp.data.class_sets import NAMED, map_classes, read_target
 from facekp.data.layout import SPLITS, check_source, source_classes
-from facekp.errors import one_line_errors, require
+from facekp.errors import require, run_command
 from facekp.files import OVERWRITE, begins_with, expand, keep_foreign, make_folder, write_file
 from facekp.parsing.choices import TTA_HELP, Tta, is_onnx
 from facekp.settings import Affects, Settings, check_that, multiple_of, one_of, setting
@@ -134,5 +133,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run_command(main)

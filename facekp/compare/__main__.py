@@ -3,12 +3,11 @@
 A RUN is a run folder, the folder of a sweep (all its jobs), or a metrics.json under any name.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from facekp.cli import parse_cli
-from facekp.errors import ConfigError, one_line_errors, printable
+from facekp.errors import ConfigError, printable, run_command
 from facekp.files import OVERWRITE, expand
 from facekp.settings import Affects, Settings, between, setting
 
@@ -46,5 +45,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run_command(main)

@@ -1,11 +1,10 @@
 """A local page to try facekp in a browser: `facekp demo [ckpt=FILE]`. It answers this computer alone."""
 
-import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 from facekp.cli import parse_cli
-from facekp.errors import ConfigError, one_line_errors
+from facekp.errors import ConfigError, run_command
 from facekp.parsing.choices import AUTO
 from facekp.predict.settings import DETECTOR, DETECTOR_HELP
 from facekp.settings import Affects, Settings, between, setting
@@ -38,5 +37,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run_command(main)

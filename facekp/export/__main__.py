@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,7 +11,7 @@ from facekp.classes import Classes
 from facekp.cli import parse_cli
 from facekp.config import FacesConfig
 from facekp.data.layout import check_source
-from facekp.errors import one_line_errors, require
+from facekp.errors import require, run_command
 from facekp.files import OVERWRITE, contains, expand, keep_foreign, make_folder, replacing
 from facekp.parsing.choices import ONNX_SUFFIX, Head, is_onnx
 from facekp.settings import Affects, Settings, at_least, check_that, one_of, setting
@@ -88,5 +87,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run_command(main)

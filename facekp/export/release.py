@@ -4,7 +4,6 @@ The written weights are read again and scored on the validation split; NAME.json
 """
 
 import os
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +15,7 @@ from facekp.classes import Classes
 from facekp.cli import parse_cli
 from facekp.config import Config, ScoringConfig, fold
 from facekp.data.layout import SPLITS, check_source, require_classes
-from facekp.errors import one_line_errors
+from facekp.errors import run_command
 from facekp.files import OVERWRITE, expand, keep_foreign, make_folder
 from facekp.settings import Affects, Settings, at_least, check_that, multiple_of, one_of, setting, walk
 from facekp.weights.paths import SAFETENSORS, is_safetensors, locate_checkpoint, require_file
@@ -107,5 +106,4 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run_command(main)

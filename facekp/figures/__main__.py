@@ -1,13 +1,12 @@
 """Figures 2, 3 and 4 of the paper for any photo: `facekp figures source=PHOTO out=FOLDER [ckpt=...]`."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omegaconf import MISSING
 
 from facekp.cli import parse_cli
-from facekp.errors import one_line_errors, require
+from facekp.errors import require, run_command
 from facekp.files import OVERWRITE, contains, expand, keep_foreign, make_folder, replacing
 from facekp.predict.settings import ParserSettings
 from facekp.settings import Affects, at_least, between, one_of, setting
@@ -73,5 +72,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run_command(main)

@@ -1,10 +1,9 @@
 """Parameters and cost of every network: `facekp models`."""
 
-import sys
 from dataclasses import dataclass
 
 from facekp.cli import parse_cli
-from facekp.errors import ConfigError, one_line_errors
+from facekp.errors import ConfigError, run_command
 from facekp.settings import Settings, multiple_of, setting
 
 
@@ -39,5 +38,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run_command(main)

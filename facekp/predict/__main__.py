@@ -5,7 +5,7 @@ import sys
 from importlib import import_module
 
 from facekp.cli import parse_cli
-from facekp.errors import one_line_errors, printable, require
+from facekp.errors import printable, require, run_command
 from facekp.files import expand
 from facekp.formats.base import describe_formats
 from facekp.parsing.choices import is_onnx
@@ -40,5 +40,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        sys.exit(main(sys.argv[1:]))
+    run_command(main)

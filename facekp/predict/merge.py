@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from facekp.cli import parse_cli
-from facekp.errors import DataError, one_line_errors
+from facekp.errors import DataError, run_command
 from facekp.files import OVERWRITE, begins_with, expand, keep_foreign
 from facekp.formats.base import RunFormat, all_formats
 from facekp.predict.results import LIST, OF, SHARDS, join, piece
@@ -68,5 +67,4 @@ def merge(out: Path, *, overwrite: bool = False) -> list[Path]:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run_command(main)

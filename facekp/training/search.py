@@ -24,7 +24,7 @@ from facekp.cli import parse_cli
 from facekp.config import Config
 from facekp.data.exclusions import excluded_digest
 from facekp.data.layout import check_source
-from facekp.errors import ConfigError, FacekpError, explain, one_line_errors, require
+from facekp.errors import ConfigError, FacekpError, explain, require, run_command
 from facekp.files import LOCK, expand, make_folder
 from facekp.settings import Settings, at_least, setting
 from facekp.training.claim import claim_run
@@ -231,5 +231,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run_command(main)

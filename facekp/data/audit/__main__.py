@@ -1,13 +1,12 @@
 """`facekp audit root=...`: audit a prepared data set."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omegaconf import MISSING
 
 from facekp.cli import parse_cli
-from facekp.errors import one_line_errors
+from facekp.errors import run_command
 from facekp.files import OVERWRITE, expand
 from facekp.settings import Affects, Settings, at_least, setting
 
@@ -35,5 +34,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run_command(main)

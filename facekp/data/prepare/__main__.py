@@ -1,6 +1,5 @@
 """`facekp prepare raw=... out=...`: convert a data set to the prepared layout."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -8,7 +7,7 @@ from omegaconf import MISSING
 
 from facekp.cli import parse_cli
 from facekp.data.layout import MIN_SIDE
-from facekp.errors import one_line_errors, printable
+from facekp.errors import printable, run_command
 from facekp.files import expand
 from facekp.settings import Settings, at_least, setting
 
@@ -46,5 +45,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run_command(main)

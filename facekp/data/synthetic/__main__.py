@@ -1,13 +1,12 @@
 """`facekp synthetic out=FOLDER`: draw synthetic faces in CelebAMask-HQ's official layout."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from omegaconf import MISSING
 
 from facekp.cli import parse_cli
-from facekp.errors import one_line_errors
+from facekp.errors import run_command
 from facekp.files import expand
 from facekp.settings import Affects, Settings, at_least, setting
 
@@ -37,5 +36,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    with one_line_errors():
-        main(sys.argv[1:])
+    run_command(main)
