@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from facekp.training.metrics import Scorer
 
 
-MARK = rb'\{\s+"loss": [^,]+,.{,999}"pixel_accuracy": '  # regular expression for the first bytes of the file of scores
-
 THREE = check_that(lambda values: len(values) == 3, "three numbers", [0.5, 0.5, 0.5])
 POSITIVE = check_that(lambda values: len(values) == 3 and min(values) > 0, "three positive numbers", [0.5, 0.5, 0.5])
 
@@ -102,7 +100,8 @@ def main(argv: list[str]) -> None:
     config = parse_cli(EvaluateConfig, argv, program="facekp evaluate", about=f"{__doc__}\n\n{TERMS}")
     require_file(locate_checkpoint(config.ckpt))
     out = expand(config.out)
-    keep_foreign({out: begins_with(MARK)}, overwrite=config.overwrite)
+    mark = rb'\{\s+"loss": [^,]+,.{,999}"pixel_accuracy": '
+    keep_foreign({out: begins_with(mark)}, overwrite=config.overwrite)
     check_source(config.data)
     from tabulate import tabulate
 

@@ -27,23 +27,18 @@ ANOTHER = "give another folder (out=; data.cache= or hydra.run.dir= when trainin
 """Remedy for a folder that cannot be written to."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 """Errors of a disk, or of a share of it, that is full."""
-
-
 OVERWRITE = "replace files that facekp did not write"
 """Help of the setting `overwrite`."""
-HEAD = 4096
-"""Bytes at the start of a file that are searched for the mark of its writer."""
 Recognise = Callable[[Path], bool]
 """Whether facekp wrote a file, told by its content."""
 
 
 def begins_with(mark: bytes) -> Recognise:
     """Return a function that tells whether a file begins with `mark`, a regular expression for its first bytes."""
-    pattern = re.compile(mark, re.DOTALL)
 
     def recognise(path: Path) -> bool:
         with path.open("rb") as file:
-            return pattern.match(file.read(HEAD)) is not None
+            return re.match(mark, file.read(4096), re.DOTALL) is not None
 
     return recognise
 

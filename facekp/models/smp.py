@@ -1,11 +1,11 @@
 """Networks from segmentation_models_pytorch."""
 
 import difflib
-from typing import Any, Literal
+from typing import Literal
 
 from torch import Tensor, nn
 
-from facekp.errors import ConfigError
+from facekp.errors import ConfigError, require
 from facekp.models.heads import Heads, check_input
 from facekp.models.registry import Network, register
 from facekp.models.resnet import check_pretrained
@@ -47,11 +47,15 @@ class Smp(Network):
             # Imported here, because it is optional and takes seconds.
             import segmentation_models_pytorch as smp
         except ImportError as error:
-            raise ConfigError(
-                f"model.name is 'smp', but segmentation_models_pytorch cannot be imported ({error}): "
-                "pip install 'facekp[smp]'"
-            ) from error
-        _check_names(smp, arch, encoder)
+            missing = f"segmentation_models_pytorch cannot be imported ({error})"
+            raise ConfigError(f"model.name is 'smp', but {missing}: pip install 'facekp[smp]'") from error
+        archs = {key: network.__name__ for key, network in smp.MODEL_ARCHITECTURES_MAPPING.items()}
+        require("model.arch", arch, str(arch).lower() in archs, f"choose one of {', '.join(archs.values())}")
+        encoders = smp.encoders.get_encoder_names()
+        close = difflib.get_close_matches(str(encoder), encoders, 5) or encoders[:5]
+        known = encoder in encoders or str(encoder).startswith("tu-")
+        remedy = f"choose one of smp.encoders.get_encoder_names(), such as {', '.join(close)}"
+        require("model.encoder", encoder, known, remedy)
         try:
             self.model: nn.Module = smp.create_model(arch, encoder, pretrained or None, classes=classes)
         except Exception as error:  # unsuitable encoders and the hub raise errors of all kinds
@@ -65,15 +69,3 @@ class Smp(Network):
         """Return the score map."""
         check_input(images)
         return Heads((self.model(images),))
-
-
-def _check_names(smp: Any, arch: object, encoder: object) -> None:
-    archs = {key: network.__name__ for key, network in smp.MODEL_ARCHITECTURES_MAPPING.items()}
-    if str(arch).lower() not in archs:
-        raise ConfigError(f"model.arch is '{arch}': choose one of {', '.join(archs.values())}")
-    encoders = smp.encoders.get_encoder_names()
-    if encoder not in encoders and not str(encoder).startswith("tu-"):
-        close = difflib.get_close_matches(str(encoder), encoders, 5) or encoders[:5]
-        raise ConfigError(
-            f"model.encoder is '{encoder}': choose one of smp.encoders.get_encoder_names(), such as {', '.join(close)}"
-        )

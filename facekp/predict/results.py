@@ -77,8 +77,17 @@ class Results:
             PhotoError: a format cannot hold this photo; none of its files is written.
             DataError: a file cannot be written.
         """
-        contents = [(self._path(form, photo.stem), self._encode(form, photo, faces)) for form in self.formats]
-        for path, content in contents:
+        contents = {}
+        for form in self.formats:
+            try:
+                contents[self._path(form, photo.stem)] = form.encode(photo, faces)
+            except (OSError, ValueError, MemoryError, cv2.error) as error:
+                file, (height, width) = form.file.replace("NAME", photo.stem.name), photo.size
+                raise PhotoError(
+                    f"image {photo.path}: {file} of {width} x {height} pixels cannot be made ({error}); reduce it, or "
+                    "leave that format out of export"
+                ) from error
+        for path, content in contents.items():
             with writing(path.parent):
                 path.parent.mkdir(parents=True, exist_ok=True)
             write_file(path, content)
@@ -98,16 +107,6 @@ class Results:
             photos, names = [stem.name for stem in stems], [form.file for form in self.joined]
             listed = {"photos": photos, "skipped": skipped, "files": names, "source": source}
             write_file(self.pieces / LIST, json.dumps(listed))
-
-    def _encode(self, form: Format, photo: Photo, faces: Sequence[Face]) -> bytes:
-        try:
-            return form.encode(photo, faces)
-        except (OSError, ValueError, MemoryError, cv2.error) as error:
-            height, width = photo.size
-            kind = f"{form.file.replace('NAME', photo.stem.name)} of {width} x {height} pixels"
-            raise PhotoError(
-                f"image {photo.path}: {kind} cannot be made ({error}); reduce it, or leave that format out of export"
-            ) from error
 
     def _path(self, form: Format, stem: Path) -> Path:
         """Return the photo's own file, or its piece of the run's file."""

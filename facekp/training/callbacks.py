@@ -218,24 +218,19 @@ class MaskPictures(Checkpoint):
         self._pictures = [tensor.to(torch.uint8).cpu().numpy() for tensor in (pixels, labels, predicted)]
 
     @rank_zero_only
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Log the pictures and the table."""
-        for logger in trainer.loggers:
-            if isinstance(logger, TolerantWandbLogger):
-                with logger.tolerate:
-                    logger.experiment.log(self._content(trainer))
-
-    def _content(self, trainer: pl.Trainer) -> dict[str, Any]:
         import wandb
 
-        own: tuple[str, ...] = trainer.lightning_module.classes.names  # type: ignore[union-attr,assignment]
-        names, scores, pictures = dict(enumerate(own)), trainer.callback_metrics, []
-        for picture, *masks in zip(*self._pictures, strict=True):
-            shown = zip(("truth", "prediction"), masks, strict=True)
-            pictures.append(wandb.Image(picture, masks={k: {"mask_data": m, "class_labels": names} for k, m in shown}))
-        rows = [[name, *(float(scores[f"val/{kind}/{name}"]) for kind in PER_CLASS)] for name in own]
-        table = wandb.Table(columns=["class", *PER_CLASS], data=rows)
-        return {"val/images": pictures, "val/classes_table": table, "trainer/global_step": trainer.global_step}
+        names, scores, pictures = pl_module.classes.names, trainer.callback_metrics, []
+        for logger in (logger for logger in trainer.loggers if isinstance(logger, TolerantWandbLogger)):
+            with logger.tolerate:
+                for picture, *both in zip(*self._pictures, strict=True):
+                    masks = [{"mask_data": mask, "class_labels": dict(enumerate(names))} for mask in both]
+                    pictures.append(wandb.Image(picture, masks=dict(zip(("truth", "prediction"), masks, strict=True))))
+                rows = [[name, *(float(scores[f"val/{kind}/{name}"]) for kind in PER_CLASS)] for name in names]
+                shown = {"val/images": pictures, "val/classes_table": wandb.Table(["class", *PER_CLASS], rows)}
+                logger.experiment.log(shown | {"trainer/global_step": trainer.global_step})
 
 
 class Cost(Callback):

@@ -110,6 +110,13 @@ def model_card(about: Mapping[str, Any]) -> str:
             "metrics": [{"type": name, "value": round(value, 4)} for name, value in values.items()],
         }
         metadata["model-index"] = [{"name": network, "results": [result]}]
+    measured = ""
+    if scores:
+        rows = [(name, iou, scores["f1"][name]) for name, iou in scores["iou"].items()]
+        rows = [("mean", scores["miou"], scores["mean_f1"]), *rows]
+        table = tabulate(rows, ["class", "IoU", "F1"], tablefmt="github", floatfmt=".3f", missingval="absent")
+        where = f"{scores['images']} images of {scores['split']} at {scores['size']} pixels"
+        measured = f"\n## Scores\n\n{where}.\n\n{table}\n"
     trained = f" It was trained on {dataset}." if dataset else ""
     sides = " Left and right are the person's own." if classes.pairs else ""
     return f"""---
@@ -136,12 +143,4 @@ Evaluated at {about["size"]} pixels.
 {terms or "The weights state none: those of the data that they were trained on apply."}
 
 Do not use the weights to identify, monitor or judge people.
-{_scores_table(scores) if scores else ""}"""
-
-
-def _scores_table(scores: Mapping[str, Any]) -> str:
-    """Return the section of the scores, a row per class."""
-    rows = [(name, iou, scores["f1"][name]) for name, iou in scores["iou"].items()]
-    rows = [("mean", scores["miou"], scores["mean_f1"]), *rows]
-    table = tabulate(rows, ["class", "IoU", "F1"], tablefmt="github", floatfmt=".3f", missingval="absent")
-    return f"\n## Scores\n\n{scores['images']} images of {scores['split']} at {scores['size']} pixels.\n\n{table}\n"
+{measured}"""
