@@ -84,9 +84,7 @@ def keep_foreign(
 def replacing(path: Path, *, shared: bool = False) -> Iterator[Path]:
     """Yield a temporary path beside `path`; its file replaces `path` on success and is removed on an error.
 
-    Args:
-        path: the file to write.
-        shared: whether several processes may write it at once, because no lock is held; the last one's file remains.
+    If it is `shared`, several processes may write it at once, because no lock is held; the last one's file remains.
 
     Raises:
         DataError: the folder cannot be written to, or the disk is full.

@@ -48,10 +48,7 @@ _reported: set[str] = set()
 
 
 def read_image(path: str | Path) -> UInt8Array:
-    """Read an image of any mode, or the first frame of an animation, and convert it with `to_rgb`.
-
-    Returns:
-        (H, W, 3) uint8, RGB.
+    """Read an image of any mode, or the first frame of an animation, as (H, W, 3) uint8 RGB; see `to_rgb`.
 
     Raises:
         DataError: the file is missing, unreadable, damaged, not an image, or has more than 178 million pixels (twice
@@ -68,10 +65,7 @@ def read_image(path: str | Path) -> UInt8Array:
 
 
 def read_label(path: str | Path, classes: Classes = CELEBAMASK_HQ) -> UInt8Array:
-    """Read a label map, a one-channel PNG whose values (or palette indices) are ids of `classes`.
-
-    Returns:
-        (H, W) uint8, class ids or 255 (ignore).
+    """Read a label map (H, W) uint8, a one-channel PNG whose values or palette indices are ids of `classes`, or 255.
 
     Raises:
         DataError: the file is missing or truncated, has several channels, or contains another value.

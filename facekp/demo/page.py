@@ -143,12 +143,8 @@ def serve(
 ) -> None:
     """Serve the page until interrupted; it contacts nothing but its visitors' browsers.
 
-    Args:
-        parser: see `Desk`.
-        ckpt: see `Desk`.
-        host: address to listen on; "0.0.0.0" also answers other computers, as in a container.
-        port: None selects the first free one from 7860.
-        browser: whether to open the page in a browser.
+    The host "0.0.0.0" also answers other computers, as in a container. A port of None is the first free one from 7860.
+    `browser` opens the page in a browser.
 
     Raises:
         ConfigError: the port is taken.

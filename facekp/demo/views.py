@@ -170,12 +170,7 @@ def recoloured(image: UInt8Array, alpha: UInt8Array, colour: str, strength: floa
     """Return a photo (H, W, 3) uint8 RGB with a region in another colour, as a demonstration of soft masks.
 
     In CIELAB, the region takes the hue and chroma of the colour, and its mean lightness moves halfway to the colour's.
-
-    Args:
-        image: the photo.
-        alpha: (H, W) uint8, the region's soft mask.
-        colour: as in CSS: "#ff8000" or "rgba(255, 128, 0, 1)".
-        strength: 0..1, share of the new colour.
+    `alpha` is the region's soft mask, (H, W) uint8, `colour` as in CSS, and `strength` its share, 0..1.
     """
     left, top, width, height = cv2.boundingRect(alpha)
     window = np.s_[top : top + height, left : left + width]

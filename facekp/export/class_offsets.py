@@ -17,12 +17,9 @@ def fit_offsets(scores: Tensor, labels: Tensor) -> Tensor:
     surroundings, such as necklace, may get no pixel at all; the highest F1 requires predicting rare classes more often.
     In three rounds, each class in turn takes the offset from a grid that gives the highest mean F1.
 
-    Args:
-        scores: (P, C) float, scores of P pixels; not modified.
-        labels: (P,) int64, ids in 0..C-1.
-
-    Returns:
-        (C,) float32, between -4 and 4: 0 for class 0, whose F1 does not count, and for classes without a pixel.
+    Shape:
+        scores: (P, C) float, of P pixels; labels: (P,) int64, ids in 0..C-1.
+        Returns: (C,) float32, -4 to 4: 0 for class 0, whose F1 does not count, and for classes without a pixel.
 
     Reference: Lipton et al. 2014, arXiv:1402.1892, on the threshold that maximises F1.
 

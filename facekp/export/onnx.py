@@ -30,13 +30,8 @@ def export_onnx(
 ) -> None:
     """Write a network as ONNX, for any batch and any multiple of 32 pixels: uint8 pixels in, scores or labels out.
 
-    Args:
-        net: a network of `facekp.models`.
-        size: side in pixels at which it was evaluated; it goes into the file's metadata.
-        path: file to write.
-        terms: terms of use, for the metadata.
-        head: "scores", the predicting heads' score maps (see `ScoreNet`), or "labels" (see `LabelNet`).
-        classes: those that the network predicts, for the metadata.
+    The metadata have `size`, the side in pixels at which the network was evaluated, its terms of use and its classes.
+    The head is "scores", the predicting heads' score maps (see `ScoreNet`), or "labels" (see `LabelNet`).
 
     Raises:
         ConfigError: onnx, onnxscript or onnxruntime is not installed.

@@ -65,15 +65,11 @@ def open_parser(settings: ParserSettings, device: str) -> FaceParser:
 def parse_files(
     parser: FaceParser, jobs: Sequence[Job], results: Results, align: Align = "none", *, progress: bool = True
 ) -> list[str]:
-    """Parse photos and write their results.
+    """Parse photos, write their results, and return a message for each that was skipped.
 
     Unreadable files, and photos that a format or the memory cannot hold, are reported and skipped; photos without a
-    face are reported. A few photos are in memory at a time.
-
-    The caller claims and finishes `results`. For `align` see `FaceParser`.
-
-    Returns:
-        One message for each photo that was skipped.
+    face are reported. A few photos are in memory at a time. The caller claims and finishes `results`. For `align` see
+    `FaceParser`.
     """
     failures: list[str] = []
     bar = Progress(total=len(jobs), unit="image", desc="parsing", disable=not progress or len(jobs) <= 1)

@@ -41,8 +41,7 @@ RESULTS: Final = (*(form.ending for form in all_formats().values()), CLIP, LINES
 def find_images(source: str) -> Sequence[Source]:
     """List the photos and videos that `source` names, sorted; results of earlier runs are left out.
 
-    Args:
-        source: a file, a folder (searched one level deep), a glob pattern, or the address of a stream.
+    It is a file, a folder (searched one level deep), a glob pattern, or the address of a stream.
 
     Raises:
         DataError: no such file, or no permission to read it.

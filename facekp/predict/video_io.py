@@ -51,18 +51,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
     Frames have square pixels, and the colours of an ordinary display if the video is HDR. A frame that cannot be
     decoded is a `Frame` without an image, at its own time. A truncated file ends early.
 
-    Args:
-        source: any file that ffmpeg reads, or the address of a stream.
-        sound: whether to collect the sound in `heard`.
-
-    Attributes:
-        count: number of frames according to the file's header, or None.
-        rate: average frames per second according to the file's header.
-        missing: once all frames are read, the number of frames in `count` that the file lacks.
-        sound: the stream of sound; None without one, or if it is not wanted.
-        heard: packets of sound read so far, in order; the caller removes them.
-        hdr: "PQ" or "HLG" for HDR; empty otherwise.
-        ended: why reading ended before the video did; empty otherwise.
+    `source` is any file that ffmpeg reads, or the address of a stream; `sound` collects its sound.
 
     Raises:
         DataError: the video cannot be opened, or has no pictures.
@@ -86,12 +75,14 @@ class VideoReader(AbstractContextManager["VideoReader"]):
         self._stream: VideoStream = self._container.streams.video[0]
         # Threads share each frame. With one frame per thread, ffmpeg loses the neighbours of a broken one at the end.
         self._stream.thread_type = "SLICE"
+        # By the header, the number of frames, or None, and frames per second on average.
         self.count = self._stream.frames or None
-        self.missing = self.count or 0
         self.rate = self._stream.average_rate or self._stream.guessed_rate or Fraction(30)
+        self.missing = self.count or 0  # once all frames are read, the number of those that the file lacks
         self.sound: AudioStream | None = next(iter(self._container.streams.audio), None) if sound else None
-        self.heard: deque[Packet[AudioStream]] = deque()
-        self.hdr = self.ended = self._error = ""
+        self.heard: deque[Packet[AudioStream]] = deque()  # packets read so far, in order; the caller removes them
+        self.hdr = ""  # "PQ" or "HLG"
+        self.ended = self._error = ""  # why reading ended before the video did
         self._start = Fraction(self._container.start_time or 0, av.time_base)
         self._stopped = False
 
@@ -204,12 +195,9 @@ class VideoWriter(AbstractContextManager["VideoWriter"]):
         self._last = -1
 
     def write(self, image: UInt8Array, time: float) -> None:
-        """Add a picture.
+        """Add a picture (H, W, 3) uint8 RGB, to be shown `time` seconds from the clip's start.
 
-        Args:
-            image: (H, W, 3) uint8 RGB; odd sides are padded by one pixel. One of another size than the first is fitted
-                into that, on black.
-            time: seconds from the clip's start at which it is shown.
+        Odd sides are padded by one pixel. One of another size than the first is fitted into that, on black.
         """
         image = fit_within(image, 16_384)  # the encoder takes no longer side
         if self._stream is None:

@@ -41,13 +41,10 @@ def parse_videos(
     overlay: bool = True,
     mattes: Sequence[Alpha] = (),
 ) -> list[str]:
-    """Parse videos one after the other and write their results. Unreadable files are reported and skipped.
+    """Parse videos one after the other, write their results, and return a message for each that cannot be read.
 
     `overlay` writes the annotated clip too, and each of `mattes` a grey clip of its region's alpha; `smoothing` None
     disables smoothing. For `align` see `FaceParser`.
-
-    Returns:
-        One message for each video that was skipped.
     """
     failures = []
     for job in jobs:

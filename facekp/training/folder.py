@@ -86,13 +86,9 @@ def keep_settings(config: Config) -> None:
 def require_same(
     record: dict[str, Any], then: dict[str, Any], source: Path, *, free: Collection[str] = ANY_TIME
 ) -> None:
-    """Raise OtherSettingsError if settings not in `free` differ between two records.
+    """Raise OtherSettingsError if the requested settings differ from those `then`, read from `source`, but for `free`.
 
-    Args:
-        record: record of the requested settings.
-        then: record of the run to continue.
-        source: where `then` was read, for the message.
-        free: settings that may differ.
+    Both are records of settings; see `record_settings`.
     """
     now, before = fold(record), complete(then)
     # Another network has its own settings; then its name differs.

@@ -45,8 +45,7 @@ def describe(
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a training checkpoint; nothing in it is executed.
 
-    Returns:
-        Lightning's dictionary: `state_dict`, `hyper_parameters`, `global_step`, ..., and under `KEY` the description.
+    It is Lightning's dictionary: `state_dict`, `hyper_parameters`, `global_step`, ..., and under `KEY` the description.
 
     Raises:
         CheckpointError: the file is missing, is not a checkpoint, contains a pickle, or was not written by facekp.
@@ -79,10 +78,7 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read weights from NAME.safetensors, and their description from NAME.json (model.safetensors: config.json).
-
-    Returns:
-        The network's tensors, float32, and the description.
+    """Read float32 weights from NAME.safetensors, and their description from NAME.json (for model, config.json).
 
     Raises:
         CheckpointError: a file of the pair is missing, damaged, not facekp's, or does not belong to the other.
