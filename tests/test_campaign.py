@@ -14,7 +14,7 @@ from benchmarks.campaign import world
 from benchmarks.campaign.__main__ import Options, main
 from benchmarks.campaign.damage import broken
 from benchmarks.campaign.surroundings import escaped
-from benchmarks.campaign.world import Ended, Worker, halves, run, running
+from benchmarks.campaign.world import Ended, halves, run
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -84,17 +84,3 @@ def test_small_campaigns_add_up(tmp_path, monkeypatch, capsys):
         ["inputs", "JPG", "6"], ["inputs", "mapping", "6"], ["code", "checkpoint that runs code", "12"],
         ["kills", "prepare", "2"],
     ]  # fmt: skip
-
-
-def test_a_worker_takes_one_command_after_another_and_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "no.jpg").write_bytes(b"no picture")
-    command = ["-m", "facekp.predict", f"source={tmp_path / 'no.jpg'}", "out={out}", "align=none", "device=cpu"]
-    with Worker() as worker:
-        assert worker.run(["-m", "facekp.models", "--help"], tmp_path).code == 0
-        first = worker._process
-        assert worker.run(["-m", "facekp.models", "nonsense=1"], tmp_path).problem == ""
-        assert worker._process == first
-        assert worker.run(command, tmp_path / "out", 0).problem == "hung"
-        assert worker.run(["-m", "facekp.models", "--help"], tmp_path).code == 0
-        assert worker._process != first
-    assert not running(first)

@@ -23,7 +23,6 @@ from benchmarks.campaign.world import (
     PATIENCE,
     Ended,
     Row,
-    Worker,
     World,
     called,
     differences,
@@ -202,47 +201,46 @@ def inputs(world: World, rng: Random, count: int) -> Iterator[Row]:
         succeed(world.commands["export"], w)
     contents = {name: (cases[name][0] / cases[name][1]).read_bytes() for name in chosen}
     shares = Counter(chosen[i % len(chosen)] for i in range(count))
-    with Worker() as worker:
-        for k, name in enumerate(chosen):
-            source, inner, command = cases[name]
-            share = -(-shares[name] // 4) if command is compare else shares[name]  # which draws for seconds
-            row, size = Row("inputs", name), 20 if command is parse else 1  # alone if the command fails
+    for k, name in enumerate(chosen):
+        source, inner, command = cases[name]
+        share = -(-shares[name] // 4) if command is compare else shares[name]  # which draws for seconds
+        row, size = Row("inputs", name), 20 if command is parse else 1  # alone if the command fails
 
-            def attempt(
-                at: int,
-                contents: list[bytes],
-                source: Path = source,
-                inner: str = inner,
-                command: list[str] = command,
-                base: Path = made / str(k),
-            ) -> tuple[Ended, list[str]]:
-                case, out = base / str(at), base / f"{at}-out"
-                case.mkdir(parents=True)
-                for i, content in enumerate(contents):
-                    copy = case / (source.name if len(contents) == 1 else f"{i}{source.suffix}")
-                    if source.is_dir():
-                        shutil.copytree(source, copy, ignore=shutil.ignore_patterns("checkpoints"))
-                    (copy / inner).write_bytes(content)
-                given = [argument.replace("{copy}", str(copy)).replace("{case}", str(case)) for argument in command]
-                ended = worker.run(given, out, HANG * (1 + len(contents) // 4))
-                problems = [problem for problem in judge(ended, out) if problem]
-                if not problems:  # else the damaged file stays
-                    shutil.rmtree(case)
-                    shutil.rmtree(out, ignore_errors=True)
-                return ended, problems
+        def attempt(
+            at: int,
+            contents: list[bytes],
+            source: Path = source,
+            inner: str = inner,
+            command: list[str] = command,
+            base: Path = made / str(k),
+        ) -> tuple[Ended, list[str]]:
+            case, out = base / str(at), base / f"{at}-out"
+            case.mkdir(parents=True)
+            for i, content in enumerate(contents):
+                copy = case / (source.name if len(contents) == 1 else f"{i}{source.suffix}")
+                if source.is_dir():
+                    shutil.copytree(source, copy, ignore=shutil.ignore_patterns("checkpoints"))
+                (copy / inner).write_bytes(content)
+            given = [argument.replace("{copy}", str(copy)).replace("{case}", str(case)) for argument in command]
+            ended = run(called(given, out), HANG * (1 + len(contents) // 4))
+            problems = [problem for problem in judge(ended, out) if problem]
+            if not problems:  # else the damaged file stays
+                shutil.rmtree(case)
+                shutil.rmtree(out, ignore_errors=True)
+            return ended, problems
 
-            first, _ = attempt(-1, [content := contents[name]])  # as it is
-            if first.code:
-                raise RuntimeError(f"{command}: {first.said}")
-            damaged = [broken(content, list(contents.values()), rng) for _ in range(share)]
-            for at in range(0, share, size):
-                many = damaged[at : at + size]
-                ended, problems = attempt(at, many)
-                one_by_one = [attempt(share + at + i, [one]) for i, one in enumerate(many)] if problems else []
-                if problems and not any(found for _, found in one_by_one):
-                    one_by_one[-1] = ended, problems  # they fail only together
-                for i in range(len(many)):
-                    row.add(f"input {at + i}", *(one_by_one[i][1] if one_by_one else ()))
-                parsed = re.search(r"^(\d+) of \d+ parsed", ended.said, re.MULTILINE)
-                row.results += int(parsed[1]) if parsed else ended.code == 0
-                yield row
+        first, _ = attempt(-1, [content := contents[name]])  # as it is
+        if first.code:
+            raise RuntimeError(f"{command}: {first.said}")
+        damaged = [broken(content, list(contents.values()), rng) for _ in range(share)]
+        for at in range(0, share, size):
+            many = damaged[at : at + size]
+            ended, problems = attempt(at, many)
+            one_by_one = [attempt(share + at + i, [one]) for i, one in enumerate(many)] if problems else []
+            if problems and not any(found for _, found in one_by_one):
+                one_by_one[-1] = ended, problems  # they fail only together
+            for i in range(len(many)):
+                row.add(f"input {at + i}", *(one_by_one[i][1] if one_by_one else ()))
+            parsed = re.search(r"^(\d+) of \d+ parsed", ended.said, re.MULTILINE)
+            row.results += int(parsed[1]) if parsed else ended.code == 0
+            yield row

@@ -11,12 +11,10 @@ import time
 import traceback
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from importlib import import_module
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from runpy import run_path
 from socket import socket
@@ -29,7 +27,6 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from facekp.errors import one_line_errors
-from facekp.hardware import read_status, reset_peak_memory
 from facekp.predict.video_io import VideoReader, VideoWriter
 from facekp.training.rows import read_rows
 
@@ -219,31 +216,23 @@ def start(call: Callable[[], object]) -> tuple[int, IO[bytes]]:
     said = tempfile.TemporaryFile()  # noqa: SIM115  # `finish` closes it
     if child := os.fork():
         return child, said
-    code = 98
+    code: object = 99  # after a traceback
     try:
         os.setsid()
         for stream in (1, 2):
             os.dup2(said.fileno(), stream)
         sys.stdout, sys.stderr = (os.fdopen(n, "w", errors="backslashreplace") for n in (1, 2))
-        code = _exit_status(call)
-    finally:
-        os._exit(code)
-
-
-def _exit_status(call: Callable[[], object]) -> int:
-    """Call `call` as a command would be; return its exit status, 99 after a traceback."""
-    code: object = 99
-    try:
         with one_line_errors():
             code = call() or 0
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else bool(error.code)
     except BaseException:
         traceback.print_exc()
-    with suppress(Exception):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    return int(code) if isinstance(code, int) else 98
+    finally:
+        with suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(int(code) if isinstance(code, int) else 98)
 
 
 def finish(child: int, said: IO[bytes], limit: float = HANG) -> Ended:
@@ -265,54 +254,6 @@ def finish(child: int, said: IO[bytes], limit: float = HANG) -> Ended:
 def run(call: Callable[[], object], limit: float = HANG) -> Ended:
     """Call `call` as a command would be, to its end."""
     return finish(*start(call), limit)
-
-
-class Worker(AbstractContextManager["Worker"]):
-    """Runs commands as `run` does, one after another in one process: much faster. One that fails is replaced."""
-
-    def __init__(self) -> None:
-        self._process: int = 0
-
-    def run(self, command: Sequence[str], out: Path, limit: float = HANG) -> Ended:
-        """Run a command to its end."""
-        if not self._process:
-            self._commands, theirs = Pipe()
-            self._process, self._said = start(lambda: _serve(theirs))
-            theirs.close()
-        self._commands.send((command, out))
-        try:
-            if not self._commands.poll(limit):
-                return self.end(0)
-            code, memory = self._commands.recv()
-        except (EOFError, ConnectionError):
-            return self.end(1)
-        text = os.pread(self._said.fileno(), os.fstat(self._said.fileno()).st_size, 0).decode(errors="replace")
-        ended = Ended(code, text, memory)
-        if ended.problem or memory > MEMORY / 2:  # which it keeps
-            self.end(0)
-        return ended
-
-    def end(self, patience: float) -> Ended:
-        """End the process, killing it after some seconds."""
-        self._commands.close()
-        process, self._process = self._process, 0
-        return finish(process, self._said, patience)
-
-    def __exit__(self, *error: object) -> None:
-        if self._process:
-            self.end(1)
-
-
-def _serve(commands: Connection) -> None:
-    """Run the commands that a `Worker` sends, and answer with their exit status and peak memory, MiB."""
-    with suppress(EOFError):
-        while True:
-            command, out = commands.recv()
-            os.ftruncate(1, 0)
-            os.lseek(1, 0, os.SEEK_SET)
-            reset_peak_memory()
-            code = _exit_status(called(command, out))
-            commands.send((code, read_status("VmHWM")))
 
 
 def running(process: int | str = "[0-9]*") -> dict[int, int]:
