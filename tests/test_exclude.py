@@ -13,9 +13,7 @@ from facekp.data.exclusions import describe_exclusions, excluded_digest, read_ex
 from facekp.data.layout import read_index
 from facekp.errors import ConfigError, DataError
 from facekp.files import as_cell
-from facekp.training import resume as resume_module
-from facekp.training.folder import finished_score, record_settings
-from facekp.training.resume import find_resume
+from facekp.training.folder import SETTINGS, find_resume, finished_score, record_settings
 
 
 def table(path: Path, text: str) -> Path:
@@ -109,23 +107,24 @@ def test_something_must_be_left(settings: DataConfig, tmp_path: Path) -> None:
 
 
 def test_a_resumed_run_must_exclude_the_same(settings, tmp_path, monkeypatch) -> None:
-    config = Config(
-        data=settings, model={"name": "resnet18"}, resume=str(tmp_path / "run" / "checkpoints" / "last.ckpt")
-    )
+    path, reader = tmp_path / "run" / "checkpoints" / "last.ckpt", "facekp.weights.checkpoint.read_checkpoint"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    config = Config(data=settings, model={"name": "resnet18"}, resume=str(path))
 
     def saved(data: DataConfig) -> dict[str, object]:
         return {
             "loops": {},
             "global_step": 4,
-            resume_module.SETTINGS: record_settings(config, excluded_digest(data.exclude)),
+            SETTINGS: record_settings(config, excluded_digest(data.exclude)),
         }
 
     same = replace(settings, exclude=str(table(tmp_path / "moved.csv", "exclude,id\nyes,00007\nyes,00003\n")))
     for before in (settings, same):
-        monkeypatch.setattr(resume_module, "read_checkpoint", lambda path, before=before: saved(before))
+        monkeypatch.setattr(reader, lambda path, before=before: saved(before))
         assert find_resume(config).step == 4
     two = describe_exclusions(frozenset({"00003", "00007"}))
-    monkeypatch.setattr(resume_module, "read_checkpoint", lambda path: saved(replace(settings, exclude=None)))
+    monkeypatch.setattr(reader, lambda path: saved(replace(settings, exclude=None)))
     with pytest.raises(ConfigError, match=rf"data\.excluded is '{re.escape(two)}', but .* was trained with None"):
         find_resume(config)
 

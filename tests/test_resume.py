@@ -16,10 +16,10 @@ from runs import STEPS, PowerCutError, before_step, logged, settings, train
 
 from facekp.config import CallbacksConfig
 from facekp.errors import CheckpointError, ConfigError
-from facekp.training import history, resume
+from facekp.training import history
 from facekp.training.callbacks import BestCheckpoint
+from facekp.training.folder import Resume, find_resume
 from facekp.training.history import RunLog
-from facekp.training.resume import Resume, find_resume
 from facekp.training.rows import read_rows, score_rows
 from facekp.weights.checkpoint import read_checkpoint
 
@@ -209,7 +209,7 @@ class TestSource:
         assert find_resume(config) == Resume(checkpoint, STEPS)
         with pytest.raises(ConfigError, match=r"resume is 'last', but no run in"):
             find_resume(settings(tiny_root, tmp_path / "runs" / "x", {"resume": "last"}))
-        monkeypatch.setattr(resume, "sweep_job", lambda: "a job of a sweep")
+        monkeypatch.setattr("facekp.training.folder.sweep_job", lambda: "a job of a sweep")
         assert find_resume(config) is None
 
     @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from runs import REPOSITORY, before_step
 
 import facekp.training.run
 from facekp.config import Config
-from facekp.training.resume import Resume
+from facekp.training.folder import Resume
 from facekp.training.rows import read_rows
 from facekp.training.run import build_trainer
 from facekp.weights.checkpoint import read_checkpoint

@@ -16,8 +16,8 @@ from runs import settings
 from facekp.classes import CELEBAMASK_HQ
 from facekp.compare.callback import CompareSweep
 from facekp.config import Config, DataConfig, LoggerConfig
+from facekp.training.folder import Resume
 from facekp.training.loggers import build_loggers, build_wandb, closing_wandb
-from facekp.training.resume import Resume
 from facekp.training.run import build_data, build_module, build_trainer
 
 wandb = pytest.importorskip("wandb")

@@ -66,9 +66,8 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
     from facekp.data.datamodule import FaceDataModule
     from facekp.export.class_offsets import add_offsets, fit_offsets, sample_scores
     from facekp.hardware import keep_freed_memory, resolve_device
-    from facekp.training.folder import ANY_TIME
+    from facekp.training.folder import ANY_TIME, SETTINGS
     from facekp.training.metrics import network_scorer
-    from facekp.training.resume import SETTINGS
     from facekp.weights.checkpoint import describe, read_checkpoint, write_weights, written_files
     from facekp.weights.load import load_network
 

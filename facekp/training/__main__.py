@@ -18,8 +18,7 @@ from facekp.data.layout import check_source
 from facekp.errors import ConfigError, FacekpError, explain, one_line_errors, require
 from facekp.files import LOCK
 from facekp.training.compose import CONF, read_config, register_schema, require_names
-from facekp.training.folder import COMPOSED, ERROR, SUMMARY, OtherSettingsError, sweep_job
-from facekp.training.resume import resume_path
+from facekp.training.folder import COMPOSED, ERROR, SUMMARY, OtherSettingsError, resume_path, sweep_job
 
 register_schema()
 

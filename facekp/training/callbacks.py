@@ -28,9 +28,8 @@ from facekp.data.normalisation import MEAN, STD
 from facekp.files import make_folder, replacing
 from facekp.hardware import peak_memory, reset_peak_memory, return_freed_memory
 from facekp.models import fuse
-from facekp.training.folder import record_settings
+from facekp.training.folder import SETTINGS, Resume, record_settings
 from facekp.training.loggers import TolerantWandbLogger
-from facekp.training.resume import SETTINGS, Resume
 from facekp.training.rows import PER_CLASS
 from facekp.weights.paths import BEST, CHECKPOINTS, LAST
 

@@ -1,4 +1,4 @@
-"""The run folder: the settings of its run, whether that has finished, and its place in a sweep.
+"""The run folder: the settings of its run, whether that has finished, where it continues, and its place in a sweep.
 
 A run folder holds one run. Starting again in it continues that run, or returns its score if it has finished; other
 settings are rejected, so that two runs never mix. This makes sweeps restartable.
@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,10 +19,11 @@ from omegaconf import OmegaConf
 
 from facekp.config import EXCLUDED, Config, LossConfig, OptimConfig, fold
 from facekp.data.exclusions import excluded_digest
-from facekp.errors import ConfigError
-from facekp.files import walk
+from facekp.errors import CheckpointError, ConfigError
+from facekp.files import expand, walk
 from facekp.settings import Affects, settings_that
 from facekp.training.compose import schema_of
+from facekp.weights.paths import CHECKPOINTS, LAST, require_file
 
 SUMMARY = "metrics.json"
 """File of a finished run: its scores, settings and cost."""
@@ -32,6 +33,8 @@ PRUNED = "pruned.txt"
 """File of a trial that a search stopped early."""
 COMPOSED = ".hydra"
 """Folder in a run folder with the settings that Hydra composed."""
+SETTINGS = "settings"
+"""Key of a checkpoint's record of its training settings."""
 RENAMED = {"data.degrade": "data.corrupt", "data.left_out": EXCLUDED}
 """Current names of renamed settings, by their names in older runs."""
 ANY_TIME = settings_that(Config, Affects.MACHINE, Affects.SPEED, Affects.PLACE)
@@ -126,6 +129,66 @@ def score_of(config: Config, scores: dict[str, Any]) -> float:
     """Return the score named by `callbacks.monitor` from a summary's scores; nan if the run has diverged."""
     score = scores[config.callbacks.monitor.removeprefix("val/")]
     return math.nan if score is None else float(score)
+
+
+class Resume(NamedTuple):
+    """The checkpoint to continue from: an absolute path, and the optimiser steps done."""
+
+    checkpoint: Path
+    step: int
+
+    @property
+    def folder(self) -> Path:
+        """The run folder that is continued."""
+        return self.checkpoint.parents[1]
+
+
+def resume_path(config: Config) -> Path | None:
+    """Return the checkpoint to continue from: the one that `resume` names, else the last one in this run's folder.
+
+    `resume` is a path, or "last" for the last one in this folder, or else in the newest run folder beside it. In a
+    sweep, those beside it are other jobs, so a job without a checkpoint of its own starts from scratch.
+
+    Raises:
+        ConfigError: no run beside this one has a checkpoint.
+        CheckpointError: the named file is missing.
+    """
+    own = Path(config.output_dir) / CHECKPOINTS / f"{LAST}.ckpt"
+    if config.resume not in (None, "last"):
+        path = expand(str(config.resume))
+        require_file(path)
+        return path
+    if own.is_file():
+        return own
+    if config.resume is None or sweep_job() is not None:
+        return None
+    runs = own.parents[2]
+    if not (beside := list(runs.glob(f"*/{CHECKPOINTS}/{LAST}.ckpt"))):
+        raise ConfigError(f"resume is 'last', but no run in {runs} has a checkpoint: give its path, or omit resume")
+    return max(beside, key=lambda file: file.stat().st_mtime)
+
+
+def find_resume(config: Config) -> Resume | None:
+    """Read the checkpoint of `resume_path`, which is checked to continue this run.
+
+    Raises:
+        ConfigError: there is none, or it was trained with other settings.
+        CheckpointError: the file is no checkpoint.
+    """
+    from facekp.weights.checkpoint import read_checkpoint  # imports torch; `resume_path` is asked before
+
+    if (path := resume_path(config)) is None:
+        return None
+    content = read_checkpoint(path)
+    if "loops" not in content:
+        raise CheckpointError(f"checkpoint '{path}': holds weights only, so training cannot continue from it")
+    if SETTINGS not in content:
+        raise CheckpointError(f"checkpoint '{path}': has no record of its settings; use the version that wrote it")
+    own = Path(config.output_dir) / CHECKPOINTS / f"{LAST}.ckpt"
+    elsewhere = path.resolve() != own.resolve()
+    free = ANY_TIME | settings_that(Config, Affects.SCORES) if elsewhere else ANY_TIME
+    require_same(record_settings(config, excluded_digest(config.data.exclude)), content[SETTINGS], path, free=free)
+    return Resume(path.resolve(), int(content["global_step"]))
 
 
 def sweep_job() -> Any | None:

@@ -14,9 +14,8 @@ from pytorch_lightning.loggers.logger import Logger
 
 from facekp.config import Config, LoggerConfig
 from facekp.data.layout import source_classes
-from facekp.training.folder import StoppedError, job_name, sweep_job
+from facekp.training.folder import Resume, StoppedError, job_name, sweep_job
 from facekp.training.history import RunLog, Tolerance
-from facekp.training.resume import Resume
 from facekp.training.rows import PER_CLASS
 
 Mode = Literal["online", "offline", "disabled"]

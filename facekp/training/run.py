@@ -1,5 +1,6 @@
-"""One training run: building its parts, training, and its setup and cleanup."""
+"""One training run: building its parts, training, its setup and cleanup, and its summary."""
 
+import json
 import logging
 import sys
 import warnings
@@ -7,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -19,17 +21,26 @@ from facekp.config import Config
 from facekp.data.datamodule import FaceDataModule
 from facekp.data.layout import source_classes
 from facekp.errors import ConfigError, require
-from facekp.files import begins_with, keep_foreign, make_folder
-from facekp.hardware import keep_freed_memory, resolve_accelerator, resolve_precision
+from facekp.files import begins_with, keep_foreign, make_folder, write_file
+from facekp.hardware import describe_machine, keep_freed_memory, list_versions, resolve_accelerator, resolve_precision
+from facekp.models import build_without_weights
+from facekp.models.registry import multiply_adds
 from facekp.training.callbacks import BesideCheckpointIO, build_callbacks
 from facekp.training.claim import claim_run
-from facekp.training.folder import finished_score, keep_settings, score_of, sweep_job
+from facekp.training.folder import (
+    SUMMARY,
+    Resume,
+    find_resume,
+    finished_score,
+    keep_settings,
+    record_settings,
+    score_of,
+    sweep_job,
+)
 from facekp.training.history import RunLog
 from facekp.training.loggers import TolerantWandbLogger, build_loggers, closing_wandb
 from facekp.training.module import FaceParsing
-from facekp.training.resume import Resume, find_resume
-from facekp.training.rows import FILE, MARK
-from facekp.training.summary import write_summary
+from facekp.training.rows import FILE, MARK, measured_cost, nest_scores, score_rows
 from facekp.weights.checkpoint import is_checkpoint
 from facekp.weights.load import begin_with
 from facekp.weights.paths import BEST, CHECKPOINTS, LAST
@@ -129,6 +140,41 @@ def run(config: Config) -> Iterator[Run]:
                 step = config.trainer.val_every
                 print(f"nothing to continue: the first checkpoint was due at step {step}", file=sys.stderr)
             raise KeyboardInterrupt from None
+
+
+def write_summary(config: Config, trainer: pl.Trainer) -> dict[str, Any]:
+    """Write the final scores of a run to `metrics.json`, on one process, and return them.
+
+    Raises:
+        ConfigError: the run has no validation, so nothing is left to do.
+    """
+    log = next(logger for logger in trainer.loggers if isinstance(logger, RunLog))
+    rows = [log.rows[step] for step in sorted(log.rows)]
+    scores = score_rows(rows, config.callbacks)
+    if not scores["val"]:
+        finished = f"'{config.resume or config.output_dir}' is a finished run without a metrics.csv"
+        raise ConfigError(f"{finished}: nothing is left to do")
+    summary: dict[str, Any] = {"model": config.model, "seed": config.seed, **scores}
+    tested = [row for row in rows if "test/miou" in row]
+    if tested:
+        # The best checkpoint was tested, not the last.
+        summary["test"] = nest_scores({**tested[-1], "step": scores["val"]["best"]["step"]}, "test")
+    with torch.device("meta"):
+        net = build_without_weights(**config.model, classes=len(trainer.lightning_module.classes))  # type: ignore[arg-type]
+    size = {
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "multiply_adds": multiply_adds(net, config.data.crop),
+    }
+    summary |= {
+        "cost": {**size, **measured_cost(rows)},
+        "settings": record_settings(config, trainer.datamodule.excluded_digest),  # type: ignore[attr-defined]  # its own
+        "machine": describe_machine(),
+        "precision": resolve_precision(config.trainer.precision, config.trainer.accelerator),
+        "versions": list_versions(),
+    }
+    if trainer.is_global_zero:  # the file marks the run as finished
+        write_file(Path(config.output_dir) / SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+    return summary
 
 
 def build_module(config: Config, resume: Resume | None = None) -> FaceParsing:
