@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 TWO := -n 2 --dist loadfile --no-loadscope-reorder # two test files at a time, slow ones first (tests/conftest.py)
+unexport PYTHONDONTWRITEBYTECODE # tests start many processes, which would each compile facekp
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-fast lint types docs unit bench bench-gpu bench-data bench-scaling format clean
@@ -29,8 +30,7 @@ demo: $(INSTALLED) ## draw faces, train on them, score, predict on others: under
 	@echo "and of a photo, with the shipped weights: demo/portrait/"
 
 test: $(INSTALLED) ## lint, types, docs, tests and doctests
-	NOTEBOOKS=false $(MAKE) -j 2 lint types docs # the tests run the notebooks
-	$(MAKE) unit
+	NOTEBOOKS=false $(MAKE) -j 2 lint types docs unit # the tests run the notebooks
 
 lint: $(INSTALLED) ## ruff
 	$(BIN)/ruff check .

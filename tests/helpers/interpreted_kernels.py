@@ -42,12 +42,12 @@ def check(scores: Tensor, labels: Tensor, **settings: float) -> None:
 @pytest.mark.parametrize(
     "shape",
     [
-        (1, 19, 1, 2, 8, 16),  # stride 8
-        (1, 3, 5, 4, 20, 16),  # stride 4
+        (1, 3, 1, 2, 8, 16),  # stride 8
+        (1, 2, 3, 4, 12, 16),  # stride 4
         (1, 2, 2, 1, 64, 32),  # stride 32: several runs of 8 between two scores
-        (1, 5, 6, 9, 6, 9),  # the labels' own resolution
-        (2, 4, 3, 7, 17, 50),  # ratios that are no integers
-        (1, 4, 11, 3, 5, 10),  # downsampled one way, upsampled the other
+        (1, 2, 6, 9, 6, 9),  # the labels' own resolution
+        (2, 2, 3, 7, 17, 50),  # ratios that are no integers
+        (1, 2, 11, 3, 5, 10),  # downsampled one way, upsampled the other
         (1, 2, 1, 20, 4, 150),  # more than one tile wide
         (1, 1, 1, 1, 4, 4),  # one class, one score
     ],
@@ -59,13 +59,13 @@ def test_value_and_gradient_at_every_resolution(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("settings", [{"threshold": 0.001, "min_kept": 0.3}, {"threshold": 0.05, "min_kept": 1.0}])
 def test_the_largest_losses_where_too_few_are_hard(settings: dict[str, float]) -> None:
-    check(*case(2, 5, 3, 3, 24, 24), **settings)
+    check(*case(2, 2, 2, 2, 16, 16), **settings)
 
 
 @pytest.mark.parametrize("min_kept", [1 / 16, 1.0])  # the hard pixels, and the largest losses
 def test_the_value_is_the_same_without_gradient(min_kept: float) -> None:
     settings = {"threshold": 0.05, "min_kept": min_kept}
-    scores, labels = case(1, 5, 2, 2, 8, 16)
+    scores, labels = case(1, 2, 1, 2, 4, 8)
     alone, nothing = triton_ohem(scores, labels, ignore_index=255, grad=False, **settings)
     assert nothing is None
     torch.testing.assert_close(alone, run(scores, labels, **settings)[0], rtol=0, atol=0)
@@ -74,7 +74,7 @@ def test_the_value_is_the_same_without_gradient(min_kept: float) -> None:
 @pytest.mark.parametrize("valid", [1, 9, 10, 11])
 def test_n_min_is_computed_in_float64(valid: int) -> None:
     # 0.7 * 10 is 7 in float64, and less than 7 with a float32 of 0.7.
-    scores, labels = case(1, 3, 2, 2, 8, 8)
+    scores, labels = case(1, 2, 2, 2, 8, 8)
     few = torch.full_like(labels, 255)
     few.view(-1)[torch.randperm(64)[:valid]] = 1
     check(scores, few, threshold=1e-6, min_kept=0.7)
@@ -102,10 +102,10 @@ def test_pixels_that_tie_share_what_is_left_of_n_min() -> None:
     ("layout", "dtype"), [("channels_last", torch.float16), ("sliced", torch.bfloat16), ("transposed", torch.float32)]
 )
 def test_layout_and_precision_of_scores(layout: str, dtype: torch.dtype) -> None:
-    scores, labels = case(2, 3, 2, 3, 8, 12)
+    scores, labels = case(2, 2, 2, 3, 4, 6)
     strange = {
         "channels_last": scores.contiguous(memory_format=torch.channels_last),
-        "sliced": torch.cat([scores, scores], 1)[:, :3],
+        "sliced": torch.cat([scores, scores], 1)[:, :2],
         "transposed": scores.transpose(2, 3).contiguous().transpose(2, 3),
     }[layout].to(dtype)
     check(strange, labels.transpose(1, 2).contiguous().transpose(1, 2))
