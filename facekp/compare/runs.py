@@ -27,11 +27,9 @@ class Run:
 
     Attributes:
         name: name of the folder, or of the file without its suffix.
-        path: the run folder, or the file.
         status: "finished" wrote its summary; "pruned" was stopped by a search; "failed" ended with an error;
             "unfinished" was stopped otherwise or is still running; "missing" has no folder.
         settings: flat, as `{"optim.lr": 0.01}`; complete or empty.
-        steps: optimiser steps done.
         figures: flat. `best.*`: scores of the best checkpoint; `last.*`: of the last validation; `test.*`: of the best
             checkpoint on the test split; `top.*`: the best value of each curve; `cost.*`; `seconds`: wall time.
         curve: one line per validation: step, seconds, train_loss, loss, miou, mean_f1, pixel_accuracy.

@@ -59,7 +59,6 @@ class FaceDataset(Dataset[Pixels]):
     """Samples of a prepared data set, each augmented from its own seed.
 
     Args:
-        samples: the samples to read.
         transform: a pipeline of `facekp.data.transforms`, or any albumentations pipeline that returns uint8 pixels.
         decoded: returns the pixels of a sample by its index, if they are decoded in advance; see `read_sample`.
     """

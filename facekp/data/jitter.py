@@ -15,13 +15,7 @@ THINNING = 4  # the mean grey level for contrast is taken over every fourth pixe
 
 
 class Shade(NamedTuple):
-    """The colour map `own * colour + grey * grey_level(colour) + level`; every sequence of jitter steps is one.
-
-    Attributes:
-        own: weight of the colour itself.
-        grey: weight of its grey level.
-        level: constant added to all three channels, 0..255.
-    """
+    """The colour map `own * colour + grey * grey_level(colour) + level`; every sequence of jitter steps is one."""
 
     own: float = 1.0
     grey: float = 0.0

@@ -29,8 +29,6 @@ class DataSet:
     """A data set as published.
 
     Attributes:
-        raw: its folder.
-        classes: the classes of its masks.
         splits: train, val or test by id.
         images: image files by id.
         find_masks: returns the masks, and the problems found while looking for them.
