@@ -20,8 +20,8 @@ from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.cli import Progress
 from facekp.data.class_sets import CLASS_FILE, map_classes
 from facekp.data.layout import IMAGES, INDEX, LABELS, SPLITS, recognise
-from facekp.data.prepare.convert import Face, Id, Prepared, Target, convert, read_back, stem_of
-from facekp.data.prepare.dataset import SETS
+from facekp.data.prepare.convert import Id, Target, convert, read_back, stem_of
+from facekp.data.prepare.dataset import SETS, DataSet
 from facekp.data.prepare.summary import SUMMARY, DataSummary, Problem, name_few, read_summary, summarise
 from facekp.data.prepare.workers import run_in_processes
 from facekp.errors import DataError
@@ -100,19 +100,10 @@ def prepare(
                 f"what is missing, or {ANOTHER}"
             )
         if not complete:
-            faces, problems = data.pair(skip_bad)
-            prepared, written = _write_faces(faces, out, size, workers, target)
-            whole = {face.id: face.pixels for face in prepared if face.pixels is not None}
-            pixels = np.array(list(whole.values()), np.int64).reshape(-1, len(target.classes))
-            problems += [problem for face in prepared for problem in face.problems]
-            sizes = {split: sum(splits[i] == split for i in whole) for split in SPLITS}
-            for name, count in zip(target.classes.names[1:], pixels.sum(0)[1:], strict=True):
-                if whole and not count:
-                    problems.append(Problem("class that no image has", data.masks_of.format(name)))
-            summary = summarise(sizes, pixels, images.keys() - whole.keys(), problems, target.classes.names)
+            summary, written = _write_faces(data, out, size, workers, skip_bad, target)
             write_file(out / SUMMARY, json.dumps(vars(summary), indent=1) + "\n")
             bad = [file for p in summary.problems if "skipped" in p["what_happens"] for file in p["files"]]
-            if bad and not (skip_bad and whole):
+            if bad and not (skip_bad and any(summary.splits.values())):
                 raise DataError(
                     f"folder '{raw}': {len(bad)} of its images cannot be prepared, all others are: {name_few(bad)}; "
                     "repair or remove these and start again, or skip them: facekp prepare "
@@ -156,11 +147,13 @@ def _index(ids: set[Id], splits: Mapping[Id, str]) -> str:
 
 
 def _write_faces(
-    faces: list[Face], out: Path, size: int, workers: int | None, target: Target
-) -> tuple[list[Prepared], int]:
-    """Prepare the missing faces; return all faces, and how many were written."""
+    data: DataSet, out: Path, size: int, workers: int | None, skip_bad: bool, target: Target
+) -> tuple[DataSummary, int]:
+    """Prepare the missing faces; return the summary of all, and how many were written."""
+    faces, problems = data.pair(skip_bad)
     images, labels = ({path.stem for path in (out / name).glob("[!.]*")} for name in (IMAGES, LABELS))
-    again = [face for face in faces if stem_of(face.id) in images & labels]
+    there = images & labels
+    again = [face for face in faces if stem_of(face.id) in there]
     # At 512 pixels, a real face takes 0.26 bytes a pixel, a drawn one 0.30; two files end in half-empty blocks.
     require_space(out, (len(faces) - len(again)) * (0.35 * size**2 + 8192))
     for name in (IMAGES, LABELS):
@@ -172,4 +165,13 @@ def _write_faces(
     new = run_in_processes(partial(convert, out=out, size=size, target=target), left, workers)
     made = list(bar(new, "preparing", len(faces), initial=len(done), disable=not left))
     done |= {face.id: face for face in made}
-    return [done[face.id] for face in faces], sum(face.pixels is not None for face in made)
+    whole = {face.id: pixels for face in faces if (pixels := done[face.id].pixels) is not None}
+    pixels_of = np.array(list(whole.values()), np.int64).reshape(-1, len(target.classes))
+    problems += [problem for face in faces for problem in done[face.id].problems]
+    for name, count in zip(target.classes.names[1:], pixels_of.sum(0)[1:], strict=True):
+        if whole and not count:
+            problems.append(Problem("class that no image has", data.masks_of.format(name)))
+    sizes = {split: sum(data.splits[i] == split for i in whole) for split in SPLITS}
+    skipped = data.images.keys() - whole.keys()
+    summary = summarise(sizes, pixels_of, skipped, problems, target.classes.names)
+    return summary, sum(face.pixels is not None for face in made)

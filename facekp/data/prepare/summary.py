@@ -101,8 +101,8 @@ def summarise(
     names: Sequence[str],
 ) -> DataSummary:
     """Summarise a preparation: the images of each split, each image's pixels of each class (N, C), and what failed."""
-    shares, images = pixels.sum(0) / max(1, pixels.sum()), (pixels > 0).mean(0) if len(pixels) else ()
-    classes = {n: {"pixels": float(p), "images": float(i)} for n, p, i in zip(names, shares, images, strict=False)}
+    shares = zip(names, pixels.sum(0) / max(1, pixels.sum()), (pixels > 0).sum(0) / max(1, len(pixels)), strict=True)
+    classes = {name: {"pixels": float(p), "images": float(i)} for name, p, i in shares} if len(pixels) else {}
     files: dict[str, list[dict[str, str]]] = {kind: [] for kind in CONSEQUENCES}
     for kind, file, detail in sorted(problems):
         files[kind].append({"file": file, "detail": detail})
