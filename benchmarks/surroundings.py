@@ -24,9 +24,11 @@ from facekp.images import UInt8Array, read_image, read_label
 from facekp.parsing.face_crop import Crop
 from facekp.parsing.parser import FaceParser, Stages
 from facekp.parsing.scenes import Scene, View
-from facekp.parsing.surroundings import REACHING, WIDER
+from facekp.parsing.surroundings import REACHING
 from facekp.settings import setting
 from facekp.weights.paths import CKPT_HELP, SHIPPED
+
+INNER = 1.75  # side of an image in units of its inner part's
 
 
 @dataclass
@@ -57,7 +59,7 @@ def main(config: Options) -> None:
     for sample in tqdm(read_samples(config.data, "val", config.images), unit="face"):
         image, label = read_image(sample.image), read_label(sample.label)
         whole = Crop.central((image.shape[0], image.shape[1]))
-        crop = Crop.around(whole.middle, whole.edge / WIDER)
+        crop = Crop.around(whole.middle, whole.edge / INNER)
         margin = round((whole.side - crop.side) / 2)
         inside = np.zeros(label.shape, bool)
         inside[margin:-margin, margin:-margin] = True

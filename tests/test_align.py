@@ -154,14 +154,14 @@ def test_background_wins_nearer_to_another_face(count, beyond):
     grid = ScoreGrid(points, beyond)
     at = (np.arange(count) - beyond) / (count - 1 - 2 * beyond)  # 0 and 1 at the crop's borders
     own, other = Crop(0, 100), Crop(60, 100)  # the line between them is x = 80 of 100
-    suppressed = suppress_neighbours(grid, own, [other])
+    suppressed = suppress_neighbours(grid, own, own, [other])
     assert suppressed.beyond == beyond
     winner = suppressed.points.argmax(2)
     np.testing.assert_array_equal(winner, np.broadcast_to(np.where(at < 0.8, SKIN, 0), winner.shape))
     assert (points.argmax(2) == SKIN).all()
     # Half as large and its middle 50 away: nearer where d(other) < d(own) / 2, a disc around it
     small = Crop.around(50 + 100j, 50)
-    winner = suppress_neighbours(grid, own, [small]).points.argmax(2)
+    winner = suppress_neighbours(grid, own, own, [small]).points.argmax(2)
     y = 100 * at[:, None]
     x = 100 * at
     disc = np.hypot(x - 50, y - 100) < np.hypot(x - 50, y - 50) / 2
@@ -375,7 +375,7 @@ def test_small_faces_are_not_enlarged_to_the_networks_full_size():
     parser.stages.backend = Noting()
     assert len(parser(photo)) == 2
     # 80 pixels are less than 16 % of 512: 384, as proposed and as aligned. Both crops of the larger face and the
-    # middle of the photo are seen at 512, the larger crops around both faces, 140 and 525 pixels, at 7/8 of that.
+    # middle of the photo are seen at 512, the larger crops around both faces, 270 and 900 pixels, at 7/8 of that.
     assert Counter(sides) == {384: 2, 448: 2, 512: 3}
 
 
@@ -398,6 +398,10 @@ def test_several_photos_give_a_list_each_and_share_the_networks_calls():
 # Surroundings
 
 
+OWN = Crop(24 + 24j, 64)
+LARGER = around(OWN, (112, 112))  # the whole photo
+
+
 def grids(fine, wide):
     """Return grids of 65 points a side of an aligned crop and of the one around it; skin is in the middle."""
     both = np.zeros((2, 65, 65, 19), np.float32)
@@ -407,6 +411,17 @@ def grids(fine, wide):
         for rows, columns, name, score in parts:
             points[rows, columns, CELEBAMASK_HQ.index(name)] = score
     return [ScoreGrid(points, 0) for points in both]
+
+
+def test_the_larger_crop_shows_the_photo_as_far_as_a_person_may_reach():
+    # In a large photo: 0.375 of the side above and 2 below, so 3.375 high, and as wide; the middle stays.
+    assert around(Crop(1000 + 1000j, 64), (4000, 4000)) == Crop(1000 + 1000j - 64 * (1.1875 + 0.375j), 64 * 3.375)
+    assert around(Crop(1000 + 1000j, 64j), (4000, 4000)) == Crop(1000 + 1000j - 64j * (1.1875 + 0.375j), 64j * 3.375)
+    # As far as the photo goes: here 0.25 on each side; or 64 pixels to the right, and so to the left.
+    assert around(Crop(16 + 16j, 64), (96, 96)) == Crop(0, 96)
+    assert around(Crop(16 + 16j, 64), (96, 144)) == Crop(-48, 192)
+    # And at least an eighth.
+    assert around(Crop(0, 64), (64, 64)) == Crop(-8 - 8j, 80)
 
 
 def test_what_reaches_beyond_the_aligned_crop_goes_on_and_nothing_else_does():
@@ -423,7 +438,7 @@ def test_what_reaches_beyond_the_aligned_crop_goes_on_and_nothing_else_does():
             (slice(6, 10), wider, "nose", 9),  # of the face, but beyond it
         ],
     )
-    winner = join(fine, wide).points.argmax(2)
+    winner = join(fine, wide, OWN, LARGER).points.argmax(2)
     assert winner.shape == (113, 113)  # 64 cells and 24 on both sides
     np.testing.assert_array_equal(winner[30:83, 30:83], fine.points.argmax(2)[6:-6, 6:-6])  # 5 cells are blended
     assert (winner[:, 56] == hair)[:24].all()
@@ -431,14 +446,14 @@ def test_what_reaches_beyond_the_aligned_crop_goes_on_and_nothing_else_does():
     assert not np.isin(winner, (cloth, neck, NOSE)).any()
     # Clothes that the hair leads to are the face's.
     wide.points[60:65, 34:65, cloth] = 6
-    assert (join(fine, wide).points.argmax(2)[108:, 70:] == cloth).all()
+    assert (join(fine, wide, OWN, LARGER).points.argmax(2)[108:, 70:] == cloth).all()
 
 
 def test_both_looks_meet_without_a_step():
     # The aligned crop sees hair by 4 more than background, the larger one by 2: between them the lead falls evenly.
     everywhere, hair = slice(None), CELEBAMASK_HQ.index("hair")
     fine, wide = grids([(everywhere, everywhere, "hair", 5)], [(everywhere, everywhere, "hair", 3)])
-    joined = join(fine, wide).points
+    joined = join(fine, wide, OWN, LARGER).points
     lead = (joined[..., hair] - joined[..., 0])[56]
     assert lead[0] == 2
     assert lead[24] == 2  # the edge of the aligned crop
@@ -449,17 +464,16 @@ def test_both_looks_meet_without_a_step():
 def test_single_maps_are_joined_where_they_lie():
     # Their points are the centres of 64 pixels a side and one more beyond each border. Every point's score is its own
     # place in the photo, across and down, which interpolation keeps: so the joined points show where they were put.
-    own = Crop(0, 64)
     places = []
-    for crop in (own, around(own)):
+    for crop in (OWN, LARGER):
         across = crop.origin.real + crop.side * (np.arange(66) - 0.5) / 64
         points = np.zeros((66, 66, 19), np.float32)
         points[..., 0], points[..., SKIN] = across, across[:, None]
         points[[0, -1]], points[:, [0, -1]] = points[[1, -2]], points[:, [1, -2]]  # replicated, as upsampling does
         places.append(ScoreGrid(points, 0.5))
-    joined = join(*places)
+    joined = join(*places, OWN, LARGER)
     assert (joined.points.shape, joined.cells, joined.beyond) == ((114, 114, 19), (112, 112), 0.5)
-    wanted = np.arange(114) - 0.5 - 24
+    wanted = np.arange(114) - 0.5
     inner = slice(2, -2)  # not what is replicated
     np.testing.assert_allclose(joined.points[inner, inner, 0], np.broadcast_to(wanted[inner], (110, 110)), atol=1e-4)
     np.testing.assert_allclose(joined.points[25:-25, 40, SKIN], wanted[25:-25], atol=1e-4)
@@ -472,10 +486,10 @@ def test_a_head_larger_than_the_aligned_crop_is_parsed_as_a_whole():
     label[50:210, 280:320] = CELEBAMASK_HQ.index("hair")  # from the frame's upper part to 150 pixels above it
     (face,) = parse(photo, label, detector=lambda _: [frame])
     rows = np.nonzero(face.mask[:, 300] == CELEBAMASK_HQ.index("hair"))[0]
-    assert rows.min() == pytest.approx(300 - 1.75 * 100, abs=6)  # where the larger crop ends
+    assert rows.min() == pytest.approx(200 - 0.375 * 200, abs=6)  # where the larger crop ends
     assert face.box == pytest.approx((200, 200, 400, 400), abs=8)  # the aligned crop's
     hair = face.attributes["hair"].contours[0]
-    assert hair.points[hair.cut][:, 1].max() < 300 - 1.75 * 100 + 6
+    assert hair.points[hair.cut][:, 1].max() < 200 - 0.375 * 200 + 6
 
 
 # Detectors

@@ -23,7 +23,7 @@ from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.face_crop import Crop, cut
 from facekp.parsing.inputs import ImageLike, as_images, is_several, to_array
 from facekp.parsing.scenes import Scene, View, in_batches, suppress_neighbours
-from facekp.parsing.surroundings import WIDER, around, join
+from facekp.parsing.surroundings import around, join
 from facekp.parsing.tta import Flip
 from facekp.weights.paths import SHIPPED
 
@@ -258,13 +258,15 @@ class Stages:
         """Return scenes whose faces have the scores of the larger crops around them too."""
         wider = []
         for scene in scenes:
-            crops = [around(view.crop) for view in scene.views if view.crop and scene.searched]
+            crops = [around(view.crop, scene.size) for view in scene.views if view.crop and scene.searched]
             views = (View(crop, self.cut(scene.image, crop, WIDE_SIZE)) for crop in crops)
             wider.append(replace(scene, views=tuple(views)))
         result = []
         for scene, wide in zip(scenes, self.score(wider), strict=True):
             scores = {view.crop: view.scores for view in wide.views}
-            found = (replace(view, wide=scores.get(view.crop and around(view.crop), ())) for view in scene.views)
+            found = (
+                replace(view, wide=scores.get(view.crop and around(view.crop, scene.size), ())) for view in scene.views
+            )
             result.append(replace(scene, views=tuple(found)))
         return result
 
@@ -331,14 +333,11 @@ class Stages:
         side = max(self.backend.size, min(math.ceil(own.side), max(size)))
         others, part = [scene.crop_of(other) for other in scene.views if other is not view], own
         if view.wide:
-            grid, part, others = (
-                join(grid, sum_on_grid(view.wide), classes),
-                around(own),
-                [around(other) for other in others],
-            )
-            keypoints = replace(keypoints, min_area=keypoints.min_area / WIDER**2)  # a share of the aligned crop
-            side = round(side * WIDER)
-        grid = suppress_neighbours(grid, part, others)
+            part = around(own, size)
+            grid, wider = join(grid, sum_on_grid(view.wide), own, part, classes), part.side / own.side
+            keypoints = replace(keypoints, min_area=keypoints.min_area / wider**2)  # a share of the aligned crop
+            side = round(side * wider)
+        grid = suppress_neighbours(grid, part, own, others)
         face = face_from_mask(argmax_at(grid, (side, side)), mean_confidence(grid), keypoints, grid, classes)
         return replace(face.to_photo(part, size, keypoints), box=own.box(size))
 

@@ -106,17 +106,17 @@ def in_batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield batch
 
 
-def suppress_neighbours(grid: ScoreGrid, crop: Crop, others: Sequence[Crop]) -> ScoreGrid:
-    """Return a crop's scores with background winning wherever another crop's face is nearer.
+def suppress_neighbours(grid: ScoreGrid, part: Crop, crop: Crop, others: Sequence[Crop]) -> ScoreGrid:
+    """Return a face's scores with background winning wherever another crop's face is nearer.
 
     Otherwise the largest left eye in a crop might be a neighbour's. Distances are measured from the centres of the
     crops, relative to their sides, so a small face beside a large one takes only its own surroundings. The grid is
-    from `score_grid.sum_on_grid`, of a square.
+    from `score_grid.sum_on_grid`, of a square `part` of the photo.
     """
     if not others:
         return grid
     at = (np.arange(len(grid.points)) - grid.beyond) / grid.cells[0]
-    places = crop.origin + crop.edge * (at + 1j * at[:, None])
+    places = part.origin + part.edge * (at + 1j * at[:, None])
     own, *theirs = (abs(places - one.middle) ** 2 / one.side**2 for one in (crop, *others))
     lead = (np.min(theirs, axis=0) - own).astype(np.float32)
     points = grid.points.copy()

@@ -1,9 +1,11 @@
 """The surroundings of a face: hair, hats, earrings, neck, necklaces and clothes beyond the aligned crop.
 
 The network sees each face in its aligned crop, which decides about everything within, and in a larger crop around it,
-which continues the attributes that reach beyond. Both score grids are blended along the aligned crop's edge.
+which continues the attributes that reach beyond, as far down as a photo shows clothes. Both score grids are blended
+along the aligned crop's edge.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -15,8 +17,12 @@ from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.keypoints.score_grid import ScoreGrid
 from facekp.parsing.face_crop import Crop
 
-WIDER: Final = 1.75
-"""Side of the larger crop, in units of the aligned crop's."""
+ABOVE, BESIDE, BELOW = 0.375, 1.0, 2.0
+"""How far the larger crop reaches beyond the aligned one at most, in units of its side."""
+LEAST: Final = 0.125
+"""How far it reaches at least."""
+STEPS: Final = 16
+"""These are multiples of 1/16, so that the points of both crops' score grids coincide."""
 BLENDED: Final = 0.08
 """Width of the zone along the aligned crop's edge in which the scores are blended, as a share of its side."""
 REACHING: Final = ("hair", "hat", "ear_r", "neck_l", "neck", "cloth")
@@ -25,17 +31,24 @@ NEVER: Final = 1e4
 """Subtracted from scores of classes that cannot win."""
 
 
-def around(crop: Crop) -> Crop:
-    """Return the larger crop around an aligned one."""
-    return Crop.around(crop.middle, WIDER * crop.edge)
+def around(crop: Crop, size: tuple[int, int]) -> Crop:
+    """Return the larger crop around an aligned one: the smallest square that shows all of a photo (H, W) in reach."""
+    photo = (np.array([0, size[1], complex(size[1], size[0]), size[0] * 1j]) - crop.origin) / crop.edge
+    beside = min(BESIDE, max(LEAST, -photo.real.min(), photo.real.max() - 1))
+    above, below = min(ABOVE, max(LEAST, -photo.imag.min())), min(BELOW, max(LEAST, photo.imag.max() - 1))
+    above = math.ceil(above * STEPS) / STEPS
+    beside = math.ceil(max(beside, (above + below) / 2) * STEPS) / STEPS
+    return Crop(crop.at(complex(-beside, -above)), (1 + 2 * beside) * crop.edge)
 
 
-def join(fine: ScoreGrid, wide: ScoreGrid, classes: Classes = CELEBAMASK_HQ) -> ScoreGrid:
+def join(fine: ScoreGrid, wide: ScoreGrid, crop: Crop, larger: Crop, classes: Classes = CELEBAMASK_HQ) -> ScoreGrid:
     """Join the grids of an aligned crop and of the larger crop around it.
 
     Args:
         fine: from `score_grid.sum_on_grid`.
         wide: the same of the larger crop, by the same network.
+        crop: the aligned crop.
+        larger: the larger crop, from `around`.
         classes: those of the scores.
 
     Returns:
@@ -43,25 +56,25 @@ def join(fine: ScoreGrid, wide: ScoreGrid, classes: Classes = CELEBAMASK_HQ) -> 
         is the aligned crop's. Beyond, only classes that show `REACHING` win, and only in parts that touch that crop.
     """
     own, cells = len(fine.points), fine.cells[0]
-    margin = round((WIDER - 1) / 2 * cells)
-    joined = _sampled(_sampled(wide, own + 2 * margin, 0), own + 2 * margin, 1).points
-    inside = slice(margin, margin + own)
+    start, more = (crop.origin - larger.origin) / crop.edge * cells, round((larger.side / crop.side - 1) * cells)
+    joined = _sampled(_sampled(wide, own + more, 0), own + more, 1).points
+    inside = slice(round(start.imag), round(start.imag) + own), slice(round(start.real), round(start.real) + own)
     # Weight of the aligned crop: 0 at its edge, 1 where the blended zone ends.
     depth = (np.minimum(np.arange(own), np.arange(own)[::-1]) - fine.beyond) / (BLENDED * cells)
     weight = np.minimum(depth, depth[:, None]).clip(0, 1)[..., None].astype(np.float32)
     reaching = classes.ids(*REACHING)
     inner = np.isin(np.arange(len(classes)), (0, *reaching), invert=True)
-    part = joined[inside, inside] + weight * (fine.points - joined[inside, inside])
+    part = joined[inside] + weight * (fine.points - joined[inside])
     # Parts of the face win along the edge only where both crops show them.
     np.minimum(part, fine.points, out=part, where=inner)
     joined -= NEVER * inner.astype(np.float32)
-    joined[inside, inside] = part
+    joined[inside] = part
     grid = replace(fine, points=joined)
     _drop_strays(grid, inside, reaching, classes.ids("cloth"))
     return grid
 
 
-def _drop_strays(grid: ScoreGrid, inside: slice, reaching: Sequence[int], clothes: Sequence[int]) -> None:
+def _drop_strays(grid: ScoreGrid, inside: tuple[slice, slice], reaching: Sequence[int], clothes: Sequence[int]) -> None:
     """Let other classes win in parts that lie wholly beyond the aligned crop, such as other people's clothes.
 
     Clothes belong to the face if any of its attributes leads to them, the others if they reach into the aligned crop.
@@ -72,7 +85,7 @@ def _drop_strays(grid: ScoreGrid, inside: slice, reaching: Sequence[int], clothe
             own = grid.winners > 0 if i in clothes else grid.winners == i
             count, parts = cv2.connectedComponents(own.view(np.uint8), connectivity=4)
             stray = np.ones(count, bool)
-            stray[0] = stray[parts[inside, inside]] = False
+            stray[0] = stray[parts[inside]] = False
             if stray.any():
                 strays = stray[parts]
                 grid.points[strays, i] -= NEVER
