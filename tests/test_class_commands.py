@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.networks import Toy
 from PIL import Image
 from runs import REPOSITORY, run_train
 from test_docs import blocks, commands
@@ -19,6 +20,7 @@ from facekp.evaluate import main as evaluate_main
 from facekp.export.__main__ import main as export_main
 from facekp.export.release import main as release
 from facekp.figures.__main__ import main as draw_figures
+from facekp.models.registry import NETWORKS
 from facekp.predict.__main__ import main as predict_main
 from facekp.weights.load import load_network
 
@@ -45,11 +47,16 @@ def write_blocks(raw: Path, names: list[str]) -> None:
 @pytest.mark.parametrize("count", [3, 30])
 def test_every_command_takes_other_classes(count: int, tmp_path: Path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
+    NETWORKS.register("toy")(Toy)
     names = ["background", "skin", "beard", *(f"{side}_{i}" for i in range(20) for side in "lr")][:count]
     write_blocks(Path("raw"), names)
     prepare(["raw=raw", "out=data", "size=64"])
     audit(["root=data", "out=audit"])
-    ckpt, files, training = "ckpt=first/checkpoints/last.ckpt", ["net.safetensors"], ("model=fpn", "data.root=data")
+    ckpt, files, training = (
+        "ckpt=first/checkpoints/last.ckpt",
+        ["net.safetensors"],
+        ("model.name=toy", "data.root=data"),
+    )
     run_train(*training, "data.balance=sqrt", "hydra.run.dir=first")
     assert list(json.loads(Path("first/metrics.json").read_text())["val"]["best"]["f1"]) == names
     if count == 3:  # what takes 15 s and depends on the names alone

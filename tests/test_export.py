@@ -5,6 +5,8 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from helpers.networks import Toy
 from PIL import Image
 from test_hub import FILES
 
@@ -12,12 +14,18 @@ from facekp import FaceParser
 from facekp.errors import DataError
 from facekp.evaluate import main as evaluate
 from facekp.export.__main__ import main as export
+from facekp.models.registry import NETWORKS
 from facekp.predict.__main__ import main as predict
+from facekp.weights.checkpoint import KEY, describe
 
 
 @pytest.mark.slow
-def test_an_exported_network_is_scored_and_predicts_like_its_checkpoint(checkpoint, tiny_root, tmp_path, capsys):
+def test_an_exported_network_is_scored_and_predicts_like_its_checkpoint(tiny_root, tmp_path, capsys):
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+    NETWORKS.register("toy")(Toy)
+    checkpoint = tmp_path / "best.ckpt"
+    weights = {f"net.{name}": value for name, value in Toy().state_dict().items()}
+    torch.save({KEY: describe({"name": "toy"}, 64), "state_dict": weights}, checkpoint)
     file = tmp_path / "folder" / "model.onnx"
     for precision, out, more in (
         ("int8", tmp_path / "int8.onnx", [f"data.root={tiny_root}", "images=2"]),
