@@ -29,8 +29,7 @@ T = TypeVar("T")
 Call = Callable[[], object]
 DType = Literal["float32", "bfloat16"]
 OURS = "ours"
-STRIDES = {OURS: 4, "bisenet": 8}
-"""Stride of the score map that predicts."""
+STRIDES = {OURS: 4, "bisenet": 8}  # stride of the score map that predicts
 
 
 def build(network: str) -> Network:

@@ -31,8 +31,7 @@ TITLES = {
     "smp_unet": "smp.Unet-ResNet18 with cross entropy",
 }
 PEERS = ("bisenet", "smp_unet")
-DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
-"""Types of autocast; in "float32" there is none."""
+DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}  # types of autocast; in "float32" there is none
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-IGNORE_INDEX: Final = 255
-"""Label of pixels that losses and metrics ignore."""
+IGNORE_INDEX: Final = 255  # label of pixels that losses and metrics ignore
 BACKGROUND: Final = "background"
-MOST: Final = 32
-"""Maximum number of classes: outlines are found with one bit for each."""
+MOST: Final = 32  # maximum number of classes: outlines are found with one bit for each
 NAME: Final = re.compile(r"[\w-]+")
 
 Colour = tuple[int, int, int]

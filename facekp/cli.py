@@ -17,10 +17,8 @@ from facekp.settings import Setting, walk
 
 T = TypeVar("T")
 
-PROGRESS_AFTER: Final = 2.0
-"""Seconds after which progress is shown; what takes less time shows none."""
-LINE_EVERY: Final = 30.0
-"""Seconds between two lines of progress where stderr is not a terminal."""
+PROGRESS_AFTER: Final = 2.0  # seconds after which progress is shown; what takes less time shows none
+LINE_EVERY: Final = 30.0  # seconds between two lines of progress where stderr is not a terminal
 
 
 def parse_cli(schema: type[T], argv: Sequence[str], *, program: str, about: str) -> T:

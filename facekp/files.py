@@ -21,16 +21,12 @@ try:  # five times as fast as the standard library
 except ImportError:
     orjson = None  # type: ignore[assignment]  # a module elsewhere
 
-LOCK = ".lock"
-"""Lock file of a folder that one process at a time may write to."""
+LOCK = ".lock"  # lock file of a folder that one process at a time may write to
 ANOTHER = "give another folder (out=; data.cache= or hydra.run.dir= when training)"
 """Remedy for a folder that cannot be written to."""
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-"""Errors of a disk, or of a share of it, that is full."""
-OVERWRITE = "replace files that facekp did not write"
-"""Help of the setting `overwrite`."""
-Recognise = Callable[[Path], bool]
-"""Whether facekp wrote a file, told by its content."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # errors of a disk, or of a share of it, that is full
+OVERWRITE = "replace files that facekp did not write"  # help of the setting `overwrite`
+Recognise = Callable[[Path], bool]  # whether facekp wrote a file, told by its content
 
 
 def begins_with(mark: bytes) -> Recognise:

@@ -41,8 +41,7 @@ UPRIGHT = {
 PNG_HEADER, PNG_CHUNK = struct.Struct(">8sI4sIIBBBBB"), struct.Struct(">I4s")
 CASCADES = tuple(f"{prefix}/share/opencv4/haarcascades" for prefix in (sys.prefix, "/usr"))
 """Folders of the cascades of an OpenCV without `cv2.data`: conda's, and Debian's."""
-HEIC = (".heic", ".heif")
-"""Suffixes of photos that Pillow does not read."""
+HEIC = (".heic", ".heif")  # suffixes of photos that Pillow does not read
 CONVERT_HEIC = "HEIC is not read; convert it to JPEG (pillow-heif can)"
 _reported: set[str] = set()
 

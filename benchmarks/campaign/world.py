@@ -30,11 +30,9 @@ from facekp.errors import one_line_errors
 from facekp.predict.video_io import VideoReader, VideoWriter
 from facekp.training.rows import read_rows
 
-HANG: Final = 30
-"""Seconds after which an input hangs; whole commands may take `PATIENCE`."""
+HANG: Final = 30  # seconds after which an input hangs; whole commands may take `PATIENCE`
 PATIENCE: Final = 300
-MEMORY: Final = 4096
-"""MiB above which a command takes too much."""
+MEMORY: Final = 4096  # MiB above which a command takes too much
 CLOCK: Final = {"seconds", "train/images_per_second", "train/peak_memory"}
 """Columns of metrics.csv that differ between equal runs."""
 OUT: Final = "{out}"

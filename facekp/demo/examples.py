@@ -8,8 +8,7 @@ from PIL import Image
 
 from facekp.data.synthetic.write import draw_face
 
-PORTRAIT: Final = Path(__file__).parent / "astronaut.jpg"
-"""Eileen Collins; by NASA, in the public domain."""
+PORTRAIT: Final = Path(__file__).parent / "astronaut.jpg"  # Eileen Collins; by NASA, in the public domain
 
 
 def write_examples(folder: Path) -> list[Path]:

@@ -30,8 +30,7 @@ HERE: Final = Path(__file__).parent
 LOCAL: Final = "127.0.0.1"
 SHOWN: Final = ("masks", "outlines", "key points", "landmarks", "names")
 MAX_FRAMES: Final = 300
-KEPT: Final = 3600
-"""Seconds for which an idle page's photo and files are kept."""
+KEPT: Final = 3600  # seconds for which an idle page's photo and files are kept
 HEAD: Final = '<div class="head"><h1>facekp</h1><p>masks, key points and landmarks of faces</p>{place}</div>'
 PLACE: Final = '<p class="local">runs on this computer; photos stay on it</p>'
 WELCOME: Final = '<div class="message">Drop a photo on the left, or choose an example.</div>'

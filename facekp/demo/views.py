@@ -30,10 +30,8 @@ from facekp.parsing.parser import FaceParser
 from facekp.predict.results import Results
 from facekp.weights.paths import SHIPPED
 
-MAX_PIXELS: Final = 50_000_000
-"""Larger photos are refused: each open page keeps its photo in memory."""
-ALL: Final = "all"
-"""The choice of every face; others are numbers from 1."""
+MAX_PIXELS: Final = 50_000_000  # larger photos are refused: each open page keeps its photo in memory
+ALL: Final = "all"  # the choice of every face; others are numbers from 1
 
 
 @dataclass(frozen=True, eq=False)

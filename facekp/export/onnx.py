@@ -21,8 +21,7 @@ from facekp.parsing.backends import ABOUT, describe_export
 from facekp.parsing.choices import Head
 from facekp.parsing.score_net import LabelNet, ScoreNet
 
-MARK: Final = b'{"format": 1, "size": '
-"""Bytes of the metadata of every exported file."""
+MARK: Final = b'{"format": 1, "size": '  # bytes of the metadata of every exported file
 
 
 def export_onnx(

@@ -8,8 +8,7 @@ import torch
 
 Result = TypeVar("Result")
 
-_failures: list[Exception] = []
-"""Why Triton is not tried again."""
+_failures: list[Exception] = []  # why Triton is not tried again
 
 
 def try_triton(launch: Callable[[], Result], device: torch.device) -> Result | None:

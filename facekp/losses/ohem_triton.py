@@ -14,10 +14,8 @@ from torch import Tensor
 from facekp.losses import ohem_kernels as kernels
 from facekp.losses.ohem_batched import interpolation_matrix
 
-COLUMNS = 128
-"""Columns of a tile, one for each thread."""
-BLOCK = 4096
-"""Pixels of a program that only reads losses."""
+COLUMNS = 128  # columns of a tile, one for each thread
+BLOCK = 4096  # pixels of a program that only reads losses
 
 
 def triton_ohem(

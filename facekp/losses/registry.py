@@ -8,8 +8,7 @@ from torch import nn
 from facekp.registry import Registry
 
 LOSSES = Registry[Callable[..., nn.Module]]("loss.name", "facekp.losses")
-register_loss = LOSSES.register
-"""Decorator that makes a loss class available to `build_loss` and to `loss=NAME`."""
+register_loss = LOSSES.register  # decorator that makes a loss class available to `build_loss` and to `loss=NAME`
 
 
 def build_loss(name: str, **settings: Any) -> nn.Module:

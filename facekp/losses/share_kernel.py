@@ -6,8 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-COLUMNS = 128
-"""Pixel columns of a program, one for each thread."""
+COLUMNS = 128  # pixel columns of a program, one for each thread
 
 
 def count_shares(labels: Tensor, classes: int, h: int, w: int, ignore_index: int) -> Tensor:

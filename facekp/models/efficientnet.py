@@ -9,14 +9,11 @@ from typing import Final
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NAME: Final = "tf_efficientnet_lite0"
-"""timm's name of the network; parameters have timm's names too."""
-MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
-"""How its published weights expect an image, 0..1, to be normalised."""
+NAME: Final = "tf_efficientnet_lite0"  # timm's name of the network; parameters have timm's names too
+MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)  # how its published weights expect an image, 0..1, to be normalised
 STAGES: Final = ((2, 3, 2, 24), (2, 5, 2, 40), (3, 3, 2, 80), (3, 5, 1, 112), (4, 5, 2, 192), (1, 3, 1, 320))
 """Blocks, kernel, stride of the first block, and channels of each stage after the first."""
-LAST: Final = {4: 1, 8: 2, 16: 4, 32: 6}
-"""The last stage at each stride, whose features are returned."""
+LAST: Final = {4: 1, 8: 2, 16: 4, 32: 6}  # the last stage at each stride, whose features are returned
 EPS: Final = 1e-3  # TensorFlow's
 
 

@@ -9,8 +9,7 @@ from facekp.models.registry import Network, register
 from facekp.models.trunks import build_trunk
 
 WIDTH, HEAD_WIDTH = 96, 64
-SLIM = 48
-"""Width at stride 4, where a map has four times as many pixels as at stride 8."""
+SLIM = 48  # width at stride 4, where a map has four times as many pixels as at stride 8
 
 
 @register("fpn")

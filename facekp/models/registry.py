@@ -35,11 +35,9 @@ class Network(nn.Module, ABC):
 
 
 NETWORKS = Registry[type[Network]]("model.name", "facekp.models")
-register = NETWORKS.register
-"""Decorator that makes a network class available to `build_model` and to `model=NAME`."""
+register = NETWORKS.register  # decorator that makes a network class available to `build_model` and to `model=NAME`
 
-model_names = NETWORKS.names
-"""Return the registered names, sorted."""
+model_names = NETWORKS.names  # the registered names, sorted
 
 
 def build_model(name: str, *, classes: int = 19, **kwargs: object) -> Network:

@@ -2,5 +2,4 @@
 
 from typing import Final
 
-STRIDE: Final = 32
-"""Input sides are multiples of this, the stride of the coarsest head."""
+STRIDE: Final = 32  # input sides are multiples of this, the stride of the coarsest head

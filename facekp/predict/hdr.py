@@ -12,8 +12,7 @@ from facekp.images import UInt8Array
 
 Values = npt.NDArray[np.float64]
 
-WHITE: Final = 203.0
-"""Luminance of a white sheet of paper in HDR video, cd/m2. Reference: ITU-R BT.2408, section 2.1."""
+WHITE: Final = 203.0  # luminance of a white sheet of paper in HDR video, cd/m2. Reference: ITU-R BT.2408, section 2.1
 FROM_BT2020: Final = ((1.6605, -0.5876, -0.0728), (-0.1246, 1.1329, -0.0083), (-0.0182, -0.1006, 1.1187))
 """Linear BT.2020 colours to BT.709. Reference: ITU-R BT.2407, section 2."""
 

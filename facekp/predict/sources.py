@@ -28,12 +28,10 @@ VIDEO_SUFFIXES: Final = (
 )  # fmt: skip
 """Suffixes of videos."""
 CAMERA: Final = "source '{}': cameras are not read; give a video file, or the address of a stream"
-Source = Path | str
-"""A photo's or video's file, or the address of a stream."""
+Source = Path | str  # a photo's or video's file, or the address of a stream
 CLIP, LINES, MATTE = ".overlay.mp4", ".jsonl", ".alpha.mp4"
 """Suffixes of a video's results; the last follows the name of a region."""
-CLIP_MARK: Final = b"Written by facekp"
-"""The comment in a clip."""
+CLIP_MARK: Final = b"Written by facekp"  # the comment in a clip
 RESULTS: Final = (*(form.ending for form in all_formats().values()), CLIP, LINES, MATTE)
 """Endings of all results' names."""
 

@@ -18,10 +18,8 @@ from facekp.predict.settings import OneEuroConfig
 
 Vectors = npt.NDArray[np.float64]
 
-JUMP: Final = 1.0
-"""Face widths per frame; a larger jump means another face, or an outline traced elsewhere."""
-MEMORY: Final = 1.0
-"""Seconds for which a lost face keeps its track number."""
+JUMP: Final = 1.0  # face widths per frame; a larger jump means another face, or an outline traced elsewhere
+MEMORY: Final = 1.0  # seconds for which a lost face keeps its track number
 
 
 class OneEuro:

@@ -31,8 +31,7 @@ from facekp.predict.sources import CLIP_MARK, describe
 CLOCK: Final = Fraction(1, 90_000)
 """Time base of written clips in seconds: the period of every usual frame rate is a multiple of it."""
 ENCODER: Final = "libx264"
-PATIENCE: Final = 15.0, 15.0
-"""Seconds to wait for a stream to open, and for its next data."""
+PATIENCE: Final = 15.0, 15.0  # seconds to wait for a stream to open, and for its next data
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,8 +28,7 @@ from facekp.predict.sources import CLIP, LINES, MATTE, describe
 from facekp.predict.tracking import FaceTracks, OneEuro, TrackedFace
 from facekp.predict.video_io import Frame, VideoReader, VideoWriter
 
-EMPTY: Final = Scene(np.empty((0, 0, 3), np.uint8))
-"""Scene of a frame that cannot be decoded."""
+EMPTY: Final = Scene(np.empty((0, 0, 3), np.uint8))  # scene of a frame that cannot be decoded
 
 
 def parse_videos(

@@ -25,16 +25,11 @@ from facekp.settings import Affects, settings_that
 from facekp.training.compose import schema_of
 from facekp.weights.paths import CHECKPOINTS, LAST, require_file
 
-SUMMARY = "metrics.json"
-"""File of a finished run: its scores, settings and cost."""
-ERROR = "error.txt"
-"""File with the error that ended the run, in one line; removed when the run starts again."""
-PRUNED = "pruned.txt"
-"""File of a trial that a search stopped early."""
-COMPOSED = ".hydra"
-"""Folder in a run folder with the settings that Hydra composed."""
-SETTINGS = "settings"
-"""Key of a checkpoint's record of its training settings."""
+SUMMARY = "metrics.json"  # file of a finished run: its scores, settings and cost
+ERROR = "error.txt"  # file with the error that ended the run, in one line; removed when the run starts again
+PRUNED = "pruned.txt"  # file of a trial that a search stopped early
+COMPOSED = ".hydra"  # folder in a run folder with the settings that Hydra composed
+SETTINGS = "settings"  # key of a checkpoint's record of its training settings
 RENAMED = {"data.degrade": "data.corrupt", "data.left_out": EXCLUDED}
 """Current names of renamed settings, by their names in older runs."""
 ANY_TIME = settings_that(Config, Affects.MACHINE, Affects.SPEED, Affects.PLACE)

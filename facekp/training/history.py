@@ -15,8 +15,7 @@ from pytorch_lightning.loggers.logger import Logger
 from facekp.files import replacing
 from facekp.training.rows import FILE, Row, read_rows
 
-SAVE_EVERY = 5.0
-"""Minimum seconds between writes of the file; validation scores are written at once."""
+SAVE_EVERY = 5.0  # minimum seconds between writes of the file; validation scores are written at once
 
 
 class Tolerance(AbstractContextManager[None]):

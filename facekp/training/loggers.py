@@ -18,8 +18,7 @@ from facekp.training.folder import Resume, StoppedError, job_name, sweep_job
 from facekp.training.history import RunLog, Tolerance
 from facekp.training.rows import PER_CLASS
 
-Mode = Literal["online", "offline", "disabled"]
-"""How W&B runs."""
+Mode = Literal["online", "offline", "disabled"]  # how W&B runs
 T = TypeVar("T")
 TIMEOUT = 20  # seconds to wait for W&B
 FOLDERS = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")

@@ -35,10 +35,8 @@ if TYPE_CHECKING:  # Optuna is optional, and Lightning takes seconds to import
     import pytorch_lightning as pl
     from optuna import Study, Trial
 
-SPACE = "search.yaml"
-"""File of the search space in `conf/`."""
-SETTINGS, FOLDER = "settings", "folder"
-"""Attributes of a study and of its trials: the settings, and a trial's folder."""
+SPACE = "search.yaml"  # file of the search space in `conf/`
+SETTINGS, FOLDER = "settings", "folder"  # attributes of a study and of its trials: the settings, and a trial's folder
 
 
 @dataclass

@@ -22,10 +22,8 @@ from facekp.errors import CheckpointError
 from facekp.files import Recognise, begins_with, make_folder, write_file
 from facekp.weights.paths import WEIGHTS, description_of, require_file
 
-KEY: Final = "facekp"
-"""Key of the description in a training checkpoint."""
-DEFAULT_LOSS: Final = {"name": "ohem"}
-"""Loss of files that do not name one."""
+KEY: Final = "facekp"  # key of the description in a training checkpoint
+DEFAULT_LOSS: Final = {"name": "ohem"}  # loss of files that do not name one
 FIXED: Final = {"format": 1, "mean": list(MEAN), "std": list(STD)}
 """Part of every description: what this version's networks assume."""
 

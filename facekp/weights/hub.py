@@ -15,10 +15,8 @@ from facekp.weights.checkpoint import write_weights, written_files
 from facekp.weights.load import load_network
 from facekp.weights.paths import CONFIG, MODEL
 
-CARD: Final = "README.md"
-"""Name of the model card in a folder."""
-MARK: Final = rb"---\nlibrary_name: facekp\n"
-"""First bytes of the model card."""
+CARD: Final = "README.md"  # name of the model card in a folder
+MARK: Final = rb"---\nlibrary_name: facekp\n"  # first bytes of the model card
 INSTALL: Final = "pip install 'facekp[hub]'"
 
 

@@ -6,17 +6,14 @@ from typing import Final
 from facekp.errors import CheckpointError
 from facekp.files import expand
 
-SHIPPED: Final = "shipped"
-"""Name of facekp's own weights, accepted wherever a checkpoint is."""
+SHIPPED: Final = "shipped"  # name of facekp's own weights, accepted wherever a checkpoint is
 WEIGHTS: Final = Path(__file__).parent / "shipped" / "fpn.safetensors"
 SAFETENSORS: Final = ".safetensors"
 MODEL, CONFIG = "model.safetensors", "config.json"
 """Weights and description in a folder in the layout of the Hugging Face Hub."""
 
-CHECKPOINTS: Final = "checkpoints"
-"""Folder of the checkpoints in a run folder."""
-BEST, LAST = "best", "last"
-"""Stems of the checkpoint files."""
+CHECKPOINTS: Final = "checkpoints"  # folder of the checkpoints in a run folder
+BEST, LAST = "best", "last"  # stems of the checkpoint files
 
 TERMS: Final = (
     "The weights that facekp ships (ckpt=shipped) were trained on CelebAMask-HQ: for non-commercial research and\n"
