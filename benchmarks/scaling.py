@@ -30,8 +30,7 @@ AXES = {
 }
 """Axis labels of the sweeps; values in braces are the same at all points."""
 COLOURS = {"training step": "tab:blue", "prediction": "tab:orange"}
-FORWARD_PASSES = {"training step": 3, "prediction": 1}
-"""Multiply-adds of a task over those of a forward pass; a backward pass is two."""
+FORWARD_PASSES = {"training step": 3, "prediction": 1}  # multiply-adds over a forward pass's; backward is two
 
 
 @dataclass(frozen=True, kw_only=True)

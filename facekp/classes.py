@@ -42,8 +42,7 @@ _CELEBAMASK_COLOURS: Final[dict[str, Colour]] = {
     "neck": (150, 180, 160),
     "cloth": (60, 90, 150),
 }
-PARTS: Final = tuple(_CELEBAMASK_COLOURS)[1:]
-"""Parts of a face, which alignment and landmarks look for: the names of CelebAMask-HQ's classes."""
+PARTS: Final = tuple(_CELEBAMASK_COLOURS)[1:]  # what alignment and landmarks look for: CelebAMask-HQ's names
 
 _FACE = ("skin", "nose", "eye_g", "l_eye", "r_eye", "l_brow", "r_brow", "mouth", "u_lip", "l_lip")
 _GROUPS: Final[Named] = {

@@ -13,8 +13,7 @@ from facekp.errors import require
 from facekp.settings import Affects, Settings, above, at_least, between, check_that, each, multiple_of, one_of, setting
 
 MONITORS = ("val/miou", "val/mean_f1", "val/pixel_accuracy", "val/loss")
-EXCLUDED = "data.excluded"
-"""Key that a run's record adds to its settings: a digest of the images that `data.exclude` excludes."""
+EXCLUDED = "data.excluded"  # key that a run's record adds: a digest of the images that `data.exclude` excludes
 UNLESS_SAME = "scores, unless it is the same data"
 COST = "speed and memory as if it were the same"
 BUDGET = "scores as if the budget were the same"

@@ -15,8 +15,7 @@ from facekp.losses.fused import try_triton
 from facekp.losses.ohem_batched import batched_ohem, gather, interpolation_matrix
 from facekp.losses.registry import register_loss
 
-PIECE_ELEMENTS = 1 << 20
-"""Upsampled scores are processed 4 MB at a time, which stay in a processor's cache from one pass to the next."""
+PIECE_ELEMENTS = 1 << 20  # upsampled scores at a time: 4 MB, which stay in a processor's cache between passes
 
 
 @register_loss("ohem")

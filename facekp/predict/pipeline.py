@@ -29,8 +29,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 S = TypeVar("S")
 
-PREFETCH: Final = 4
-"""Least number of images that may be read at once, and that may be written; there are more on more cores."""
+PREFETCH: Final = 4  # images that may be read at once, and written, at least; more on more cores
 
 
 @dataclass(frozen=True)

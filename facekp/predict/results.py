@@ -14,8 +14,7 @@ from facekp.files import Recognise, begins_with, claim, make_folder, replacing, 
 from facekp.formats.base import Format, FormatOptions, Photo, RunFormat, all_formats
 from facekp.parsing.face import Face
 
-SHARDS, OF, LIST = ".shards", "-of-", "shard.json"
-"""Subfolder of the results for the pieces of each shard, in folders such as 3-of-16, and their list of photos."""
+SHARDS, OF, LIST = ".shards", "-of-", "shard.json"  # pieces of shards, in folders such as 3-of-16, and a list
 
 
 class PhotoError(DataError):

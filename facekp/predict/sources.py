@@ -29,11 +29,9 @@ VIDEO_SUFFIXES: Final = (
 """Suffixes of videos."""
 CAMERA: Final = "source '{}': cameras are not read; give a video file, or the address of a stream"
 Source = Path | str  # a photo's or video's file, or the address of a stream
-CLIP, LINES, MATTE = ".overlay.mp4", ".jsonl", ".alpha.mp4"
-"""Suffixes of a video's results; the last follows the name of a region."""
+CLIP, LINES, MATTE = ".overlay.mp4", ".jsonl", ".alpha.mp4"  # a video's results; the last follows a region's name
 CLIP_MARK: Final = b"Written by facekp"  # the comment in a clip
-RESULTS: Final = (*(form.ending for form in all_formats().values()), CLIP, LINES, MATTE)
-"""Endings of all results' names."""
+RESULTS: Final = (*(form.ending for form in all_formats().values()), CLIP, LINES, MATTE)  # of all results' names
 
 
 def find_images(source: str) -> Sequence[Source]:

@@ -28,8 +28,7 @@ from facekp.predict.hdr import CURVES, tone_map
 from facekp.predict.sound import Sound
 from facekp.predict.sources import CLIP_MARK, describe
 
-CLOCK: Final = Fraction(1, 90_000)
-"""Time base of written clips in seconds: the period of every usual frame rate is a multiple of it."""
+CLOCK: Final = Fraction(1, 90_000)  # time base of clips, seconds; the period of every usual frame rate is a multiple
 ENCODER: Final = "libx264"
 PATIENCE: Final = 15.0, 15.0  # seconds to wait for a stream to open, and for its next data
 

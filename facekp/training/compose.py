@@ -19,10 +19,8 @@ from facekp.config import Config, LossConfig, OptimConfig, fold
 from facekp.errors import ConfigError, explain
 from facekp.settings import walk
 
-CONF: Final = Path(facekp.__file__).parent / "conf"
-"""The package's configurations; in a checkout, a link to its `conf/`."""
-OWN: Final = "conf"
-"""Folder of the user's own configurations, in the current one; they come before the package's of the same name."""
+CONF: Final = Path(facekp.__file__).parent / "conf"  # the package's own; in a checkout, a link to its `conf/`
+OWN: Final = "conf"  # the user's own, in the current folder; they come before the package's of the same name
 
 HELP = """facekp train GROUP=NAME KEY=VALUE ...
 

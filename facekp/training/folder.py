@@ -30,10 +30,8 @@ ERROR = "error.txt"  # file with the error that ended the run, in one line; remo
 PRUNED = "pruned.txt"  # file of a trial that a search stopped early
 COMPOSED = ".hydra"  # folder in a run folder with the settings that Hydra composed
 SETTINGS = "settings"  # key of a checkpoint's record of its training settings
-RENAMED = {"data.degrade": "data.corrupt", "data.left_out": EXCLUDED}
-"""Current names of renamed settings, by their names in older runs."""
-ANY_TIME = settings_that(Config, Affects.MACHINE, Affects.SPEED, Affects.PLACE)
-"""Settings that a run may change when it continues in its own folder."""
+RENAMED = {"data.degrade": "data.corrupt", "data.left_out": EXCLUDED}  # settings' names in older runs
+ANY_TIME = settings_that(Config, Affects.MACHINE, Affects.SPEED, Affects.PLACE)  # may change in a run's own folder
 
 
 class OtherSettingsError(ConfigError):

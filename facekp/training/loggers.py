@@ -21,8 +21,7 @@ from facekp.training.rows import PER_CLASS
 Mode = Literal["online", "offline", "disabled"]  # how W&B runs
 T = TypeVar("T")
 TIMEOUT = 20  # seconds to wait for W&B
-FOLDERS = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")
-"""Environment variables of the folders that W&B writes to besides the run folder; by default, they are in HOME."""
+FOLDERS = ("WANDB_DATA_DIR", "WANDB_CACHE_DIR")  # folders, in HOME by default, that W&B writes to as well
 
 
 def build_loggers(config: Config, resume: Resume | None) -> list[Logger]:

@@ -10,8 +10,7 @@ from facekp.config import CallbacksConfig
 
 FILE = "metrics.csv"
 MARK = rb"step,([^\n]*,)?(train|val|test)/loss"  # regular expression for the first bytes of the file
-Row = dict[str, float]
-"""Values logged at a step: `step`, `seconds` since the run began if that is known, and scores such as `val/miou`."""
+Row = dict[str, float]  # logged at a step: `step`, `seconds` since the run began if known, scores such as `val/miou`
 PER_CLASS = ("iou", "f1")  # scores computed for every class, such as `iou/nose`
 CURVE = ("loss", "miou", "mean_f1", "pixel_accuracy")
 TRAIN_LOSS_STEPS = 100  # number of steps over which a reported training loss is averaged

@@ -24,8 +24,7 @@ from facekp.weights.paths import WEIGHTS, description_of, require_file
 
 KEY: Final = "facekp"  # key of the description in a training checkpoint
 DEFAULT_LOSS: Final = {"name": "ohem"}  # loss of files that do not name one
-FIXED: Final = {"format": 1, "mean": list(MEAN), "std": list(STD)}
-"""Part of every description: what this version's networks assume."""
+FIXED: Final = {"format": 1, "mean": list(MEAN), "std": list(STD)}  # of every description: what networks assume
 
 
 def describe(

@@ -9,8 +9,7 @@ from facekp.files import expand
 SHIPPED: Final = "shipped"  # name of facekp's own weights, accepted wherever a checkpoint is
 WEIGHTS: Final = Path(__file__).parent / "shipped" / "fpn.safetensors"
 SAFETENSORS: Final = ".safetensors"
-MODEL, CONFIG = "model.safetensors", "config.json"
-"""Weights and description in a folder in the layout of the Hugging Face Hub."""
+MODEL, CONFIG = "model.safetensors", "config.json"  # in a folder laid out as on the Hugging Face Hub
 
 CHECKPOINTS: Final = "checkpoints"  # folder of the checkpoints in a run folder
 BEST, LAST = "best", "last"  # stems of the checkpoint files

@@ -14,8 +14,7 @@ from facekp.config import SharedOptimConfig
 from facekp.registry import Registry, checked_settings, parameters_of
 
 Groups = list[dict[str, Any]]
-Factor = Callable[[float], float]
-"""Factor of the base learning rate at a step, 0-based; fractions where a time limit sets the pace."""
+Factor = Callable[[float], float]  # of the base rate at a step, 0-based; fractional under a time limit
 
 OPTIMIZERS = Registry[Callable[..., Optimizer]]("optim.name", "facekp.training.optim")
 register_optimizer = OPTIMIZERS.register
