@@ -36,7 +36,6 @@ class Options(Settings):
     cache: str = setting("~/.cache/facekp", "folder of the drawn faces")
 
     def __post_init__(self) -> None:
-        """Check values."""
         super().__post_init__()
         for group in self.only.split(","):
             require("only", group, group in GROUPS, f"choose from {', '.join(GROUPS)}")

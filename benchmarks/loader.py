@@ -45,7 +45,6 @@ class NaiveDataset(Dataset[Batch]):
         self.to_tensor = transforms.Compose([transforms.ToTensor(), transforms.Normalize(MEAN, STD)])
 
     def __getitem__(self, draw: Draw) -> Batch:
-        """Return one augmented crop and its label."""
         image, label = self.decode(draw[0])
         return self.finish(*self.place(self.jitter(image), label))
 
@@ -111,7 +110,6 @@ class PlainDataset(NaiveDataset):
         self.to_tensor = A.Compose([A.Normalize(MEAN, STD), ToTensorV2()])
 
     def __getitem__(self, draw: Draw) -> Batch:
-        """Return one augmented crop and its label."""
         sample = self.samples[draw[0]]
         image = cv2.cvtColor(cv2.imread(str(sample.image)), cv2.COLOR_BGR2RGB)
         self.transform.set_random_seed(draw[1])

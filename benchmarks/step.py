@@ -45,7 +45,6 @@ class Way:
     compiled: str = ""  # mode of torch.compile; empty: not compiled
 
     def __str__(self) -> str:
-        """Describe the way in words."""
         return f"{TITLES[self.network]} in {self.dtype}, {self.optimiser} SGD"
 
 

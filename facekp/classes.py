@@ -170,11 +170,9 @@ class Classes:
         }
 
     def __len__(self) -> int:
-        """Return the number of classes."""
         return len(self.names)
 
     def __hash__(self) -> int:
-        """Hash the names."""
         return hash(self.names)
 
     def index(self, name: str) -> int:

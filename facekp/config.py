@@ -235,7 +235,6 @@ class Config(Settings):
     output_dir: str = setting(MISSING, "the run folder; hydra.run.dir sets it", affects=PLACE, path=True)
 
     def __post_init__(self) -> None:
-        """Check every value, and settings that depend on one another."""
         super().__post_init__()
         require("model", self.model, "name" in self.model, "choose a network: model=resnet18")
         ours = "classes" not in self.model

@@ -165,7 +165,6 @@ class Settings:
     _prefix: ClassVar[str] = ""
 
     def __init_subclass__(cls, group: str = "") -> None:
-        """Store the prefix of the keys."""
         cls._prefix = f"{group}." if group else cls._prefix
 
     def __post_init__(self) -> None:

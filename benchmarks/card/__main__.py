@@ -45,7 +45,6 @@ class Options(Settings):
     out: str | None = setting(None, "file; null: card.json for shipped weights on all real images of val, else none")
 
     def __post_init__(self) -> None:
-        """Check values."""
         super().__post_init__()
         require("data.size", self.data.size, self.data.size == DataConfig.size, "use sizes=[...] instead")
 

@@ -85,11 +85,6 @@ class PredictSettings(ParserSettings):
     devices: int = setting(1, "GPUs (or CPU processes) that share the photos", at_least(1), affects=Affects.SPEED)
 
     def __post_init__(self) -> None:
-        """Check every value.
-
-        Raises:
-            ConfigError: a value is out of range, or settings that do not fit together.
-        """
         super().__post_init__()
         if self.ckpt == SHIPPED:  # the classes of others are known once they are opened
             self.formats_of(CELEBAMASK_HQ)
