@@ -109,6 +109,7 @@ class Labels:
     size, batch, streams, classes = SIZE, 16, 1, CELEBAMASK_HQ
 
     def __call__(self, images: UInt8Array) -> list[Scores]:
+        """Return the score maps; see `facekp.parsing.backends.Backend`."""
         n, height, width, _ = images.shape
         ids = images[..., 0].reshape(n, height // STRIDE, STRIDE, width // STRIDE, STRIDE)
         shares = [(ids == i).mean((2, 4), dtype=np.float32) for i in range(len(CELEBAMASK_HQ))]

@@ -97,7 +97,6 @@ def describe_settings(settings: Iterable[Setting]) -> str:
 
 
 def _as_yaml(value: Any) -> str:
-    """Return a default as it is written on the command line."""
     if value is None or isinstance(value, bool):
         return json.dumps(value)
     return f"[{','.join(map(_as_yaml, value))}]" if isinstance(value, list) else str(value)

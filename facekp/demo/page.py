@@ -174,7 +174,6 @@ def launch(page: gr.Blocks, host: str = LOCAL, port: int | None = None, browser:
 
 
 def _lay_out_photo(desk: Desk) -> None:
-    """Lay out the tab for photos."""
     state = gr.State(time_to_live=KEPT)
     # Without Gradio's share button, which uploads the picture to a website.
     result: dict[str, Any] = {"interactive": False, "buttons": ["download", "fullscreen"]}
@@ -239,7 +238,6 @@ def _lay_out_photo(desk: Desk) -> None:
 
 
 def _lay_out_video(desk: Desk) -> None:
-    """Lay out the tab for videos."""
     if find_spec("av") is None:
         gr.Markdown("Videos need PyAV: stop the page, run `pip install 'facekp[video]'`, and start it again.")
         return
@@ -281,7 +279,6 @@ def _compare(parsed: Parsed | None, choice: str, *look: Any) -> Any:
 
 
 def _style(points: int, shown: Sequence[str], opacity: float) -> Style:
-    """Return the style that the controls of the view select."""
     masks, *others = (name in shown for name in SHOWN)
     return Style(opacity if masks else 0, *others)
 

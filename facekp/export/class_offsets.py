@@ -40,7 +40,6 @@ def fit_offsets(scores: Tensor, labels: Tensor) -> Tensor:
 
 
 def _best_offset(scores: Tensor, offsets: Tensor, labels: Tensor, truth: Tensor, own: int) -> float:
-    """Return the best offset of class `own`, with the others' fixed."""
     classes = scores.shape[1]
     rivals = offsets.clone()
     rivals[own] = -torch.inf

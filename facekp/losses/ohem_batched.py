@@ -58,7 +58,6 @@ def interpolation_matrix(size_in: int, size_out: int, like: Tensor) -> Tensor:
 
 
 def _total(values: Tensor, processes: int) -> Tensor:
-    """Return `values` added up over all processes."""
     if processes > 1:
         dist.all_reduce(values)
     return values

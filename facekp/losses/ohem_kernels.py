@@ -199,7 +199,6 @@ def _columns(runs, weights, n_runs, CELLS: tl.constexpr, STEP: tl.constexpr):
 
 @triton.jit
 def _interpolate(p00, p01, p10, p11, column_in, to_right, to_bottom):
-    """Return one class's scores of a tile."""
     s00 = tl.load(p00, mask=column_in, other=0.0).to(tl.float32)
     s01 = tl.load(p01, mask=column_in, other=0.0).to(tl.float32)
     s10 = tl.load(p10, mask=column_in, other=0.0).to(tl.float32)
@@ -211,7 +210,6 @@ def _interpolate(p00, p01, p10, p11, column_in, to_right, to_bottom):
 
 @triton.jit
 def _by_run(values, CELLS: tl.constexpr, STEP: tl.constexpr):
-    """Add up the columns of every run."""
     return tl.sum(tl.reshape(values, (CELLS, STEP)), 1)
 
 

@@ -100,7 +100,6 @@ class FaceParsing(pl.LightningModule):
         self.test.reset()
 
     def _step(self, batch: Batch) -> tuple[dict[str, Tensor], Heads]:
-        """Return the losses of a batch and its score maps."""
         heads = self(batch["image"])
         return self.criterion(heads, batch["label"]), heads
 

@@ -69,7 +69,6 @@ def begin_with(net: Network, path: str | Path, classes: Classes = CELEBAMASK_HQ)
 
 
 def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights and the description of a checkpoint of either kind."""
     path = locate_checkpoint(path)
     if is_safetensors(path):
         weights, about = read_weights(path)
