@@ -17,12 +17,12 @@ from pytorch_lightning.callbacks import LambdaCallback
 from runs import STEPS, PowerCutError, before_step, logged, settings, train
 from torch._dynamo.utils import counters
 
-import facekp.training.callbacks
 from facekp.classes import CELEBAMASK_HQ
 from facekp.data.dataset import to_batch
 from facekp.errors import ConfigError, DataError
 from facekp.hardware import resolve_accelerator
 from facekp.models import build_model, fuse
+from facekp.training.callbacks import TimeLimit
 from facekp.training.folder import finished_score
 from facekp.training.metrics import ParsingMetrics
 from facekp.training.rows import read_rows
@@ -93,7 +93,7 @@ class TestRun:
             return 15 * now["steps"] + 1e-6 * next(ticks)
 
         step = LambdaCallback(on_train_batch_end=lambda *args: now.update(steps=next(done)))
-        monkeypatch.setattr(facekp.training.callbacks, "time", SimpleNamespace(perf_counter=clock))
+        monkeypatch.setattr("pytorch_lightning.callbacks.timer.time", SimpleNamespace(monotonic=clock))
         config = settings(tiny_root, tmp_path, {"optim.warmup_steps": 0}, max_time=1, max_steps=800, val_every=3)
         with pytest.raises(PowerCutError):
             train(config, step, before_step(3))
@@ -105,6 +105,14 @@ class TestRun:
         rates = [1e-2 * (1 - share) ** 0.9 for share in (0, 1 / 800, 1 / 4, 2 / 4, 3 / 4)]
         assert [row["lr"] for row in rows] == pytest.approx(rates, rel=1e-4, abs=1e-6)
         assert json.loads((tmp_path / "metrics.json").read_text())["steps"] == 5
+
+    def test_the_clock_of_older_checkpoints_goes_on(self) -> None:
+        limit = TimeLimit(minutes=1)
+        limit.load_state_dict({"spent": 30.0})
+        assert limit.time_elapsed() == 30.0
+        again = TimeLimit(minutes=1)
+        again.load_state_dict(limit.state_dict())
+        assert again.time_elapsed() == 30.0
 
     def test_validation_scores_are_those_of_the_checkpoint(self, straight: Path, tiny_root: Path) -> None:
         net = load_network(straight / "checkpoints" / "last.ckpt")[0]

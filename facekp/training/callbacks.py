@@ -16,6 +16,7 @@ from pytorch_lightning.callbacks import (
     EarlyStopping,
     LambdaCallback,
     ModelCheckpoint,
+    Timer,
     TQDMProgressBar,
     WeightAveraging,
 )
@@ -158,38 +159,28 @@ class BesideCheckpointIO(TorchCheckpointIO):
             torch.save(checkpoint, part)
 
 
-class TimeLimit(Callback):
+class TimeLimit(Timer):
     """End training after `minutes`, validations included, and let the learning rate follow the time.
 
     The first step after the limit is the last; the validation after it comes on top. A resumed run's clock goes on.
     """
 
     def __init__(self, minutes: float) -> None:
+        super().__init__(verbose=False)  # without a duration, it measures and ends nothing by itself
         self.seconds = 60 * minutes
-        self._spent = self._seen = 0.0
-
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
-        self._seen = time.perf_counter()
 
     def on_train_batch_start(self, trainer: pl.Trainer, pl_module: Any, *args: Any) -> None:
         """Tell the module the share of the time that is spent, and make this the last step when it is 1."""
-        share = min(1.0, self.state_dict()["spent"] / self.seconds)
+        share = min(1.0, self.time_elapsed() / self.seconds)
         if trainer.world_size > 1:  # every process ends at the same step
             share = trainer.strategy.broadcast(share)
         pl_module.time_spent = share
         if share == 1:
             trainer.fit_loop.epoch_loop.max_steps = trainer.global_step + 1
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the seconds that are spent."""
-        now = time.perf_counter()
-        self._spent, self._seen = self._spent + now - self._seen, now
-        return {"spent": self._spent}
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the seconds that are spent."""
-        self._spent = state_dict["spent"]
+        """Restore the time that is spent; older checkpoints have only the seconds."""
+        super().load_state_dict({"time_elapsed": {"train": state_dict.get("spent", 0.0)}} | state_dict)
 
 
 class MaskPictures(Checkpoint):
