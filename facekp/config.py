@@ -177,9 +177,7 @@ class TrainerConfig(Settings, group="trainer"):
 class LoggerConfig(Settings, group="logger"):
     """Where metrics and images are logged."""
 
-    name: str = setting(
-        "wandb", "wandb, csv, or none (not even metrics.csv)", one_of("wandb", "csv", "none"), affects=PLACE
-    )
+    name: str = setting("wandb", "wandb, csv, or none (no metrics.csv)", one_of("wandb", "csv", "none"), affects=PLACE)
     project: str = setting("facekp", "W&B project", affects=PLACE)
     entity: str | None = setting(None, "W&B user or team; null: your default", affects=PLACE)
     group: str | None = setting(None, "W&B group; null: the sweep, in a multirun", affects=PLACE)

@@ -4,8 +4,7 @@ In: scores `(N, C, h, w)`, or the `Heads` of a network, and labels `(N, H, W)`. 
 Start with `registry.py`; a new loss is one module here and one file in `conf/loss/`.
 """
 
-from facekp.losses.deep_supervision import DeepSupervision
 from facekp.losses.ohem import OhemCrossEntropy
-from facekp.losses.registry import build_loss, register_loss
+from facekp.losses.registry import DeepSupervision, build_loss, register_loss
 
 __all__ = ["DeepSupervision", "OhemCrossEntropy", "build_loss", "register_loss"]

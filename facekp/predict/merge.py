@@ -58,9 +58,8 @@ def merge(out: Path, *, overwrite: bool = False) -> list[Path]:
     keep_foreign(written, overwrite=overwrite)
     skipped = sum(one["skipped"] for one in lists)
     for form in forms:
-        shares = [
-            [piece(folder, photo, form) for photo in one["photos"]] for folder, one in zip(folders, lists, strict=True)
-        ]
+        pairs = zip(folders, lists, strict=True)
+        shares = [[piece(folder, photo, form) for photo in one["photos"]] for folder, one in pairs]
         join(form, [path for turn in zip_longest(*shares) for path in turn if path is not None], skipped, out)
     shutil.rmtree(out / SHARDS)
     return list(written)

@@ -15,8 +15,6 @@ from pytorch_lightning.loggers.logger import Logger
 from facekp.files import replacing
 from facekp.training.rows import FILE, Row, read_rows
 
-SAVE_EVERY = 5.0  # minimum seconds between writes of the file; validation scores are written at once
-
 
 class Tolerance(AbstractContextManager[None]):
     """Suppress the errors of a `with` block that logs to `name`, and print the first; use it any number of times.
@@ -99,7 +97,7 @@ class RunLog(Logger):
     @rank_zero_only
     def finalize(self, status: str) -> None:
         """Write the whole file, atomically."""
-        self._write_after = time.monotonic() + SAVE_EVERY
+        self._write_after = time.monotonic() + 5  # seconds; validation scores are written at once
         if not (self.rows and self.keep_file):
             return
         names = list(dict.fromkeys(name for row in self.rows.values() for name in row))

@@ -13,7 +13,6 @@ MARK = rb"step,([^\n]*,)?(train|val|test)/loss"  # regular expression for the fi
 Row = dict[str, float]  # logged at a step: `step`, `seconds` since the run began if known, scores such as `val/miou`
 PER_CLASS = ("iou", "f1")  # scores computed for every class, such as `iou/nose`
 CURVE = ("loss", "miou", "mean_f1", "pixel_accuracy")
-TRAIN_LOSS_STEPS = 100  # number of steps over which a reported training loss is averaged
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -31,8 +30,8 @@ def score_rows(rows: list[Row], callbacks: CallbacksConfig) -> dict[str, Any]:
     """
 
     def mean_loss(step: int) -> float | None:
-        """Return the mean training loss of the steps up to `step`; None if it is nan or was not logged."""
-        recent = range(step - TRAIN_LOSS_STEPS + 1, step + 1)
+        """Return the mean training loss of 100 steps up to `step`; None if it is nan or was not logged."""
+        recent = range(step - 99, step + 1)
         losses = [row["train/loss"] for row in rows if "train/loss" in row and row["step"] in recent]
         return finite(statistics.fmean(losses)) if losses else None
 

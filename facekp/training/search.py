@@ -35,7 +35,6 @@ if TYPE_CHECKING:  # Optuna is optional, and Lightning takes seconds to import
     import pytorch_lightning as pl
     from optuna import Study, Trial
 
-SPACE = "search.yaml"  # file of the search space in `conf/`
 SETTINGS, FOLDER = "settings", "folder"  # attributes of a study and of its trials: the settings, and a trial's folder
 
 
@@ -68,8 +67,8 @@ def search(settings: SearchConfig, arguments: Sequence[str]) -> "Study":
         FacekpError: settings or a data set that cannot be used; it ends the search.
         Exception: the error of the first trial that failed otherwise, after all others have run.
     """
-    own = Path(OWN, SPACE)
-    path = expand(settings.space) if settings.space else own if own.is_file() else CONF / SPACE
+    own = Path(OWN, "search.yaml")
+    path = expand(settings.space) if settings.space else own if own.is_file() else CONF / own.name
     require("search.space", settings.space, path.is_file(), "no such file; give one such as conf/search.yaml")
     try:
         given = [f"{name}={value}" for name, value in (yaml.safe_load(path.read_bytes()) or {}).items()]
