@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import sys
 import time
 from dataclasses import fields
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from runs import settings
 from facekp.classes import CELEBAMASK_HQ
 from facekp.compare.callback import CompareSweep
 from facekp.config import Config, DataConfig, LoggerConfig
+from facekp.training.callbacks import MaskPictures
 from facekp.training.folder import Resume
 from facekp.training.loggers import build_loggers, build_wandb, closing_wandb
 from facekp.training.run import build_data, build_module, build_trainer
@@ -271,3 +274,9 @@ def test_checkpoints_are_written_before_pictures_are_sent(tmp_path: Path) -> Non
     config = settings(tmp_path, tmp_path, {"logger": {"name": "wandb"}})
     names = [type(callback).__name__ for callback in build_trainer(config, []).callbacks]
     assert names[-3:] == ["BestCheckpoint", "ModelCheckpoint", "MaskPictures"]
+
+
+def test_pictures_for_a_wandb_that_is_absent_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    trainer = SimpleNamespace(loggers=[], callback_metrics={}, global_step=1)
+    MaskPictures(1).on_validation_end(trainer, SimpleNamespace(classes=CELEBAMASK_HQ))

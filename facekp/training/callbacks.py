@@ -210,11 +210,11 @@ class MaskPictures(Checkpoint):
     @rank_zero_only
     def on_validation_end(self, trainer: pl.Trainer, pl_module: Any) -> None:
         """Log the pictures and the table."""
-        import wandb
-
         names, scores, pictures = pl_module.classes.names, trainer.callback_metrics, []
         for logger in (logger for logger in trainer.loggers if isinstance(logger, TolerantWandbLogger)):
             with logger.tolerate:
+                import wandb  # which may be absent
+
                 for picture, *both in zip(*self._pictures, strict=True):
                     masks = [{"mask_data": mask, "class_labels": dict(enumerate(names))} for mask in both]
                     pictures.append(wandb.Image(picture, masks=dict(zip(("truth", "prediction"), masks, strict=True))))
