@@ -82,6 +82,8 @@ def _drop_strays(grid: ScoreGrid, inside: tuple[slice, slice], reaching: Sequenc
     for _ in range(2):  # once more, for the classes that win in place of the dropped ones
         dropped = np.zeros(grid.winners.shape, bool)
         for i in reaching:
+            if not (grid.winners == i).any():
+                continue
             own = grid.winners > 0 if i in clothes else grid.winners == i
             count, parts = cv2.connectedComponents(own.view(np.uint8), connectivity=4)
             stray = np.ones(count, bool)
