@@ -177,7 +177,7 @@ def test_a_file_without_landmarks_is_named(tmp_path, text):
         read_landmarks(tmp_path / "a.csv", Path("photo.jpg"))
 
 
-@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+@pytest.mark.parametrize("kind", ["png", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("svg", "pdf"))])
 def test_the_command_writes_three_figures(photo, tmp_path, monkeypatch, capsys, kind):
     saved, savefig = {}, Figure.savefig
 

@@ -28,7 +28,9 @@ STRIDES = {
 """Strides of the maps that predict, and of the auxiliary ones."""
 
 
-@pytest.mark.parametrize("name", STRIDES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name == "residual_attention" else ()) for name in STRIDES]
+)
 def test_the_same_heads_in_training_and_evaluation(name: str) -> None:
     net, images = on_meta(name), torch.empty(2, 3, 64, 96, device="meta")
     predict, auxiliary = ([(2, 19, 64 // s, 96 // s) for s in strides] for strides in STRIDES[name])

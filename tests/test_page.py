@@ -16,9 +16,8 @@ from facekp import FaceParser
 
 reason = "needs the extra demo, Playwright and Chromium: pip install -e '.[dev]', apt-get install chromium"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-if CHROMIUM is None or find_spec("gradio") is None:
+if CHROMIUM is None or not all(map(find_spec, ("gradio", "playwright"))):
     pytest.skip(reason, allow_module_level=True)
-sync_api = pytest.importorskip("playwright.sync_api", reason=reason)
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 PATIENCE = 120_000  # ms; other programs may use the machine
@@ -36,6 +35,8 @@ def address(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """Chromium with a webcam that shows the portrait."""
+    from playwright import sync_api
+
     webcam = shutil.copy(PORTRAIT, tmp_path_factory.mktemp("webcam") / "film.mjpeg")  # one frame, repeated
     args = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     args.append(f"--use-file-for-fake-video-capture={webcam}")

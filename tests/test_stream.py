@@ -127,6 +127,7 @@ def whole(run: Callable[..., list[Pixels]]) -> list[Pixels]:
 
 
 class TestTensors:
+    @pytest.mark.slow
     @pytest.mark.parametrize("workers", [1, 2])
     def test_workers_do_not_change_them(self, run, whole, workers) -> None:
         torch.manual_seed(123)  # what the global generators hold does not matter
@@ -138,6 +139,7 @@ class TestTensors:
     def test_a_resumed_run_gets_the_rest(self, run, whole, step) -> None:
         check_same(run(step=step), whole[step:])
 
+    @pytest.mark.slow
     def test_all_at_once(self, run: Callable[..., list[Pixels]], whole: list[Pixels]) -> None:
         check_same(together([run(step=3, rank=rank, world=2, workers=2) for rank in (0, 1)]), whole[3:])
 
