@@ -266,7 +266,10 @@ def test_a_full_disk_is_told_before_anything_is_written(raw: Path, tmp_path: Pat
 
 @pytest.mark.parametrize("wrong", [{"size": 31}, {"workers": 0}])
 def test_settings_out_of_range_are_named(wrong: dict[str, int], raw: Path, tmp_path: Path):
-    with pytest.raises(ConfigError, match=rf"{next(iter(wrong))} is {next(iter(wrong.values()))}: give at least"):
+    message = rf"{next(iter(wrong))} is {next(iter(wrong.values()))}: give at least"
+    with pytest.raises(ConfigError, match=message):
+        prepare(raw, tmp_path / "out", **wrong)
+    with pytest.raises(ConfigError, match=message):
         main([f"raw={raw}", f"out={tmp_path / 'out'}", *(f"{name}={value}" for name, value in wrong.items())])
 
 

@@ -19,12 +19,12 @@ import numpy as np
 from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.cli import Progress
 from facekp.data.class_sets import CLASS_FILE, map_classes
-from facekp.data.layout import IMAGES, INDEX, LABELS, SPLITS, recognise
+from facekp.data.layout import IMAGES, INDEX, LABELS, MIN_SIDE, SPLITS, recognise
 from facekp.data.prepare.convert import Id, Target, convert, read_back, stem_of
 from facekp.data.prepare.dataset import SETS, DataSet
 from facekp.data.prepare.summary import SUMMARY, DataSummary, Problem, name_few, read_summary, summarise
 from facekp.data.prepare.workers import run_in_processes
-from facekp.errors import DataError
+from facekp.errors import DataError, require
 from facekp.files import ANOTHER, exclusive_lock, make_folder, require_space, write_file
 
 SOURCE = "source.json"
@@ -70,11 +70,13 @@ def prepare(
     that cannot be prepared, for which an error is otherwise raised once all others are written.
 
     Raises:
-        ConfigError: classes that do not fit.
+        ConfigError: a size or a number of workers out of range, or classes that do not fit.
         DataError: the source is missing, incomplete or damaged, or `out` cannot be written, has no space, or was made
             from another source.
     """
     started = time.perf_counter()
+    require("size", size, size >= MIN_SIDE, f"give at least {MIN_SIDE} pixels, such as 512")
+    require("workers", workers, workers is None or workers >= 1, "give at least 1, or null for one per core")
     if (raw / INDEX).is_file() and not (classes or mapping):
         raise DataError(f"raw is '{raw}', which is prepared already ({INDEX} is there): train with data.root={raw}")
     data = next((found for name in SETS.names() if (found := SETS[name](raw)) is not None), None)
