@@ -145,12 +145,12 @@ def labelled(
 
     for pictures, labels, split in folders:
         found, shown = dict[str, Path](), set[str]()
-        for path in sorted(labels.glob("[!.]*")):
+        for path in visible(labels):
             if path.suffix.lower() not in SUFFIXES[2:]:
                 ignore("file of a kind that is not read", path)
             elif found.setdefault(path.stem, path) is not path:
                 ignore("second mask of one image", path)
-        for path in sorted(pictures.glob("[!.]*")):
+        for path in visible(pictures):
             if path.suffix.lower() not in SUFFIXES:
                 ignore("file of a kind that is not read", path)
                 continue
@@ -170,6 +170,11 @@ def labelled(
         raise DataError(f"folder '{raw}': no image, or none that its lists name; unpack it again, or correct the lists")
     digest = hashlib.sha256(repr((sorted(split_of.items()), sorted(own.items()))).encode()).hexdigest()
     return DataSet(raw, classes, split_of, images, lambda: (masks, ignored), partial(LabelledFace, ids=own), digest)
+
+
+def visible(folder: Path) -> list[Path]:
+    """Return what a folder contains, sorted, without hidden files; `glob` would find nothing without permission."""
+    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def share_splits(stems: Iterable[str], seed: int = 0) -> dict[str, str]:

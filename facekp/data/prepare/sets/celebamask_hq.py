@@ -10,7 +10,7 @@ from pathlib import Path
 
 from facekp.classes import CELEBAMASK_HQ
 from facekp.data.layout import OFFICIAL_IMAGES, OFFICIAL_MAPPING, OFFICIAL_MASKS, recognise
-from facekp.data.prepare.dataset import SETS, DataSet
+from facekp.data.prepare.dataset import SETS, DataSet, visible
 from facekp.data.prepare.summary import Problem
 from facekp.errors import DataError
 from facekp.files import walk
@@ -91,7 +91,7 @@ def list_images(raw: Path, splits: dict[int, str]) -> dict[int, Path]:
     folder = raw / OFFICIAL_IMAGES
     images: dict[int, Path] = {}
     unknown: list[Path] = []
-    for path in sorted(folder.glob("[!.]*")):
+    for path in visible(folder):
         if path.suffix.lower() not in (".jpg", ".jpeg", ".png"):
             continue
         if not path.stem.isdecimal() or int(path.stem) not in splits:
