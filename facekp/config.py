@@ -94,7 +94,7 @@ class DataConfig(ScoringConfig):
     jitter: float = setting(0.5, "strength of the colour jitter", between(0, 1))
     flip: float = setting(0.5, "probability of a horizontal flip", between(0, 1))
     rotate: float = setting(0.0, "largest rotation of a crop either way, degrees", between(0, 180))
-    background: float = setting(0.0, "share of crops on a drawn background, clothes going on below", between(0, 1))
+    background: float = setting(0.0, "share of crops on a drawn background, with a drawn body below", between(0, 1))
     occlude: float = setting(0.0, "share of crops with a hand, microphone or cup drawn over", between(0, 1))
     corrupt: float = setting(0.0, "share of crops to corrupt: blur, noise, compression, ...", between(0, 1))
     balance: str = setting("none", "sqrt or linear: repeat images with rare classes", one_of("none", "sqrt", "linear"))

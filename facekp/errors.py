@@ -46,7 +46,7 @@ def one_line_errors() -> Iterator[None]:
     """
     # Hydra would otherwise catch errors first and print them with its own advice around them.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    # Or else the next file would get the number of a standard stream that is closed, and what libraries print.
+    # Otherwise the next file that is opened would take a closed standard stream's number, and what libraries print.
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:
             stream = open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8")  # noqa: SIM115

@@ -52,11 +52,8 @@ def test_every_command_takes_other_classes(count: int, tmp_path: Path, monkeypat
     write_blocks(Path("raw"), names)
     prepare(["raw=raw", "out=data", "size=64"])
     audit(["root=data", "out=audit"])
-    ckpt, files, training = (
-        "ckpt=first/checkpoints/last.ckpt",
-        ["net.safetensors"],
-        ("model.name=toy", "data.root=data"),
-    )
+    ckpt, files = "ckpt=first/checkpoints/last.ckpt", ["net.safetensors"]
+    training = "model.name=toy", "data.root=data"
     run_train(*training, "data.balance=sqrt", "hydra.run.dir=first")
     assert list(json.loads(Path("first/metrics.json").read_text())["val"]["best"]["f1"]) == names
     if count == 3:  # what takes 15 s and depends on the names alone

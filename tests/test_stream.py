@@ -127,7 +127,7 @@ def whole(run: Callable[..., list[Pixels]]) -> list[Pixels]:
 
 
 class TestTensors:
-    @pytest.mark.slow
+    @pytest.mark.slow  # 8 s if OpenVINO is loaded, since workers then come from a fork server
     @pytest.mark.parametrize("workers", [1, 2])
     def test_workers_do_not_change_them(self, run, whole, workers) -> None:
         torch.manual_seed(123)  # what the global generators hold does not matter

@@ -89,11 +89,8 @@ NO_ROOM: Final = os.strerror(28)
 
 def _fail(at: int, below: Path, counted: Path) -> None:
     """Let the `at`-th call of Python's that writes below a folder raise ENOSPC, in this process for ever."""
-    events, flags = (
-        ("os.rename", "os.mkdir", "os.truncate", "os.link", "os.symlink"),
-        os.O_WRONLY | os.O_RDWR | os.O_CREAT,
-    )
-    seen = 0
+    events = ("os.rename", "os.mkdir", "os.truncate", "os.link", "os.symlink")
+    flags, seen = os.O_WRONLY | os.O_RDWR | os.O_CREAT, 0
 
     def hook(event: str, args: tuple[Any, ...]) -> None:
         nonlocal seen
@@ -203,8 +200,8 @@ def inputs(world: World, rng: Random, count: int) -> Iterator[Row]:
     shares = Counter(chosen[i % len(chosen)] for i in range(count))
     for k, name in enumerate(chosen):
         source, inner, command = cases[name]
-        share = -(-shares[name] // 4) if command is compare else shares[name]  # which draws for seconds
-        row, size = Row("inputs", name), 20 if command is parse else 1  # alone if the command fails
+        share = -(-shares[name] // 4) if command is compare else shares[name]  # each comparison draws for seconds
+        row, size = Row("inputs", name), 20 if command is parse else 1  # at once; one by one if that fails
 
         def attempt(
             at: int,

@@ -1,4 +1,4 @@
-"""Drawn surroundings: faces on other backgrounds than their own, whose clothes go on below the image's frame."""
+"""Drawn surroundings: other backgrounds behind faces, and bodies that continue their clothes below the image."""
 
 import random
 from typing import Any, Final
@@ -21,9 +21,9 @@ SHAPES: Final = 12
 class Background(A.DualTransform):  # type: ignore[misc]  # albumentations has no types
     """Put a share of the images on a drawn background, which also fills the padding around images scaled down.
 
-    Pixels of class 0 show the drawn background. So does the padding, and it becomes class 0, but below the image, where
-    a drawn body in the face's own clothes goes on, and where the image's border cuts another attribute: there its true
-    shape is unknown, so the mirrored image goes on, to be ignored.
+    Pixels of class 0 show the drawn background, and so does the padding, which becomes class 0, with two exceptions.
+    Below the image, a drawn body continues the face's clothes. Where the image's border cuts another attribute, whose
+    true shape is unknown, the mirrored image continues it, and is ignored.
 
     Args:
         share: probability of another background.
@@ -103,8 +103,8 @@ def draw_clothes(
     strip, worn = image[-depth:].copy(), worn[-depth:]
     clothes = draw_texture(rng, (height, width))
     if worn.any():
-        paler = np.median(strip[worn], 0) - clothes.mean((0, 1))
-        clothes = np.clip(clothes + paler, 0, 255).astype(np.uint8)
+        change = np.median(strip[worn], 0) - clothes.mean((0, 1))
+        clothes = np.clip(clothes + change, 0, 255).astype(np.uint8)
         if rng.random() < 0.7:
             strip[~worn] = clothes[:depth, left : left + image.shape[1]][~worn]
             clothes[-below:] = np.pad(strip, ((0, below), (left, right), (0, 0)), "symmetric")[-below:]

@@ -29,8 +29,8 @@ def export_onnx(
 ) -> None:
     """Write a network as ONNX, for any batch and any multiple of 32 pixels: uint8 pixels in, scores or labels out.
 
-    The metadata have `size`, the side in pixels at which the network was evaluated, its terms of use and its classes.
-    The head is "scores", the predicting heads' score maps (see `ScoreNet`), or "labels" (see `LabelNet`).
+    The file's metadata hold `size`, the side in pixels at which the network was evaluated, its terms of use and its
+    classes. The head is "scores", the predicting heads' score maps (see `ScoreNet`), or "labels" (see `LabelNet`).
 
     Raises:
         ConfigError: onnx, onnxscript or onnxruntime is not installed.

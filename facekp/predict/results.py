@@ -25,7 +25,8 @@ class Results:
     """Write faces in the formats of `export`; several threads and processes may write at once.
 
     The folder `out` is created when it is claimed. `shard` is the run's share of the photos, "K/N", or None for all;
-    `facekp.predict.merge` joins the files of all N. `longest_ending` is the length of that of a photo's files.
+    `facekp.predict.merge` joins the files of all N. `longest_ending` is the length of the longest
+    ending of a photo's files.
     """
 
     def __init__(

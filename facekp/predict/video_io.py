@@ -49,7 +49,7 @@ class VideoReader(AbstractContextManager["VideoReader"]):
     Frames have square pixels, and the colours of an ordinary display if the video is HDR. A frame that cannot be
     decoded is a `Frame` without an image, at its own time. A truncated file ends early.
 
-    `source` is any file that ffmpeg reads, or the address of a stream; `sound` collects its sound.
+    `source` is any file that ffmpeg reads, or the address of a stream; with `sound`, its sound is collected in `heard`.
 
     Raises:
         DataError: the video cannot be opened, or has no pictures.

@@ -75,7 +75,7 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def read_weights(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read float32 weights from NAME.safetensors, and their description from NAME.json (for model, config.json).
+    """Read weights as float32 from NAME.safetensors, and their description from NAME.json, or config.json for model.
 
     Raises:
         CheckpointError: a file of the pair is missing, damaged, not facekp's, or does not belong to the other.
