@@ -371,6 +371,16 @@ def test_the_sheet_holds_its_pictures_and_needs_no_network(flawed_set: Path, tmp
     assert ", the first 1 shown" in page.replace("\n", " ").replace("  ", " ")
 
 
+def test_an_image_as_thin_as_a_line_is_drawn(tmp_path: Path) -> None:
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    Image.new("RGB", (2000, 5)).save(tmp_path / "images" / "a.jpg")
+    Image.fromarray(draw_label()).save(tmp_path / "labels" / "a.png")
+    (tmp_path / "index.csv").write_text("id,split\na,train\n")
+    main([f"root={tmp_path}", f"out={tmp_path / 'out'}"])
+    assert (tmp_path / "out" / "audit.html").read_text().count("src=") == 1
+
+
 def test_an_edited_exclude_column_is_kept(flawed_set: Path, tmp_path: Path) -> None:
     for _ in range(2):  # its own files are replaced
         main([f"root={flawed_set}", f"out={tmp_path}", "pictures=0"])

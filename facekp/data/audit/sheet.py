@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jinja2 import Template
 from joblib import Parallel, delayed
-from PIL import Image, ImageOps
+from PIL import Image
 
 from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.data.audit.findings import KINDS, Finding
@@ -73,4 +73,7 @@ def draw_card(root: Path, finding: Finding, classes: Classes = CELEBAMASK_HQ) ->
 
 def _fit(picture: Image.Image) -> Image.Image:
     """Fit a picture into the square, keeping its proportions, on black."""
-    return ImageOps.pad(picture, (SIDE, SIDE), Image.Resampling.BILINEAR, centering=(0, 0))
+    width, height = (max(1, round(SIDE * side / max(picture.size))) for side in picture.size)
+    square = Image.new("RGB", (SIDE, SIDE))
+    square.paste(picture.resize((width, height), Image.Resampling.BILINEAR))
+    return square
