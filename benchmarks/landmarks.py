@@ -46,7 +46,7 @@ COLUMNS = ("true", "true_visible", "plain", "predicted",
 """Errors of true and predicted masks to dlib's and MediaPipe's points; `plain`: of extremes; `detectors`: of dlib's."""
 CALIBRATION = Path(facekp.keypoints.landmarks.__file__).parent / FILE
 FOLDS, ROUNDS, DECIMALS = 5, 30, 4
-SIDES = {"r_": (1,), "l_": (-1,)}  # of landmarks, 1 for the right; on the middle line one is its own image
+SIDES = {"r_": (1,), "l_": (-1,)}  # by a landmark's prefix, 1 for the right; the middle line has both
 
 
 @dataclass

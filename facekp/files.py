@@ -22,7 +22,7 @@ except ImportError:
     orjson = None  # type: ignore[assignment]  # a module elsewhere
 
 LOCK = ".lock"  # lock file of a folder that one process at a time may write to
-ANOTHER = "give another folder (out=; data.cache= or hydra.run.dir= when training)"  # if it cannot be written to
+ANOTHER = "give another folder (out=; data.cache= or hydra.run.dir= when training)"  # remedy where one is refused
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)  # errors of a disk, or of a share of it, that is full
 OVERWRITE = "replace files that facekp did not write"  # help of the setting `overwrite`
 Recognise = Callable[[Path], bool]  # whether facekp wrote a file, told by its content

@@ -33,7 +33,7 @@ from facekp.training.rows import read_rows
 HANG: Final = 30  # seconds after which an input hangs; whole commands may take `PATIENCE`
 PATIENCE: Final = 300
 MEMORY: Final = 4096  # MiB above which a command takes too much
-CLOCK: Final = {"seconds", "train/images_per_second", "train/peak_memory"}  # that differ in equal metrics.csv
+CLOCK: Final = {"seconds", "train/images_per_second", "train/peak_memory"}  # columns that differ in equal runs
 OUT: Final = "{out}"
 CLIP: Final = "clip.mp4"
 PRELOAD: Final = (

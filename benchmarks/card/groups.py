@@ -16,7 +16,7 @@ from facekp.images import UInt8Array
 
 Floats = npt.NDArray[np.float64]
 Members = npt.NDArray[np.bool_]
-INNER = ("l_brow", "r_brow", "l_eye", "r_eye", "nose", "mouth", "u_lip", "l_lip")  # their hull is the inside
+INNER = ("l_brow", "r_brow", "l_eye", "r_eye", "nose", "mouth", "u_lip", "l_lip")  # their hull: the inner face
 HAIR_SHARE = 0.01  # minimum share of the inside of the face that a fringe covers to be visible
 
 

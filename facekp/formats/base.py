@@ -19,7 +19,7 @@ from facekp.parsing.regions import class_ids
 from facekp.registry import Registry
 
 TOLERANCE: Final = 0.25  # maximum distance in pixels between an outline and its polygon
-CORNER: Final = np.float32(0.5)  # from coordinates with the origin at a pixel's centre to those from its corner
+CORNER: Final = np.float32(0.5)  # offset of coordinates: from an origin at a pixel's centre to one at its corner
 
 
 @dataclass(frozen=True, eq=False)

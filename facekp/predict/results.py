@@ -14,7 +14,7 @@ from facekp.files import Recognise, begins_with, claim, make_folder, replacing, 
 from facekp.formats.base import Format, FormatOptions, Photo, RunFormat, all_formats
 from facekp.parsing.face import Face
 
-SHARDS, OF, LIST = ".shards", "-of-", "shard.json"  # pieces of shards, in folders such as 3-of-16, and a list
+SHARDS, OF, LIST = ".shards", "-of-", "shard.json"  # folder of the shards, each in one such as 3-of-16 with a list
 
 
 class PhotoError(DataError):

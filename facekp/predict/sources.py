@@ -31,7 +31,7 @@ CAMERA: Final = "source '{}': cameras are not read; give a video file, or the ad
 Source = Path | str  # a photo's or video's file, or the address of a stream
 CLIP, LINES, MATTE = ".overlay.mp4", ".jsonl", ".alpha.mp4"  # a video's results; the last follows a region's name
 CLIP_MARK: Final = b"Written by facekp"  # the comment in a clip
-RESULTS: Final = (*(form.ending for form in all_formats().values()), CLIP, LINES, MATTE)  # of all results' names
+RESULTS: Final = (*(form.ending for form in all_formats().values()), CLIP, LINES, MATTE)  # endings of all results
 
 
 def find_images(source: str) -> Sequence[Source]:

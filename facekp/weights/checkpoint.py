@@ -24,7 +24,7 @@ from facekp.weights.paths import WEIGHTS, description_of, require_file
 
 KEY: Final = "facekp"  # key of the description in a training checkpoint
 DEFAULT_LOSS: Final = {"name": "ohem"}  # loss of files that do not name one
-FIXED: Final = {"format": 1, "mean": list(MEAN), "std": list(STD)}  # of every description: what networks assume
+FIXED: Final = {"format": 1, "mean": list(MEAN), "std": list(STD)}  # in every description: what networks assume
 
 
 def describe(

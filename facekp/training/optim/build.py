@@ -14,7 +14,7 @@ from facekp.config import SharedOptimConfig
 from facekp.registry import Registry, checked_settings, parameters_of
 
 Groups = list[dict[str, Any]]
-Factor = Callable[[float], float]  # of the base rate at a step, 0-based; fractional under a time limit
+Factor = Callable[[float], float]  # from a step, 0-based, fractional under a time limit, to a factor of the base rate
 
 OPTIMIZERS = Registry[Callable[..., Optimizer]]("optim.name", "facekp.training.optim")
 register_optimizer = OPTIMIZERS.register
