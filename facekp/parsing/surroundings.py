@@ -17,7 +17,7 @@ from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.keypoints.score_grid import ScoreGrid
 from facekp.parsing.face_crop import Crop
 
-ABOVE, BESIDE, BELOW = 0.375, 1.0, 2.0
+ABOVE, BESIDE, BELOW = 0.375, 0.5, 0.625
 """How far the larger crop reaches beyond the aligned one at most, in units of its side."""
 LEAST: Final = 0.125
 """How far it reaches at least."""
