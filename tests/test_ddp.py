@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,8 @@ from helpers.networks import Toy
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-from runs import REPOSITORY, run_train
+from runs import REPOSITORY, SMALL
 from torch import Tensor, nn
-from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from torch.nn.functional import one_hot
 
 from facekp.config import CallbacksConfig, Config, DataConfig, OptimConfig, TrainerConfig
@@ -36,8 +36,6 @@ from facekp.weights.checkpoint import read_checkpoint
 from facekp.weights.load import load_network
 
 PROCESSES = 2
-# Imports take 8 s in each new process. A fork has done them, but can use no GPU.
-START = "fork" if sys.platform == "linux" and not torch.cuda.is_available() else "spawn"
 STEPS = 6
 KINDS = ("hard", "floor", "ties", "blank")
 Found = dict[Any, Any]
@@ -123,7 +121,7 @@ def work(rank: int, root: Path, folder: Path) -> None:
 def pair(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
     """Return what each of two processes found."""
     folder = tmp_path_factory.mktemp("pair")
-    mp.start_processes(work, (tiny_root, folder), PROCESSES, start_method=START)
+    mp.spawn(work, (tiny_root, folder), PROCESSES)
     return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
 
 
@@ -175,30 +173,19 @@ class TestTwoProcesses:
         assert two == pytest.approx(one, rel=1e-6, nan_ok=True)  # scores are float32
 
 
-def torchrun(*arguments: str) -> None:
-    """Run train.py in two processes, as `torchrun --standalone --nproc-per-node=2` does."""
-    endpoint = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "run_id": "one"}
-    elastic_launch(LaunchConfig(1, 1, PROCESSES, start_method=START, **endpoint), run_train)(*arguments)
-
-
 class TestStarting:
     @pytest.mark.slow
-    @pytest.mark.parametrize("launch", [run_train, torchrun])  # by Lightning, which starts the second process itself
-    def test_one_reports_and_scores_are_those_of_the_checkpoint_in_one_process(
-        self, launch, tiny_root, tmp_path, monkeypatch, capfd
-    ):
-        monkeypatch.chdir(tmp_path)
-        monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))  # not another checkout's, whichever is installed
-        # The three validation images do not share out evenly.
+    @pytest.mark.parametrize("launcher", ["", "-m torch.distributed.run --standalone --nproc-per-node=2"])
+    def test_one_reports_and_scores_are_those_of_the_checkpoint_in_one_process(self, launcher, tiny_root, tmp_path):
+        # By Lightning and by torchrun. The three validation images do not share out evenly.
         two = ["trainer=ddp", "trainer.devices=2", "trainer.max_steps=3", "data.eval_batch_size=1", "hydra.run.dir=run"]
-        process = mp.get_context(START).Process(target=launch, args=(f"data.root={tiny_root}", *two))
-        process.start()
-        process.join(timeout=300)
-        process.kill()  # if it waits for ever
-        said = capfd.readouterr()
-        assert process.exitcode == 0, said.err
-        assert said.out.count("run folder: ") == 1
-        assert "sync_dist" not in said.err  # Lightning's advice, a line a score, which does not hold here
+        command = [sys.executable, *launcher.split(), REPOSITORY / "train.py", *SMALL, "logger=csv", *two]
+        done = subprocess.run(
+            [*command, f"data.root={tiny_root}"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("run folder: ") == 1
+        assert "sync_dist" not in done.stderr  # Lightning's advice, a line a score, which does not hold here
         run = tmp_path / "run"
         assert [row["step"] for row in read_rows(run / "metrics.csv")] == [1, 2, 3]
         summary = json.loads((run / "metrics.json").read_text())
