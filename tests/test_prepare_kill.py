@@ -139,7 +139,7 @@ def test_stopped_processes_end_and_the_next_start_completes(stopped, stuck, tmp_
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does: every process of the group gets it
         error = run.communicate(timeout=30)[1]
         assert run.returncode == 130
-        assert error.splitlines()[-1] == "interrupted"
+        assert "interrupted" in error.splitlines()  # loky's tracker may warn of what it found cleaned up already
         assert "Traceback" not in error
     _wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in children))
     assert not (out / "index.csv").exists()
