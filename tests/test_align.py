@@ -420,6 +420,8 @@ def test_the_larger_crop_shows_the_photo_as_far_as_a_person_may_reach():
     # As far as the photo goes: 0.25 on each side here; and if it goes on to the right, half to both sides.
     assert around(Crop(16 + 16j, 64), (96, 96)) == Crop(0, 96)
     assert around(Crop(16 + 16j, 64), (96, 144)) == Crop(-16, 128)
+    # In eighths: what would be 0.3 is 0.375.
+    assert around(Crop(30 + 30j, 100), (160, 160)) == Crop(-7.5 - 7.5j, 175)
     # And at least an eighth.
     assert around(Crop(0, 64), (64, 64)) == Crop(-8 - 8j, 80)
 

@@ -1,8 +1,7 @@
 """The surroundings of a face: hair, hats, earrings, neck, necklaces and clothes beyond the aligned crop.
 
 The network sees each face in its aligned crop, which decides about everything within, and in a larger crop around it,
-which continues the attributes that reach beyond, as far down as a photo shows clothes. Both score grids are blended
-along the aligned crop's edge.
+which continues the attributes that reach beyond. Both score grids are blended along the aligned crop's edge.
 """
 
 import math
@@ -21,8 +20,8 @@ ABOVE, BESIDE, BELOW = 0.375, 0.5, 0.625
 """How far the larger crop reaches beyond the aligned one at most, in units of its side."""
 LEAST: Final = 0.125
 """How far it reaches at least."""
-STEPS: Final = 16
-"""These are multiples of 1/16, so that the points of both crops' score grids coincide."""
+STEPS: Final = 8
+"""These are multiples of 1/8, so that the points of both grids coincide: an aligned crop has a multiple of 8 cells."""
 BLENDED: Final = 0.08
 """Width of the zone along the aligned crop's edge in which the scores are blended, as a share of its side."""
 REACHING: Final = ("hair", "hat", "ear_r", "neck_l", "neck", "cloth")
