@@ -7,7 +7,6 @@ from functools import cached_property
 from multiprocessing import set_forkserver_preload
 from pathlib import Path
 
-import cv2
 import pytorch_lightning as pl
 from torch.utils.data import DataLoader
 
@@ -16,7 +15,7 @@ from facekp.data.audit.order import check_order
 from facekp.data.balance import find_classes, repeat_factors
 from facekp.data.cache import CHANNELS, decode_all
 from facekp.data.class_sets import read_classes
-from facekp.data.dataset import Batch, FaceDataset, Pixels, to_batch
+from facekp.data.dataset import Batch, FaceDataset, Pixels, disable_opencv_threads, to_batch
 from facekp.data.exclusions import describe_exclusions, read_exclusions
 from facekp.data.layout import Sample, check_source, read_index
 from facekp.data.sampler import Draw, TrainingStream, evaluation_draws
@@ -159,7 +158,7 @@ class FaceDataModule(pl.LightningDataModule):
             sampler=sampler,
             num_workers=workers,
             multiprocessing_context=start_method(shared=shared) if workers else None,
-            worker_init_fn=_disable_opencv_threads,
+            worker_init_fn=disable_opencv_threads,
             persistent_workers=workers > 0 and isinstance(sampler, TrainingStream),
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
         )
@@ -185,7 +184,8 @@ def start_method(*, shared: bool = False) -> str | None:
             "data.decoded is 'ram', which forked workers share, but this process has loaded OpenVINO, whose forks "
             "crash: use disk or data.workers=0, or train in another process"
         )
-    set_forkserver_preload([__name__])  # imported once: in each worker it would take seconds
+    # Imported once, not by each worker: all that one needs, which is not Lightning.
+    set_forkserver_preload([FaceDataset.__module__, evaluation_transform.__module__])
     return "forkserver"
 
 
@@ -205,8 +205,3 @@ def require_shared_memory(loaders: Sequence[tuple[DataLoader[Pixels], int]], pro
             f"but {SHARED} has {free / MIB:.0f}: give a container more (docker run --shm-size={-(-need // GIB)}g), or "
             "use fewer (data.workers=0 needs none)"
         )
-
-
-def _disable_opencv_threads(worker: int) -> None:
-    # They would compete with the other workers for the cores.
-    cv2.setNumThreads(0)

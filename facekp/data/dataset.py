@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import TypedDict
 
 import albumentations as A
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -91,3 +92,11 @@ class FaceDataset(Dataset[Pixels]):
 def _tensor(array: UInt8Array) -> Tensor:
     # Cached pixels are read-only, and torch wants writable memory.
     return torch.from_numpy(np.require(array, requirements="W"))
+
+
+def disable_opencv_threads(worker: int) -> None:
+    """Begin a loader's worker: OpenCV's threads would compete with the other workers for the cores.
+
+    Here, because a worker that is not forked imports this module, and Lightning would take it seconds.
+    """
+    cv2.setNumThreads(0)
