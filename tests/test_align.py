@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from fractions import Fraction
 
 import cv2
 import numpy as np
@@ -24,14 +25,11 @@ from facekp.parsing.surroundings import around, join
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
 
-SKIN, NOSE, L_EYE, R_EYE, U_LIP = (CELEBAMASK_HQ.index(name) for name in ("skin", "nose", "l_eye", "r_eye", "u_lip"))
+SKIN, NOSE, L_EYE, R_EYE, U_LIP, HAIR = map(CELEBAMASK_HQ.index, ("skin", "nose", "l_eye", "r_eye", "u_lip", "hair"))
 
 
 def near(crop, frame, within=0.05):
     return crop.distance_to(frame) < within
-
-
-# Crops
 
 
 def test_matrix_box_and_distance():
@@ -41,8 +39,7 @@ def test_matrix_box_and_distance():
     # Turned by a quarter, clockwise as seen: one pixel to the right in it is two pixels down in the photo.
     np.testing.assert_allclose(Crop(10 + 20j, 8j).matrix(4), [[0, -2, 8.5], [2, 0, 20.5]])
     crop = Crop.around(50 + 40j, 20)
-    assert crop.origin == 40 + 30j
-    assert crop.box((100, 55)) == (40, 30, 55, 50)  # the photo ends at 55
+    assert (crop.origin, crop.box((100, 55))) == (40 + 30j, (40, 30, 55, 50))  # the photo ends at 55
     assert Crop.around(50 + 40j, 20 * np.exp(1j * np.pi / 4)).box((100, 100)) == pytest.approx(
         (50 - 200**0.5, 40 - 200**0.5, 50 + 200**0.5, 40 + 200**0.5)
     )
@@ -71,12 +68,7 @@ def test_beyond_the_border_the_photo_is_mirrored_and_known_to_be_beyond():
     image = np.arange(20, dtype=np.uint8)[None, :, None].repeat(20, 0).repeat(3, 2)
     crop = Crop(-4 + 0j, 16)
     assert cut(image, crop, 16)[0, :8, 0].tolist() == [4, 3, 2, 1, 0, 1, 2, 3]
-    inside = within(crop, 16, (20, 20))
-    assert inside[:, 4:].all()
-    assert not inside[:, :4].any()
-
-
-# Frames
+    np.testing.assert_array_equal(within(crop, 16, (20, 20)), np.tile(np.arange(16) >= 4, (16, 1)))
 
 
 def test_residual_is_the_distance_in_sides():
@@ -86,13 +78,12 @@ def test_residual_is_the_distance_in_sides():
     assert 0.03 < residual < 0.05
 
 
-def face_mask(side=200, **moved):
-    """Return a mask with a disc at each part's place, moved by so much of the side."""
-    mask = np.full((side, side), SKIN, np.uint8)
+def face_mask(**moved):
+    """Return a mask of 200 x 200 with a disc at each part's place, moved by so much of the side."""
+    mask = np.full((200, 200), SKIN, np.uint8)
     for name, class_id in (("l_eye", L_EYE), ("r_eye", R_EYE), ("nose", NOSE), ("mouth", U_LIP)):
-        place = (PLACES[name] + moved.get(name, 0)) * side
-        if name not in moved or moved[name] is not None:
-            cv2.circle(mask, (round(place.real - 0.5), round(place.imag - 0.5)), 8, class_id, cv2.FILLED)
+        place = (PLACES[name] + moved.get(name, 0)) * 200
+        cv2.circle(mask, (round(place.real - 0.5), round(place.imag - 0.5)), 8, class_id, cv2.FILLED)
     return mask
 
 
@@ -144,9 +135,6 @@ def test_one_of_each_face_is_kept():
     assert distinct([first, again, beside, larger]) == [first, beside, larger]
 
 
-# Neighbours
-
-
 @pytest.mark.parametrize(("count", "beyond"), [(129, 0), (66, 0.5)])
 def test_background_wins_nearer_to_another_face(count, beyond):
     points = np.zeros((count, count, 19), np.float32)
@@ -156,19 +144,14 @@ def test_background_wins_nearer_to_another_face(count, beyond):
     own, other = Crop(0, 100), Crop(60, 100)  # the line between them is x = 80 of 100
     suppressed = suppress_neighbours(grid, own, own, [other])
     assert suppressed.beyond == beyond
-    winner = suppressed.points.argmax(2)
-    np.testing.assert_array_equal(winner, np.broadcast_to(np.where(at < 0.8, SKIN, 0), winner.shape))
+    np.testing.assert_array_equal(suppressed.points.argmax(2), np.tile(np.where(at < 0.8, SKIN, 0), (count, 1)))
     assert (points.argmax(2) == SKIN).all()
     # Half as large and its middle 50 away: nearer where d(other) < d(own) / 2, a disc around it
     small = Crop.around(50 + 100j, 50)
     winner = suppress_neighbours(grid, own, own, [small]).points.argmax(2)
-    y = 100 * at[:, None]
-    x = 100 * at
+    x, y = 100 * at, 100 * at[:, None]
     disc = np.hypot(x - 50, y - 100) < np.hypot(x - 50, y - 50) / 2
     np.testing.assert_array_equal(winner, np.where(disc, 0, SKIN))
-
-
-# Photos
 
 
 def drawn(seed):
@@ -269,16 +252,14 @@ def test_several_faces_come_largest_first_and_keep_to_themselves():
 
 
 def test_a_face_that_the_border_cuts():
-    size = (500, 700)
     frame = turned(100 + 240j, 320, 8)  # a fifth of it lies beyond
-    photo, label = paste(size, (5, frame))
+    photo, label = paste((500, 700), (5, frame))
     (face,) = parse(photo, label)
     assert mean_iou(label, face.mask) >= 0.9 * aligned_iou(5, frame, label)
     assert face.box[0] == 0
     points = np.concatenate([c.points for a in face.attributes.values() for c in a.contours])
     assert points.min() >= -0.5
-    hair = face.attributes["hair"].contours[0]
-    assert hair.cut.any()
+    assert face.attributes["hair"].contours[0].cut.any()
     assert (face.keypoints["hair"][:, 0] > 0.5).mean() > 0.9
 
 
@@ -319,8 +300,6 @@ def test_files_hold_what_the_parser_returns_and_photos_without_faces_are_reporte
 @pytest.mark.slow
 def test_faces_of_videos_are_followed(tmp_path):
     pytest.importorskip("av")
-    from fractions import Fraction
-
     from facekp.predict.video_io import VideoWriter
     from facekp.predict.videos import parse_videos
 
@@ -336,15 +315,16 @@ def test_faces_of_videos_are_followed(tmp_path):
 
 
 class Counting(Labels):
-    """Labels that note their calls, and see nothing from the call `blind` on."""
+    """Labels that note their calls and the images' sides, and see nothing from the call `blind` on."""
 
     batch = 2
 
     def __init__(self, blind=99):
-        self.blind, self.calls = blind, []
+        self.blind, self.calls, self.sides = blind, [], Counter()
 
     def __call__(self, images):
         self.calls.append(len(images))
+        self.sides.update(image.shape[0] for image in images)
         return super().__call__(images if len(self.calls) <= self.blind else np.zeros_like(images))
 
 
@@ -352,31 +332,23 @@ def test_the_network_sees_only_what_may_be_a_face_and_each_once():
     photo, label = paste((500, 600), (0, turned(300 + 250j, 280, 20)))
     parser = parser_of(label, lambda image: [Crop.around(290 + 250j, 300), Crop(0, 40), Crop(500, 40)])
     parser.stages.backend = Counting()
-    assert len(parser(photo)) == 1
     # Three boxes, two at a time, the middle of the photo being that of the first; then the one face, framed anew,
     # and its surroundings.
-    assert parser.stages.backend.calls == [2, 1, 1, 1]
+    assert (len(parser(photo)), parser.stages.backend.calls) == (1, [2, 1, 1, 1])
     # What is a face only at the first look is none.
     parser.stages.backend = Counting(blind=2)
-    assert parser(photo) == []
-    assert parser.stages.backend.calls == [2, 1, 1]
+    assert (parser(photo), parser.stages.backend.calls) == ([], [2, 1, 1])
 
 
 def test_small_faces_are_not_enlarged_to_the_networks_full_size():
     small, large = turned(130 + 200j, 80, 0), turned(520 + 350j, 300, 0)
     photo, label = paste((700, 800), (0, small), (1, large))
-    parser, sides = parser_of(label, lambda _: [small, large]), []
-
-    class Noting(Labels):
-        def __call__(self, images):
-            sides.extend(image.shape[0] for image in images)
-            return super().__call__(images)
-
-    parser.stages.backend = Noting()
+    parser = parser_of(label, lambda _: [small, large])
+    parser.stages.backend = Counting()
     assert len(parser(photo)) == 2
     # 80 pixels are less than 16 % of 512: 384, as proposed and as aligned. Both crops of the larger face and the
     # middle of the photo are seen at 512, the larger crops around both faces, 160 and 600 pixels, at 7/8 of that.
-    assert Counter(sides) == {384: 2, 448: 2, 512: 3}
+    assert parser.stages.backend.sides == {384: 2, 448: 2, 512: 3}
 
 
 @pytest.mark.slow
@@ -395,9 +367,6 @@ def test_several_photos_give_a_list_each_and_share_the_networks_calls():
     assert parser(photo) == parser([]) == []
 
 
-# Surroundings
-
-
 OWN = Crop(24 + 24j, 64)
 LARGER = around(OWN, (112, 112))  # the whole photo
 
@@ -408,8 +377,8 @@ def grids(fine, wide):
     both[..., 0] = 1
     both[0, 28:37, 28:37, SKIN] = 9
     for points, parts in zip(both, (fine, wide), strict=True):
-        for rows, columns, name, score in parts:
-            points[rows, columns, CELEBAMASK_HQ.index(name)] = score
+        for place, class_id, score in parts:
+            points[(*place, class_id)] = score
     return [ScoreGrid(points, 0) for points in both]
 
 
@@ -427,24 +396,21 @@ def test_the_larger_crop_shows_the_photo_as_far_as_a_person_may_reach():
 
 
 def test_what_reaches_beyond_the_aligned_crop_goes_on_and_nothing_else_does():
-    everywhere = slice(None)
-    # A column of hair runs through both.
-    hair, cloth, neck = (CELEBAMASK_HQ.index(name) for name in ("hair", "cloth", "neck"))
-    column, wider = slice(26, 39), slice(28, 37)  # 13 of 64 cells, and 8 of 64 cells that are 1.75 times as large
+    # A column of hair runs through both: 13 of 64 cells, and 8 of 64 cells that are 1.75 times as large.
+    cloth, neck, wider = 18, 17, slice(28, 37)
     fine, wide = grids(
-        [(everywhere, column, "hair", 5)],
+        [(np.s_[:, 26:39], HAIR, 5)],
         [
-            (everywhere, wider, "hair", 5),
-            (slice(60, 65), slice(50, 65), "cloth", 5),  # another person's
-            (slice(0, 5), wider, "neck", 6),  # a neck above the hair, which is another's too
-            (slice(6, 10), wider, "nose", 9),  # of the face, but beyond it
+            (np.s_[:, wider], HAIR, 5),
+            (np.s_[60:, 50:], cloth, 5),  # another person's
+            (np.s_[:5, wider], neck, 6),  # a neck above the hair, which is another's too
+            (np.s_[6:10, wider], NOSE, 9),  # of the face, but beyond it
         ],
     )
     winner = join(fine, wide, OWN, LARGER).points.argmax(2)
     assert winner.shape == (113, 113)  # 64 cells and 24 on both sides
     np.testing.assert_array_equal(winner[30:83, 30:83], fine.points.argmax(2)[6:-6, 6:-6])  # 5 cells are blended
-    assert (winner[:, 56] == hair)[:24].all()
-    assert (winner[:, 56] == hair)[89:].all()
+    assert (winner[[*range(24), *range(89, 113)], 56] == HAIR).all()
     assert not np.isin(winner, (cloth, neck, NOSE)).any()
     # Clothes that the hair leads to are the face's.
     wide.points[60:65, 34:65, cloth] = 6
@@ -453,13 +419,10 @@ def test_what_reaches_beyond_the_aligned_crop_goes_on_and_nothing_else_does():
 
 def test_both_looks_meet_without_a_step():
     # The aligned crop sees hair by 4 more than background, the larger one by 2: between them the lead falls evenly.
-    everywhere, hair = slice(None), CELEBAMASK_HQ.index("hair")
-    fine, wide = grids([(everywhere, everywhere, "hair", 5)], [(everywhere, everywhere, "hair", 3)])
+    fine, wide = grids([(np.s_[:, :], HAIR, 5)], [(np.s_[:, :], HAIR, 3)])
     joined = join(fine, wide, OWN, LARGER).points
-    lead = (joined[..., hair] - joined[..., 0])[56]
-    assert lead[0] == 2
-    assert lead[24] == 2  # the edge of the aligned crop
-    assert lead[56 - 20] == 4
+    lead = (joined[..., HAIR] - joined[..., 0])[56]
+    assert lead[[0, 24, 56 - 20]].tolist() == [2, 2, 4]  # 24: the edge of the aligned crop
     assert abs(np.diff(lead)).max() < 0.4  # 2 over 0.08 of 64 cells
 
 
@@ -485,21 +448,17 @@ def test_a_head_larger_than_the_aligned_crop_is_parsed_as_a_whole():
     # Its hair is a column through the photo; with the aligned crop alone it would end above and below.
     frame = turned(300 + 300j, 200, 0)
     photo, label = paste((600, 600), (0, frame))
-    label[50:210, 280:320] = CELEBAMASK_HQ.index("hair")  # from the frame's upper part to 150 pixels above it
+    label[50:210, 280:320] = HAIR  # from the frame's upper part to 150 pixels above it
     (face,) = parse(photo, label, detector=lambda _: [frame])
-    rows = np.nonzero(face.mask[:, 300] == CELEBAMASK_HQ.index("hair"))[0]
-    assert rows.min() == pytest.approx(200 - 0.375 * 200, abs=6)  # where the larger crop ends
+    top = 200 - 0.375 * 200  # where the larger crop ends
+    assert np.nonzero(face.mask[:, 300] == HAIR)[0].min() == pytest.approx(top, abs=6)
     assert face.box == pytest.approx((200, 200, 400, 400), abs=8)  # the aligned crop's
     hair = face.attributes["hair"].contours[0]
-    assert hair.points[hair.cut][:, 1].max() < 200 - 0.375 * 200 + 6
-
-
-# Detectors
+    assert hair.points[hair.cut][:, 1].max() < top + 6
 
 
 def test_a_box_is_put_into_the_frame_of_a_face(monkeypatch):
     # The cascade is told to see one box of the turned copy; the crop must hold the box's middle and side.
-    detector = HaarDetector()
     seen = []
 
     class Cascade:
@@ -509,13 +468,12 @@ def test_a_box_is_put_into_the_frame_of_a_face(monkeypatch):
 
     monkeypatch.setattr("facekp.parsing.detectors._opened_here", lambda *_: Cascade())
     # A photo of 480 x 960, not shrunk for the upright look, halved for both turned ones.
-    crops = detector(np.zeros((480, 960, 3), np.uint8))
-    assert seen[0] == (480, 960)
+    crops = HaarDetector()(np.zeros((480, 960, 3), np.uint8))
     upright = next(crop for crop in crops if abs(crop.edge.imag) < 1e-9)
     assert upright.side == pytest.approx(50 / BOX_SIDE)
     assert upright.at(BOX_MIDDLE) == pytest.approx(125 + 85j)
     # Turned: 480 x 240 by 30 degrees needs 480 cos + 240 sin = 535.7 by 480 sin + 240 cos = 447.8 pixels.
-    assert seen[1] == seen[2] == (448, 536)
+    assert seen == [(480, 960), (448, 536), (448, 536)]
     for crop in (crop for crop in crops if crop is not upright):
         angle = np.angle(crop.edge)
         assert abs(np.degrees(angle)) == pytest.approx(30)
@@ -573,14 +531,11 @@ def test_yunets_points_are_read_in_their_order(tmp_path, monkeypatch):
     assert near(crop, frame, 0.01)
 
 
-# Real faces
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("scale", "angle"), [(0.6, 20.0), (1.5, -30.0)])
 def test_the_shipped_network_parses_a_turned_and_scaled_portrait_as_it_parses_the_portrait(scale, angle):
     portrait, parser = read_image(PORTRAIT), FaceParser()
-    ((straight,), size) = parser(portrait), len(portrait)
+    (straight,), size = parser(portrait), len(portrait)
     frame = Crop.around(620 + 500j, size * scale * np.exp(1j * np.radians(angle)))
     around = np.random.default_rng(4).integers(0, 256, (1000, 1240, 3), np.uint8)
     picture = cv2.warpAffine(portrait, frame.matrix(size), (1240, 1000), dst=around, borderMode=cv2.BORDER_TRANSPARENT)

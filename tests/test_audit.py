@@ -47,7 +47,7 @@ FACE = {
 }
 
 
-def draw_label(without: tuple[int, ...] = (), **moved: tuple[int, int, int, int]) -> np.ndarray:
+def draw_label(without=(), **moved):
     """Paint the ellipses of `FACE`, each with its class id; `moved` as c4=(x, y, rx, ry)."""
     label = np.zeros((SIDE, SIDE), np.uint8)
     y, x = np.mgrid[:SIDE, :SIDE]
@@ -58,7 +58,7 @@ def draw_label(without: tuple[int, ...] = (), **moved: tuple[int, int, int, int]
     return label
 
 
-def draw_photo(seed: int) -> np.ndarray:
+def draw_photo(seed):
     """Smooth noise: another photo for every seed, with detail of 8 pixels."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -67,17 +67,17 @@ def draw_photo(seed: int) -> np.ndarray:
     return cv2.addWeighted(up[0], 0.6, up[1], 0.4, 0)
 
 
-def flaws(label: np.ndarray, photo: np.ndarray | None = None) -> dict[str, tuple[str, float]]:
+def flaws(label, photo=None):
     photo = draw_photo(0) if photo is None else photo
     return {flaw.kind: (flaw.detail, round(flaw.score, 3)) for flaw in check_face(photo, label)}
 
 
-def turn(label: np.ndarray, degrees: float) -> np.ndarray:
+def turn(label, degrees):
     matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), degrees, 0.8)
     return cv2.warpAffine(label, matrix, (SIDE, SIDE), flags=cv2.INTER_NEAREST)
 
 
-def painted(label: np.ndarray, place: tuple[slice, slice], class_id: int) -> np.ndarray:
+def painted(label, place, class_id):
     label[place] = class_id
     return label
 
@@ -119,22 +119,22 @@ TINY = painted(painted(draw_label(), np.s_[0, :3], 16), np.s_[250, :4], 15)
         pytest.param(TINY, {"tiny": ("neck_l 3 px", 1.0)}, id="stray pixels"),
     ],
 )
-def test_flaws_of_a_label(label: np.ndarray, found: dict[str, tuple[str, float]]) -> None:
+def test_flaws_of_a_label(label, found):
     assert flaws(label) == found
 
 
 @pytest.mark.parametrize("degrees", [0, 20, 90, 180, -135])
-def test_reversed_is_found_however_the_head_is_rolled(degrees: float) -> None:
+def test_reversed_is_found_however_the_head_is_rolled(degrees):
     assert flaws(turn(draw_label(), degrees)) == {}
     assert flaws(MIRROR[turn(draw_label(), degrees)]) == {"reversed": (ALL, 1.0)}
 
 
-def test_sizes_of_other_proportions_do_not_match() -> None:
+def test_sizes_of_other_proportions_do_not_match():
     assert flaws(draw_label(), draw_photo(0)[:200]) == {"mismatch": ("image 256 x 200 pixels, label 256 x 256", 1.0)}
     assert flaws(draw_label(), cv2.resize(draw_photo(0), (64, 64))) == {}
 
 
-def test_axes_of_an_upright_face() -> None:
+def test_axes_of_an_upright_face():
     label = draw_label()
     counts = np.bincount(label.ravel(), minlength=19)[:19]
     axes = find_axes(label, counts)
@@ -149,12 +149,12 @@ class TestOpenEyes:
     """The cascade is replaced by one that sees an eye in bright squares; the real one is tried on real faces."""
 
     @pytest.fixture(autouse=True)
-    def _bright_is_open(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def _bright_is_open(self, monkeypatch):
         class Bright:
-            def __init__(self, path: str) -> None:
+            def __init__(self, path):
                 assert Path(path).is_file()
 
-            def detectMultiScale(self, grey: np.ndarray, *args: object, **kwargs: object) -> list[int]:  # noqa: N802
+            def detectMultiScale(self, grey, *args, **kwargs):  # noqa: N802
                 return [1] if grey.mean() > 200 else []
 
         monkeypatch.setattr(checks.cv2, "CascadeClassifier", Bright)
@@ -168,21 +168,21 @@ class TestOpenEyes:
             pytest.param((4, 5), (4, 5), {"missing": ("no l_eye, no r_eye", 1.0)}, id="of two, both open"),
         ],
     )
-    def test_an_eye_without_label(self, without, bright, found) -> None:
+    def test_an_eye_without_label(self, without, bright, found):
         assert flaws(draw_label(without=without), self.photo(*bright)) == found
 
-    def test_an_eye_labelled_as_something_else(self) -> None:
+    def test_an_eye_labelled_as_something_else(self):
         label = draw_label()
         label[label == 5] = 2
         assert flaws(label, self.photo(5)) == {"missing": ("no r_eye (nose in its place)", 1.0)}
 
     @pytest.mark.parametrize("cover", [0, 3, 13, 14, 18])
-    def test_a_hidden_eye_is_not_missing(self, cover: int) -> None:
+    def test_a_hidden_eye_is_not_missing(self, cover):
         label = painted(draw_label(without=(4,)), np.s_[108:140, 140:190], cover)
         assert "missing" not in flaws(label, self.photo(4))
 
     @staticmethod
-    def photo(*bright: int) -> np.ndarray:
+    def photo(*bright):
         """Grey, and white around the eyes of these classes."""
         photo = np.full((SIDE, SIDE, 3), 90, np.uint8)
         for class_id in bright:
@@ -191,19 +191,19 @@ class TestOpenEyes:
         return photo
 
 
-def near(*photos: np.ndarray) -> list[tuple[int, int, bool]]:
+def near(*photos):
     with Parallel(2, backend="threading", return_as="generator") as pool:
         return [(p.first, p.second, p.mirrored) for p in find_near_duplicates([thumbnail(p) for p in photos], pool)]
 
 
-def warp(photo: np.ndarray, zoom: float = 1, degrees: float = 0, x: float = 0) -> np.ndarray:
+def warp(photo, zoom=1, degrees=0, x=0):
     matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), degrees, zoom)
     matrix[0, 2] += x
     return cv2.warpAffine(photo, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT)
 
 
 class TestNearDuplicates:
-    def test_where_no_image_can_be_read_there_are_none(self) -> None:
+    def test_where_no_image_can_be_read_there_are_none(self):
         assert near() == []
 
     @pytest.mark.parametrize(
@@ -218,28 +218,28 @@ class TestNearDuplicates:
             pytest.param(lambda p: warp(p, degrees=2), id="turned"),
         ],
     )
-    def test_the_same_photo_in_other_guises(self, other) -> None:
+    def test_the_same_photo_in_other_guises(self, other):
         photo = draw_photo(1)
         assert near(draw_photo(2), photo, draw_photo(3), other(photo)) == [(1, 3, False)]
         assert near(photo, draw_photo(2), other(photo)[:, ::-1].copy()) == [(0, 2, True)]
 
-    def test_other_photos_and_flat_ones_are_not_alike(self) -> None:
+    def test_other_photos_and_flat_ones_are_not_alike(self):
         flat = np.full((SIDE, SIDE, 3), 128, np.uint8)
         assert near(*(draw_photo(seed) for seed in range(40)), flat, flat + 60) == []
 
-    def test_the_same_light_with_other_detail_is_another_photo(self) -> None:
+    def test_the_same_light_with_other_detail_is_another_photo(self):
         light = cv2.GaussianBlur(draw_photo(1), (0, 0), 20).astype(np.int16)
         rng = np.random.default_rng(0)
         grain = [cv2.resize(rng.integers(-25, 26, (32, 32, 3), dtype=np.int16), (SIDE, SIDE)) for _ in range(2)]
         assert near(*(np.clip(light + g, 0, 255).astype(np.uint8) for g in grain)) == []
 
-    def test_pairs_across_blocks_are_found(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_pairs_across_blocks_are_found(self, monkeypatch):
         monkeypatch.setattr("facekp.data.audit.duplicates.BLOCK", 3)
         photos = [draw_photo(seed) for seed in (1, 2, 3, 4, 1, 5, 6, 2, 4)]
         assert near(*photos) == [(0, 4, False), (1, 7, False), (3, 8, False)]
 
 
-def write_set(root: Path, images: dict[str, tuple[str, np.ndarray, np.ndarray]]) -> Path:
+def write_set(root, images):
     """Write a prepared data set: split, photo and label by id. Photos are PNGs by content, so equal to the pixel."""
     (root / "images").mkdir(parents=True)
     (root / "labels").mkdir()
@@ -252,10 +252,10 @@ def write_set(root: Path, images: dict[str, tuple[str, np.ndarray, np.ndarray]])
 
 
 @pytest.fixture(scope="module")
-def flawed_set(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def flawed_set(tmp_path_factory):
     """A data set with one of each kind of flaw; every image has its own label but c and d."""
 
-    def label(number: int) -> np.ndarray:
+    def label(number):
         own = draw_label()
         own[255, : number + 8] = 17  # a strip of neck as long as the number says
         return own
@@ -302,7 +302,7 @@ EXPECTED = [
 ]
 
 
-def test_the_table_says_what_is_wrong_with_each(flawed_set, tmp_path, capsys) -> None:
+def test_the_table_says_what_is_wrong_with_each(flawed_set, tmp_path, capsys):
     main([f"root={flawed_set}", f"out={tmp_path / 'out'}", "workers=2"])
     with (tmp_path / "out" / "audit.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -321,7 +321,7 @@ def test_the_table_says_what_is_wrong_with_each(flawed_set, tmp_path, capsys) ->
     assert f"data.exclude={tmp_path / 'out' / 'audit.csv'}" in printed
 
 
-def test_ids_in_another_order_are_reported(tmp_path: Path, checkpoint: Path, capsys) -> None:
+def test_ids_in_another_order_are_reported(tmp_path, checkpoint, capsys):
     own = draw_label()
     own[240:, 100:156] = 17
     audit(write_set(tmp_path / "ours", {"a": ("train", draw_photo(1), own)}), workers=1)
@@ -340,7 +340,7 @@ def test_ids_in_another_order_are_reported(tmp_path: Path, checkpoint: Path, cap
     assert message in capsys.readouterr().err
 
 
-def test_training_looks_at_16_labels_at_most(monkeypatch) -> None:
+def test_training_looks_at_16_labels_at_most(monkeypatch):
     seen = []
     monkeypatch.setattr("facekp.data.audit.order.read_label", lambda path, _: seen.append(path) or draw_label())
     for count, looked_at in ((1, 1), (16, 16), (17, 9), (100, 15)):
@@ -350,13 +350,13 @@ def test_training_looks_at_16_labels_at_most(monkeypatch) -> None:
         seen.clear()
 
 
-def test_the_number_of_threads_changes_nothing_and_the_data_set_is_only_read(flawed_set: Path) -> None:
+def test_the_number_of_threads_changes_nothing_and_the_data_set_is_only_read(flawed_set):
     before = {path: path.stat().st_mtime_ns for path in flawed_set.rglob("*")}
     assert audit(flawed_set, workers=1) == audit(flawed_set, workers=4)
     assert {path: path.stat().st_mtime_ns for path in flawed_set.rglob("*")} == before
 
 
-def test_the_sheet_holds_its_pictures_and_needs_no_network(flawed_set: Path, tmp_path: Path) -> None:
+def test_the_sheet_holds_its_pictures_and_needs_no_network(flawed_set, tmp_path):
     main([f"root={flawed_set}", f"out={tmp_path}"])
     page = (tmp_path / "audit.html").read_text(encoding="utf-8")
     assert not re.search(r"<(script|link|iframe)|url\(", page)
@@ -371,7 +371,7 @@ def test_the_sheet_holds_its_pictures_and_needs_no_network(flawed_set: Path, tmp
     assert ", the first 1 shown" in page.replace("\n", " ").replace("  ", " ")
 
 
-def test_an_image_as_thin_as_a_line_is_drawn(tmp_path: Path) -> None:
+def test_an_image_as_thin_as_a_line_is_drawn(tmp_path):
     for name in ("images", "labels"):
         (tmp_path / name).mkdir()
     Image.new("RGB", (2000, 5)).save(tmp_path / "images" / "a.jpg")
@@ -381,7 +381,7 @@ def test_an_image_as_thin_as_a_line_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "audit.html").read_text().count("src=") == 1
 
 
-def test_an_edited_exclude_column_is_kept(flawed_set: Path, tmp_path: Path) -> None:
+def test_an_edited_exclude_column_is_kept(flawed_set, tmp_path):
     for _ in range(2):  # its own files are replaced
         main([f"root={flawed_set}", f"out={tmp_path}", "pictures=0"])
     table = tmp_path / "audit.csv"
@@ -394,7 +394,7 @@ def test_an_edited_exclude_column_is_kept(flawed_set: Path, tmp_path: Path) -> N
     assert table.read_text() != edited
 
 
-def test_names_are_escaped(tmp_path: Path) -> None:
+def test_names_are_escaped(tmp_path):
     root = write_set(tmp_path / "<b>set", {"<i>": ("train", draw_photo(0), np.zeros((SIDE, SIDE), np.uint8))})
     main([f"root={root}", f"out={tmp_path}"])
     text = (tmp_path / "audit.html").read_text(encoding="utf-8")
@@ -402,7 +402,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     assert "&lt;i&gt;" in text
 
 
-def test_nothing_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_found(tmp_path, capsys):
     root = write_set(tmp_path / "set", {"one": ("train", draw_photo(0), draw_label())})
     main([f"root={root}", f"out={tmp_path}"])
     assert ": 0 training images excluded" in capsys.readouterr().out
@@ -425,7 +425,7 @@ def test_settings_that_cannot_be_used(arguments, error, message, tmp_path, monke
     assert not list(tmp_path.iterdir())  # not even the folder of the results
 
 
-def test_an_official_folder_has_to_be_prepared(tmp_path: Path) -> None:
+def test_an_official_folder_has_to_be_prepared(tmp_path):
     for name in ("CelebA-HQ-img", "CelebAMask-HQ-mask-anno", "CelebA-HQ-to-CelebA-mapping.txt"):
         (tmp_path / name).mkdir()
     with pytest.raises(DataError, match=r"the official layout: prepare it \(facekp prepare raw="):
@@ -433,7 +433,7 @@ def test_an_official_folder_has_to_be_prepared(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def known(real_root: Path) -> dict[str, dict[str, str]]:
+def known(real_root):
     """Return the rows of flaws.csv, by id, of 90 real faces whose flaws are known."""
     table = real_root / "flawed" / "flaws.csv"
     if not table.is_file():
@@ -443,7 +443,7 @@ def known(real_root: Path) -> dict[str, dict[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def found(real_root, known, tmp_path_factory) -> dict[str, set[tuple[str, str]]]:
+def found(real_root, known, tmp_path_factory):
     """Return what the audit finds in them: id and other id by kind."""
     root = tmp_path_factory.mktemp("flawed")
     for name in ("images", "labels"):
@@ -457,7 +457,7 @@ def found(real_root, known, tmp_path_factory) -> dict[str, set[tuple[str, str]]]
 
 @pytest.mark.slow
 class TestRealFaces:
-    def test_at_least_95_percent_of_the_reversed_are_found(self, known, found) -> None:
+    def test_at_least_95_percent_of_the_reversed_are_found(self, known, found):
         true = {name for name, row in known.items() if row["flaw"] == "reversed"}
         part = {name for name, row in known.items() if row["flaw"] == "partly_reversed"}
         reversed_, partly = ({name for name, _ in found[kind]} for kind in ("reversed", "partly_reversed"))
@@ -465,15 +465,15 @@ class TestRealFaces:
         assert len(true & reversed_) >= 0.95 * 68
         assert true | part == reversed_ | partly  # each of them is found, and no duplicate is taken for one
 
-    def test_all_pairs_of_duplicates_are_found_and_no_others(self, known, found) -> None:
+    def test_all_pairs_of_duplicates_are_found_and_no_others(self, known, found):
         pairs = {(name, row["duplicate_of"]) for name, row in known.items() if row["duplicate_of"]}
         assert len(pairs) == 7
         assert found["near_duplicate"] | found["duplicate"] == pairs
 
-    def test_no_other_flaw_is_found_but_a_few_stray_pixels(self, found) -> None:
+    def test_no_other_flaw_is_found_but_a_few_stray_pixels(self, found):
         assert {kind for kind in found if found[kind]} == {"reversed", "partly_reversed", "near_duplicate", "tiny"}
 
-    def test_an_eye_whose_label_is_taken_away_is_missed(self, real_root, known) -> None:
+    def test_an_eye_whose_label_is_taken_away_is_missed(self, real_root, known):
         names = [name for name, row in known.items() if row["flaw"] == "duplicate"]
         noticed = 0
         for name in names:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +17,7 @@ from facekp.images import read_label
 HAT, EARRING, SKIN = 14, 15, 1
 
 
-def sixteen() -> np.ndarray:
+def sixteen():
     """Return 16 images: skin in all, a hat in one, earrings in that one and three others."""
     table = np.zeros((16, 19), bool)
     table[:, SKIN] = table[0, HAT] = table[:4, EARRING] = True
@@ -26,7 +25,7 @@ def sixteen() -> np.ndarray:
 
 
 class TestFactors:
-    def test_by_hand(self) -> None:
+    def test_by_hand(self):
         # hat: 1/16, earring: 4/16. sqrt(t / f) at t = 1/4: 2 and 1; at t = 1: 4 and 2; t / f at 1/4: 4 and 1.
         for how, below, hat, earring in (
             ("sqrt", 0.25, 2, 1),
@@ -37,23 +36,23 @@ class TestFactors:
             want = [hat, earring, earring, earring, *[1] * 12]
             assert repeat_factors(sixteen(), how, below).tolist() == pytest.approx(want)
 
-    def test_no_class_below_the_share_repeats_nothing(self) -> None:
+    def test_no_class_below_the_share_repeats_nothing(self):
         assert repeat_factors(sixteen(), "sqrt", 0).tolist() == [1] * 16
 
 
-def passes(repeats: np.ndarray, count: int) -> list[Counter]:
+def passes(repeats, count):
     length = round(repeats.sum())
     draws = list(TrainingStream(len(repeats), repeats=repeats, seed=5, length=count * length, global_batch=1))
     return [Counter(index for index, _ in draws[i * length : (i + 1) * length]) for i in range(count)]
 
 
 class TestStream:
-    def test_whole_factors_are_met_in_every_pass(self) -> None:
+    def test_whole_factors_are_met_in_every_pass(self):
         repeats = repeat_factors(sixteen(), "linear", 1)  # 16, 4, 4, 4 and twelve ones: 40 draws
         for found in passes(repeats, 5):
             assert found == {0: 16, 1: 4, 2: 4, 3: 4, **{i: 1 for i in range(4, 16)}}
 
-    def test_broken_factors_are_rounded_up_as_often_as_they_say(self) -> None:
+    def test_broken_factors_are_rounded_up_as_often_as_they_say(self):
         repeats = np.array([2.5, 1.25, 1.25, 1, 1, 1])  # 8 draws a pass
         found = passes(repeats, 2000)
         for image, share in ((0, 0.5), (1, 0.25), (2, 0.25)):
@@ -63,19 +62,19 @@ class TestStream:
             assert counts[low + 1] / 2000 == pytest.approx(share, abs=4 * np.sqrt(share * (1 - share) / 2000))
         assert all(one[image] == 1 for one in found for image in (3, 4, 5))
 
-    def test_a_pass_whose_length_is_broken_is_rounded(self) -> None:
+    def test_a_pass_whose_length_is_broken_is_rounded(self):
         repeats = np.array([1.7, 1, 1, 1])  # 4.7: 5 draws, so each comes 5 / 4.7 as often
         means = np.mean([[one[i] for i in range(4)] for one in passes(repeats, 3000)], axis=0)
         assert means == pytest.approx(repeats * 5 / 4.7, abs=0.04)
 
-    def test_copies_are_spread_over_the_pass(self) -> None:
+    def test_copies_are_spread_over_the_pass(self):
         repeats = repeat_factors(sixteen(), "linear", 1)
         draws = [i for i, _ in TrainingStream(16, repeats=repeats, seed=0, length=40 * 500, global_batch=1)]
         places = [k % 40 for k, index in enumerate(draws) if index == 0]
         assert np.mean(places) == pytest.approx(19.5, abs=4 * 11.5 / np.sqrt(len(places)))
         assert min(Counter(places).values()) > 100  # 200 at each on average
 
-    def test_augmentations_are_those_of_the_position(self) -> None:
+    def test_augmentations_are_those_of_the_position(self):
         settings = {"seed": 3, "length": 40, "global_batch": 4}
         even, balanced = (list(TrainingStream(6, repeats=r, **settings)) for r in (None, np.full(6, 1.5)))
         assert [seed for _, seed in even] == [seed for _, seed in balanced]
@@ -83,7 +82,7 @@ class TestStream:
 
 class TestClasses:
     @pytest.fixture
-    def samples(self, tmp_path: Path) -> list[Sample]:
+    def samples(self, tmp_path):
         labels = ([0, 1, 255], [14], [15, 16])
         found = [Sample(str(i), "train", tmp_path / f"{i}.jpg", tmp_path / f"{i}.png") for i in range(len(labels))]
         for sample, ids in zip(found, labels, strict=True):
@@ -93,12 +92,12 @@ class TestClasses:
             Image.fromarray(mask).save(sample.label)
         return found
 
-    def test_they_are_read_off_the_labels(self, samples: list[Sample], tmp_path: Path) -> None:
+    def test_they_are_read_off_the_labels(self, samples, tmp_path):
         found = find_classes(samples, tmp_path / "cache")
         assert found.shape == (3, 19)
         assert [np.flatnonzero(row).tolist() for row in found] == [[0, 1], [0, 14], [0, 15, 16]]
 
-    def test_once(self, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_once(self, samples, tmp_path, monkeypatch):
         first = find_classes(samples, tmp_path / "cache")
         read = []
         monkeypatch.setattr(balance, "read_label", lambda path, classes: read.append(path.stem) or read_label(path))
@@ -110,7 +109,7 @@ class TestClasses:
         find_classes(samples, tmp_path / "cache")
         assert read == ["0", "1", "0", "1", "2"]
 
-    def test_a_label_that_is_gone_is_named(self, samples: list[Sample], tmp_path: Path) -> None:
+    def test_a_label_that_is_gone_is_named(self, samples, tmp_path):
         gone = [replace(samples[0], label=tmp_path / "gone.png")]
         with pytest.raises(DataError, match=r"gone\.png"):
             find_classes(gone, tmp_path / "cache")

@@ -5,7 +5,6 @@ import math
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from pathlib import Path
 from pkgutil import resolve_name
 
 import numpy as np
@@ -37,7 +36,7 @@ BENCH = Bench(CPU, Rates({"float32": 50.0}, 10.0), repeats=5, quick=True)
 SKIN = 1
 
 
-def test_ratios_are_those_of_the_pairs() -> None:
+def test_ratios_are_those_of_the_pairs():
     # Ratios 0.25, 0.75, 1: their median is not the ratio of the medians, 2 / 4.
     row = make_row("group/case", "s", [[1.0, 6.0, 2.0], [4.0, 8.0, 2.0]], peer_name="other")
     assert (row.ours, row.ours_min, row.ours_max, row.repeats) == (2.0, 1.0, 6.0, 3)
@@ -56,15 +55,15 @@ def test_looks_of_two_detectors_are_compared_in_pairs(monkeypatch):
 
 
 @pytest.mark.slow
-def test_memory_is_that_of_the_call() -> None:
+def test_memory_is_that_of_the_call():
     prepare = partial(partial, torch.ones, 100 * MIB, dtype=torch.uint8)
     assert 95 < harness.peak_memory(prepare, CPU) < 130
 
 
-def test_rows_are_kept_if_measured_under_the_same_circumstances(tmp_path: Path) -> None:
+def test_rows_are_kept_if_measured_under_the_same_circumstances(tmp_path):
     path = tmp_path / "new" / "results.json"
 
-    def written(bench: Bench, **values: float) -> dict[str, float]:
+    def written(bench, **values):
         harness.write(path, describe(bench, [make_row(name, "s", [[value]]) for name, value in values.items()]))
         return {row["name"]: row["ours"] for row in json.loads(path.read_text())["rows"]}
 
@@ -80,14 +79,14 @@ def test_rows_are_kept_if_measured_under_the_same_circumstances(tmp_path: Path) 
 
 @pytest.mark.parametrize("peer", [loss.SortOhem, loss.TopkOhem])
 @pytest.mark.parametrize("margin", [-6.0, 4.0, 6.0])  # all hard, some hard, none hard
-def test_peers_losses_equal_ours(peer: type[torch.nn.Module], margin: float) -> None:
+def test_peers_losses_equal_ours(peer, margin):
     scores, labels = torch.randn(2, 19, 4, 6, dtype=torch.float64), torch.full((2, 32, 48), SKIN)
     scores[:, SKIN] += margin
     labels[:, :5] = 255
     torch.testing.assert_close(peer()(scores, labels), OhemCrossEntropy()(scores, labels), rtol=1e-12, atol=0)
 
 
-def test_loaders_give_the_same_where_nothing_is_random(tiny_root: Path) -> None:
+def test_loaders_give_the_same_where_nothing_is_random(tiny_root):
     samples = read_index(tiny_root)["train"]
     c = DataConfig(root=str(tiny_root), size=96, crop=96, scales=[1.0], jitter=0.0, flip=1.0)
     ours = FaceDataset(samples, training_transform(c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip))
@@ -98,13 +97,13 @@ def test_loaders_give_the_same_where_nothing_is_random(tiny_root: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_step_trains() -> None:
+def test_a_step_trains():
     call = step.Step(step.Way("ours"), 2, 64, CPU)
     losses = [call().item() for _ in range(16)]  # of the same images
     assert losses[-1] < losses[0] - 0.1
 
 
-def test_groups_by_hand() -> None:
+def test_groups_by_hand():
     label, photo = np.zeros((20, 20), np.uint8), np.full((20, 20, 3), 50, np.uint8)
     photo[:, 12:] = 150
     for name, box in {
@@ -120,14 +119,14 @@ def test_groups_by_hand() -> None:
     assert members.fillna(-1).to_numpy().T.tolist() == [[-1, 0, 1, 0], [-1, 1, 0, 0]]
 
 
-def confusion(**counts: int) -> np.ndarray:
+def confusion(**counts):
     matrix = np.zeros((19, 19), np.int64)
     for place, count in counts.items():
         matrix[tuple(map(int, place[1:].split("_")))] = count
     return matrix
 
 
-def test_like_is_compared_with_like() -> None:
+def test_like_is_compared_with_like():
     wearing, plain = confusion(_1_1=8, _1_13=2, _13_13=10, _3_3=4), confusion(_1_1=10, _13_13=10)
     mistaken = confusion(_1_1=10, _13_13=10, _1_3=5)
     members = [1] * 10 + [0] * 10
@@ -139,7 +138,7 @@ def test_like_is_compared_with_like() -> None:
     assert contrast(np.stack([wearing] * 20), [1] * 9 + [0] * 11)["mean_f1"] is None
 
 
-def test_the_interval_is_that_of_the_binomial_distribution() -> None:
+def test_the_interval_is_that_of_the_binomial_distribution():
     # Of ten images five are found, five not. Drawn again, k of ten are found, k binomial with 1/2: P(k <= 1) = 0.011,
     # P(k <= 2) = 0.055, so 2 and 8 are the percentiles. F1 is then 2 * 10 k / (100 + 10 k).
     found, missed = confusion(_1_1=10), confusion(_1_0=10)
@@ -149,7 +148,7 @@ def test_the_interval_is_that_of_the_binomial_distribution() -> None:
     assert row["mean_f1"]["high"] == pytest.approx(160 / 180 - 1, abs=1e-6)
 
 
-def test_the_worst_images_and_their_errors() -> None:
+def test_the_worst_images_and_their_errors():
     images = [confusion(_1_1=4), confusion(_1_1=4, _1_13=4), confusion(_1_1=4, _14_1=1)]
     report = report_worst(["a", "b", "c"], np.stack(images), pd.DataFrame({"hat": [0, math.nan, 1]}), 2)
     # b: skin 8 / 12, hair 0; c: skin 8 / 9, hat 0.
@@ -160,19 +159,19 @@ def test_the_worst_images_and_their_errors() -> None:
     assert (report["missed"], report["all"]["median"]) == ({"hat": 1}, 0.4444)
 
 
-def test_the_model_card_has_the_tables_of_its_file() -> None:
+def test_the_model_card_has_the_tables_of_its_file():
     page = (REPOSITORY / "docs" / "results" / "model_card.md").read_text(encoding="utf-8")
     for table in tables(json.loads((REPOSITORY / "benchmarks" / "card.json").read_text(encoding="utf-8"))):
         assert table in page
 
 
-def take_a_call(prepare, device) -> float:
+def take_a_call(prepare, device):
     """Replace `peak_memory`, which starts a process for each call."""
     prepare()()
     return 7.0
 
 
-def on_torch(network: str) -> TorchBackend:
+def on_torch(network):
     return TorchBackend(build(network), 64, CPU, "float32")
 
 
@@ -183,7 +182,7 @@ ROWS = {"loss": "hard100 hard30 hard10 floor hard30_topk", "step": "bisenet smp_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("group", GROUPS)
-def test_rows(group: str, tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows(group, tiny_root, monkeypatch):
     for module in (loss, step, predict):
         monkeypatch.setattr(module, "peak_memory", take_a_call)
     # Exporting a network takes 15 s; `open_network` goes its way with an empty file.
@@ -201,13 +200,13 @@ def test_rows(group: str, tiny_root: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert rows["step/bisenet"].limit["convolution"] == pytest.approx(limit, rel=0.01)
 
 
-def command(name: str, **settings: object) -> None:
+def command(name, **settings):
     module = import_module(f"benchmarks.{name}")
     module.main(module.Options(**settings))
 
 
 @pytest.mark.slow
-def test_scaling_and_speed_write_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scaling_and_speed_write_their_files(tmp_path, monkeypatch):
     monkeypatch.setattr(harness, "peak_memory", take_a_call)
     monkeypatch.setattr(scaling, "sweeps", lambda quick, all=scaling.sweeps: [s[:1] for s in all(quick=quick)])
     command("scaling", device="cpu", quick=True, out=f"{tmp_path}/a.json", plot=f"{tmp_path}/a.png")
@@ -248,7 +247,7 @@ def test_commands_on_labelled_faces(tiny_root, tmp_path, capsys, monkeypatch):
     assert "0.57 |" in capsys.readouterr().out  # noise left, as in docs/guides/predict.md
 
 
-def test_flaws_that_the_audit_found_are_counted() -> None:
+def test_flaws_that_the_audit_found_are_counted():
     flaws = pd.DataFrame({"id": ["a", "b", "c"], "flaw": [*audit.KNOWN], "duplicate_of": ["", "", "x"]})
     found = pd.DataFrame([("a", "reversed", ""), ("c", "near_duplicate", "x"), ("z", "tiny", "")])
     lines = audit.report(flaws, found.set_axis(["id", "kind", "other_id"], axis=1), others=10).splitlines()

@@ -4,7 +4,6 @@ import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,24 +17,24 @@ from facekp.weights.load import load_network
 
 
 @pytest.fixture
-def checkpoint(straight: Path) -> Path:
+def checkpoint(straight):
     return straight / "checkpoints" / "last.ckpt"
 
 
 class Payload:
     """Something that runs code where it is unpickled."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path):
         self.path = path
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self):
         return Path.touch, (self.path,)
 
 
-def edited(**changes: Any) -> Callable[[Path, Path], None]:
+def edited(**changes):
     """Return what writes a checkpoint whose description is changed."""
 
-    def write(source: Path, out: Path) -> None:
+    def write(source, out):
         content = copy.deepcopy(torch.load(source, weights_only=True))
         content["facekp"] |= changes
         torch.save(content, out)
@@ -43,12 +42,12 @@ def edited(**changes: Any) -> Callable[[Path, Path], None]:
     return write
 
 
-def laden(source: Path, out: Path) -> None:
+def laden(source, out):
     content = torch.load(source, weights_only=True)
     torch.save({**content, "extra": Payload(out.with_suffix(".ran"))}, out)
 
 
-def lacking_weights(source: Path, out: Path) -> None:
+def lacking_weights(source, out):
     content = torch.load(source, weights_only=True)
     torch.save({**content, "state_dict": {"net.stem.0.weight": torch.zeros(2)}}, out)
 
@@ -86,7 +85,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
 }
 
 
-def test_it_is_plain_data_that_says_what_prediction_needs(checkpoint: Path) -> None:
+def test_it_is_plain_data_that_says_what_prediction_needs(checkpoint):
     content = torch.load(checkpoint, weights_only=True)
     assert content["facekp"] == {
         "format": 1,
@@ -108,7 +107,7 @@ def test_a_pretrained_network_is_rebuilt_without_fetching(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("kind", BAD_FILES)
-def test_bad_files_are_refused_in_one_line(checkpoint: Path, tmp_path: Path, kind: str) -> None:
+def test_bad_files_are_refused_in_one_line(checkpoint, tmp_path, kind):
     write, message = BAD_FILES[kind]
     path = tmp_path / "bad.ckpt"
     write(checkpoint, path)
@@ -128,7 +127,7 @@ def test_a_checkpoint_needs_no_other_file_system_and_replaces_the_last_one_only_
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     files.save_checkpoint({"step": 1}, path)
 
-    def full(content: object, part: Path) -> None:
+    def full(content, part):
         part.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 

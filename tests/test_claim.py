@@ -4,10 +4,8 @@ import errno
 import pickle
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -18,7 +16,7 @@ HOLDER = "import sys; from filelock import FileLock\nwith FileLock(sys.argv[1]):
 
 
 @contextmanager
-def under_way(folder: Path) -> Iterator[None]:
+def under_way(folder):
     """Hold the lock of a folder in another process, as a run there does."""
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", HOLDER, str(folder / ".lock")]
@@ -30,11 +28,11 @@ def under_way(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def started(monkeypatch):
     """Return the folders of the runs that train.py starts; each ends at once."""
     folders: list[str] = []
 
-    def run(config: Any) -> None:
+    def run(config):
         folders.append(config.output_dir)
         raise SystemExit(0)
 
@@ -42,9 +40,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return folders
 
 
-def test_two_runs_of_one_second_get_two_folders(
-    train_py: Callable[..., None], started: list[str], tmp_path: Path
-) -> None:
+def test_two_runs_of_one_second_get_two_folders(train_py, started, tmp_path):
     for second in range(60):
         (tmp_path / "runs" / f"{second:02}").mkdir(parents=True)
     for number in (2, 3):
@@ -57,9 +53,7 @@ def test_two_runs_of_one_second_get_two_folders(
             (tmp_path / "runs" / f"{second:02}_2").mkdir(exist_ok=True)
 
 
-def test_the_jobs_of_a_sweep_are_in_its_own_folder(
-    train_py: Callable[..., None], started: list[str], tmp_path: Path
-) -> None:
+def test_the_jobs_of_a_sweep_are_in_its_own_folder(train_py, started, tmp_path):
     for second in range(60):
         (tmp_path / "sweeps" / f"{second:02}").mkdir(parents=True)
     with pytest.raises(SystemExit):
@@ -71,13 +65,7 @@ def test_the_jobs_of_a_sweep_are_in_its_own_folder(
 
 @pytest.mark.parametrize("arguments", [("hydra.run.dir=mine",), ("hydra.sweep.dir=mine", "seed=0,1", "-m")])
 @pytest.mark.slow
-def test_a_folder_whose_run_is_under_way_is_refused_and_left_as_it_is(
-    arguments: tuple[str, ...],
-    train_py: Callable[..., None],
-    started: list[str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_folder_whose_run_is_under_way_is_refused_and_left_as_it_is(arguments, train_py, started, tmp_path, capsys):
     kind = arguments[0].split(".")[1]
     with under_way(tmp_path / "mine"):
         with pytest.raises(SystemExit) as end:
@@ -94,8 +82,8 @@ def test_a_folder_whose_run_is_under_way_is_refused_and_left_as_it_is(
 
 
 def test_other_processes_of_the_run_neither_claim_its_folder_nor_write_its_settings(
-    train_py: Callable[..., None], started: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    train_py, started, tmp_path, monkeypatch
+):
     monkeypatch.setenv("RANK", "1")
     with under_way(tmp_path / "mine"), pytest.raises(SystemExit):
         train_py("hydra.run.dir=mine", cwd=tmp_path)
@@ -103,9 +91,7 @@ def test_other_processes_of_the_run_neither_claim_its_folder_nor_write_its_setti
     assert not (tmp_path / "mine" / ".hydra").exists()
 
 
-def test_torchrun_needs_a_named_folder(
-    train_py: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_torchrun_needs_a_named_folder(train_py, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
     with pytest.raises(SystemExit):
         train_py(cwd=tmp_path)
@@ -113,20 +99,20 @@ def test_torchrun_needs_a_named_folder(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_callback_travels_to_other_processes_without_its_claim(tmp_path: Path) -> None:
+def test_the_callback_travels_to_other_processes_without_its_claim(tmp_path):
     callback = ClaimFolder()
     callback.held = claim_run(tmp_path)
     assert vars(pickle.loads(pickle.dumps(callback))) == {}
 
 
-def test_a_run_claims_its_folder_again_within_its_process(tmp_path: Path) -> None:
+def test_a_run_claims_its_folder_again_within_its_process(tmp_path):
     with claim_run(tmp_path), claim_run(tmp_path):
         pass
     with under_way(tmp_path), pytest.raises(DataError, match="a run is under way"):
         claim_run(tmp_path)
 
 
-def test_a_new_folder_is_the_first_free_one(tmp_path: Path) -> None:
+def test_a_new_folder_is_the_first_free_one(tmp_path):
     names = [make_new_folder(tmp_path / "a" / "b").name for _ in range(3)]
     assert names == ["b", "b_2", "b_3"]
 
@@ -135,14 +121,7 @@ def test_a_new_folder_is_the_first_free_one(tmp_path: Path) -> None:
     ("arguments", "name"),
     [(("hydra.run.dir=mine",), ".hydra/hydra.yaml"), (("hydra.sweep.dir=mine", "seed=0,1", "-m"), "multirun.yaml")],
 )
-def test_the_settings_of_another_program_of_hydras_are_kept(
-    arguments: tuple[str, ...],
-    name: str,
-    train_py: Callable[..., None],
-    started: list[str],
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_the_settings_of_another_program_of_hydras_are_kept(arguments, name, train_py, started, tmp_path, capsys):
     theirs = tmp_path / "mine" / name
     theirs.parent.mkdir(parents=True)
     theirs.write_text("hydra:\n  job:\n    name: other\n")
@@ -155,22 +134,22 @@ def test_the_settings_of_another_program_of_hydras_are_kept(
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "no locks"), NotImplementedError("no flock")])
-def test_a_file_system_without_locks_is_gone_on_with(error: Exception, tmp_path: Path, monkeypatch) -> None:
+def test_a_file_system_without_locks_is_gone_on_with(error, tmp_path, monkeypatch):
     monkeypatch.setattr("facekp.files.FileLock.acquire", raising(error))
     with claim_run(tmp_path):
         pass
 
 
-def test_a_disk_too_full_for_a_lock_is_said(tmp_path: Path, monkeypatch) -> None:
+def test_a_disk_too_full_for_a_lock_is_said(tmp_path, monkeypatch):
     monkeypatch.setattr("facekp.files.FileLock.acquire", raising(OSError(errno.ENOSPC, "No space left on device")))
     with pytest.raises(DataError, match=r"lock': cannot be written \(No space left on device\); make room, or give"):
         claim_run(tmp_path)
 
 
-def raising(error: Exception) -> Callable[..., None]:
+def raising(error):
     """Return a function that raises an error."""
 
-    def acquire(*_: object, **__: object) -> None:
+    def acquire(*_, **__):
         raise error
 
     return acquire

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,13 +33,13 @@ BEARD = {
 }
 
 
-def write(path: Path, content: object) -> Path:
+def write(path, content):
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content if isinstance(content, str) else json.dumps(content), "utf-8")
     return path
 
 
-def write_pair(image: Path, mask: Path, values: list[list[int]], scale: int = 32) -> None:
+def write_pair(image, mask, values, scale=32):
     """Write a grey image, and a mask with a block of pixels for each value."""
     for path in (image, mask):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,13 +80,13 @@ def test_a_class_set_survives_json():
     ],
     ids=lambda value: None if isinstance(value, dict) else value[:20],
 )
-def test_a_bad_class_file_is_refused_by_name(change: dict, message: str, tmp_path: Path):
+def test_a_bad_class_file_is_refused_by_name(change, message, tmp_path):
     path = write(tmp_path / "classes.json", BEARD | change)
     with pytest.raises(DataError, match=rf"^{path}: .*{message}"):
         read_classes(tmp_path)
 
 
-def test_a_class_file_that_is_no_json_or_not_as_the_labels_is_refused(tmp_path: Path):
+def test_a_class_file_that_is_no_json_or_not_as_the_labels_is_refused(tmp_path):
     for content, message in (
         ("{", "not JSON"),
         ('{"ids": {"background": 0, "skin": 1, "skin": 2}}', "names 'skin' twice"),
@@ -98,7 +97,7 @@ def test_a_class_file_that_is_no_json_or_not_as_the_labels_is_refused(tmp_path: 
             read_classes(tmp_path)
 
 
-def test_images_and_masks_of_ones_own_are_prepared(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_images_and_masks_of_ones_own_are_prepared(tmp_path, capsys):
     raw, out = tmp_path / "raw", tmp_path / "out"
     write(raw / "classes.json", BEARD)
     for i, values in enumerate([[[10, 20], [30, 255]], [[0, 10]]]):
@@ -121,7 +120,7 @@ def test_images_and_masks_of_ones_own_are_prepared(tmp_path: Path, capsys: pytes
     assert "beard" in capsys.readouterr().out
 
 
-def test_a_mask_value_without_a_class_is_refused_by_name(tmp_path: Path):
+def test_a_mask_value_without_a_class_is_refused_by_name(tmp_path):
     raw = tmp_path / "raw"
     write(raw / "classes.json", BEARD)
     write_pair(raw / "images" / "a.jpg", raw / "masks" / "a.png", [[10, 20]])
@@ -133,7 +132,7 @@ def test_a_mask_value_without_a_class_is_refused_by_name(tmp_path: Path):
         prepare([f"raw={raw}", f"out={tmp_path / 'other'}", "size=64"])
 
 
-def test_files_that_are_not_prepared_are_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_files_that_are_not_prepared_are_listed(tmp_path, capsys):
     raw, out = tmp_path / "raw", tmp_path / "out"
     write(raw / "classes.json", BEARD)
     for name in ("a", "b", "c"):
@@ -153,7 +152,7 @@ def test_files_that_are_not_prepared_are_listed(tmp_path: Path, capsys: pytest.C
     assert "problem: 2 x file of a kind that is not read" in capsys.readouterr().out
 
 
-def test_lapa_is_prepared(tmp_path: Path):
+def test_lapa_is_prepared(tmp_path):
     raw, out = tmp_path / "LaPa", tmp_path / "out"
     for split in ("train", "val", "test"):
         folder = raw / split
@@ -167,7 +166,7 @@ def test_lapa_is_prepared(tmp_path: Path):
     assert samples[0].classes == LAPA
 
 
-def test_easyportrait_is_prepared_and_mapped_to_train_with_lapa(tmp_path: Path):
+def test_easyportrait_is_prepared_and_mapped_to_train_with_lapa(tmp_path):
     raw, out = tmp_path / "EasyPortrait", tmp_path / "out"
     for split in ("train", "val"):
         write_pair(
@@ -185,7 +184,7 @@ def test_easyportrait_is_prepared_and_mapped_to_train_with_lapa(tmp_path: Path):
     assert read_label(sample.label, LAPA)[::32, ::32].tolist() == [[0, 1], [7, 8]]
 
 
-def test_a_prepared_folder_is_mapped_even_beside_celebas_lists(tmp_path: Path, tiny_root: Path):
+def test_a_prepared_folder_is_mapped_even_beside_celebas_lists(tmp_path, tiny_root):
     raw = shutil.copytree(tiny_root, tmp_path / "raw")
     write(raw / "CelebA-HQ-to-CelebA-mapping.txt", "0 0 000001.jpg")
     prepare([f"raw={raw}", f"out={tmp_path / 'out'}", "size=64", "classes=lapa"])
@@ -194,7 +193,7 @@ def test_a_prepared_folder_is_mapped_even_beside_celebas_lists(tmp_path: Path, t
     assert {*np.unique(mapped)} == {[0, 1, 6, 1, 5, 4, 3, 2, 0, 0, 8, 7, 9, 10][i] for i in np.unique(own)}
 
 
-def test_training_images_of_other_data_sets_are_added(tmp_path: Path, tiny_root: Path):
+def test_training_images_of_other_data_sets_are_added(tmp_path, tiny_root):
     data = DataConfig(root=str(tiny_root), more=[str(tiny_root)])
     assert {s: len(own) for s, own in FaceDataModule(data, seed=0, total_steps=1).samples.items()} == {
         "train": 24, "val": 3, "test": 2,
@@ -216,7 +215,7 @@ def test_classes_are_merged_by_a_table():
         map_classes(CELEBAMASK_HQ, {"hairs": "hat"})
 
 
-def test_weights_of_other_classes_keep_the_rows_of_the_same_name(tmp_path: Path):
+def test_weights_of_other_classes_keep_the_rows_of_the_same_name(tmp_path):
     beard = Classes.from_plain(BEARD)
     old = build_model("fpn")
     write_weights(old, describe({"name": "fpn"}, 64) | {"terms": "Ask."}, tmp_path / "old.safetensors")
@@ -237,7 +236,7 @@ def test_weights_of_other_classes_keep_the_rows_of_the_same_name(tmp_path: Path)
     assert net(torch.zeros(1, 3, 64, 64), auxiliary=False).predict[0].shape[1] == 5
 
 
-def test_weights_with_bad_classes_and_data_of_other_classes_are_refused(tmp_path: Path, tiny_root: Path):
+def test_weights_with_bad_classes_and_data_of_other_classes_are_refused(tmp_path, tiny_root):
     path = tmp_path / "net.safetensors"
     write_weights(build_model("fpn"), describe({"name": "fpn"}, 64) | {"classes": {"ids": {"skin": 0}}}, path)
     with pytest.raises(CheckpointError, match="its classes: no class 'background'"):
@@ -248,7 +247,7 @@ def test_weights_with_bad_classes_and_data_of_other_classes_are_refused(tmp_path
         require_classes(FacesConfig(root=str(tiny_root)), LAPA, "mine")
 
 
-def test_weights_are_scored_on_labels_of_other_classes(capsys: pytest.CaptureFixture[str]):
+def test_weights_are_scored_on_labels_of_other_classes(capsys):
     """Glasses count as skin, by LaPa's table; hats as hair, as asked for."""
     seen = torch.tensor([[[1, 3], [14, 6]]])  # skin, glasses, hat, l_brow
     heads = Heads((torch.nn.functional.one_hot(seen, 19).movedim(-1, 1).float(),))

@@ -39,12 +39,12 @@ class Settings:
     workers: int | None = 4
     data: Inner = field(default_factory=Inner)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self):
         if self.rate < 0:
             raise ConfigError(f"rate is {self.rate}: give 0 or more")
 
 
-def parse(*argv: str) -> Settings:
+def parse(*argv):
     return parse_cli(Settings, argv, program="python demo.py", about="Shows how.")
 
 
@@ -72,7 +72,7 @@ def test_every_kind_of_value_is_read():
 
 
 @pytest.mark.parametrize("text", ["010", "on", "1e3", "~", "a: b", "[x", "null", "${HOME}/x", "a${b.jpg"])
-def test_text_is_taken_as_it_stands(text: str):
+def test_text_is_taken_as_it_stands(text):
     assert parse(f"path={text}").path == text
 
 
@@ -100,7 +100,7 @@ def test_null_empties_optional_text_only_and_the_last_of_two_counts():
         (["path=a", "rate=-1"], "rate is -1.0: give 0 or more"),
     ],
 )
-def test_each_mistake_is_one_line_that_names_it(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]):
+def test_each_mistake_is_one_line_that_names_it(argv, message, capsys):
     with pytest.raises(SystemExit) as stop, one_line_errors():
         parse(*argv)
     printed = capsys.readouterr().err
@@ -110,7 +110,7 @@ def test_each_mistake_is_one_line_that_names_it(argv: list[str], message: str, c
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help_lists_every_setting_with_type_default_and_help(flag: str, capsys: pytest.CaptureFixture[str]):
+def test_help_lists_every_setting_with_type_default_and_help(flag, capsys):
     with pytest.raises(SystemExit) as stop:
         parse("path=a", flag)
     assert stop.value.code == 0
@@ -128,13 +128,13 @@ def test_help_lists_every_setting_with_type_default_and_help(flag: str, capsys: 
     assert "list[float]" in printed
 
 
-def test_version(capsys: pytest.CaptureFixture[str]):
+def test_version(capsys):
     with pytest.raises(SystemExit) as stop:
         parse("--version")
     assert (stop.value.code, capsys.readouterr().out) == (0, f"facekp {facekp.__version__}\n")
 
 
-def test_names_outside_the_encoding_of_stdout_are_escaped(monkeypatch: pytest.MonkeyPatch):
+def test_names_outside_the_encoding_of_stdout_are_escaped(monkeypatch):
     written = BytesIO()
     monkeypatch.setattr("sys.stdout", TextIOWrapper(written, encoding="cp1252", write_through=True))
     with one_line_errors():
@@ -156,7 +156,7 @@ def test_an_ended_reader_of_stdout_ends_the_command_without_a_word(text, monkeyp
         raise BrokenPipeError
 
 
-def test_closed_streams_are_opened_to_nowhere(monkeypatch: pytest.MonkeyPatch):
+def test_closed_streams_are_opened_to_nowhere(monkeypatch):
     for name in ("stdin", "stdout", "stderr"):
         monkeypatch.setattr(sys, name, None)
     with one_line_errors():
@@ -174,7 +174,7 @@ def test_a_current_folder_that_was_removed_is_one_line(tmp_path, monkeypatch, ca
     assert capsys.readouterr().err == "error: the current folder was removed: change into another one\n"
 
 
-def test_an_error_of_ours_is_shown_when_the_trainer_fails_again_after_it(capsys: pytest.CaptureFixture[str]):
+def test_an_error_of_ours_is_shown_when_the_trainer_fails_again_after_it(capsys):
     def fails_again():
         try:
             raise ConfigError("data.decoded is 'ram': use disk")
@@ -191,7 +191,7 @@ def test_an_error_of_ours_is_shown_when_the_trainer_fails_again_after_it(capsys:
 @pytest.mark.parametrize(
     "value", ["/x/Face data (1)", "epoch=3,step=5", "set[1]", "données #2", "it's", "{x}", 'a "b"']
 )
-def test_an_argument_that_hydra_cannot_read_is_given_back_quoted(value: str):
+def test_an_argument_that_hydra_cannot_read_is_given_back_quoted(value):
     parser, argument = OverridesParser.create(), f"data.root={value}"
     with pytest.raises(OverrideParseException) as caught:
         parser.parse_overrides([argument])
@@ -202,7 +202,7 @@ def test_an_argument_that_hydra_cannot_read_is_given_back_quoted(value: str):
     assert (again.key_or_group, again.value()) == ("data.root", value)
 
 
-def test_a_terminal_obeys_no_name_in_a_message(capsys: pytest.CaptureFixture[str]):
+def test_a_terminal_obeys_no_name_in_a_message(capsys):
     with pytest.raises(SystemExit), one_line_errors():
         raise ConfigError("image \x1b[31mred\u202egpj: é\tnot found")
     assert capsys.readouterr().err == "error: image \\x1b[31mred\\u202egpj: é\tnot found\n"
@@ -251,14 +251,14 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch):
      RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), RuntimeError("std::bad_alloc"),
      Exception("bfc_arena.cc:360 Failed to allocate memory for requested buffer of size 50331648")],
 )  # fmt: skip
-def test_too_little_memory_is_one_line(error: Exception, capsys) -> None:
+def test_too_little_memory_is_one_line(error, capsys):
     with pytest.raises(SystemExit) as stop, one_line_errors():
         raise error
     assert stop.value.code == 2
     assert capsys.readouterr().err == "error: memory does not suffice: free some, or give smaller batches or pictures\n"
 
 
-def test_a_damaged_yaml_file_is_one_line(tmp_path: Path, capsys) -> None:
+def test_a_damaged_yaml_file_is_one_line(tmp_path, capsys):
     file = tmp_path / "mine.yaml"
     file.write_text("a: [\n")
     with pytest.raises(SystemExit), one_line_errors():
@@ -268,7 +268,7 @@ def test_a_damaged_yaml_file_is_one_line(tmp_path: Path, capsys) -> None:
     assert line.endswith(f'in "{file}", line 2, column 1; correct this YAML, or remove the file')
 
 
-def test_a_log_that_cannot_be_opened_is_one_line(tmp_path: Path, capsys) -> None:
+def test_a_log_that_cannot_be_opened_is_one_line(tmp_path, capsys):
     handlers = {"file": {"class": "logging.FileHandler", "filename": str(tmp_path / "train.log")}}
     full = OSError(errno.ENOSPC, "No space left on device", "train.log")
     with pytest.raises(SystemExit), one_line_errors(), patch("logging.FileHandler._open", side_effect=full):

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -44,7 +43,7 @@ def test_a_damaged_image_ends_training_in_one_line_that_names_it(train_py, tiny_
         assert yaml.safe_load((run / ".hydra" / "config.yaml").read_text())["data"]["root"] == str(faces)
 
 
-def test_evaluate_scores_as_computed_one_image_at_a_time(checkpoint: Path, tiny_root: Path, tmp_path: Path) -> None:
+def test_evaluate_scores_as_computed_one_image_at_a_time(checkpoint, tiny_root, tmp_path):
     out = tmp_path / "scores.json"
     main([f"ckpt={checkpoint}", f"data.root={tiny_root}", "split=val", f"out={out}", "data.workers=0", "device=cpu"])
     written = json.loads(out.read_text())
@@ -90,7 +89,7 @@ def test_a_missing_data_set_is_named_before_the_network_is_loaded(
     assert not list(tmp_path.iterdir())
 
 
-def test_evaluate_leaves_a_runs_own_summary_alone(checkpoint: Path, tmp_path: Path) -> None:
+def test_evaluate_leaves_a_runs_own_summary_alone(checkpoint, tmp_path):
     (tmp_path / "checkpoints").mkdir()
     with pytest.raises(ConfigError, match=r"out is '.*metrics\.json': a run's own summary has this name: use another"):
         main([f"ckpt={checkpoint}", "device=cpu", f"out={tmp_path / 'metrics.json'}"])

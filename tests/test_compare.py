@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import weakref
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,9 +32,7 @@ FILES = {
 Tables = dict[str, list[dict[str, str]]]
 
 
-def write_run(
-    folder: Path, curve: Sequence[Point], model: str = "resnet18", seed: int = 0, machine: str = "a", **settings: Any
-) -> Path:
+def write_run(folder, curve, model="resnet18", seed=0, machine="a", **settings):
     """Write what a finished run leaves; `optim__lr=0.1` sets optim.lr."""
     points = [
         {"step": s, "seconds": t, "train_loss": train, "loss": loss, "miou": miou, "mean_f1": miou + 0.1,
@@ -62,7 +59,7 @@ def write_run(
     return folder
 
 
-def write_unfinished(folder: Path, text: str, error: str = "", model: str = "resnet18") -> Path:
+def write_unfinished(folder, text, error="", model="resnet18"):
     """Write what a run leaves that has not finished: settings, a metrics.csv, and perhaps an error."""
     (folder / ".hydra").mkdir(parents=True)
     own = f"model: {{name: {model}}}\nseed: 0\ntrainer: {{max_steps: 300}}\noutput_dir: ${{hydra:runtime.output_dir}}\n"
@@ -73,7 +70,7 @@ def write_unfinished(folder: Path, text: str, error: str = "", model: str = "res
     return folder
 
 
-def read_tables(text: str) -> Tables:
+def read_tables(text):
     """Read a comparison.md: by title, a dict for every line of the table."""
     tables = {}
     for part in text.split("\n## ")[1:]:
@@ -182,7 +179,7 @@ def test_equal_wall_time_is_that_of_the_shortest_finished_run(four, tables):
 
 
 class TestVerdict:
-    def seeds(self, folder: Path, model: str, scores: Sequence[float], **settings: Any) -> None:
+    def seeds(self, folder, model, scores, **settings):
         for seed, miou in enumerate(scores):
             write_run(folder / f"{model}-{seed}", [(100, 60, 3.0, 3.0, miou)], model, seed, **settings)
 
@@ -409,7 +406,7 @@ def test_a_failed_jobs_memory_is_given_back(tmp_path):
     # Hydra keeps the error of a job to the end of the sweep, and an error its frames: they held a GPU's memory.
     held = []
 
-    def job() -> None:
+    def job():
         network = torch.nn.Identity()
         held.append(weakref.ref(network))
         try:

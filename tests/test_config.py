@@ -7,7 +7,6 @@ import sys
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hydra.errors import HydraException
@@ -30,12 +29,12 @@ CHOICES = sorted(f"{path.parent.name}={path.stem}" for path in (REPOSITORY / "co
 
 
 @pytest.fixture(autouse=True)
-def _no_data_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+def _no_data_folder(monkeypatch):
     monkeypatch.delenv("FACEKP_DATA", raising=False)
 
 
 @pytest.mark.parametrize("overrides", [[], ["experiment=paper"]])
-def test_the_defaults_are_the_papers(overrides: list[str]) -> None:
+def test_the_defaults_are_the_papers(overrides):
     config = composed(*overrides)
     assert config.model == {"name": "resnet18", "pretrained": False}
     d, o, t = config.data, config.optim, config.trainer
@@ -51,14 +50,14 @@ def test_the_defaults_are_the_papers(overrides: list[str]) -> None:
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_every_choice_composes(choice: str) -> None:
+def test_every_choice_composes(choice):
     config = composed(choice)
     chosen = {"model": config.model["name"], "logger": config.logger.name, "data": config.data.source}
     group, name = choice.split("=")
     assert chosen.get(group, name) == name
 
 
-def test_there_is_a_choice_for_every_network_and_only_for_those() -> None:
+def test_there_is_a_choice_for_every_network_and_only_for_those():
     assert sorted(choice.removeprefix("model=") for choice in CHOICES if choice.startswith("model=")) == [
         name
         for name in model_names()
@@ -66,7 +65,7 @@ def test_there_is_a_choice_for_every_network_and_only_for_those() -> None:
     ]
 
 
-def test_an_experiment_overrides_what_it_names_and_the_command_line_overrides_it(tmp_path: Path) -> None:
+def test_an_experiment_overrides_what_it_names_and_the_command_line_overrides_it(tmp_path):
     half, plain = composed("experiment=half"), composed()
     assert (half.data.size, half.data.crop) == (256, 224)
     plain.data.size, plain.data.crop = 256, 224
@@ -78,14 +77,14 @@ def test_an_experiment_overrides_what_it_names_and_the_command_line_overrides_it
     assert composed(f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine").seed == 5
 
 
-def test_what_chooses_the_best_checkpoint_and_ends_training() -> None:
+def test_what_chooses_the_best_checkpoint_and_ends_training():
     assert composed("callbacks.monitor=val/loss").callbacks.mode == "min"
     assert composed("callbacks.monitor=val/mean_f1").callbacks.mode == "max"
     callbacks = composed("callbacks=early_stopping").callbacks
     assert (callbacks.patience, callbacks.monitor, callbacks.mode, callbacks.progress) == (5, "val/miou", "max", True)
 
 
-def test_the_data_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_folder_comes_from_the_environment(monkeypatch):
     monkeypatch.setenv("FACEKP_DATA", "/faces")
     assert composed().data.root == "/faces"
     assert composed("data.root=/others").data.root == "/others"
@@ -98,7 +97,7 @@ def test_the_data_folder_comes_from_the_environment(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("setting", ["init", "resume", "data.exclude", "data.cache"])
-def test_an_empty_path_is_refused(setting: str) -> None:
+def test_an_empty_path_is_refused(setting):
     with pytest.raises(ConfigError, match=rf"^{setting} is empty: give a path"):
         composed(f"{setting}=")
 
@@ -115,7 +114,7 @@ def test_an_empty_path_is_refused(setting: str) -> None:
         ("+extra=1", "no setting is called 'extra'"),
     ],
 )
-def test_mistakes_are_refused_when_composed(override: str, named: str) -> None:
+def test_mistakes_are_refused_when_composed(override, named):
     with pytest.raises((HydraException, OmegaConfBaseException, ConfigError), match=named):
         composed(override)
 
@@ -151,7 +150,7 @@ def test_mistakes_are_refused_when_composed(override: str, named: str) -> None:
         (CallbacksConfig, "patience", 0, "at least 1"),
     ],
 )
-def test_values_out_of_range_name_setting_value_and_remedy(kind: type, setting: str, value: Any, remedy: str) -> None:
+def test_values_out_of_range_name_setting_value_and_remedy(kind, setting, value, remedy):
     group = kind.__name__.removesuffix("Config").lower()
     with pytest.raises(ConfigError) as caught:
         kind(**{setting: value})
@@ -159,7 +158,7 @@ def test_values_out_of_range_name_setting_value_and_remedy(kind: type, setting: 
     assert remedy in str(caught.value)
 
 
-def test_a_seed_out_of_range_and_no_network_are_refused() -> None:
+def test_a_seed_out_of_range_and_no_network_are_refused():
     for seed in (-1, 2**32):
         with pytest.raises(ConfigError, match=rf"^seed is {seed}: give a number from 0 to 4294967295"):
             Config(model={"name": "resnet18"}, seed=seed)
@@ -167,20 +166,20 @@ def test_a_seed_out_of_range_and_no_network_are_refused() -> None:
         Config()
 
 
-def test_workers_follow_the_cores_that_may_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_follow_the_cores_that_may_be_used(monkeypatch):
     for cores, workers in ((1, 1), (4, 3), (64, 16)):
         monkeypatch.setattr("loky.cpu_count", lambda cores=cores: cores)
         assert DataConfig().loader_workers == workers
     assert DataConfig(workers=0).loader_workers == 0
 
 
-def test_paths_are_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_are_expanded(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("WHERE", "data")
     assert expand("~/$WHERE/faces") == Path("/home/me/data/faces")
 
 
-def test_a_path_that_exists_is_taken_as_it_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_path_that_exists_is_taken_as_it_stands(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
     for name in ("~b.jpg", "a$HOME.jpg"):
@@ -192,7 +191,7 @@ def test_a_path_that_exists_is_taken_as_it_stands(monkeypatch: pytest.MonkeyPatc
         expand("~/faces")
 
 
-def test_a_full_disk_is_one_line_and_our_own_bugs_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_is_one_line_and_our_own_bugs_are_not(capsys):
     with pytest.raises(SystemExit) as caught, one_line_errors():
         raise OSError(errno.ENOSPC, "No space left on device", "/results/a.png")
     assert caught.value.code == 2
@@ -202,14 +201,14 @@ def test_a_full_disk_is_one_line_and_our_own_bugs_are_not(capsys: pytest.Capture
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/results/a.png")
 
 
-def test_a_run_of_an_older_version_is_read_under_todays_names() -> None:
+def test_a_run_of_an_older_version_is_read_under_todays_names():
     found = complete({"data": {"degrade": 0.25, "size": 64}})
     assert (found["data.corrupt"], found["data.size"], found["data.crop"]) == (0.25, 64, 448)
     assert "data.degrade" not in found
     assert (found["loss.threshold"], found["optim.momentum"]) == (0.7, 0.9)
 
 
-def test_a_run_with_another_loss_and_optimiser_is_not_given_the_default_ones_settings() -> None:
+def test_a_run_with_another_loss_and_optimiser_is_not_given_the_default_ones_settings():
     found = complete({"loss": {"name": "focal", "gamma": 2.0}, "optim": {"name": "adamw", "schedule": "cosine"}})
     assert {key for key in found if key.startswith("loss.")} == {"loss.name", "loss.gamma"}
     assert found["optim.warmup_steps"] == 100  # of every optimiser
@@ -217,13 +216,13 @@ def test_a_run_with_another_loss_and_optimiser_is_not_given_the_default_ones_set
     assert "optim.power" not in complete({"optim": {"schedule": "cosine"}})
 
 
-def start(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+def start(*arguments, cwd):
     """Start train.py; what it imports is on stderr, too."""
     command = [sys.executable, "-X", "importtime", REPOSITORY / "train.py", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
 
 
-def imported(done: subprocess.CompletedProcess[str]) -> set[str]:
+def imported(done):
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
 
@@ -314,12 +313,12 @@ def test_a_mistaken_configuration_of_ones_own_is_one_line(train_py, tmp_path, ca
     assert capsys.readouterr().err.startswith(f"error: {said}")
 
 
-def test_a_configuration_without_the_schema_is_refused() -> None:
+def test_a_configuration_without_the_schema_is_refused():
     with pytest.raises(ConfigError, match=r"^conf/config\.yaml has no schema: put `- schema` first in its defaults"):
         read_config(OmegaConf.create({"seed": 3}))
 
 
-def test_help_shows_every_setting_and_imports_nothing_heavy(tmp_path: Path) -> None:
+def test_help_shows_every_setting_and_imports_nothing_heavy(tmp_path):
     done = start("--help", cwd=tmp_path)
     assert done.returncode == 0
     assert not imported(done) & HEAVY

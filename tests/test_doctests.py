@@ -14,7 +14,7 @@ MODULES = [
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_examples_give_what_they_show(name: str) -> None:
+def test_examples_give_what_they_show(name):
     module = pytest.importorskip(name, reason="an extra is not installed")
     failed, tried = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert tried

@@ -16,12 +16,12 @@ from facekp.files import as_cell
 from facekp.training.folder import SETTINGS, find_resume, finished_score, record_settings
 
 
-def table(path: Path, text: str) -> Path:
+def table(path, text):
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def test_what_a_user_edits_counts(tmp_path) -> None:
+def test_what_a_user_edits_counts(tmp_path):
     # Two columns will do, in any order; a spreadsheet adds a byte order mark and spaces.
     path = table(tmp_path / "mine.csv", "\ufeffexclude,id\nYES, 7\nno,8\n,9\n1,10\nFalse,11\n")
     assert read_exclusions(str(path)) == {"7", "10"}
@@ -36,12 +36,12 @@ def test_what_a_user_edits_counts(tmp_path) -> None:
         ("exclude,id\nno\nyes\n", "line 3: no id, need one"),
     ],
 )
-def test_a_file_that_is_no_such_table(text: str, message: str, tmp_path: Path) -> None:
+def test_a_file_that_is_no_such_table(text, message, tmp_path):
     with pytest.raises(DataError, match=message):
         read_exclusions(str(table(tmp_path / "wrong.csv", text)))
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_read(tmp_path):
     with pytest.raises(DataError, match=r"^data\.exclude is '.*gone\.csv', which cannot be read \(No such file"):
         read_exclusions(str(tmp_path / "gone.csv"))
     with pytest.raises(DataError, match="which cannot be read"):
@@ -51,19 +51,19 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
         read_exclusions(str(tmp_path / "picture.csv"))
 
 
-def test_only_training_images_are_excluded(tiny_root) -> None:
+def test_only_training_images_are_excluded(tiny_root):
     # 00000 to 00011 are training images, 00012 to 00014 validation, the rest test.
     samples = read_index(tiny_root, frozenset({"00001", "00004", "00012", "00016"}))
     assert [s.id for s in samples["train"]] == [f"{i:05d}" for i in (0, 2, 3, 5, 6, 7, 8, 9, 10, 11)]
     assert (len(samples["val"]), len(samples["test"])) == (3, 2)
 
 
-def test_a_table_of_another_data_set_is_refused(tiny_root: Path) -> None:
+def test_a_table_of_another_data_set_is_refused(tiny_root):
     with pytest.raises(DataError, match=r"lists id '29999', which .*index\.csv does not \(1 such ids\)"):
         read_index(tiny_root, frozenset({"00001", "29999"}))
 
 
-def test_an_excluded_image_need_not_be_there(tiny_root: Path, tmp_path: Path) -> None:
+def test_an_excluded_image_need_not_be_there(tiny_root, tmp_path):
     for name in ("images", "labels"):
         (tmp_path / name).symlink_to(tiny_root / name)
     index = (tiny_root / "index.csv").read_text(encoding="utf-8")
@@ -73,18 +73,18 @@ def test_an_excluded_image_need_not_be_there(tiny_root: Path, tmp_path: Path) ->
     assert len(read_index(tmp_path, frozenset({"lost"}))["train"]) == 12
 
 
-def test_ids_that_are_quoted_for_spreadsheets_are_read_as_they_were(tmp_path: Path) -> None:
+def test_ids_that_are_quoted_for_spreadsheets_are_read_as_they_were(tmp_path):
     rows = "".join(f"{as_cell(name)},yes\n" for name in ("=1+1", "-2", "plain"))
     assert read_exclusions(str(table(tmp_path / "audit.csv", "id,exclude\n" + rows))) == {"=1+1", "-2", "plain"}
 
 
 @pytest.fixture
-def settings(tiny_root: Path, tmp_path: Path) -> DataConfig:
+def settings(tiny_root, tmp_path):
     path = table(tmp_path / "audit.csv", "id,exclude\n00003,yes\n00005,no\n00007,yes\n")
     return DataConfig(root=str(tiny_root), size=96, crop=64, batch_size=2, workers=0, exclude=str(path))
 
 
-def test_training_never_sees_them(settings: DataConfig) -> None:
+def test_training_never_sees_them(settings):
     data = FaceDataModule(settings, seed=0, total_steps=10)
     data.setup("fit")
     loader = data.train_dataloader()
@@ -94,30 +94,26 @@ def test_training_never_sees_them(settings: DataConfig) -> None:
     assert len(data.val_dataloader().dataset) == 3
 
 
-def test_a_wrong_file_is_told_before_any_data_is_read(settings: DataConfig) -> None:
+def test_a_wrong_file_is_told_before_any_data_is_read(settings):
     with pytest.raises(DataError, match=r"data\.exclude is 'nowhere\.csv'"):
         FaceDataModule(replace(settings, exclude="nowhere.csv"), seed=0, total_steps=1)
 
 
-def test_something_must_be_left(settings: DataConfig, tmp_path: Path) -> None:
+def test_something_must_be_left(settings, tmp_path):
     rows = "".join(f"{i:05d},yes\n" for i in range(12))
     everything = replace(settings, exclude=str(table(tmp_path / "all.csv", "id,exclude\n" + rows)))
     with pytest.raises(DataError, match=r"data\.exclude is '.*all\.csv', which excludes all training images"):
         FaceDataModule(everything, seed=0, total_steps=1).setup("fit")
 
 
-def test_a_resumed_run_must_exclude_the_same(settings, tmp_path, monkeypatch) -> None:
+def test_a_resumed_run_must_exclude_the_same(settings, tmp_path, monkeypatch):
     path, reader = tmp_path / "run" / "checkpoints" / "last.ckpt", "facekp.weights.checkpoint.read_checkpoint"
     path.parent.mkdir(parents=True)
     path.touch()
     config = Config(data=settings, model={"name": "resnet18"}, resume=str(path))
 
-    def saved(data: DataConfig) -> dict[str, object]:
-        return {
-            "loops": {},
-            "global_step": 4,
-            SETTINGS: record_settings(config, excluded_digest(data.exclude)),
-        }
+    def saved(data):
+        return {"loops": {}, "global_step": 4, SETTINGS: record_settings(config, excluded_digest(data.exclude))}
 
     same = replace(settings, exclude=str(table(tmp_path / "moved.csv", "exclude,id\nyes,00007\nyes,00003\n")))
     for before in (settings, same):
@@ -129,7 +125,7 @@ def test_a_resumed_run_must_exclude_the_same(settings, tmp_path, monkeypatch) ->
         find_resume(config)
 
 
-def test_a_run_keeps_whom_it_excluded_though_the_table_changes(settings: DataConfig) -> None:
+def test_a_run_keeps_whom_it_excluded_though_the_table_changes(settings):
     data = FaceDataModule(settings, seed=0, total_steps=1)
     table(Path(settings.exclude), "id,exclude\n00001,yes\n")
     assert data.excluded_digest == "2 images (9185c449)"
@@ -137,7 +133,7 @@ def test_a_run_keeps_whom_it_excluded_though_the_table_changes(settings: DataCon
     assert len(data.samples["train"]) == 10
 
 
-def test_a_finished_run_is_no_score_of_one_that_excludes_others(settings: DataConfig, tmp_path: Path) -> None:
+def test_a_finished_run_is_no_score_of_one_that_excludes_others(settings, tmp_path):
     config = Config(data=settings, model={"name": "resnet18"}, output_dir=str(tmp_path))
     summary = {"settings": record_settings(config, "2 images (9185c449)"), "val": {"best": {"miou": 0.5}}}
     (tmp_path / "metrics.json").write_text(json.dumps(summary), encoding="utf-8")
@@ -146,7 +142,7 @@ def test_a_finished_run_is_no_score_of_one_that_excludes_others(settings: DataCo
         finished_score(replace(config, data=replace(settings, exclude=None)))
 
 
-def test_other_images_have_another_description() -> None:
+def test_other_images_have_another_description():
     # sha256 of "00003\n00007", its first eight digits, by another tool.
     assert describe_exclusions(frozenset({"00007", "00003"})) == "2 images (9185c449)"
     assert describe_exclusions(frozenset({"00007", "00004"})) != describe_exclusions(frozenset({"00007", "00003"}))

@@ -27,7 +27,7 @@ from facekp.weights.checkpoint import describe, write_weights, written_files
 LABELME = {"version": "5.0.0", "flags": {}, "shapes": [], "imagePath": "IMG_1.jpg", "imageData": None}
 
 
-def other_programs_files(folder: Path) -> dict[Path, bytes]:
+def other_programs_files(folder):
     """Write files under every name that `predict.py` uses, as other programs write them."""
     Image.new("P", (64, 48)).save(folder / "IMG_1.mask.png")
     for form in ("region", "alpha", "cutout"):
@@ -45,9 +45,7 @@ def other_programs_files(folder: Path) -> dict[Path, bytes]:
 
 
 @pytest.mark.slow
-def test_predict_names_what_it_would_replace_and_writes_nothing(
-    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_predict_names_what_it_would_replace_and_writes_nothing(checkpoint, tmp_path, capsys):
     Image.open(REPOSITORY / "docs" / "astronaut.jpg").resize((64, 64)).save(tmp_path / "IMG_1.jpg")
     before = other_programs_files(tmp_path)
     formats = f"export=[{','.join(all_formats())}]"
@@ -68,7 +66,7 @@ def test_predict_names_what_it_would_replace_and_writes_nothing(
 
 
 @pytest.mark.parametrize("name", all_formats())
-def test_each_format_recognises_its_own_files_and_no_other_programs(name: str, tmp_path: Path) -> None:
+def test_each_format_recognises_its_own_files_and_no_other_programs(name, tmp_path):
     theirs, ours = tmp_path / "theirs", tmp_path / "ours"
     theirs.mkdir()
     other_programs_files(theirs)
@@ -88,7 +86,7 @@ def test_each_format_recognises_its_own_files_and_no_other_programs(name: str, t
         assert recognise(path) is written
 
 
-def test_a_labelme_file_that_was_corrected_by_hand_is_kept(tmp_path: Path) -> None:
+def test_a_labelme_file_that_was_corrected_by_hand_is_kept(tmp_path):
     form = all_formats()["labelme"]
     photo = Photo(Path("a.png"), "a.png", tmp_path / "a", np.zeros((48, 64, 3), np.uint8))
     content = form.encode(photo, [])
@@ -102,7 +100,7 @@ def test_a_labelme_file_that_was_corrected_by_hand_is_kept(tmp_path: Path) -> No
     assert not begins_with(form.mark)(path)
 
 
-def test_what_cannot_be_read_is_not_replaced(tmp_path: Path) -> None:
+def test_what_cannot_be_read_is_not_replaced(tmp_path):
     folder, link = tmp_path / "folder", tmp_path / "link"
     folder.mkdir()
     link.symlink_to(tmp_path / "none")
@@ -114,7 +112,7 @@ def test_what_cannot_be_read_is_not_replaced(tmp_path: Path) -> None:
     keep_foreign({**absent, folder: lambda path: True})
 
 
-def test_released_weights_are_told_by_their_description(tmp_path: Path) -> None:
+def test_released_weights_are_told_by_their_description(tmp_path):
     weights = tmp_path / "net.safetensors"
     write_weights(nn.Linear(2, 2), describe({"name": "resnet18"}, 64), weights)
     keep_foreign(written_files(weights))
@@ -124,7 +122,7 @@ def test_released_weights_are_told_by_their_description(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", UNDATED)
-def test_figures_are_told_by_their_metadata(suffix: str, tmp_path: Path, checkpoint: Path) -> None:
+def test_figures_are_told_by_their_metadata(suffix, tmp_path, checkpoint):
     path = tmp_path / f"photo.points.{suffix}"
     photo = REPOSITORY / "docs" / "astronaut.jpg"
     Figure().savefig(path, metadata=UNDATED[suffix])
@@ -135,7 +133,7 @@ def test_figures_are_told_by_their_metadata(suffix: str, tmp_path: Path, checkpo
         figures([f"source={photo}", f"out={tmp_path}", f"format={suffix}", f"ckpt={checkpoint}"])
 
 
-def test_training_keeps_another_programs_files(tiny_root: Path, tmp_path: Path) -> None:
+def test_training_keeps_another_programs_files(tiny_root, tmp_path):
     (tmp_path / "metrics.csv").write_text("epoch,accuracy\n1,0.5\n")
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "best.ckpt").write_bytes(b"theirs")

@@ -412,7 +412,7 @@ def test_a_file_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.svg"]
 
 
-def test_json_without_orjson_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_without_orjson_is_the_same(monkeypatch):
     content = {"name": "Zoë", "points": [[1.5, -0.25], [1e-7, 12345678.9]], "none": None, "empty": []}
     want = [to_json(content), to_json({"points": [1, 2.5]}, indent=True), from_json(to_json(content))]
     monkeypatch.setattr("facekp.files.orjson", None)

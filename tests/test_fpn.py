@@ -1,6 +1,5 @@
 """The feature pyramid: its sums from coarse to fine on made-up features, its trunk, and its cost by hand."""
 
-import pytest
 import torch
 import torchvision
 from helpers.networks import TRUNK_COST, TRUNK_PARAMETERS, Constant, moved_trunk, on_meta, parameters
@@ -11,7 +10,7 @@ from facekp.models import build_model
 from facekp.models.registry import multiply_adds
 
 
-def test_cost() -> None:
+def test_cost():
     pixels = {8: 56**2, 16: 28**2, 32: 14**2}  # at 448
     laterals = 128 * 96 * pixels[8] + 256 * 96 * pixels[16] + 512 * 96 * pixels[32] + 512 * 96  # the mean's is one
     smooth = 96 * 96 * 9 * sum(pixels.values())
@@ -24,7 +23,7 @@ def test_cost() -> None:
     assert parameters(on_meta("fpn")) == TRUNK_PARAMETERS + weights + norms + 3 * 19
 
 
-def test_laterals_see_torchvisions_stages(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_laterals_see_torchvisions_stages(monkeypatch):
     other = moved_trunk()
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda *_, **__: other.state_dict())
     net = build_model("fpn", pretrained="imagenet").eval()
@@ -39,7 +38,7 @@ def test_laterals_see_torchvisions_stages(monkeypatch: pytest.MonkeyPatch) -> No
     torch.testing.assert_close(seen["mean"], want["layer4"].mean((2, 3), keepdim=True))
 
 
-def test_adds_up_from_coarse_to_fine() -> None:
+def test_adds_up_from_coarse_to_fine():
     net = build_model("fpn").train()
     columns = torch.arange(3.0).view(1, 1, 1, 3)
     net.context = Constant(lambda x: x[:, :96] * 0 + 10)
@@ -59,7 +58,7 @@ def test_adds_up_from_coarse_to_fine() -> None:
     ]
 
 
-def test_gradients_reach_every_parameter() -> None:
+def test_gradients_reach_every_parameter():
     net = build_model("fpn").train()
     sum(s.square().mean() for s in net(torch.randn(4, 3, 64, 64)).maps).backward()
     idle = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]

@@ -1,6 +1,5 @@
 """What only a GPU can show: the loss without waiting, normalisation, a resumed run, and two processes on one device."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from runs import PowerCutError, before_step, logged, settings, train
 from torch import nn
 
 from facekp.data.normalisation import normalise
-from facekp.hardware import Precision
 from facekp.images import read_image
 from facekp.losses import OhemCrossEntropy
 from facekp.losses.ohem_batched import batched_ohem
@@ -30,7 +28,7 @@ from facekp.weights.paths import SHIPPED
 pytestmark = pytest.mark.gpu
 
 
-def test_losses_and_normalisation_never_wait_for_the_device() -> None:
+def test_losses_and_normalisation_never_wait_for_the_device():
     scores, labels = (tensor.cuda() for tensor in random_case(2, 8, 8, 64, 64))
     leaf = scores.float().requires_grad_()
     pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8, device="cuda")
@@ -46,7 +44,7 @@ def test_losses_and_normalisation_never_wait_for_the_device() -> None:
 
 @pytest.mark.parametrize("case", ["hard", "floor"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_triton_and_batched_losses_agree(dtype: torch.dtype, case: str) -> None:
+def test_triton_and_batched_losses_agree(dtype, case):
     pytest.importorskip("triton")
     from facekp.losses.ohem_triton import triton_ohem
 
@@ -67,17 +65,17 @@ def test_triton_and_batched_losses_agree(dtype: torch.dtype, case: str) -> None:
 
 
 @pytest.mark.parametrize("side", [112, 56, 14])
-def test_class_shares_are_the_cpus(side: int) -> None:
+def test_class_shares_are_the_cpus(side):
     labels = random_case(2, 1, 1, 448, 448)[1]
     assert torch.equal(class_shares(labels.cuda(), 19, side, side).cpu(), class_shares(labels, 19, side, side))
 
 
-def test_normalisation_is_the_cpus() -> None:
+def test_normalisation_is_the_cpus():
     pixels = torch.randint(0, 256, (2, 48, 64, 3), dtype=torch.uint8)
     torch.testing.assert_close(normalise(pixels.cuda()).cpu(), normalise(pixels), rtol=0, atol=1e-6)
 
 
-def test_a_resumed_run_equals_the_undisturbed_one_bit_for_bit(tiny_root: Path, tmp_path: Path) -> None:
+def test_a_resumed_run_equals_the_undisturbed_one_bit_for_bit(tiny_root, tmp_path):
     steps: dict[str, Any] = {"accelerator": "cuda", "precision": "16-mixed", "deterministic": True}
     whole, cut = (settings(tiny_root, tmp_path / name, **steps) for name in ("whole", "cut"))
     train(whole)
@@ -87,7 +85,7 @@ def test_a_resumed_run_equals_the_undisturbed_one_bit_for_bit(tiny_root: Path, t
     assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
 
 
-def test_random_weights_learn_in_half_precision() -> None:
+def test_random_weights_learn_in_half_precision():
     net = build_model("resnet18").cuda().train()
     optimizer, _ = build_optimizer(net, {"warmup_steps": 0}, total_steps=1000)
     scaler, criterion, losses = torch.amp.GradScaler("cuda", init_scale=2.0**24), OhemCrossEntropy(), []
@@ -104,7 +102,7 @@ def test_random_weights_learn_in_half_precision() -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
-def synchronised(rank: int, folder: Path) -> None:
+def synchronised(rank, folder):
     """Be one of two processes on one GPU: batch-norm statistics of both halves of a batch."""
     dist.init_process_group("gloo", f"file://{folder}/join", rank=rank, world_size=2)
     norm = nn.SyncBatchNorm(4).cuda().train()
@@ -113,14 +111,14 @@ def synchronised(rank: int, folder: Path) -> None:
     torch.save(norm.running_mean.cpu(), folder / f"{rank}.pt")  # type: ignore[union-attr]
 
 
-def test_two_processes_on_one_gpu_share_batch_norm_statistics(tmp_path: Path) -> None:
+def test_two_processes_on_one_gpu_share_batch_norm_statistics(tmp_path):
     mp.spawn(synchronised, (tmp_path,), 2)
     images = torch.randn(4, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     for rank in range(2):
         torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), 0.1 * images.mean((0, 2, 3)))
 
 
-def test_channels_last_in_half_precision_gives_the_cpus_scores() -> None:
+def test_channels_last_in_half_precision_gives_the_cpus_scores():
     net, images = build_model("fpn").eval(), torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         want = net(images).predict[0]
@@ -129,11 +127,11 @@ def test_channels_last_in_half_precision_gives_the_cpus_scores() -> None:
     assert (got.float().cpu() - want).abs().max() < 0.02 * want.abs().max()
 
 
-def test_the_shipped_weights_parse_alike() -> None:
+def test_the_shipped_weights_parse_alike():
     net, about = load_network(SHIPPED)
     photo = np.ascontiguousarray(read_image(PORTRAIT)[:280, 90:370])  # framed as CelebA-HQ frames faces
 
-    def parse(device: str, precision: Precision) -> Any:
+    def parse(device, precision):
         backend = TorchBackend(net, about["size"], torch.device(device), precision)
         return FaceParser(backend, detector=lambda image: [])(photo, align="none")[0].mask
 

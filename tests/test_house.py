@@ -23,7 +23,7 @@ MODULES = {
 
 
 @cache
-def imports(module: str) -> frozenset[str]:
+def imports(module):
     """Return the modules of the package that `module` names in an import, wherever in the file."""
     nodes = list(ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8"))))
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
@@ -34,20 +34,20 @@ def imports(module: str) -> frozenset[str]:
     return frozenset(names & MODULES.keys() - {module, "facekp"})
 
 
-def room(module: str) -> str:
+def room(module):
     return [*module.split("."), "__init__"][1]
 
 
-def floor(module: str) -> int:
+def floor(module):
     return next(level for level, rooms in enumerate(FLOORS) if room(module) in rooms)
 
 
 @cache
-def longest_chain(module: str) -> tuple[str, ...]:
+def longest_chain(module):
     return max(((module, *longest_chain(below)) for below in imports(module)), key=len, default=(module,))
 
 
-def test_no_room_imports_upward() -> None:
+def test_no_room_imports_upward():
     upward = {
         f"{module} -> {other}"
         for module in MODULES
@@ -58,20 +58,20 @@ def test_no_room_imports_upward() -> None:
     assert upward == set()
 
 
-def test_no_circle_and_no_long_chain() -> None:
+def test_no_circle_and_no_long_chain():
     chains = [longest_chain(module) for module in MODULES if module != "facekp"]  # a circle is a RecursionError
     longest = max(chains, key=len)
     assert len(longest) <= LONGEST_CHAIN, " -> ".join(longest)
 
 
-def test_few_modules_stand_at_the_top() -> None:
+def test_few_modules_stand_at_the_top():
     assert len(list(PACKAGE.glob("*.py"))) <= MOST_AT_THE_TOP
 
 
 @pytest.mark.parametrize(
     "folder", sorted(p.parent for p in PACKAGE.rglob("__init__.py") if p.parent != PACKAGE), ids=lambda p: p.name
 )
-def test_every_room_says_what_comes_in_what_goes_out_and_where_to_start(folder: Path) -> None:
+def test_every_room_says_what_comes_in_what_goes_out_and_where_to_start(folder):
     docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
     assert "In: " in docstring
     assert "Out: " in docstring
@@ -80,5 +80,5 @@ def test_every_room_says_what_comes_in_what_goes_out_and_where_to_start(folder: 
     assert (folder / start).exists()
 
 
-def test_every_folder_of_modules_is_a_package() -> None:
+def test_every_folder_of_modules_is_a_package():
     assert {p.parent for p in PACKAGE.rglob("*.py")} == {p.parent for p in PACKAGE.rglob("__init__.py")}

@@ -22,14 +22,14 @@ FILES = {"model.safetensors", "config.json", "README.md"}
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(tmp_path_factory):
     """Return a folder with the shipped weights."""
     folder = tmp_path_factory.mktemp("hub") / "mine"
     FaceParser(detector="haar").save_pretrained(folder)
     return folder
 
 
-def test_a_folder_holds_the_weights_and_gives_them_back(folder: Path) -> None:
+def test_a_folder_holds_the_weights_and_gives_them_back(folder):
     assert {path.name for path in folder.iterdir()} == FILES
     ours, theirs = load_file(folder / "model.safetensors"), load_file(WEIGHTS)
     assert ours.keys() == theirs.keys()
@@ -43,7 +43,7 @@ def test_a_folder_holds_the_weights_and_gives_them_back(folder: Path) -> None:
     parser.save_pretrained(folder, overwrite=True)
 
 
-def test_the_model_card_has_the_metadata_of_the_hub(folder: Path) -> None:
+def test_the_model_card_has_the_metadata_of_the_hub(folder):
     _, metadata, text = (folder / "README.md").read_text(encoding="utf-8").split("---\n", 2)
     about = yaml.safe_load(metadata)
     assert (about["library_name"], about["license"], about["datasets"]) == ("facekp", "other", ["CelebAMask-HQ"])
@@ -63,7 +63,7 @@ SCORES = {
 }  # fmt: skip
 
 
-def test_the_model_card_says_what_the_weights_say_of_themselves() -> None:
+def test_the_model_card_says_what_the_weights_say_of_themselves():
     described = describe({"name": "fpn"}, 64, classes=BEARD)
     _, metadata, text = model_card(described | {"scores": SCORES}).split("---\n", 2)
     about = yaml.safe_load(metadata)
@@ -87,7 +87,7 @@ def test_the_model_card_says_what_the_weights_say_of_themselves() -> None:
     assert "background, l_eye, r_eye. Left and right are the person's own.\n" in text
 
 
-def test_a_model_of_the_hub_is_read_from_its_cache(folder: Path, tmp_path: Path) -> None:
+def test_a_model_of_the_hub_is_read_from_its_cache(folder, tmp_path):
     pytest.importorskip("huggingface_hub")
     cached, commit = tmp_path / "models--some--one", "0" * 40
     shutil.copytree(folder, cached / "snapshots" / commit)
@@ -103,14 +103,14 @@ def test_a_model_of_the_hub_is_read_from_its_cache(folder: Path, tmp_path: Path)
         FaceParser.from_pretrained("./none", **offline)
 
 
-def test_pushing_uploads_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pushing_uploads_the_folder(folder, monkeypatch):
     hub, calls = pytest.importorskip("huggingface_hub"), []
 
-    def create_repo(name: str, **options: object) -> str:
+    def create_repo(name, **options):
         calls.append((name, options))
         return f"https://huggingface.co/{name}"
 
-    def upload_folder(**options: object) -> None:
+    def upload_folder(**options):
         calls.append(({path.name for path in Path(str(options.pop("folder_path"))).iterdir()}, options))
 
     monkeypatch.setattr(hub, "HfApi", lambda: SimpleNamespace(create_repo=create_repo, upload_folder=upload_folder))
@@ -122,6 +122,6 @@ def test_pushing_uploads_the_folder(folder: Path, monkeypatch: pytest.MonkeyPatc
     ]
 
 
-def test_an_open_backend_cannot_be_saved(tmp_path: Path) -> None:
+def test_an_open_backend_cannot_be_saved(tmp_path):
     with pytest.raises(ConfigError, match=r"was given an open backend: open its file with FaceParser\.from_checkpoint"):
         FaceParser(BrightIsNose(), detector="haar").save_pretrained(tmp_path)

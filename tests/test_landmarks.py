@@ -1,7 +1,6 @@
 """Landmarks of drawn faces, whose true places are known, and of real ones beside two detectors' points."""
 
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +8,11 @@ import pytest
 from benchmarks.landmarks import CORNERS, GOAL, Gap, fit, held_out, measure
 from benchmarks.samples import DLIB, read_detected, true_faces
 from facekp.classes import CELEBAMASK_HQ
-from facekp.keypoints.landmarks import NUMBERS, Calibration, Landmark, find_landmarks
+from facekp.keypoints.landmarks import NUMBERS, Calibration, find_landmarks
 from facekp.keypoints.landmarks.calibration import load_calibration, mirrored
 from facekp.keypoints.landmarks.names import PARTS
 from facekp.keypoints.settings import KeypointConfig
-from facekp.parsing.face import Face, face_from_mask
+from facekp.parsing.face import face_from_mask
 
 PLAIN = Calibration({}, {})
 UNIT = 100.0
@@ -66,13 +65,13 @@ def parse(mask, confidence=1.0, min_area=1e-4):
     return face_from_mask(mask, confidences, KeypointConfig(min_area=min_area))
 
 
-def plain_landmarks(face: Face) -> dict[str, Landmark]:
+def plain_landmarks(face):
     """The landmarks on the masks' edges."""
     contours = {name: attribute.contours for name, attribute in face.attributes.items()}
     return find_landmarks(face.mask, contours, {n: a.confidence for n, a in face.attributes.items()}, PLAIN)
 
 
-def places(landmarks: dict[str, Landmark], unit=UNIT, size=512):
+def places(landmarks, unit=UNIT, size=512):
     """Of those that are there, in the drawn face's units."""
     origin = np.array([size / 2, size / 2 - 0.5 * unit])
     return {name: (landmark.xy - origin) / unit for name, landmark in landmarks.items() if landmark.xy is not None}
@@ -184,10 +183,7 @@ def test_landmarks_turn_shift_and_grow_with_the_face(drawn, angle, unit, centre)
 
 def test_a_flip_swaps_right_and_left(drawn):
     # A face that is not its own mirror image: turned by 10 degrees, and with one brow half under hair.
-    def hair(u, v):
-        return (u < -0.6) & (v < -0.15)
-
-    mask = draw(angle=10, over=[("hair", hair)])
+    mask = draw(angle=10, over=[("hair", lambda u, v: (u < -0.6) & (v < -0.15))])
     swap = np.arange(19, dtype=np.uint8)
     swap[[4, 5, 6, 7, 8, 9]] = [5, 4, 7, 6, 9, 8]
     face, flipped = parse(mask), parse(np.ascontiguousarray(swap[mask[:, ::-1]]))
@@ -235,21 +231,24 @@ def test_hair_hides_what_it_covers():
     assert places(plain_landmarks(face))["r_brow_outer"][0] == pytest.approx(-0.6, abs=0.015)
     assert not face.landmarks["r_eye_outer"].visible
     assert face.landmarks["l_brow_outer"].visible
+    # An ear with nothing left of it is absent.
+    absent = parse(draw(over=[("hair", lambda u, v: u < -1.1)]))
+    assert absent.landmarks["r_ear_top"].xy is None
+    assert absent.landmarks["l_ear_top"].visible
 
 
 def clear_glasses(u, v):
     return glasses(u, v) & ~lens(np.abs(u), v, (0.5, 0), 0.2, 0.09, 0.06)
 
 
+HAND = ("background", lambda u, v: (u > 0.3) & (v > 0.8) & (v < 1.3))
+
+
 @pytest.mark.parametrize(
     ("drawing", "hidden", "shown"),
     [
         ({"over": [("eye_g", clear_glasses)]}, [], ["r_eye_outer", "r_eye_inner", "l_eye_outer", "l_eye_inner"]),
-        (
-            {"over": [("background", lambda u, v: (u > 0.3) & (v > 0.8) & (v < 1.3))]},  # a hand
-            ["l_mouth_corner"],
-            ["r_mouth_corner"],
-        ),
+        ({"over": [HAND]}, ["l_mouth_corner"], ["r_mouth_corner"]),
         ({"centre": (256, 340)}, ["chin"], ["r_mouth_corner"]),  # below the border
         ({"over": [("hair", lambda u, v: (u < -1.1) & (v < 0.1))]}, ["r_ear_top"], ["r_ear_lobe", "l_ear_top"]),
     ],
@@ -259,12 +258,6 @@ def test_what_is_covered_is_not_visible(drawing, hidden, shown):
     landmarks = parse(draw(**drawing)).landmarks
     assert all(landmarks[name].xy is not None and not landmarks[name].visible for name in hidden)
     assert all(landmarks[name].visible for name in shown)
-
-
-def test_an_ear_under_hair_is_absent():
-    absent = parse(draw(over=[("hair", lambda u, v: u < -1.1)]))
-    assert absent.landmarks["r_ear_top"].xy is None
-    assert absent.landmarks["l_ear_top"].visible
 
 
 def test_a_profile_shows_one_side():
@@ -279,17 +272,12 @@ def test_a_profile_shows_one_side():
 
 
 def test_an_open_mouth_has_two_inner_edges():
-    def gap(u, v):
-        return lens(u, v, (0, 1.05), 0.3, 0.05, 0.08)
-
-    found = places(plain_landmarks(parse(draw(over=[("mouth", gap)]))))
-    assert found["inner_upper_lip_centre"] == pytest.approx((0, 1.0), abs=0.01)
-    assert found["inner_lower_lip_centre"] == pytest.approx((0, 1.13), abs=0.01)
-    assert found["upper_lip_centre"] == pytest.approx((0, 0.93), abs=0.01)
+    found = places(plain_landmarks(parse(draw(over=[("mouth", lambda u, v: lens(u, v, (0, 1.05), 0.3, 0.05, 0.08))]))))
+    for name, v in (("inner_upper_lip_centre", 1.0), ("inner_lower_lip_centre", 1.13), ("upper_lip_centre", 0.93)):
+        assert found[name] == pytest.approx((0, v), abs=0.01)
     # A third of the way from the centre to the corner, on its own side.
-    for name, u in (("r_inner_upper_lip", -0.133), ("l_inner_upper_lip", 0.133), ("r_inner_lower_lip", -0.133)):
-        assert found[name][0] == pytest.approx(u, abs=0.01)
-    assert found["l_inner_lower_lip"][0] == pytest.approx(0.133, abs=0.01)
+    sides = [found[f"{side}_inner_{lip}_lip"][0] for side in "rl" for lip in ("upper", "lower")]
+    assert sides == pytest.approx([-0.133, -0.133, 0.133, 0.133], abs=0.01)
 
 
 def test_eyes_labelled_the_wrong_way_round_do_not_turn_the_face_over(drawn):
@@ -373,16 +361,14 @@ def test_a_fit_finds_what_was_planted_though_a_tenth_is_wrong():
 
 def test_no_face_has_a_part_in_its_own_calibration():
     # Face 3 of ten is the only one to say 0.5, and by far the most often.
-    def say(du, times):
-        return [Gap("eye", "eye_outer", 0.4, 0.0, (du, 0.0), 1.4)] * times
-
-    calibrations = list(held_out([say(0.5, 100) if i == 3 else say(0.1, 1) for i in range(10)]))
+    said = [(0.5, 100) if i == 3 else (0.1, 1) for i in range(10)]
+    calibrations = held_out([[Gap("eye", "eye_outer", 0.4, 0.0, (du, 0.0), 1.4)] * times for du, times in said])
     moved = [calibration.move("eye", ("r_eye_outer",), 0.4, 0.0)[0, 0] for calibration in calibrations]
     assert moved == pytest.approx([0.1 if i in (3, 8) else 0.5 for i in range(10)], abs=1e-3)
 
 
 @pytest.mark.slow
-def test_landmarks_of_real_masks_lie_as_near_to_dlib_as_the_detectors_to_one_another(real_root: Path):
+def test_landmarks_of_real_masks_lie_as_near_to_dlib_as_the_detectors_to_one_another(real_root):
     folder = real_root.resolve().parent / "landmarks"
     if not (folder / DLIB).is_file():
         pytest.skip(f"no detectors' points: {folder} has no {DLIB}")

@@ -1,7 +1,5 @@
 """Telling the layouts apart, reading index.csv, and every bad prepared data set by name."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,7 +12,7 @@ OFFICIAL = ("CelebA-HQ-img", "CelebAMask-HQ-mask-anno", "CelebA-HQ-to-CelebA-map
 
 
 @pytest.fixture
-def prepared(tmp_path: Path) -> Path:
+def prepared(tmp_path):
     """Three images, one a split, in an order that is not the alphabet's."""
     for folder in ("images", "labels"):
         (tmp_path / folder).mkdir()
@@ -25,7 +23,7 @@ def prepared(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_layouts_are_told_apart(prepared: Path, tmp_path_factory: pytest.TempPathFactory):
+def test_layouts_are_told_apart(prepared, tmp_path_factory):
     official = tmp_path_factory.mktemp("official")
     for name in OFFICIAL:
         (official / name).mkdir()
@@ -34,7 +32,7 @@ def test_layouts_are_told_apart(prepared: Path, tmp_path_factory: pytest.TempPat
 
 
 @pytest.mark.parametrize("gone", OFFICIAL)
-def test_an_incomplete_official_folder_is_told_what_is_missing(gone: str, tmp_path: Path):
+def test_an_incomplete_official_folder_is_told_what_is_missing(gone, tmp_path):
     for name in OFFICIAL:
         if name != gone:
             (tmp_path / name).mkdir()
@@ -42,14 +40,14 @@ def test_an_incomplete_official_folder_is_told_what_is_missing(gone: str, tmp_pa
         recognise(tmp_path)
 
 
-def test_a_missing_root_and_an_empty_one_are_named(tmp_path: Path):
+def test_a_missing_root_and_an_empty_one_are_named(tmp_path):
     with pytest.raises(DataError, match=r"^data.root is '.*nowhere', which is not a folder: .* data.source=synthetic"):
         recognise(tmp_path / "nowhere")
     with pytest.raises(DataError, match=rf"^raw is '{tmp_path}', which holds neither index.csv"):
         recognise(tmp_path, setting="raw")
 
 
-def test_index_lists_samples_by_split(prepared: Path):
+def test_index_lists_samples_by_split(prepared):
     samples = read_index(prepared)
     assert {split: [sample.id for sample in listed] for split, listed in samples.items()} == {
         "train": ["00002"],
@@ -69,13 +67,13 @@ def test_index_lists_samples_by_split(prepared: Path):
         ("id,split\n00000,train\n00000,val\n", r"index.csv: lists id 00000 twice \(duplicate ids: 1\)"),
     ],
 )
-def test_a_malformed_index_is_named(index: str, message: str, prepared: Path):
+def test_a_malformed_index_is_named(index, message, prepared):
     (prepared / "index.csv").write_text(index, encoding="utf-8")
     with pytest.raises(DataError, match=message):
         read_index(prepared)
 
 
-def test_an_index_that_a_spreadsheet_wrote(prepared: Path):
+def test_an_index_that_a_spreadsheet_wrote(prepared):
     text = (prepared / "index.csv").read_text(encoding="utf-8")
     (prepared / "index.csv").write_text(text, encoding="utf-8-sig")
     assert [sample.id for sample in read_index(prepared)["train"]] == ["00002"]
@@ -84,7 +82,7 @@ def test_an_index_that_a_spreadsheet_wrote(prepared: Path):
         read_index(prepared)
 
 
-def test_an_image_without_its_label_and_a_label_without_its_image_are_named(prepared: Path):
+def test_an_image_without_its_label_and_a_label_without_its_image_are_named(prepared):
     (prepared / "labels" / "00001.png").rename(prepared / "aside.png")
     with pytest.raises(DataError, match=r"labels/00001.png: image 00001 has no label"):
         read_index(prepared)
@@ -94,7 +92,7 @@ def test_an_image_without_its_label_and_a_label_without_its_image_are_named(prep
         read_index(prepared)
 
 
-def test_labels_hold_ids_up_to_18_and_255_and_nothing_between(tmp_path: Path):
+def test_labels_hold_ids_up_to_18_and_255_and_nothing_between(tmp_path):
     path = tmp_path / "label.png"
     allowed = np.array([[0, 18, 255, 7]], np.uint8)
     write_label(path, allowed)
@@ -110,7 +108,7 @@ def test_labels_hold_ids_up_to_18_and_255_and_nothing_between(tmp_path: Path):
             read_label(path)
 
 
-def test_files_cut_off_anywhere_are_named(tmp_path: Path):
+def test_files_cut_off_anywhere_are_named(tmp_path):
     noise = np.random.default_rng(0).integers(0, 19, (40, 40, 3), dtype=np.uint8)
     for name, read, array in (("photo.jpg", read_image, noise), ("label.png", read_label, noise[..., 0])):
         path = tmp_path / name

@@ -34,7 +34,7 @@ from facekp.images import decode_jpeg, decode_png, palette_image, read_label
 SCALES = (0.75, 1, 1.25, 1.5, 1.75, 2)
 
 
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def picture(height, width, seed=0):
     """Return (H, W, 3) uint8 with smooth parts, edges, black and white."""
     rng = np.random.default_rng(seed)
     coarse = cv2.resize(rng.normal(120, 90, (9, 9, 3)), (width, height), interpolation=cv2.INTER_CUBIC)
@@ -42,7 +42,7 @@ def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.clip(coarse + rng.normal(0, 6, coarse.shape), 0, 255).astype(np.uint8)
 
 
-def encoded(image: Image.Image, kind: str, **settings: object) -> bytes:
+def encoded(image, kind, **settings):
     with io.BytesIO() as file:
         image.save(file, kind, **settings)
         return file.getvalue()
@@ -55,13 +55,13 @@ class TestDecoding:
     @pytest.mark.parametrize(
         "settings", [{}, {"quality": 95, "subsampling": 0}, {"progressive": True}, {"subsampling": 1}]
     )
-    def test_a_jpeg_is_pillows_to_the_bit(self, settings: dict[str, object]) -> None:
+    def test_a_jpeg_is_pillows_to_the_bit(self, settings):
         data = encoded(Image.fromarray(picture(75, 98)), "JPEG", **settings)
         pixels = decode_jpeg(data)
         assert pixels is not None
         np.testing.assert_array_equal(pixels, np.array(Image.open(io.BytesIO(data)).convert("RGB")))
 
-    def test_what_is_no_plain_jpeg_is_left_to_pillow(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_is_no_plain_jpeg_is_left_to_pillow(self, monkeypatch):
         image = Image.fromarray(picture(40, 40))
         exif = Image.Exif()
         exif[0x0112] = 6  # orientation
@@ -81,7 +81,7 @@ class TestDecoding:
 
     @pytest.mark.parametrize("kind", ["P", "L"])
     @pytest.mark.parametrize("shape", [(33, 50), (1, 1), (512, 512)])
-    def test_a_label_map_is_pillows(self, kind: str, shape: tuple[int, int]) -> None:
+    def test_a_label_map_is_pillows(self, kind, shape):
         mask = np.random.default_rng(0).integers(0, 19, shape, dtype=np.uint8)
         data = encoded(palette_image(mask) if kind == "P" else Image.fromarray(mask), "PNG")
         np.testing.assert_array_equal(np.array(Image.open(io.BytesIO(data))), mask)
@@ -89,7 +89,7 @@ class TestDecoding:
         assert fast is None or np.array_equal(fast, mask)
         assert kind == "L" or fast is not None  # those that facekp writes go the fast way
 
-    def test_filtered_and_other_kinds_are_left_to_pillow(self, tmp_path: Path) -> None:
+    def test_filtered_and_other_kinds_are_left_to_pillow(self, tmp_path):
         slope = np.arange(19, dtype=np.uint8)[None].repeat(40, 0)
         filtered = encoded(Image.fromarray(slope.repeat(30, 1)), "PNG")  # Pillow filters grey values
         rgb = encoded(Image.fromarray(np.stack([slope] * 3, -1)), "PNG")
@@ -108,7 +108,7 @@ class TestDecoding:
 class TestWindow:
     @pytest.mark.parametrize(("side", "crop"), [(512, 448), (256, 224), (96, 64), (64, 128)])
     @pytest.mark.parametrize("factor", [*SCALES, 0.9, 1.1, 1.37, 3])
-    def test_crop_then_scale_is_scale_then_crop(self, side: int, crop: int, factor: float) -> None:
+    def test_crop_then_scale_is_scale_then_crop(self, side, crop, factor):
         image, scaled = picture(side, side), int(side * factor)
         label = np.random.default_rng(1).integers(0, 19, (side, side), dtype=np.uint8)
         ways = ((image, cv2.INTER_LINEAR), (label, cv2.INTER_NEAREST_EXACT))
@@ -125,20 +125,20 @@ class TestWindow:
                 assert error.max() <= (1 if pixels is image else 0)
                 assert error.mean() < 1e-3
 
-    def test_only_what_is_needed_is_read(self) -> None:
+    def test_only_what_is_needed_is_read(self):
         for factor, most in ((2, 224 + 4), (1.5, 300 + 6), (1.25, 360 + 16), (1, 450)):
             for place in (0, 0.3, 0.6, 0.999):
                 start, stop, *_ = span(512, factor, 448, place)
                 assert stop - start <= most
 
-    def test_padding_by_hand(self) -> None:
+    def test_padding_by_hand(self):
         one = np.full((2, 1), 7, np.uint8)
         want = [[255, 255, 255, 255], [255, 7, 255, 255], [255, 7, 255, 255], [255, 255, 255, 255]]
         assert pad(one, 4, 255).tolist() == want
         assert pad(np.ones((1, 2, 3), np.uint8), 2, 0).tolist() == [[[1] * 3] * 2, [[0] * 3] * 2]
 
 
-def by_definition(image: np.ndarray, steps: list[tuple[str, float]]) -> np.ndarray:
+def by_definition(image, steps):
     """Do each step on the whole image: mix it with black, its mean grey or its grey; round and clip."""
     pixels = image.astype(np.float64)
     for kind, factor in steps:
@@ -149,7 +149,7 @@ def by_definition(image: np.ndarray, steps: list[tuple[str, float]]) -> np.ndarr
 
 
 class TestJitter:
-    def test_it_is_the_definition_step_by_step(self) -> None:
+    def test_it_is_the_definition_step_by_step(self):
         rng, errors = np.random.default_rng(0), []
         for seed in range(60):
             image = picture(128, 128, seed)
@@ -160,14 +160,14 @@ class TestJitter:
         assert max(abs(e.mean()) for e in errors) < 0.5
         assert abs(np.mean(errors)) < 0.05
 
-    def test_no_step_changes_nothing(self) -> None:
+    def test_no_step_changes_nothing(self):
         image = picture(32, 32)
         assert jitter(image, [], image) is image
         for kind in KINDS:
             assert np.abs(jitter(image, [(kind, 1.0)], image).astype(int) - image).max() <= 1
 
 
-def one_by_one(image: np.ndarray, label: np.ndarray, crop: int, params: dict) -> tuple[np.ndarray, np.ndarray]:
+def one_by_one(image, label, crop, params):
     """Do what `params` say by definition: each step on the whole image."""
     image = by_definition(image, params["steps"])
     if params["mirror"]:
@@ -181,7 +181,7 @@ def one_by_one(image: np.ndarray, label: np.ndarray, crop: int, params: dict) ->
 
 
 @pytest.mark.parametrize(("side", "crop"), [(128, 112), (96, 64)])
-def test_the_view_is_the_steps_one_by_one(side: int, crop: int) -> None:
+def test_the_view_is_the_steps_one_by_one(side, crop):
     pipeline = Pipeline([TrainingView(crop, scales=SCALES, jitter=0.5, flip=0.5)])
     label = np.kron(np.random.default_rng(0).integers(0, 19, (16, 16)), np.ones((side // 16,) * 2, int)).astype(
         np.uint8
@@ -201,19 +201,19 @@ def test_the_view_is_the_steps_one_by_one(side: int, crop: int) -> None:
     assert len(seen) == 12
 
 
-def training(samples: list, c: DataConfig, **settings: object) -> FaceDataset:
+def training(samples, c, **settings):
     transform = training_transform(c.size, c.crop, scales=c.scales, jitter=c.jitter, flip=c.flip)
     return FaceDataset(samples, transform, decode_all(samples, replace(c, **settings)))
 
 
 class TestDecoded:
     @pytest.fixture
-    def c(self, tiny_root: Path, tmp_path: Path) -> DataConfig:
+    def c(self, tiny_root, tmp_path):
         return DataConfig(root=str(tiny_root), size=64, crop=64, cache=str(tmp_path / "cache"))
 
     @pytest.mark.parametrize("where", ["ram", "disk"])
     @pytest.mark.parametrize("workers", [0, 2])
-    def test_the_tensors_are_the_same(self, c: DataConfig, tiny_root: Path, where: str, workers: int) -> None:
+    def test_the_tensors_are_the_same(self, c, tiny_root, where, workers):
         samples = read_index(tiny_root)["train"]
         draws = [(i % 12, 100 + i) for i in range(24)]
         batches = [
@@ -224,14 +224,14 @@ class TestDecoded:
             assert torch.equal(got["image"], want["image"])
             assert torch.equal(got["label"], want["label"])
 
-    def test_the_size_is_told_before(self, c: DataConfig, tiny_root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_the_size_is_told_before(self, c, tiny_root, capsys):
         decode_all(read_index(tiny_root)["train"], replace(c, decoded="disk"))
         # 12 * 64 * 64 * 4 bytes
         assert "data.decoded is 'disk': 12 images of 64 pixels take 0.000197 GB in '" in capsys.readouterr().out
         (file,) = Path(c.cache).glob("decoded-*")
         assert file.stat().st_size == 12 * 64 * 64 * 4
 
-    def test_the_file_is_found_again_unless_an_image_changes(self, c, tmp_path, capsys, tiny_root) -> None:
+    def test_the_file_is_found_again_unless_an_image_changes(self, c, tmp_path, capsys, tiny_root):
         samples = read_index(tiny_root)["train"][:3]
         own = [replace(s, image=tmp_path / f"{s.id}.jpg") for s in samples]
         for old, new in zip(samples, own, strict=True):
@@ -248,7 +248,7 @@ class TestDecoded:
         np.testing.assert_array_equal(changed(1)[0], first(2)[0])
         np.testing.assert_array_equal(changed(0)[0], first(0)[0])
 
-    def test_too_little_room_is_told_before(self, c, tiny_root, tmp_path, monkeypatch) -> None:
+    def test_too_little_room_is_told_before(self, c, tiny_root, tmp_path, monkeypatch):
         samples = read_index(tiny_root)["train"]
         meminfo = tmp_path / "meminfo"
         meminfo.write_text("MemTotal: 900 kB\nMemAvailable:   191 kB\n")  # 192 are needed
@@ -258,13 +258,13 @@ class TestDecoded:
         meminfo.write_text("MemAvailable:   192 kB\n")
         assert decode_all(samples, replace(c, decoded="ram")) is not None
 
-    def test_workers_that_are_not_forked_take_a_file(self, c: DataConfig, tiny_root: Path) -> None:
+    def test_workers_that_are_not_forked_take_a_file(self, c, tiny_root):
         samples = read_index(tiny_root)["train"]
         found = decode_all(samples, replace(c, decoded="disk"))
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(found))(5)[1], found(5)[1])
 
 
-def test_workers_that_are_forked_share_pixels_whatever_the_default(tiny_root: Path, monkeypatch) -> None:
+def test_workers_that_are_forked_share_pixels_whatever_the_default(tiny_root, monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.delitem(sys.modules, "openvino", raising=False)  # tests before this one may have loaded it
     config = DataConfig(root=str(tiny_root), size=64, crop=64, batch_size=2, decoded="ram", workers=1)
@@ -275,7 +275,7 @@ def test_workers_that_are_forked_share_pixels_whatever_the_default(tiny_root: Pa
         FaceDataModule(config, seed=0, total_steps=1).train_dataloader()
 
 
-def test_workers_are_not_forked_where_openvino_is_loaded(tiny_root: Path, monkeypatch) -> None:
+def test_workers_are_not_forked_where_openvino_is_loaded(tiny_root, monkeypatch):
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setitem(sys.modules, "openvino", SimpleNamespace())
     config = DataConfig(root=str(tiny_root), size=64, crop=64, batch_size=2, workers=1)
@@ -288,7 +288,7 @@ def test_workers_are_not_forked_where_openvino_is_loaded(tiny_root: Path, monkey
         FaceDataModule(replace(config, decoded="ram"), seed=0, total_steps=1).train_dataloader()
 
 
-def test_too_little_shared_memory_is_told_before_training(tiny_root: Path, tmp_path: Path, monkeypatch) -> None:
+def test_too_little_shared_memory_is_told_before_training(tiny_root, tmp_path, monkeypatch):
     """Docker's 64 MB and 4 workers: of 12 steps 9 batches of 4 crops of 448, and of 3 images the one batch of 512."""
     need = 4 * (9 * 4 * 448**2 + 16 * 512**2)
     config = DataConfig(root=str(tiny_root), batch_size=4, workers=4)
@@ -311,13 +311,13 @@ def test_too_little_shared_memory_is_told_before_training(tiny_root: Path, tmp_p
         data.train_dataloader()
 
 
-def test_what_is_normalised_twice_is_refused(tiny_root: Path) -> None:
+def test_what_is_normalised_twice_is_refused(tiny_root):
     dataset = FaceDataset(read_index(tiny_root)["train"], A.Compose([A.Normalize()]))
     with pytest.raises(TypeError, match="remove steps that normalise"):
         dataset[0, 0]
 
 
-def test_a_transform_of_ones_own_is_an_albumentations_transform(tiny_root: Path) -> None:
+def test_a_transform_of_ones_own_is_an_albumentations_transform(tiny_root):
     own = Pipeline([A.InvertImg(p=1), TrainingView(64, scales=[1], jitter=0, flip=0)])
     plain = Pipeline([TrainingView(64, scales=[1], jitter=0, flip=0)])
     samples = read_index(tiny_root)["train"]

@@ -38,7 +38,7 @@ pytestmark = [
 ]
 
 
-def run(program: str) -> list[str]:
+def run(program):
     command = [sys.executable, "-c", program]
     return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.splitlines()
 

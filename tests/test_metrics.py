@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from helpers.losses import reference
-from torch import Tensor
 
 from facekp.classes import CELEBAMASK_HQ
 from facekp.data.normalisation import normalise
@@ -19,7 +18,7 @@ from facekp.training.metrics import ParsingMetrics, SplitMetrics, network_scorer
 NAMES = list(CELEBAMASK_HQ.names)
 
 
-def by_loops(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+def by_loops(predicted, labels):
     """Return all scores from the pixels themselves, class by class; nan for absent classes."""
     predicted, labels = predicted[labels != 255], labels[labels != 255]
     iou, f1 = {}, {}
@@ -41,7 +40,7 @@ def by_loops(predicted: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     }
 
 
-def random_maps(n: int, classes: int = 19) -> tuple[Tensor, Tensor]:
+def random_maps(n, classes=19):
     """Return predictions and labels; two thirds of the pixels agree, a tenth are ignored, classes are uneven."""
     labels = (torch.rand(n, 24, 32) ** 2 * classes).long()
     predicted = torch.where(torch.rand(labels.shape) < 2 / 3, labels, (torch.rand(labels.shape) * classes).long())
@@ -50,7 +49,7 @@ def random_maps(n: int, classes: int = 19) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize("classes", [19, 7])
-def test_against_loops_over_several_updates(classes: int) -> None:
+def test_against_loops_over_several_updates(classes):
     metrics = ParsingMetrics()
     metrics.update(*random_maps(1))
     metrics.reset()
@@ -64,7 +63,7 @@ def test_against_loops_over_several_updates(classes: int) -> None:
         assert scores == pytest.approx(want, rel=1e-6, nan_ok=True)
 
 
-def test_two_by_two_by_hand() -> None:
+def test_two_by_two_by_hand():
     metrics = ParsingMetrics()
     metrics.update(torch.tensor([[[0, 1], [1, 2]]]), torch.tensor([[[0, 1], [2, 2]]]))
     scores = metrics.compute()
@@ -79,7 +78,7 @@ def test_two_by_two_by_hand() -> None:
     assert scores["f1/hat"].isnan()
 
 
-def test_a_class_that_is_only_predicted_or_only_true_counts_as_zero() -> None:
+def test_a_class_that_is_only_predicted_or_only_true_counts_as_zero():
     metrics = ParsingMetrics()
     metrics.update(torch.tensor([[[0, 14]]]), torch.tensor([[[0, 3]]]))
     scores = metrics.compute()
@@ -89,7 +88,7 @@ def test_a_class_that_is_only_predicted_or_only_true_counts_as_zero() -> None:
     assert scores["classes"].item() == 3
 
 
-def test_losses_are_averaged_over_images_and_blank_ones_do_not_count() -> None:
+def test_losses_are_averaged_over_images_and_blank_ones_do_not_count():
     metrics = SplitMetrics(["fine", "coarse"], "val/")
     scores = torch.zeros(3, 19, 1, 1)
     scores[:, 1] = 1
@@ -109,11 +108,11 @@ def test_losses_are_averaged_over_images_and_blank_ones_do_not_count() -> None:
 class Largest(torch.nn.Module):
     """The largest score as a loss."""
 
-    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, scores, labels):
         return scores.max()
 
 
-def test_deep_supervision_adds_up_every_head() -> None:
+def test_deep_supervision_adds_up_every_head():
     maps = [torch.full((1, 2, 1, 1), value) for value in (1.0, 2.0, 4.0)]
     heads, labels = Heads((maps[0],), (maps[1], maps[2])), torch.zeros(1, 4, 4)
     losses = DeepSupervision(Largest(), ["fine", "coarse", "coarser"])(heads, labels)
@@ -122,7 +121,7 @@ def test_deep_supervision_adds_up_every_head() -> None:
         DeepSupervision(Largest(), ["fine"])(heads, labels)
 
 
-def test_a_network_is_scored_with_the_loss_of_its_run() -> None:
+def test_a_network_is_scored_with_the_loss_of_its_run():
     net = build_model("fpn").eval()
     labels = torch.nn.functional.pad(random_maps(2)[1], (0, 32, 0, 40), value=255)
     pixels = {"image": torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8), "label": labels}
@@ -141,7 +140,7 @@ def test_a_network_is_scored_with_the_loss_of_its_run() -> None:
 
 
 @pytest.mark.slow
-def test_commands_check_their_settings_and_runs_are_compared_without_torch() -> None:
+def test_commands_check_their_settings_and_runs_are_compared_without_torch():
     modules = "facekp.compare.report, facekp.evaluate, facekp.models.__main__"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

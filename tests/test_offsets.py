@@ -3,10 +3,8 @@
 import json
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
-from torch import Tensor
 
 from facekp.classes import CELEBAMASK_HQ
 from facekp.export import release
@@ -15,7 +13,7 @@ from facekp.models import Heads, build_model, fuse, model_names
 from facekp.weights.load import load_network
 
 
-def mean_f1(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> float:
+def mean_f1(scores, labels):
     """Return the mean F1 of all classes but the first, by its definition."""
     predicted = scores.argmax(1)
     f1 = []
@@ -26,7 +24,7 @@ def mean_f1(scores: npt.NDArray[np.float64], labels: npt.NDArray[np.int64]) -> f
 
 
 class TestFit:
-    def test_by_hand(self) -> None:
+    def test_by_hand(self):
         # Class 1 lacks 1 and 0.25 where it is true and 3 and 9 where it is not: F1 is 1 at offsets between 1 and 3, of
         # which the grid has 1.05, 1.10, ..., 3.00, and the middle of these is the 21st.
         scores = torch.tensor([[1.0, 0.0], [2.0, 1.75], [3.0, 0.0], [9.0, 0.0]])
@@ -34,7 +32,7 @@ class TestFit:
         assert offsets.tolist() == pytest.approx([0, 2.05], abs=0.051)  # a neighbour: -4 + 0.05 k is rounded
         assert scores[1, 1] == 1.75
 
-    def test_as_by_trying_every_offset(self) -> None:
+    def test_as_by_trying_every_offset(self):
         rng = np.random.default_rng(3)
         labels = rng.choice(4, 400, p=[0.6, 0.25, 0.12, 0.03])
         scores = rng.normal(size=(400, 4)) + 1.5 * np.eye(4)[labels] + np.log([0.6, 0.25, 0.12, 0.03])
@@ -51,7 +49,7 @@ class TestFit:
         np.testing.assert_allclose(offsets, wanted, atol=1e-5)
         assert mean_f1(scores + offsets, labels) > mean_f1(scores, labels) + 0.1
 
-    def test_a_class_without_a_pixel_keeps_its_score(self) -> None:
+    def test_a_class_without_a_pixel_keeps_its_score(self):
         offsets = fit_offsets(torch.randn(50, 3), torch.tensor([0, 1] * 25))
         assert offsets[2] == offsets[0] == 0
 
@@ -59,7 +57,7 @@ class TestFit:
 class Constant(torch.nn.Module):
     """Two score maps, at half and at a quarter of the resolution, that say where a pixel lies."""
 
-    def forward(self, images: Tensor, *, auxiliary: bool) -> Heads:
+    def forward(self, images, *, auxiliary):
         """Return them."""
         assert not auxiliary
         n, _, height, width = images.shape
@@ -67,7 +65,7 @@ class Constant(torch.nn.Module):
         return Heads((rows, torch.ones(n, 19, height // 4, width // 4)))
 
 
-def test_samples_every_fourth_pixel_that_has_a_label() -> None:
+def test_samples_every_fourth_pixel_that_has_a_label():
     label = torch.arange(64).view(8, 8) % 19
     label[2, 2] = 255
     batch = {"image": torch.zeros(1, 8, 8, 3, dtype=torch.uint8), "label": label[None].to(torch.uint8)}
@@ -82,7 +80,7 @@ SLOW = {"smp", "residual_attention"}
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in SLOW)) for n in model_names()])
-def test_adds_to_the_sum_of_the_heads(name: str) -> None:
+def test_adds_to_the_sum_of_the_heads(name):
     if name == "smp":
         pytest.importorskip("segmentation_models_pytorch")
     net = build_model(name).eval().double()

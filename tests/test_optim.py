@@ -7,8 +7,6 @@ import pytest
 import torch
 from helpers.networks import on_meta
 from torch import nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
 from facekp.errors import ConfigError
 from facekp.training.optim.build import SCHEDULES, build_optimizer
@@ -25,12 +23,12 @@ RATES = {
 }
 
 
-def build(net: nn.Module, total_steps: int = 4000, **settings: float | str) -> tuple[Optimizer, LambdaLR]:
+def build(net, total_steps=4000, **settings):
     """Build the optimiser of `net` with one rate for all."""
     return build_optimizer(net, {"head_lr_mult": 1, **settings}, total_steps=total_steps)
 
 
-def train(net: nn.Module, optimizer: Optimizer, gradients: list[float]) -> None:
+def train(net, optimizer, gradients):
     """Take a step for each gradient, the same for all parameters."""
     for gradient in gradients:
         for parameter in net.parameters():
@@ -38,7 +36,7 @@ def train(net: nn.Module, optimizer: Optimizer, gradients: list[float]) -> None:
         optimizer.step()
 
 
-def test_learning_rate_of_every_step() -> None:
+def test_learning_rate_of_every_step():
     _, schedule = build(nn.Conv2d(3, 4, 3))
     factor = schedule.lr_lambdas[0]
     rates = [0.01 * factor(step) for step in range(4001)]
@@ -58,13 +56,13 @@ def test_learning_rate_of_every_step() -> None:
         ("cosine", {"floor": 0.2}, {0: 1, 5: 0.6, 10: 0.2, 12: 0.2}),
     ],
 )
-def test_schedules_by_hand(name: str, settings: dict[str, float], factors: dict[float, float]) -> None:
+def test_schedules_by_hand(name, settings, factors):
     factor = SCHEDULES[name](10, **settings)
     assert [factor(step) for step in factors] == pytest.approx(list(factors.values()), rel=1e-12, abs=1e-16)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "residual_attention"])
-def test_kernels_decay_heads_have_a_rate_of_their_own_and_frozen_ones_none(name: str) -> None:
+def test_kernels_decay_heads_have_a_rate_of_their_own_and_frozen_ones_none(name):
     net = on_meta(name)
     frozen = next(net.parameters()).requires_grad_(False)
     sgd, _ = build(net, warmup_steps=0, head_lr_mult=3)
@@ -80,7 +78,7 @@ def test_kernels_decay_heads_have_a_rate_of_their_own_and_frozen_ones_none(name:
     assert groups == {}
 
 
-def test_two_steps_by_hand() -> None:
+def test_two_steps_by_hand():
     net = nn.ModuleDict({"trunk": nn.Linear(1, 1), "heads": nn.ModuleList([nn.Linear(1, 1)])}).double()
     for parameter in net.parameters():
         nn.init.ones_(parameter)
@@ -95,7 +93,7 @@ def test_two_steps_by_hand() -> None:
     assert net["heads"][0].bias.item() == pytest.approx(0.71, rel=1e-12)
 
 
-def test_two_steps_of_adamw_by_hand() -> None:
+def test_two_steps_of_adamw_by_hand():
     net = nn.Linear(1, 1).double()
     for parameter in net.parameters():
         nn.init.ones_(parameter)
@@ -118,12 +116,12 @@ def test_two_steps_of_adamw_by_hand() -> None:
         ({"name": "adamw", "lr": 0}, r"optim\.lr is 0.*above 0"),
     ],
 )
-def test_a_bad_setting_names_the_remedy(settings: dict[str, float | str], message: str) -> None:
+def test_a_bad_setting_names_the_remedy(settings, message):
     with pytest.raises(ConfigError, match=message):
         build(nn.Linear(1, 1), **settings)
 
 
-def test_a_skipped_first_step_leaves_no_momentum(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_skipped_first_step_leaves_no_momentum(monkeypatch):
     empty = torch.empty_like
     monkeypatch.setattr(torch, "empty_like", lambda *args, **kwargs: empty(*args, **kwargs).fill_(math.nan))
     net = nn.Linear(1, 1, bias=False)

@@ -304,6 +304,6 @@ def test_dots_shrink_rather_than_touch():
         assert column.sum() == pytest.approx(2 * rim + 1, abs=2)  # the centre, and a soft edge at either end
 
 
-def test_a_path_belongs_to_from_checkpoint() -> None:
+def test_a_path_belongs_to_from_checkpoint():
     with pytest.raises(TypeError, match=r"open 'best\.ckpt' with FaceParser\.from_checkpoint"):
         FaceParser("best.ckpt")

@@ -1,7 +1,6 @@
 """The networks to compare with: their sizes by hand, their settings, and a short run of each."""
 
 import sys
-from typing import Any
 
 import pytest
 import torch
@@ -21,7 +20,7 @@ from facekp.weights.load import load_network
 PACKAGE = "segmentation_models_pytorch"
 
 
-def test_cost_of_bisenet() -> None:
+def test_cost_of_bisenet():
     # (kernel's weights, output pixels at 448) of every convolution beside the trunk, in the paper's order.
     spatial = [(3 * 64 * 49, 224**2), (64 * 64 * 9, 112**2), (64 * 64 * 9, 56**2), (64 * 128, 56**2)]
     refine = [(256 * 128 * 9, 28**2), (128 * 128, 1), (512 * 128 * 9, 14**2), (128 * 128, 1)]
@@ -39,7 +38,7 @@ def test_cost_of_bisenet() -> None:
     assert want - sum(weights for weights, _ in spatial) - 2 * (3 * 64 + 128) == 13_300_473
 
 
-def test_bisenets_context_adds_up_from_coarse_to_fine() -> None:
+def test_bisenets_context_adds_up_from_coarse_to_fine():
     context = build_model("bisenet").eval().context
     columns = torch.arange(3.0).view(1, 1, 1, 3)
     context.tail = Constant(lambda x: x[:, :128] * 0 + 10)
@@ -53,7 +52,7 @@ def test_bisenets_context_adds_up_from_coarse_to_fine() -> None:
     assert torch.equal(fine, torch.tensor([1120.0, 1122, 1124]).repeat_interleave(4).expand(1, 128, 8, 12))
 
 
-def test_each_head_of_bisenet_has_its_own_features() -> None:
+def test_each_head_of_bisenet_has_its_own_features():
     net = on_meta("bisenet").to_empty(device="cpu").train()
     net.context = Constant(lambda x: (x[:, :1] + 1, x[:, :1] + 2))
     net.spatial = Constant(lambda x: x[:, :1] + 10)
@@ -62,7 +61,7 @@ def test_each_head_of_bisenet_has_its_own_features() -> None:
     assert [s.unique().item() for s in net(torch.zeros(1, 3, 32, 32)).maps] == [1001, 10_001, 20_002]
 
 
-def test_smps_default_is_a_unet_on_resnet18() -> None:
+def test_smps_default_is_a_unet_on_resnet18():
     # Trunk; per decoder block two 3x3 convolutions and batch-norms, on what is upsampled and the skip; the head.
     widths, skips, up = [256, 128, 64, 32, 16], [256, 128, 64, 64, 0], [512, 256, 128, 64, 32]
     decoder = sum(9 * (a + s) * w + 9 * w * w + 4 * w for a, s, w in zip(up, skips, widths, strict=True))
@@ -120,7 +119,7 @@ def test_train_log_and_reload(model, names, trunk, tiny_root, tmp_path, monkeypa
         ({"depth": 3}, r"model\.depth is not a setting of smp: it has arch, encoder, pretrained"),
     ],
 )
-def test_a_bad_setting_of_smp_names_the_remedy(model: dict[str, Any], message: str) -> None:
+def test_a_bad_setting_of_smp_names_the_remedy(model, message):
     pytest.importorskip(PACKAGE)
     with pytest.raises(ConfigError, match=message) as caught, torch.device("meta"):
         build_model("smp", **model)
@@ -129,7 +128,7 @@ def test_a_bad_setting_of_smp_names_the_remedy(model: dict[str, Any], message: s
 
 @pytest.mark.parametrize("error", [OSError("no route\nto host"), Exception()])
 def test_smps_weights_that_cannot_be_fetched_name_the_other_choice(monkeypatch, error):
-    def fail(*args: object, **kwargs: object) -> None:
+    def fail(*args, **kwargs):
         raise error
 
     monkeypatch.setattr(pytest.importorskip(PACKAGE).encoders, "hf_hub_download", fail)

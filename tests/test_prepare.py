@@ -33,18 +33,18 @@ from facekp.images import read_image, read_label, resize, write_label
 
 
 @pytest.fixture
-def raw(tmp_path: Path) -> Path:
+def raw(tmp_path):
     return write_official(tmp_path / "raw")
 
 
-def labelled(masks: dict[int, Path]) -> np.ndarray:
+def labelled(masks):
     """Return the label that masks by class id give."""
     face = Face(Path(), 0, Path(), masks)
     return face.label({i: face.load(path) for i, path in masks.items()}, SIDE)
 
 
 @pytest.mark.parametrize("header", [True, False])
-def test_labels_images_and_splits_are_those_worked_out_by_hand(header: bool, tmp_path: Path):
+def test_labels_images_and_splits_are_those_worked_out_by_hand(header, tmp_path):
     raw, out = write_official(tmp_path / "raw", header), tmp_path / "out"
     summary = prepare(raw, out, size=SIDE)
     for i in range(6):
@@ -59,7 +59,7 @@ def test_labels_images_and_splits_are_those_worked_out_by_hand(header: bool, tmp
     assert summary.written == 6
 
 
-def test_images_are_area_averages_at_jpeg_quality_95(raw: Path, tmp_path: Path):
+def test_images_are_area_averages_at_jpeg_quality_95(raw, tmp_path):
     prepare(raw, tmp_path / "out", size=SIDE)
     source = read_image(raw / IMAGES / "3.jpg").astype(np.float64)
     averaged = source.reshape(SIDE, 2, SIDE, 2, 3).mean(axis=(1, 3))
@@ -70,14 +70,14 @@ def test_images_are_area_averages_at_jpeg_quality_95(raw: Path, tmp_path: Path):
         assert picture.quantization[0][0] == 2
 
 
-def test_an_enlarged_image_is_smooth(tmp_path: Path):
+def test_an_enlarged_image_is_smooth(tmp_path):
     ramp = np.repeat(np.linspace(0, 255, 32).astype(np.uint8)[None, :, None], 32, axis=0).repeat(3, axis=2)
     Image.fromarray(ramp).save(tmp_path / "ramp.png")
     steps = np.diff(resize(read_image(tmp_path / "ramp.png"), (128, 128))[64, :, 0].astype(int))
     assert steps.max() <= 4  # blocks of four equal pixels would step by 8
 
 
-def test_masks_count_above_zero_and_are_resized_to_nearest(tmp_path: Path):
+def test_masks_count_above_zero_and_are_resized_to_nearest(tmp_path):
     faint = np.zeros((SIDE, SIDE), np.uint8)
     faint[:, :32] = 1
     Image.fromarray(np.dstack([faint] * 3)).save(tmp_path / "faint.png")
@@ -88,7 +88,7 @@ def test_masks_count_above_zero_and_are_resized_to_nearest(tmp_path: Path):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA"])
-def test_masks_of_every_mode_are_read(mode: str, tmp_path: Path):
+def test_masks_of_every_mode_are_read(mode, tmp_path):
     picture = Image.new("L", (SIDE, SIDE))
     picture.paste(255, (0, 0, 32, SIDE))
     picture.convert(mode).save(tmp_path / "mask.png")
@@ -96,7 +96,7 @@ def test_masks_of_every_mode_are_read(mode: str, tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_summary_counts_pixels_and_images(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_summary_counts_pixels_and_images(raw, tmp_path, capsys):
     main([f"raw={raw}", f"out={tmp_path / 'out'}", f"size={SIDE}", "workers=2"])
     printed = capsys.readouterr().out.splitlines()
     table = {line.split()[0]: line.split()[1:] for line in printed[2:-1]}
@@ -125,11 +125,11 @@ def test_a_second_start_does_nothing(raw, tmp_path, monkeypatch, capsys):
     assert times == {path: path.stat().st_mtime_ns for path in out.rglob("*.*g")}
 
 
-def test_an_error_midway_leaves_nothing_half_written(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_error_midway_leaves_nothing_half_written(raw, tmp_path, monkeypatch):
     whole, out = tmp_path / "whole", tmp_path / "out"
     prepare(raw, whole, size=SIDE)
 
-    def fail_on_fourth(path: Path, *label: object) -> None:
+    def fail_on_fourth(path, *label):
         path.write_bytes(b"half a")
         if "00003" in path.name:
             raise RuntimeError("pulled the plug")
@@ -148,7 +148,7 @@ def test_an_error_midway_leaves_nothing_half_written(raw: Path, tmp_path: Path, 
     assert contents(out) == contents(whole)
 
 
-def test_two_sources_are_not_mixed(raw: Path, tmp_path: Path):
+def test_two_sources_are_not_mixed(raw, tmp_path):
     out, other = tmp_path / "out", write_official(tmp_path / "other")
     prepare(raw, out, size=SIDE)
     before = contents(out)
@@ -166,7 +166,7 @@ def test_two_sources_are_not_mixed(raw: Path, tmp_path: Path):
         prepare(other, out, size=SIDE)
 
 
-def test_images_that_came_or_went_are_noticed(raw: Path, tmp_path: Path):
+def test_images_that_came_or_went_are_noticed(raw, tmp_path):
     out = tmp_path / "out"
     prepare(raw, out, size=SIDE)
     (raw / IMAGES / "5.JPG").unlink()
@@ -176,7 +176,7 @@ def test_images_that_came_or_went_are_noticed(raw: Path, tmp_path: Path):
     assert prepare(raw, out, size=SIDE).summary.splits == {"train": 2, "val": 2, "test": 1}
 
 
-def test_a_folder_that_is_not_ours_is_not_written_to(raw: Path, tiny_root: Path):
+def test_a_folder_that_is_not_ours_is_not_written_to(raw, tiny_root):
     before = contents(tiny_root)
     (tiny_root / LOCK).unlink(missing_ok=True)
     with pytest.raises(DataError, match=rf"'{tiny_root}': holds images that prepare did not write"):
@@ -185,7 +185,7 @@ def test_a_folder_that_is_not_ours_is_not_written_to(raw: Path, tiny_root: Path)
     assert not (tiny_root / LOCK).exists()
 
 
-def test_a_missing_root_and_one_that_is_prepared_already_are_named(raw: Path, tiny_root: Path, tmp_path: Path):
+def test_a_missing_root_and_one_that_is_prepared_already_are_named(raw, tiny_root, tmp_path):
     with pytest.raises(DataError, match=r"^raw is '.*nowhere', which is not a folder"):
         prepare(tmp_path / "nowhere", tmp_path / "out")
     with pytest.raises(DataError, match=rf"^raw is '{tiny_root}', which is prepared already"):
@@ -193,7 +193,7 @@ def test_a_missing_root_and_one_that_is_prepared_already_are_named(raw: Path, ti
     assert not (tmp_path / "out").exists()
 
 
-def spoil(raw: Path, how: str) -> None:
+def spoil(raw, how):
     """Make the folder unusable in one of the ways that are noticed before anything is written."""
     first = (raw / IMAGES / "0.jpg").read_bytes()
     if how == "no image":
@@ -222,7 +222,7 @@ def spoil(raw: Path, how: str) -> None:
         ("two splits", "line 8: idx 0 is in train by an earlier line"),
     ],
 )
-def test_an_unusable_source_is_named_before_anything_is_written(how: str, message: str, raw: Path, tmp_path: Path):
+def test_an_unusable_source_is_named_before_anything_is_written(how, message, raw, tmp_path):
     spoil(raw, how)
     with pytest.raises(DataError, match=message):
         prepare(raw, tmp_path / "out", size=SIDE)
@@ -230,13 +230,13 @@ def test_an_unusable_source_is_named_before_anything_is_written(how: str, messag
 
 
 @pytest.mark.parametrize(("width", "height"), [(31, 64), (64, 31)])
-def test_an_image_that_is_too_small_is_named(width: int, height: int, raw: Path, tmp_path: Path):
+def test_an_image_that_is_too_small_is_named(width, height, raw, tmp_path):
     Image.new("RGB", (width, height)).save(raw / IMAGES / "2.jpg")
     with pytest.raises(DataError, match=rf"2.jpg: {width} x {height} pixels, need at least 32 x 32"):
         prepare(raw, tmp_path / "out", size=SIDE)
 
 
-def test_a_bad_mapping_row_is_named_by_line(tmp_path: Path):
+def test_a_bad_mapping_row_is_named_by_line(tmp_path):
     path = tmp_path / "mapping.txt"
     for text, message in (
         ("0 0 000001.jpg\n1 1\n", ", line 2: '1 1"),
@@ -256,7 +256,7 @@ def test_an_out_that_cannot_be_written_is_named(raw, tmp_path):
             prepare(raw, out, size=SIDE)
 
 
-def test_a_full_disk_is_told_before_anything_is_written(raw: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_full_disk_is_told_before_anything_is_written(raw, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=400_000))
     with pytest.raises(DataError, match=r"needs about 0.0006 GB, but only 0.0004 GB are free; make room"):
         prepare(raw, tmp_path / "out", size=512)
@@ -265,7 +265,7 @@ def test_a_full_disk_is_told_before_anything_is_written(raw: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("wrong", [{"size": 31}, {"workers": 0}])
-def test_settings_out_of_range_are_named(wrong: dict[str, int], raw: Path, tmp_path: Path):
+def test_settings_out_of_range_are_named(wrong, raw, tmp_path):
     message = rf"{next(iter(wrong))} is {next(iter(wrong.values()))}: give at least"
     with pytest.raises(ConfigError, match=message):
         prepare(raw, tmp_path / "out", **wrong)
@@ -308,7 +308,7 @@ def test_synthetic_faces_are_drawn_and_prepared_once(tmp_path, monkeypatch, caps
     assert prepared_root(DataConfig(source="synthetic", cache=str(tmp_path), synthetic_seed=1, **settings)) != root
 
 
-def test_links_to_folders_of_masks_are_followed_and_circles_are_not(raw: Path, tmp_path: Path):
+def test_links_to_folders_of_masks_are_followed_and_circles_are_not(raw, tmp_path):
     plain = prepare(raw, tmp_path / "plain", size=SIDE)
     (raw / MASKS / "1").rename(tmp_path / "elsewhere")
     (raw / MASKS / "1").symlink_to(tmp_path / "elsewhere")
@@ -319,7 +319,7 @@ def test_links_to_folders_of_masks_are_followed_and_circles_are_not(raw: Path, t
 
 
 @pytest.mark.parametrize("name", ["images/00000.jpg", "labels/00000.png", "index.csv", "summary.json", "source.json"])
-def test_another_programs_file_is_not_replaced(raw: Path, tmp_path: Path, name: str):
+def test_another_programs_file_is_not_replaced(raw, tmp_path, name):
     (theirs := tmp_path / "out" / name).parent.mkdir(parents=True)
     theirs.write_text("theirs")
     with pytest.raises(DataError, match=r"holds images that prepare did not write|cannot be read"):

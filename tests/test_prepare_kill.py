@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -60,7 +59,7 @@ for number in range(1, int(sys.argv[3]) + 1):
 """
 
 
-def pairs(root: Path) -> dict[str, int]:
+def pairs(root):
     """Times of the files of every face whose image and label are both there."""
     images, labels = ({path.stem: path for path in (root / name).glob("0*")} for name in ("images", "labels"))
     both = images.keys() & labels.keys()
@@ -69,7 +68,7 @@ def pairs(root: Path) -> dict[str, int]:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_kill_at_any_step_spoils_nothing_and_the_next_start_does_only_what_is_missing(tmp_path: Path):
+def test_a_kill_at_any_step_spoils_nothing_and_the_next_start_does_only_what_is_missing(tmp_path):
     raw, whole, outs = write_official(tmp_path / "raw"), tmp_path / "whole", tmp_path / "outs"
     prepare(raw, whole, size=SIDE, workers=1)
     expected = contents(whole)
@@ -96,7 +95,7 @@ def test_a_kill_at_any_step_spoils_nothing_and_the_next_start_does_only_what_is_
 
 
 @pytest.fixture
-def stuck(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Path, Path]]:
+def stuck(tmp_path):
     """Start a preparation in two processes, one of which waits for ever on a mask that is a pipe; give raw and out."""
     raw, out = write_official(tmp_path / "raw", faces=24), tmp_path / "out"
     mask = raw / MASKS / "0" / "00002_nose.png"
@@ -152,7 +151,7 @@ def test_stopped_processes_end_and_the_next_start_completes(stopped, stuck, tmp_
     assert contents(out) == contents(tmp_path / "whole")
 
 
-def test_files_without_their_end_are_written_again(tmp_path: Path):
+def test_files_without_their_end_are_written_again(tmp_path):
     raw, out = write_official(tmp_path / "raw"), tmp_path / "out"
     prepare(raw, out, size=SIDE)
     expected = contents(out)
@@ -164,7 +163,7 @@ def test_files_without_their_end_are_written_again(tmp_path: Path):
     assert contents(out) == expected
 
 
-def test_a_face_whose_masks_were_not_all_unpacked_is_prepared_again(tmp_path: Path):
+def test_a_face_whose_masks_were_not_all_unpacked_is_prepared_again(tmp_path):
     raw, out = write_official(tmp_path / "raw"), tmp_path / "out"
     mask = raw / MASKS / "1" / "00003_hair.png"
     mask.rename(raw / "hair.png")
@@ -176,7 +175,7 @@ def test_a_face_whose_masks_were_not_all_unpacked_is_prepared_again(tmp_path: Pa
     assert (out / "labels/00003.png").read_bytes() == (tmp_path / "whole/labels/00003.png").read_bytes()
 
 
-def test_processes_give_what_one_process_gives(tmp_path: Path):
+def test_processes_give_what_one_process_gives(tmp_path):
     raw = write_official(tmp_path / "raw")
     for count in (1, 2):
         prepare(raw, tmp_path / str(count), size=SIDE, workers=count)
@@ -184,7 +183,7 @@ def test_processes_give_what_one_process_gives(tmp_path: Path):
 
 
 @pytest.mark.slow
-def test_a_script_without_a_guard_runs_once(tmp_path: Path):
+def test_a_script_without_a_guard_runs_once(tmp_path):
     raw, script = write_official(tmp_path / "raw"), tmp_path / "script.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\n"
@@ -198,7 +197,7 @@ def test_a_script_without_a_guard_runs_once(tmp_path: Path):
     assert run.stdout.splitlines() == ["started", "6"], run.stderr
 
 
-def test_few_things_start_no_process(monkeypatch: pytest.MonkeyPatch):
+def test_few_things_start_no_process(monkeypatch):
     monkeypatch.setattr("loky.ProcessPoolExecutor", lambda *args: pytest.fail("a process was started"))
     assert list(run_in_processes(abs, range(-99, 0))) == list(range(99, 0, -1))
 
@@ -212,18 +211,18 @@ def test_a_killed_process_leaves_no_lock_behind():
     assert list(run_in_processes(_progress_lock, [0, 1], workers=2)) == ["RLock", "RLock"]  # a thread's
 
 
-def _progress_lock(_: int) -> str:
+def _progress_lock(_):
     return type(tqdm.get_lock()).__name__
 
 
-def _end(run: subprocess.Popen[str]) -> None:
+def _end(run):
     """Kill a process that leads a session, and all that it has started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(run.pid, signal.SIGKILL)
     run.communicate()
 
 
-def _wait(ready, run: subprocess.Popen[str] | None = None) -> None:
+def _wait(ready, run=None):
     """Wait until `ready`; half a minute is long enough on a busy machine."""
     end = time.monotonic() + 30
     while not ready():

@@ -1,7 +1,6 @@
 """A download with everything wrong: labels worked out by hand, and each problem told by name with what happens."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from facekp.images import read_label
 
 
 @pytest.fixture
-def raw(tmp_path: Path) -> Path:
+def raw(tmp_path):
     """Six faces in one- and three-channel masks, upper- and lower-case suffixes; flaws that stop nothing."""
     raw = write_official(tmp_path / "raw", header=False)
     (raw / IMAGES / "1.jpg").unlink()  # listed and not there; its masks are without an image
@@ -50,13 +49,13 @@ FOUND = [
 ]
 
 
-def listed(out: Path) -> list[tuple[str, str, str]]:
+def listed(out):
     groups = json.loads((out / "summary.json").read_text(encoding="utf-8"))["problems"]
     assert [group["count"] for group in groups] == [len(group["files"]) for group in groups]
     return [(group["kind"], row["file"], row["detail"]) for group in groups for row in group["files"]]
 
 
-def test_labels_are_those_worked_out_by_hand(raw: Path, tmp_path: Path):
+def test_labels_are_those_worked_out_by_hand(raw, tmp_path):
     out = tmp_path / "out"
     assert prepare(raw, out, size=SIDE).written == 5
     labels = {i: expected_label(hat=i % 2 == 0) for i in (0, 2, 3, 4, 5)}
@@ -68,12 +67,12 @@ def test_labels_are_those_worked_out_by_hand(raw: Path, tmp_path: Path):
         "train": ["00000"], "val": ["00002", "00003"], "test": ["00004", "00005"]}  # fmt: skip
 
 
-def test_every_problem_is_in_the_summary_file(raw: Path, tmp_path: Path):
+def test_every_problem_is_in_the_summary_file(raw, tmp_path):
     prepare(raw, tmp_path / "out", size=SIDE)
     assert listed(tmp_path / "out") == FOUND
 
 
-def test_every_problem_is_told_with_what_happens(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_every_problem_is_told_with_what_happens(raw, tmp_path, capsys):
     main([f"raw={raw}", f"out={tmp_path / 'out'}", f"size={SIDE}", "workers=2"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("problem")]
     assert (
@@ -83,7 +82,7 @@ def test_every_problem_is_told_with_what_happens(raw: Path, tmp_path: Path, caps
     assert len(lines) == len({kind for kind, *_ in FOUND})
 
 
-def test_a_complete_folder_tells_its_summary_again(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_a_complete_folder_tells_its_summary_again(raw, tmp_path, capsys):
     for _ in range(2):
         main([f"raw={raw}", f"out={tmp_path / 'out'}", f"size={SIDE}"])
     lines = capsys.readouterr().out.splitlines()
@@ -93,7 +92,7 @@ def test_a_complete_folder_tells_its_summary_again(raw: Path, tmp_path: Path, ca
     assert lines[1:half] == lines[half + 1 :]
 
 
-def test_only_the_first_few_are_named(raw: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_only_the_first_few_are_named(raw, tmp_path, capsys):
     for name in ("scar", "tattoo", "mole", "wart"):
         write_mask(raw / MASKS / "1" / f"00005_{name}.png", (0, 8, 0, 8))
     main([f"raw={raw}", f"out={tmp_path / 'out'}", f"size={SIDE}"])
@@ -106,13 +105,13 @@ class TestBadImages:
     """An image that is cut off, one that has a mask that is cut off, and one without any mask."""
 
     @pytest.fixture
-    def bad(self, tmp_path: Path) -> Path:
+    def bad(self, tmp_path):
         raw = write_official(tmp_path / "raw")
         for path in (raw / IMAGES / "0.jpg", raw / MASKS / "0" / "00002_hair.png"):
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         return raw
 
-    def test_all_are_named_once_the_others_are_written(self, bad: Path, tmp_path: Path):
+    def test_all_are_named_once_the_others_are_written(self, bad, tmp_path):
         out = tmp_path / "out"
         with pytest.raises(DataError, match=rf"'{bad}': 2 of its images cannot be prepared, all others are: ") as error:
             prepare(bad, out, size=SIDE)
@@ -124,7 +123,7 @@ class TestBadImages:
         found = ["image that cannot be used", "mask that cannot be read"]
         assert list(dict.fromkeys(kind for kind, *_ in listed(out))) == [*found, "class that no image has"]
 
-    def test_they_can_be_skipped(self, bad: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    def test_they_can_be_skipped(self, bad, tmp_path, capsys):
         out = tmp_path / "out"
         for path in (bad / MASKS / "1").glob("00004_*"):
             path.unlink()
@@ -137,7 +136,7 @@ class TestBadImages:
         # As train.py calls it: what was skipped before is no reason to stop.
         assert prepare(bad, out, size=SIDE).written == 0
 
-    def test_once_they_are_put_right_only_they_are_prepared(self, bad: Path, tmp_path: Path):
+    def test_once_they_are_put_right_only_they_are_prepared(self, bad, tmp_path):
         out, whole = tmp_path / "out", write_official(tmp_path / "whole")
         prepare(bad, out, size=SIDE, skip_bad=True)
         for name in (f"{IMAGES}/0.jpg", f"{MASKS}/0/00002_hair.png"):
@@ -148,7 +147,7 @@ class TestBadImages:
         prepare(bad, fresh, size=SIDE)
         assert contents(out) == contents(fresh)
 
-    def test_where_every_image_is_bad_none_may_be_skipped(self, tmp_path: Path):
+    def test_where_every_image_is_bad_none_may_be_skipped(self, tmp_path):
         raw = write_official(tmp_path / "raw")
         for path in (raw / IMAGES).iterdir():
             path.write_bytes(b"")
@@ -156,7 +155,7 @@ class TestBadImages:
             prepare(raw, tmp_path / "out", size=SIDE, skip_bad=True)
 
 
-def test_a_killed_start_forgets_no_problem(raw: Path, tmp_path: Path):
+def test_a_killed_start_forgets_no_problem(raw, tmp_path):
     out = tmp_path / "out"
     prepare(raw, out, size=SIDE)
     for name in ("index.csv", "summary.json", "labels/00005.png"):

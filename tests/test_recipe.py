@@ -2,10 +2,8 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import torch
 from helpers.losses import reference
 from pytorch_lightning.callbacks import LambdaCallback
@@ -21,7 +19,7 @@ from facekp.weights.checkpoint import describe, read_checkpoint, write_weights
 from facekp.weights.load import begin_with, load_network
 
 
-def stored(tmp_path: Path, **model: Any) -> Path:
+def stored(tmp_path, **model):
     """Write the weights of a network with random ones."""
     write_weights(build_model(**model), describe(model, 64), tmp_path / "net.safetensors")
     return tmp_path / "net.safetensors"
@@ -32,7 +30,7 @@ Recorded = tuple[Config, list[dict[str, Tensor]]]
 
 
 class TestInit:
-    def test_begins_with_those_weights(self, straight: Path, tiny_root: Path, tmp_path: Path) -> None:
+    def test_begins_with_those_weights(self, straight, tiny_root, tmp_path):
         # A rate so small that nothing is learnt in one step: batch-norm's statistics alone move.
         ckpt = straight / "checkpoints" / "last.ckpt"
         change = {"init": str(ckpt), "optim.warmup_start": 1e-30}
@@ -41,7 +39,7 @@ class TestInit:
         learnt = [f"net.{name}" for name, _ in build_model("toy").named_parameters()]
         assert all(torch.equal(begun[name], wanted[name]) for name in learnt)
 
-    def test_takes_the_trunk_of_another_network(self, tmp_path: Path) -> None:
+    def test_takes_the_trunk_of_another_network(self, tmp_path):
         path, net = stored(tmp_path, name="resnet18"), build_model("fpn")
         before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
         assert begin_with(net, path) == ("the trunk", None)
@@ -51,7 +49,7 @@ class TestInit:
         assert all(torch.equal(net.state_dict()[name], other[name]) for name in shared)
         assert all(torch.equal(net.state_dict()[name], before[name]) for name in before if name not in shared)
 
-    def test_leaves_heads_that_would_fit(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_leaves_heads_that_would_fit(self, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr("facekp.models.fpn.WIDTH", 64)
             path = stored(tmp_path, name="fpn")
@@ -73,7 +71,7 @@ class TestInit:
             ),
         ],
     )
-    def test_another_trunk_is_refused(self, model: dict[str, str], other: str, message: str, tmp_path: Path) -> None:
+    def test_another_trunk_is_refused(self, model, other, message, tmp_path):
         if other == "smp":
             pytest.importorskip("segmentation_models_pytorch", reason="the extra smp is not installed")
         with pytest.raises(ConfigError, match=message):
@@ -87,10 +85,10 @@ class TestRecipe:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def run(cls, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Recorded:
+    def run(cls, tiny_root, tmp_path_factory):
         seen: list[dict[str, Tensor]] = []
 
-        def keep(trainer: pl.Trainer, module: pl.LightningModule, *args: Any) -> None:
+        def keep(trainer, module, *args):
             seen.append({name: tensor.clone() for name, tensor in module.state_dict().items()})
 
         plain = {
@@ -107,14 +105,14 @@ class TestRecipe:
         train(config, LambdaCallback(on_train_start=keep, on_train_batch_end=keep))
         return config, seen
 
-    def test_gradients_are_clipped(self, run: Recorded) -> None:
+    def test_gradients_are_clipped(self, run):
         # In the first step, the weights move together by the learning rate times the norm.
         start, first = run[1][:2]
         learnt = [f"net.{name}" for name, _ in build_model("toy").named_parameters()]
         moved = sum((first[name].double() - start[name]).square().sum() for name in learnt) ** 0.5
         assert moved.item() == pytest.approx(1.0 * 1.0, rel=1e-3)
 
-    def test_a_last_validation_belongs_to_the_last_step(self, run: Recorded) -> None:
+    def test_a_last_validation_belongs_to_the_last_step(self, run):
         # Validated at 2 by plan and at 3 because it is the end.
         folder = Path(run[0].output_dir)
         rows = logged(folder)
@@ -124,7 +122,7 @@ class TestRecipe:
         assert summary["steps"] == summary["val"]["last"]["step"] == 3
         assert read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"] == 3
 
-    def test_the_average_of_the_weights_is_validated_kept_and_tested(self, run: Recorded) -> None:
+    def test_the_average_of_the_weights_is_validated_kept_and_tested(self, run):
         config, (_, first, second, third) = run
         folder = Path(config.output_dir)
         kept = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]

@@ -35,18 +35,13 @@ def scored(shape, crop=None, **scores):
     return ClassScores(values, crop)
 
 
-# Regions
-
-
 def test_a_region_is_the_union_of_its_classes():
     face = Face(EVERY_CLASS, {}, (0, 0, 19, 1))
-    assert np.flatnonzero(face.region("hair")).tolist() == [HAIR]
-    assert np.flatnonzero(face.region("eyes")).tolist() == [4, 5]
-    assert np.flatnonzero(face.region(("eyes", "hair"))).tolist() == [4, 5, 13]
-    assert np.flatnonzero(face.region("brows+nose")).tolist() == [2, 6, 7]
-    assert np.flatnonzero(face.region("background")).tolist() == [0]
-    assert face.region("face").dtype == bool
-    assert face.region("face").shape == (1, 19)
+    for region, ids in {
+        "hair": [13], "eyes": [4, 5], ("eyes", "hair"): [4, 5, 13], "brows+nose": [2, 6, 7], "background": [0],
+    }.items():  # fmt: skip
+        assert np.flatnonzero(face.region(region)).tolist() == ids
+    assert (face.region("face").dtype, face.region("face").shape) == (bool, (1, 19))
 
 
 def test_groups_cover_what_they_say():
@@ -75,9 +70,6 @@ def test_a_region_that_does_not_exist_is_named_with_the_nearest():
             face.region(empty)
 
 
-# Soft masks
-
-
 def test_the_probability_of_a_union_is_the_sum_of_its_softmax():
     # Weights 1, 2 and 5 of 8.
     scores = scored((1, 1), skin=0, hair=np.log(2), hat=np.log(5))
@@ -96,8 +88,7 @@ def test_between_the_scores_log_odds_are_interpolated_to_the_photos_pixels():
 def test_a_grid_has_the_scores_at_the_centres_of_the_networks_pixels(rows, columns, beyond):
     points = np.arange(rows * columns * 19, dtype=np.float32).reshape(rows, columns, 19)
     centres = ScoreGrid(points, beyond).at_centres(points)
-    first, second = (1, 3) if beyond == 0 else (1, 2)
-    np.testing.assert_array_equal(centres, points[[first, second], 1:2])
+    np.testing.assert_array_equal(centres, points[[1, 3 if beyond == 0 else 2], 1:2])
 
 
 def test_classes_that_cannot_win_have_finite_odds():
@@ -111,13 +102,10 @@ def test_a_turned_crop_is_put_back_and_all_beyond_it_is_background():
     # Four pixels a side at (2, 1) of the photo, a quarter turn clockwise: its right is the photo's lower half.
     crop = Crop(6 + 1j, 4j)
     scores = scored((4, 4), crop, skin=0, hair=np.tile([-9, -9, 9, 9], (4, 1)))
-    alpha = scores.probability((HAIR,), (8, 7))
-    want = np.zeros((8, 7))
-    want[3:5, 2:6] = 1
-    np.testing.assert_allclose(alpha, want, atol=1e-3)
-    background = np.ones((8, 7))
-    background[1:5, 2:6] = 0
-    np.testing.assert_allclose(scores.probability((0,), (8, 7)), background, atol=1e-3)
+    hair, background = np.zeros((8, 7)), np.ones((8, 7))
+    hair[3:5, 2:6], background[1:5, 2:6] = 1, 0
+    for class_id, want in ((HAIR, hair), (0, background)):
+        np.testing.assert_allclose(scores.probability((class_id,), (8, 7)), want, atol=1e-3)
 
 
 def test_growing_moves_an_edge_by_whole_pixels():
@@ -148,9 +136,7 @@ def face():
 
 def test_a_parsed_faces_alpha_follows_its_mask(face):
     alpha = face.alpha("nose")
-    assert alpha.dtype == np.float32
-    assert alpha.shape == face.mask.shape
-    assert (alpha.min(), alpha.max()) == (0, 1)
+    assert (alpha.dtype, alpha.shape, alpha.min(), alpha.max()) == (np.float32, face.mask.shape, 0, 1)
     assert np.count_nonzero((alpha > 0.5) != face.region("nose")) < 0.002 * alpha.size
     others = [name for name in NAMES if name != "nose"]
     np.testing.assert_allclose(face.alpha(others), 1 - alpha, atol=1e-5)
@@ -188,9 +174,6 @@ def test_wrong_lengths_and_faces_without_scores_are_refused(face):
     with pytest.raises(ConfigError, match="this face is from a mask: parse the photo"):
         blank.alpha("nose")
     assert np.count_nonzero(blank.region("nose")) == blank.attributes["nose"].area
-
-
-# Tables of ids
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from contextlib import redirect_stderr
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -25,16 +24,16 @@ from facekp.weights.checkpoint import read_checkpoint
 
 
 @pytest.fixture
-def checkpoint(straight: Path) -> Path:
+def checkpoint(straight):
     return straight / "checkpoints" / "last.ckpt"
 
 
-def last(run: Path) -> dict[str, Any]:
+def last(run):
     return read_checkpoint(run / "checkpoints" / "last.ckpt")
 
 
 @pytest.fixture(scope="module")
-def interrupted(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def interrupted(tiny_root, tmp_path_factory):
     """Return the folder of a run that Ctrl-C ended after 6 steps; its last checkpoint is of step 4."""
     folder, handler = tmp_path_factory.mktemp("runs") / "interrupted", signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt), redirect_stderr(StringIO()) as said:
@@ -88,7 +87,7 @@ class TestBitForBit:
             assert all(torch.equal(got[part][name], tensor) for name, tensor in want[part].items()), part
         assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
 
-    def test_the_best_checkpoint_so_far_is_taken_along(self, straight: Path, tmp_path: Path) -> None:
+    def test_the_best_checkpoint_so_far_is_taken_along(self, straight, tmp_path):
         best = straight / "checkpoints" / "best.ckpt"
         states = read_checkpoint(best)["callbacks"]
         (state,) = [state for key, state in states.items() if key.startswith("BestCheckpoint")]
@@ -106,7 +105,7 @@ class TestBitForBit:
 
 
 class TestRows:
-    def test_those_after_the_checkpoint_are_dropped(self, straight: Path, tmp_path: Path) -> None:
+    def test_those_after_the_checkpoint_are_dropped(self, straight, tmp_path):
         # The run went on to step 8, but is resumed from 4: what it did later is not this run's.
         log = RunLog(tmp_path, straight, 4)
         assert sorted(log.rows) == [1, 2, 3, 4]
@@ -168,8 +167,8 @@ class TestSettings:
         "change", [{"data.root": "elsewhere"}, {"trainer.precision": "bf16-mixed"}, {"trainer.val_every": 2}]
     )
     def test_a_checkpoint_may_go_on_with_moved_data_and_on_another_machine(
-        self, checkpoint: Path, tiny_root: Path, tmp_path: Path, change: dict[str, Any]
-    ) -> None:
+        self, checkpoint, tiny_root, tmp_path, change
+    ):
         found = find_resume(settings(tiny_root, tmp_path, {**change, "resume": str(checkpoint)}))
         assert found == Resume(checkpoint, STEPS)
 
@@ -183,7 +182,7 @@ class TestSettings:
         with pytest.raises(ConfigError, match=r"trainer\.val_every is 2, but .* was trained with 4"):
             find_resume(settings(tiny_root, checkpoint.parents[1], change))
 
-    def test_where_and_how_a_run_runs_may_change(self, checkpoint: Path, tiny_root: Path) -> None:
+    def test_where_and_how_a_run_runs_may_change(self, checkpoint, tiny_root):
         change = {"data.workers": 3, "trainer.devices": 2, "logger.name": "none", "resume": "last"}
         assert find_resume(settings(tiny_root, checkpoint.parents[1], change)).checkpoint == checkpoint
 
@@ -196,14 +195,14 @@ class TestSource:
         assert capsys.readouterr().out == f"already finished, val/miou {score:.3f}: {straight}\n"
         assert {path: path.stat().st_mtime_ns for path in straight.rglob("*")} == before
 
-    def test_a_metrics_json_of_something_else_is_refused(self, tiny_root: Path, tmp_path: Path) -> None:
+    def test_a_metrics_json_of_something_else_is_refused(self, tiny_root, tmp_path):
         (tmp_path / "metrics.json").write_text('{"loss": 1.0}')
         with pytest.raises(ConfigError, match=r"metrics\.json' is not the summary of a run"):
             train(settings(tiny_root, tmp_path))
 
     def test_last_takes_the_newest_run_beside_unless_those_are_other_jobs(
-        self, checkpoint: Path, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+        self, checkpoint, tiny_root, tmp_path, monkeypatch
+    ):
         assert find_resume(settings(tiny_root, tmp_path)) is None
         config = settings(tiny_root, checkpoint.parents[2] / "another", {"resume": "last"})
         assert find_resume(config) == Resume(checkpoint, STEPS)

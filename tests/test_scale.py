@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from io import BytesIO
-from pathlib import Path
 from secrets import token_hex
 from tempfile import TemporaryDirectory
 
@@ -56,7 +55,7 @@ assert printed.endswith("photos without a row: 0\\n"), printed
 """
 
 
-def run(*arguments: str, folder: Path, seconds: float) -> None:
+def run(*arguments, folder, seconds):
     """Run Python in a folder, and end it with all its processes if it takes too long."""
     private = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": token_hex()}  # or else Ray writes one into the home
     environment = {**os.environ, **private, "PYTHONPATH": f"{folder}{os.pathsep}{REPOSITORY}"}
@@ -69,7 +68,7 @@ def run(*arguments: str, folder: Path, seconds: float) -> None:
 
 
 @pytest.mark.slow
-def test_photos_become_rows_and_coco_though_an_actor_fails_and_dies(tmp_path: Path) -> None:
+def test_photos_become_rows_and_coco_though_an_actor_fails_and_dies(tmp_path):
     ((_, code),) = blocks(REPOSITORY / "docs/guides/scale.md", "python")
     (tmp_path / "parse_photos.py").write_text(code, encoding="utf-8")
     (tmp_path / "drive.py").write_text(DRIVER, encoding="utf-8")

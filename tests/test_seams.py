@@ -64,7 +64,7 @@ def halving(total_steps: int, every: int) -> Callable[[int], float]:
 
 
 @pytest.fixture(autouse=True)
-def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+def _registered(monkeypatch):
     own = {"colours": (NETWORKS, Colours), "scaled": (LOSSES, Scaled),
            "rprop": (OPTIMIZERS, rprop), "halving": (SCHEDULES, halving)}  # fmt: skip
     for name, (registry, found) in own.items():
@@ -73,7 +73,7 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
         assert registry.register(name)(found) is found
 
 
-def test_what_is_registered_trains() -> None:
+def test_what_is_registered_trains():
     module = FaceParsing(MODEL, LOSS, OPTIM, total_steps=9, size=32)
     for head in module.net.heads:
         torch.nn.init.zeros_(head.weight)
@@ -93,7 +93,7 @@ def test_what_is_registered_trains() -> None:
     assert rates == [[0.2, 0.2]] * 3 + [[0.1, 0.1]] * 2  # all is head: 0.1 twice, halved every 3 steps
 
 
-def test_terms_of_the_initial_weights_outlive_a_resume() -> None:
+def test_terms_of_the_initial_weights_outlive_a_resume():
     first, again = (FaceParsing(MODEL, LOSS, OPTIM, total_steps=9, size=32) for _ in range(2))
     first.terms = "Ask first."
     saved: dict[str, Any] = {}
@@ -112,7 +112,7 @@ def test_terms_of_the_initial_weights_outlive_a_resume() -> None:
         ("optim", {"lr": -1}, r"optim\.lr is -1\.0: .*above 0"),
     ],
 )
-def test_their_settings_are_checked_before_any_data_is_read(group: str, change: dict[str, Any], message: str) -> None:
+def test_their_settings_are_checked_before_any_data_is_read(group, change, message):
     settings = {"model": MODEL, "loss": LOSS, "optim": OPTIM}
     settings[group] = {**settings[group], **change}
     with pytest.raises(ConfigError, match=message), torch.device("meta"):

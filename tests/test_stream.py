@@ -2,7 +2,6 @@
 
 import random
 from collections import Counter
-from collections.abc import Callable
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -15,22 +14,22 @@ import torch
 from facekp.config import DataConfig
 from facekp.data import datamodule
 from facekp.data.datamodule import FaceDataModule
-from facekp.data.dataset import FaceDataset, Pixels
+from facekp.data.dataset import FaceDataset
 from facekp.data.layout import read_index
-from facekp.data.sampler import BLANK, Draw, TrainingStream, evaluation_draws
+from facekp.data.sampler import BLANK, TrainingStream, evaluation_draws
 from facekp.data.transforms import evaluation_transform
 from facekp.errors import ConfigError, DataError
 
 SIZE, LENGTH, BATCH = 11, 48, 8
 
 
-def stream(**settings: int) -> list[Draw]:
+def stream(**settings):
     return list(TrainingStream(SIZE, **{"seed": 3, "length": LENGTH, "global_batch": BATCH, **settings}))
 
 
 @pytest.mark.parametrize("world", [1, 2, 4, 8])
 @pytest.mark.parametrize("start", range(0, LENGTH + 1, BATCH))
-def test_the_processes_together_continue_the_single_process_from_any_batch(world: int, start: int) -> None:
+def test_the_processes_together_continue_the_single_process_from_any_batch(world, start):
     shares = [stream(rank=rank, world_size=world, start=start) for rank in range(world)]
     a = BATCH // world
     # Batch by batch, since it is the batches of a step that must be the same.
@@ -38,45 +37,45 @@ def test_the_processes_together_continue_the_single_process_from_any_batch(world
     assert together == stream()[start:]
 
 
-def test_a_longer_run_begins_alike() -> None:
+def test_a_longer_run_begins_alike():
     assert stream(length=96)[:LENGTH] == stream()
 
 
 @pytest.mark.parametrize("world", [1, 2])
-def test_the_length_is_that_of_the_whole_stream(world: int) -> None:
+def test_the_length_is_that_of_the_whole_stream(world):
     for start in (0, 16):
         assert len(TrainingStream(SIZE, seed=0, length=LENGTH, global_batch=BATCH, start=start, world_size=world)) == (
             LENGTH // world
         )
 
 
-def test_every_pass_is_another_permutation() -> None:
+def test_every_pass_is_another_permutation():
     indices = [index for index, _ in stream(length=88)]
     passes = [tuple(indices[i : i + SIZE]) for i in range(0, 88, SIZE)]
     assert all(sorted(p) == list(range(SIZE)) for p in passes)
     assert len(set(passes)) == len(passes)
 
 
-def test_every_draw_has_its_own_augmentation() -> None:
+def test_every_draw_has_its_own_augmentation():
     seeds = [seed for _, seed in stream(length=8000)]
     assert all(0 <= seed < 2**32 for seed in seeds)
     # 32-bit numbers: among 8,000, one collision in 130 such sequences; fixed, so this one has none.
     assert max(Counter(seeds).values()) == 1
 
 
-def test_another_seed_is_another_stream() -> None:
+def test_another_seed_is_another_stream():
     one, other = stream(), stream(seed=4)
     assert [i for i, _ in one] != [i for i, _ in other]
     assert not {s for _, s in one} & {s for _, s in other}
 
 
-def test_the_stream_of_a_seed_does_not_change() -> None:
+def test_the_stream_of_a_seed_does_not_change():
     # Written down once: a change of these breaks the resumption of runs that exist.
     assert stream()[:3] == [(9, 1576890651), (7, 457190280), (0, 960329833)]
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5, 11, 13])
-def test_evaluation_takes_every_image_once(world: int) -> None:
+def test_evaluation_takes_every_image_once(world):
     orders = [evaluation_draws(SIZE, rank, world) for rank in range(world)]
     assert sorted(i for order in orders for i, _ in order if i != BLANK) == list(range(SIZE))
     # All have as many batches, since they meet at each.
@@ -84,9 +83,7 @@ def test_evaluation_takes_every_image_once(world: int) -> None:
     assert [i for i, _ in evaluation_draws(SIZE)] == list(range(SIZE))
 
 
-def load(
-    root: Path, workers: int = 0, step: int = 0, rank: int = 0, world: int = 1, **settings: object
-) -> list[Pixels]:
+def load(root, workers=0, step=0, rank=0, world=1, **settings):
     """Return the rest of a run's batches, as its data module gives them: 6 steps of 4 over 12 images, so two passes."""
     config = DataConfig(
         root=str(root), size=64, crop=64, scales=[0.75, 1, 1.5], batch_size=4, workers=workers, **settings
@@ -97,12 +94,12 @@ def load(
     return list(data.train_dataloader())
 
 
-def together(shares: list[list[Pixels]]) -> list[Pixels]:
+def together(shares):
     """Join the processes' parts of each batch."""
     return [{key: torch.cat([part[key] for part in parts]) for key in parts[0]} for parts in zip(*shares, strict=True)]
 
 
-def check_same(got: list[Pixels], want: list[Pixels]) -> None:
+def check_same(got, want):
     assert len(got) == len(want)
     for ours, theirs in zip(got, want, strict=True):
         assert ours["image"].dtype == ours["label"].dtype == torch.uint8
@@ -114,13 +111,13 @@ BALANCED = {"balance": "linear", "balance_below": 0.9}
 
 
 @pytest.fixture(scope="module", params=["evenly", "balanced"])
-def run(request, tiny_root, tmp_path_factory) -> Callable[..., list[Pixels]]:
+def run(request, tiny_root, tmp_path_factory):
     cache = str(tmp_path_factory.mktemp("cache"))
     return partial(load, tiny_root, cache=cache, **(BALANCED if request.param == "balanced" else {}))
 
 
 @pytest.fixture(scope="module")
-def whole(run: Callable[..., list[Pixels]]) -> list[Pixels]:
+def whole(run):
     batches = run()
     assert len(batches) == 6
     return batches
@@ -129,44 +126,44 @@ def whole(run: Callable[..., list[Pixels]]) -> list[Pixels]:
 class TestTensors:
     @pytest.mark.slow  # 8 s if OpenVINO is loaded, since workers then come from a fork server
     @pytest.mark.parametrize("workers", [1, 2])
-    def test_workers_do_not_change_them(self, run, whole, workers) -> None:
+    def test_workers_do_not_change_them(self, run, whole, workers):
         torch.manual_seed(123)  # what the global generators hold does not matter
         np.random.seed(7)
         random.seed(7)
         check_same(run(workers=workers), whole)
 
     @pytest.mark.parametrize("step", range(7))
-    def test_a_resumed_run_gets_the_rest(self, run, whole, step) -> None:
+    def test_a_resumed_run_gets_the_rest(self, run, whole, step):
         check_same(run(step=step), whole[step:])
 
     @pytest.mark.slow
-    def test_all_at_once(self, run: Callable[..., list[Pixels]], whole: list[Pixels]) -> None:
+    def test_all_at_once(self, run, whole):
         check_same(together([run(step=3, rank=rank, world=2, workers=2) for rank in (0, 1)]), whole[3:])
 
 
-def test_the_second_look_at_an_image_differs(tiny_root) -> None:
+def test_the_second_look_at_an_image_differs(tiny_root):
     # Two passes over 12 images: every image comes twice, and never twice the same.
     images = torch.cat([batch["image"] for batch in load(tiny_root)])
     assert len({image.numpy().tobytes() for image in images}) == len(images) == 24
 
 
-def test_a_blank_has_no_label(tiny_root: Path) -> None:
+def test_a_blank_has_no_label(tiny_root):
     dataset = FaceDataset(read_index(tiny_root)["val"], evaluation_transform(64))
     blank = dataset[BLANK, 0]
     assert (blank["image"].shape, blank["label"].unique().tolist()) == ((64, 64, 3), [255])
 
 
-def test_evaluation_does_not_depend_on_the_draw(tiny_root: Path) -> None:
+def test_evaluation_does_not_depend_on_the_draw(tiny_root):
     dataset = FaceDataset(read_index(tiny_root)["val"], evaluation_transform(64))
     assert torch.equal(dataset[1, 0]["image"], dataset[1, 99]["image"])
 
 
 class TestSplits:
     @pytest.fixture
-    def data(self, tiny_root: Path) -> FaceDataModule:
+    def data(self, tiny_root):
         return FaceDataModule(DataConfig(root=str(tiny_root), size=64, crop=64, batch_size=4), seed=0, total_steps=6)
 
-    def test_each_of_lightnings_stages_needs_its_splits_only(self, data: FaceDataModule) -> None:
+    def test_each_of_lightnings_stages_needs_its_splits_only(self, data):
         for split, stages in {"train": {"fit"}, "val": {"fit", "validate"}, "test": {"test"}}.items():
             kept, data.samples[split] = data.samples[split], []
             with pytest.raises(DataError, match=rf"whose index\.csv has no '{split}' image; use another data set"):
@@ -176,7 +173,7 @@ class TestSplits:
                     data.setup(stage)
             data.samples[split] = kept
 
-    def test_the_data_set_is_looked_up_once(self, data: FaceDataModule, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_data_set_is_looked_up_once(self, data, monkeypatch):
         found: list[str] = []
         monkeypatch.setattr(datamodule, "prepared_root", lambda config: found.append("root") or Path(config.root))
         monkeypatch.setattr(datamodule, "read_index", lambda *given: found.append("index") or read_index(*given))
@@ -187,7 +184,7 @@ class TestSplits:
         assert len(data.evaluation_loader("val").dataset) == 3
         assert found == ["root", "index"]
 
-    def test_a_batch_is_shared_out_evenly(self, data: FaceDataModule) -> None:
+    def test_a_batch_is_shared_out_evenly(self, data):
         data.trainer = SimpleNamespace(world_size=3, num_devices=1)
         with pytest.raises(ConfigError, match=r"^data\.batch_size is 4: give a multiple of the 3 processes$"):
             data.train_dataloader()

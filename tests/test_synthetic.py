@@ -1,7 +1,5 @@
 """Synthetic faces, and the official folder that they are written to."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +7,7 @@ from PIL import Image
 from facekp.classes import CELEBAMASK_HQ
 from facekp.data.synthetic.__main__ import main
 from facekp.data.synthetic.canvas import Canvas, ellipse
-from facekp.data.synthetic.write import SyntheticFace, draw_face, write_synthetic
+from facekp.data.synthetic.write import draw_face, write_synthetic
 from facekp.errors import ConfigError, DataError
 
 SIZE = 128
@@ -17,24 +15,24 @@ COUNTS = {"train": 3, "val": 2, "test": 1}
 
 
 @pytest.fixture(scope="module")
-def faces() -> list[SyntheticFace]:
+def faces():
     return [draw_face(seed, SIZE) for seed in range(60)]
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("official")
     write_synthetic(folder, COUNTS, seed=3, size=SIZE)
     return folder
 
 
-def centre(mask: np.ndarray) -> tuple[float, float]:
+def centre(mask):
     """Return the centroid x, y of a mask as fractions of the picture."""
     y, x = np.nonzero(mask)
     return float(x.mean() / SIZE), float(y.mean() / SIZE)
 
 
-def composite(masks: dict[str, np.ndarray]) -> np.ndarray:
+def composite(masks):
     label = np.zeros((SIZE, SIZE), np.uint8)
     for number, part in enumerate(CELEBAMASK_HQ.names):
         if part in masks:
@@ -155,8 +153,7 @@ def test_a_folder_of_other_faces_is_refused(root):
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["CelebA-HQ-img/0.jpg", "CelebAMask-HQ-mask-anno/0/00000_hair.png", "CelebA-HQ-to-CelebA-mapping.txt"],
+    "name", ["CelebA-HQ-img/0.jpg", "CelebAMask-HQ-mask-anno/0/00000_hair.png", "CelebA-HQ-to-CelebA-mapping.txt"]
 )
 def test_other_files_of_the_official_layout_are_not_replaced(tmp_path, name):
     (theirs := tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

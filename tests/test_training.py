@@ -4,10 +4,8 @@ import itertools
 import json
 import math
 from functools import partialmethod
-from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import pytorch_lightning as pl
@@ -32,7 +30,7 @@ from facekp.weights.load import load_network
 
 
 class TestRun:
-    def test_losses_are_those_of_a_plain_loop(self, straight: Path, tiny_root: Path) -> None:
+    def test_losses_are_those_of_a_plain_loop(self, straight, tiny_root):
         # Everything by its definition: the reference loss, SGD written out, and the schedule of section 8.
         config = settings(tiny_root, straight)
         pl.seed_everything(config.seed, verbose=False)
@@ -83,13 +81,11 @@ class TestRun:
         assert got.keys() == want.keys()
 
     @pytest.mark.slow
-    def test_a_time_limit_ends_with_a_validation_and_the_learning_rate_at_zero(
-        self, tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_time_limit_ends_with_a_validation_and_the_learning_rate_at_zero(self, tiny_root, tmp_path, monkeypatch):
         ticks, done = itertools.count(), itertools.count(1)
         now = {"steps": 0}
 
-        def clock() -> float:  # 15 s a step; never the same twice
+        def clock():  # 15 s a step; never the same twice
             return 15 * now["steps"] + 1e-6 * next(ticks)
 
         step = LambdaCallback(on_train_batch_end=lambda *args: now.update(steps=next(done)))
@@ -106,7 +102,7 @@ class TestRun:
         assert [row["lr"] for row in rows] == pytest.approx(rates, rel=1e-4, abs=1e-6)
         assert json.loads((tmp_path / "metrics.json").read_text())["steps"] == 5
 
-    def test_the_clock_of_older_checkpoints_goes_on(self) -> None:
+    def test_the_clock_of_older_checkpoints_goes_on(self):
         limit = TimeLimit(minutes=1)
         limit.load_state_dict({"spent": 30.0})
         assert limit.time_elapsed() == 30.0
@@ -114,7 +110,7 @@ class TestRun:
         again.load_state_dict(limit.state_dict())
         assert again.time_elapsed() == 30.0
 
-    def test_validation_scores_are_those_of_the_checkpoint(self, straight: Path, tiny_root: Path) -> None:
+    def test_validation_scores_are_those_of_the_checkpoint(self, straight, tiny_root):
         net = load_network(straight / "checkpoints" / "last.ckpt")[0]
         data = build_data(settings(tiny_root, straight))
         metrics, losses, count = ParsingMetrics(), 0.0, 0
@@ -130,7 +126,7 @@ class TestRun:
         # A pixel or two may lie on a tie.
         assert row["val/pixel_accuracy"] == pytest.approx(metrics.compute()["pixel_accuracy"].item(), abs=5 / 12288)
 
-    def test_summary(self, straight: Path) -> None:
+    def test_summary(self, straight):
         rows, summary = logged(straight), json.loads((straight / "metrics.json").read_text())
         assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
         assert (summary["model"], summary["seed"], summary["steps"]) == (
@@ -174,25 +170,25 @@ class TestTrainer:
             assert module.configure_optimizers()["optimizer"].defaults["fused"] is fused
 
     @pytest.mark.parametrize("error", [RuntimeError("no memory"), SystemExit(144)])  # the latter as submitit exits
-    def test_another_error_passes_as_it_is(self, tiny_root: Path, tmp_path: Path, error: BaseException) -> None:
+    def test_another_error_passes_as_it_is(self, tiny_root, tmp_path, error):
         with pytest.raises(type(error)) as end:
             train(settings(tiny_root, tmp_path), before_step(0, error))
         assert end.value is error
 
-    def test_what_lightning_finds_at_odds_with_the_data_is_one_line(self, tiny_root: Path, tmp_path: Path) -> None:
+    def test_what_lightning_finds_at_odds_with_the_data_is_one_line(self, tiny_root, tmp_path):
         # A tenth of two validation batches is none.
         with pytest.raises(ConfigError, match=r"the trainer cannot run with these settings .*limit_val_batches"):
             train(settings(tiny_root, tmp_path, limit_val_batches=0.1))
 
     def test_an_error_of_a_callback_is_not_taken_for_the_trainers(self, tiny_root, tmp_path, monkeypatch):
-        def refuse(*args: Any) -> None:
+        def refuse(*args):
             raise ConfigError("a callback needs a package")
 
         monkeypatch.setattr("facekp.training.run.build_callbacks", refuse)
         with pytest.raises(ConfigError, match=r"^a callback needs a package$"):
             build_trainer(settings(tiny_root, tmp_path), [])
 
-    def test_apples_gpus_are_not_taken(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_apples_gpus_are_not_taken(self, monkeypatch):
         for there, device in ((False, "cpu"), (True, "cuda")):
             monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
             assert resolve_accelerator("auto") == device
@@ -204,13 +200,13 @@ class TestTrainer:
         assert ", loss nan (step 2)" in capsys.readouterr().out
         assert math.isnan(finished_score(config))
 
-        def refuse(constant: str) -> None:
+        def refuse(constant):
             raise AssertionError(f"{constant} is no JSON")
 
         summary = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=refuse)
         assert summary["train"]["loss"] is summary["val"]["curve"][0]["loss"] is None
 
-    def test_data_without_validation_images_is_refused_before_training(self, tiny_root: Path, tmp_path: Path) -> None:
+    def test_data_without_validation_images_is_refused_before_training(self, tiny_root, tmp_path):
         # There would be no checkpoint at the end.
         for name in ("images", "labels"):
             (tmp_path / name).symlink_to(tiny_root / name)

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from pathlib import Path
 
 import albumentations as A
 import cv2
@@ -25,7 +24,7 @@ SCALES = (0.75, 1, 1.25, 1.5, 1.75, 2)
 
 
 @pytest.fixture(scope="module")
-def faces(real_root: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+def faces(real_root):
     """Read 12 real validation faces with both eyes, as image and label."""
     found = []
     for sample in read_index(real_root)["val"]:
@@ -37,11 +36,11 @@ def faces(real_root: Path) -> list[tuple[np.ndarray, np.ndarray]]:
     pytest.fail("fewer than 12 validation faces with both eyes")
 
 
-def centre_x(label: np.ndarray, class_id: int) -> float:
+def centre_x(label, class_id):
     return float(np.nonzero(label == class_id)[1].mean())
 
 
-def test_the_pairs_are_the_attributes_with_a_side() -> None:
+def test_the_pairs_are_the_attributes_with_a_side():
     assert [tuple(map(CELEBAMASK_HQ.index, pair)) for pair in CELEBAMASK_HQ.pairs] == SIDES == [(4, 5), (6, 7), (8, 9)]
 
 
@@ -49,7 +48,7 @@ class TestMirrorOnRealFaces:
     """The whole pipeline with nothing to do but to mirror."""
 
     @pytest.mark.parametrize("flip", [0.0, 1.0])
-    def test_left_becomes_right(self, faces: list[tuple[np.ndarray, np.ndarray]], flip: float) -> None:
+    def test_left_becomes_right(self, faces, flip):
         transform = training_transform(512, 512, scales=[1], jitter=0, flip=flip)
         swapped = np.array([0, 1, 2, 3, 5, 4, 7, 6, 9, 8, *range(10, 19)])
         for image, label in faces:
@@ -62,19 +61,19 @@ class TestMirrorOnRealFaces:
 SIDE = 64
 
 
-def coded() -> tuple[np.ndarray, np.ndarray]:
+def coded():
     """Return a label, and an image that says of every pixel where it was (red: x, green: y) and its class (blue)."""
     y, x = np.mgrid[:SIDE, :SIDE]
     label = ((x // 16) + 4 * (y // 16)).astype(np.uint8) + 2  # blocks of 16 pixels: 2..17, so all pairs with a side
     return np.stack([2 * x + 60, 2 * y + 60, 10 * label], -1).astype(np.uint8), label
 
 
-def near(values: object, mean: float, deviation: float) -> None:
+def near(values, mean, deviation):
     """Check that a mean of independent values lies within four of its deviations."""
     assert np.mean(values) == pytest.approx(mean, abs=4 * deviation / math.sqrt(len(values)))
 
 
-def test_what_a_view_draws_is_uniform_and_independent() -> None:
+def test_what_a_view_draws_is_uniform_and_independent():
     """What it does with the draws is `test_loading.test_the_view_is_the_steps_one_by_one`."""
     pipeline = Pipeline([TrainingView(64, scales=SCALES, jitter=0.5, flip=0.5)])
     draws = []
@@ -103,7 +102,7 @@ def test_what_a_view_draws_is_uniform_and_independent() -> None:
                 assert 1.48 < max(factors) <= 1.5
 
 
-def test_evaluation_shows_the_whole_image() -> None:
+def test_evaluation_shows_the_whole_image():
     # Four quarters of four colours and classes, not square; halved, each is a quarter still.
     label = np.zeros((64, 128), np.uint8)
     label[:32, 64:], label[32:, :64], label[32:, 64:] = 4, 5, 18
@@ -118,7 +117,7 @@ def test_evaluation_shows_the_whole_image() -> None:
     assert np.array_equal(again["image"], out["image"])
 
 
-def test_normalisation_by_hand() -> None:
+def test_normalisation_by_hand():
     # (1 - 0.485) / 0.229, (0 - 0.456) / 0.224, (0.2 - 0.406) / 0.225, by torchvision's numbers for ImageNet.
     images = torch.zeros(2, 5, 7, 3, dtype=torch.uint8)
     images[1, 4, 2] = torch.tensor([255, 0, 51])
@@ -131,7 +130,7 @@ def test_normalisation_by_hand() -> None:
     assert (out == out[0, :, :1, :1]).all(1).sum() == 2 * 5 * 7 - 1
 
 
-def test_a_seed_fixes_everything() -> None:
+def test_a_seed_fixes_everything():
     image, label = coded()
     outs = []
     for seed in (5, 6, 5):
@@ -146,20 +145,20 @@ def test_a_seed_fixes_everything() -> None:
 class TestRotationAndCorruption:
     """On a picture whose colour is its label, so that one tells where the other went."""
 
-    def square(self) -> tuple[np.ndarray, np.ndarray]:
+    def square(self):
         label = np.zeros((64, 64), np.uint8)
         label[16:48, 16:48] = 3
         label[16:48, 16:32] = 4  # its left half
         return np.where(label[..., None] > 0, np.uint8(255), np.uint8(40)).repeat(3, 2), label
 
-    def shown(self, seed: int, **change: float) -> tuple[np.ndarray, np.ndarray]:
+    def shown(self, seed, **change):
         transform = training_transform(64, 64, scales=[1], jitter=0, flip=0, **change)
         transform.set_random_seed(seed)
         image, label = self.square()
         out = transform(image=image, mask=label)
         return out["image"], out["mask"]
 
-    def test_image_and_label_turn_together_about_the_middle(self) -> None:
+    def test_image_and_label_turn_together_about_the_middle(self):
         angles = []
         for seed in range(20):
             image, label = self.shown(seed, rotate=30)
@@ -178,7 +177,7 @@ class TestRotationAndCorruption:
         assert min(angles) < -10
 
     @pytest.mark.slow
-    def test_as_many_crops_as_wanted_are_corrupted_and_no_label_is(self) -> None:
+    def test_as_many_crops_as_wanted_are_corrupted_and_no_label_is(self):
         plain, label = self.square()
         changed = 0
         for seed in range(300):
@@ -188,7 +187,7 @@ class TestRotationAndCorruption:
         # 300 draws at 0.4; grey, one of seven, changes nothing here: 103 +- 8.2, with three deviations of room.
         assert 78 <= changed <= 128
 
-    def test_an_occluder_is_background_and_nothing_else_changes(self) -> None:
+    def test_an_occluder_is_background_and_nothing_else_changes(self):
         image, label = np.full((96, 80, 3), 250, np.uint8), np.full((96, 80), 17, np.uint8)
         label[:, :10] = 255
         transform, covered = Pipeline([Occlude(0.5)]), []
@@ -208,7 +207,7 @@ class TestRotationAndCorruption:
         # They reach into the middle half: it is where a face is.
         assert np.mean([c for c in covered if c]) > 0.05
 
-    def test_a_face_keeps_its_pixels_on_another_background_which_goes_on_beyond_its_image(self) -> None:
+    def test_a_face_keeps_its_pixels_on_another_background_which_goes_on_beyond_its_image(self):
         # An image of 40 x 40 pixels in padding of 12: hair from the middle to the upper border, and to the right one.
         image, label = np.zeros((64, 64, 3), np.uint8), np.full((64, 64), 255, np.uint8)
         image[12:52, 12:52], label[12:52, 12:52] = (255, 0, 255), 0
@@ -232,7 +231,7 @@ class TestRotationAndCorruption:
             assert not (out["image"][beside] == (255, 0, 255)).all(1).any()
         assert 18 <= changed <= 42  # 60 draws at 0.5: 30 +- 3.9, with three deviations of room
 
-    def test_clothes_go_on_below_the_image_as_a_body(self) -> None:
+    def test_clothes_go_on_below_the_image_as_a_body(self):
         # An image of 40 x 40 pixels in padding of 40: green clothes at the lower border, to the left border's half.
         image, label = np.zeros((120, 120, 3), np.uint8), np.full((120, 120), 255, np.uint8)
         label[40:80, 40:80] = 0
@@ -257,7 +256,7 @@ class TestRotationAndCorruption:
             alike += abs(np.median(below, 0) - (30, 200, 40)).max() <= 25
         assert alike >= 18  # drawn straps, pockets and badges may cover more than half of it
 
-    def test_classes_without_clothes_draw_no_body(self) -> None:
+    def test_classes_without_clothes_draw_no_body(self):
         classes = Classes.of(["background", "hair"])
         label = np.full((64, 64), 255, np.uint8)
         label[12:52, 12:52] = 1
@@ -267,7 +266,7 @@ class TestRotationAndCorruption:
         assert np.array_equal(out["mask"] == 1, label == 1)
 
     @pytest.mark.parametrize("number", range(7))
-    def test_no_corruption_moves_the_image_from_under_its_label(self, number: int) -> None:
+    def test_no_corruption_moves_the_image_from_under_its_label(self, number):
         transform = corruption(1).transforms[number]
         image, label = self.square()
         for seed in range(20):

