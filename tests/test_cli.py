@@ -48,14 +48,6 @@ def parse(*argv):
     return parse_cli(Settings, argv, program="python demo.py", about="Shows how.")
 
 
-def test_defaults_fill_what_is_not_given():
-    assert parse("path=a") == Settings(path="a")
-
-
-def test_arguments_without_equals_are_the_required_settings_in_order():
-    assert parse("rate=2", "a.jpg") == Settings("a.jpg", 2.0)
-
-
 def test_a_file_with_equals_in_its_name_is_no_setting(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("a=b.jpg").touch()
@@ -66,7 +58,9 @@ def test_a_file_with_equals_in_its_name_is_no_setting(tmp_path, monkeypatch, cap
     assert "no setting is called 'b'" in capsys.readouterr().err
 
 
-def test_every_kind_of_value_is_read():
+def test_every_kind_of_value_is_read_and_arguments_without_equals_are_the_required_settings():
+    assert parse("path=a") == Settings(path="a")
+    assert parse("rate=2", "a.jpg") == Settings("a.jpg", 2.0)
     text = "path=a=b c;rate=2;verbose=true;scales=[0.5,3];workers=null;data.size=64;data.root=x"
     assert parse(*text.split(";")) == Settings("a=b c", 2.0, True, [0.5, 3.0], None, Inner("x", 64))
 
@@ -103,10 +97,8 @@ def test_null_empties_optional_text_only_and_the_last_of_two_counts():
 def test_each_mistake_is_one_line_that_names_it(argv, message, capsys):
     with pytest.raises(SystemExit) as stop, one_line_errors():
         parse(*argv)
-    printed = capsys.readouterr().err
-    assert stop.value.code == 2
-    assert printed.startswith(f"error: {message}")
-    assert printed.count("\n") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (stop.value.code, line[: 7 + len(message)]) == (2, f"error: {message}")
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -118,14 +110,10 @@ def test_help_lists_every_setting_with_type_default_and_help(flag, capsys):
     rows = [line.split(maxsplit=3) for line in printed.splitlines() if line.startswith("  ")]
     assert printed.startswith("python demo.py")
     assert "Shows how." in printed
-    assert rows[:3] == [
-        ["path", "str", "required", "file to read"],
-        ["rate", "float", "0.5"],
-        ["verbose", "bool", "false"],
-    ]
+    want = [["path", "str", "required", "file to read"], ["rate", "float", "0.5"], ["verbose", "bool", "false"]]
+    assert rows[:3] == want
     assert rows[-1] == ["data.size", "int", "512", "side, pixels"]
-    assert "data.root" in printed
-    assert "list[float]" in printed
+    assert {"data.root", "list[float]"} <= {*printed.split()}
 
 
 def test_version(capsys):
@@ -188,11 +176,14 @@ def test_an_error_of_ours_is_shown_when_the_trainer_fails_again_after_it(capsys)
         raise RuntimeError("a bug")
 
 
+VALUES = ("/x/Face data (1)", "epoch=3,step=5", "set[1]", "données #2", "it's", "{x}", 'a "b"')
+
+
 @pytest.mark.parametrize(
-    "value", ["/x/Face data (1)", "epoch=3,step=5", "set[1]", "données #2", "it's", "{x}", 'a "b"']
+    ("text", "value"), [*((value, value) for value in VALUES), ("[/x/a (1),/x/b]", ["/x/a (1)", "/x/b"])]
 )
-def test_an_argument_that_hydra_cannot_read_is_given_back_quoted(value):
-    parser, argument = OverridesParser.create(), f"data.root={value}"
+def test_an_argument_that_hydra_cannot_read_is_given_back_quoted(text, value):
+    parser, argument = OverridesParser.create(), f"data.root={text}"
     with pytest.raises(OverrideParseException) as caught:
         parser.parse_overrides([argument])
     message = explain(caught.value)
@@ -208,12 +199,7 @@ def test_a_terminal_obeys_no_name_in_a_message(capsys):
     assert capsys.readouterr().err == "error: image \\x1b[31mred\\u202egpj: é\tnot found\n"
 
 
-def test_lists_are_told_as_lists():
-    parser, argument = OverridesParser.create(), "data.more=[/x/a (1),/x/b]"
-    with pytest.raises(OverrideParseException) as caught:
-        parser.parse_overrides([argument])
-    (again,) = parser.parse_overrides(shlex.split(explain(caught.value).partition("as in ")[2]))
-    assert again.value() == ["/x/a (1)", "/x/b"]
+def test_a_list_is_told_as_one():
     with pytest.raises(OmegaConfBaseException) as caught:
         OmegaConf.update(OmegaConf.structured(DataConfig), "scales", 1)
     assert explain(caught.value) == "scales is not a list: write one in brackets, as in scales=[a,b]"
@@ -256,16 +242,6 @@ def test_too_little_memory_is_one_line(error, capsys):
         raise error
     assert stop.value.code == 2
     assert capsys.readouterr().err == "error: memory does not suffice: free some, or give smaller batches or pictures\n"
-
-
-def test_a_damaged_yaml_file_is_one_line(tmp_path, capsys):
-    file = tmp_path / "mine.yaml"
-    file.write_text("a: [\n")
-    with pytest.raises(SystemExit), one_line_errors():
-        OmegaConf.load(file)
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: while parsing a flow node; expected the node content")
-    assert line.endswith(f'in "{file}", line 2, column 1; correct this YAML, or remove the file')
 
 
 def test_a_log_that_cannot_be_opened_is_one_line(tmp_path, capsys):

@@ -23,17 +23,17 @@ from facekp.compare.report import compare
 from facekp.errors import ConfigError, DataError
 
 DASH = "–"  # noqa: RUF001
-Point = tuple[int, float, float, float, float]
-"""Step, seconds, training loss, validation loss, mIoU."""
 FILES = {
     *(f"comparison-{name}.svg" for name in ("classes", "steps", "time")),
     *(f"comparison.{kind}" for kind in ("csv", "html", "md")),
 }
-Tables = dict[str, list[dict[str, str]]]
 
 
 def write_run(folder, curve, model="resnet18", seed=0, machine="a", **settings):
-    """Write what a finished run leaves; `optim__lr=0.1` sets optim.lr."""
+    """Write what a finished run leaves; `optim__lr=0.1` sets optim.lr.
+
+    A point of its curve is step, seconds, training loss, validation loss and mIoU.
+    """
     points = [
         {"step": s, "seconds": t, "train_loss": train, "loss": loss, "miou": miou, "mean_f1": miou + 0.1,
          "pixel_accuracy": 0.9} for s, t, train, loss, miou in curve
@@ -56,7 +56,6 @@ def write_run(folder, curve, model="resnet18", seed=0, machine="a", **settings):
     }
     (folder / ".hydra").mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(summary), encoding="utf-8")
-    return folder
 
 
 def write_unfinished(folder, text, error="", model="resnet18"):
@@ -67,7 +66,6 @@ def write_unfinished(folder, text, error="", model="resnet18"):
     (folder / "metrics.csv").write_text(text, encoding="utf-8")
     if error:
         (folder / "error.txt").write_text(error, encoding="utf-8")
-    return folder
 
 
 def read_tables(text):
@@ -93,14 +91,8 @@ def _undrawn(request, monkeypatch):
 @pytest.fixture
 def drawn(monkeypatch):
     """Return the figures that a comparison draws, by name; they are put on the page all the same."""
-    figures = {}
-    write = plots._plot
-
-    def keep(name, title, figure):
-        figures[name] = figure
-        return write(name, title, figure)
-
-    monkeypatch.setattr(plots, "_plot", keep)
+    figures, write = {}, plots._plot
+    monkeypatch.setattr(plots, "_plot", lambda name, *given: figures.update({name: given[-1]}) or write(name, *given))
     return figures
 
 
@@ -221,41 +213,37 @@ class TestVerdict:
         ]
 
 
-class TestSettings:
-    CURVE = ((100, 60.0, 3.0, 3.0, 0.5),)
+CURVE = ((100, 60.0, 3.0, 3.0, 0.5),)
 
+
+class TestSettings:
     def test_only_those_that_differ_and_matter_are_shown(self, tmp_path, tables):
-        write_run(tmp_path / "0", self.CURVE, optim__lr=0.1, data__crop=64, logger__run_name="x", data__workers=1)
-        write_run(tmp_path / "1", self.CURVE, "smp", optim__lr=0.1, data__crop=64, data__workers=2, model__arch="Unet")
+        write_run(tmp_path / "0", CURVE, optim__lr=0.1, data__crop=64, logger__run_name="x", data__workers=1)
+        write_run(tmp_path / "1", CURVE, "smp", optim__lr=0.1, data__crop=64, data__workers=2, model__arch="Unet")
         assert tables(tmp_path)["Settings that differ"] == [
             {"folder or file": "0", "model.name": "resnet18", "model.arch": DASH},
             {"folder or file": "1", "model.name": "smp", "model.arch": "Unet"},
         ]
 
     def test_a_setting_that_an_older_version_had_not_is_at_its_default(self, tmp_path, tables):
-        write_run(tmp_path / "old", self.CURVE)
-        write_run(tmp_path / "new", self.CURVE, seed=1, optim__momentum=0.9, trainer__compile=False)
+        write_run(tmp_path / "old", CURVE)
+        write_run(tmp_path / "new", CURVE, seed=1, optim__momentum=0.9, trainer__compile=False)
         (row,) = tables(tmp_path / "old", tmp_path / "new")["Best checkpoints"]
         assert (row["run"], row["seeds"]) == ("resnet18", "0, 1")
 
     def test_rows_are_named_by_what_sets_them_apart(self, tmp_path, tables):
-        write_run(tmp_path / "0", self.CURVE, optim__lr=0.1)
-        write_run(tmp_path / "1", self.CURVE, "smp", optim__lr=0.1, model__arch="FPN")
-        write_run(tmp_path / "2", self.CURVE, optim__lr=10.0)
+        write_run(tmp_path / "0", CURVE, optim__lr=0.1)
+        write_run(tmp_path / "1", CURVE, "smp", optim__lr=0.1, model__arch="FPN")
+        write_run(tmp_path / "2", CURVE, optim__lr=10.0)
         names = [row["run"] for row in tables(tmp_path)["Best checkpoints"]]
         assert names == ["resnet18 lr=0.1", "smp FPN lr=0.1", "resnet18 lr=10"]
 
-    def test_the_same_seed_again_is_no_other_sample(self, tmp_path, tables):
-        for name in ("0", "1"):
-            write_run(tmp_path / name, self.CURVE)
-        rows = tables(tmp_path)["Best checkpoints"]
-        assert [(row["run"], row["seeds"]) for row in rows] == [("0", "0"), ("1", "0")]
-
-    def test_jobs_come_by_number(self, tmp_path, tables):
+    def test_the_same_seed_again_is_no_other_sample_and_jobs_come_by_number(self, tmp_path, tables):
         for number in (10, 9, 0):
-            write_run(tmp_path / f"{number}-x", self.CURVE, optim__lr=1.0 + number)
-        found = [row["folder or file"] for row in tables(tmp_path)["Every run"]]
-        assert found == ["0-x", "9-x", "10-x"]
+            write_run(tmp_path / f"{number}-x", CURVE)
+        rows = tables(tmp_path)["Best checkpoints"]
+        assert [(row["run"], row["seeds"]) for row in rows] == [("0-x", "0"), ("9-x", "0"), ("10-x", "0")]
+        assert [row["folder or file"] for row in tables(tmp_path)["Every run"]] == ["0-x", "9-x", "10-x"]
 
 
 class TestUnfinished:
@@ -278,9 +266,10 @@ class TestUnfinished:
             "wrong": (DASH, "failed at step 0 of 300", DASH),
         }
         errors = {row["folder or file"]: row["error of its last start"] for row in found["Every run"]}
-        assert errors["5-bisenet"] == "RuntimeError: out of memory \\| at \\| once"
-        assert errors["6-bisenet"] == "optim.lr is -1: give a number above 0"
-        assert errors["4-bisenet"] == errors["0-resnet18"] == ""
+        assert {run: error for run, error in errors.items() if error} == {
+            "5-bisenet": "RuntimeError: out of memory \\| at \\| once",
+            "6-bisenet": "optim.lr is -1: give a number above 0",
+        }
         cost = {row["run"]: row for row in found["Cost"]}["bisenet"]
         assert (cost["images/s"], cost["wall time"]) == ("3.0", "1 min 15 s")  # median of 2 and 4
         # The mean of the two losses logged in the 100 steps up to step 150.
@@ -289,9 +278,9 @@ class TestUnfinished:
     def test_a_seed_that_failed_is_left_out_of_its_rows_mean(self, tmp_path, tables):
         for seed, miou in enumerate((0.5, 0.6)):
             write_run(tmp_path / str(seed), [(300, 60, 3.0, 3.0, miou)], seed=seed, trainer__max_steps=300)
-        third = write_unfinished(tmp_path / "2", self.ROWS, "killed")
-        text = (third / ".hydra" / "config.yaml").read_text(encoding="utf-8").replace("seed: 0", "seed: 2")
-        (third / ".hydra" / "config.yaml").write_text(text, encoding="utf-8")
+        write_unfinished(tmp_path / "2", self.ROWS, "killed")
+        config = tmp_path / "2" / ".hydra" / "config.yaml"
+        config.write_text(config.read_text(encoding="utf-8").replace("seed: 0", "seed: 2"), encoding="utf-8")
         (row,) = tables(tmp_path)["Best checkpoints"]
         assert (row["status"], row["seeds"], row["mIoU"]) == ("2 finished, 1 failed", "0, 1", "0.550 ± 0.071")
 
@@ -325,12 +314,7 @@ class TestFiles:
     @pytest.mark.usefixtures("drawn")
     def test_other_programs_files_are_not_replaced(self, four, monkeypatch):
         draw, kept = report.draw_plots, []
-
-        def draw_once(*given):
-            kept[:] = kept or draw(*given)
-            return kept
-
-        monkeypatch.setattr(report, "draw_plots", draw_once)
+        monkeypatch.setattr(report, "draw_plots", lambda *given: kept.extend([] if kept else draw(*given)) or kept)
         for _ in range(2):  # its own are
             compare([four], four)
         for name in FILES:
@@ -344,20 +328,19 @@ class TestFiles:
     @pytest.mark.slow
     @pytest.mark.usefixtures("drawn")
     def test_the_page_needs_nothing_else_and_the_same_runs_give_the_same_files(self, four, tmp_path):
-        write_run(four / "9-x", TestSettings.CURVE, "<b>", optim__lr=1.0)
+        write_run(four / "9-x", CURVE, "<b>", optim__lr=1.0)
         first, second = tmp_path / "one", tmp_path / "two"
         for out in (first, second):
             compare([four], out)
-        names = sorted(path.name for path in first.iterdir())
-        assert names == sorted(FILES)
-        assert all((first / name).read_bytes() == (second / name).read_bytes() for name in names)
+        assert {path.name for path in first.iterdir()} == FILES
+        assert all((first / name).read_bytes() == (second / name).read_bytes() for name in FILES)
         page = (first / "comparison.html").read_text(encoding="utf-8")
         assert not re.findall(r"<(?:script|link|img|iframe)\b|url\((?!#)|@import", page)
         assert {found.split("/")[2] for found in re.findall(r"https?://[^\s\"]+", page)} == {"www.w3.org"}
         assert "<b>" not in page
         pictures = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
         assert len(pictures) == 3
-        ids = [i for picture in pictures for i in re.findall(r'\bid="([^"]+)"', picture)]
+        ids = re.findall(r'\bid="([^"]+)"', "".join(pictures))
         assert len(ids) == len(set(ids))
         for picture in pictures:
             texts = [e.text for e in ElementTree.fromstring(picture).iter("{http://www.w3.org/2000/svg}text")]
@@ -433,11 +416,8 @@ class TestCommand:
         main([str(four / "0-resnet18"), str(four / "3-residual_attention" / "metrics.json")])
         main([str(four), f"out={tmp_path}/named", "target=0.3"])
         assert capsys.readouterr().out.rstrip().endswith(f"comparison: {tmp_path}/named/comparison.html")
-        written = [
-            (folder / "comparison.md").read_text(encoding="utf-8")
-            for folder in (four, Path("comparison"), Path("named"))
-        ]
-        assert ["time to mIoU 0.3 " in text for text in written] == [False, False, True]
+        pages = [Path(folder, "comparison.md") for folder in (four, "comparison", "named")]
+        assert ["time to mIoU 0.3 " in page.read_text(encoding="utf-8") for page in pages] == [False, False, True]
 
     def test_a_missing_run_beside_others_is_shown_as_such(self, four, tables):
         found = tables(four / "0-resnet18", four / "nowhere")["Every run"]

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from contextlib import suppress
@@ -58,11 +59,8 @@ def test_every_choice_composes(choice):
 
 
 def test_there_is_a_choice_for_every_network_and_only_for_those():
-    assert sorted(choice.removeprefix("model=") for choice in CHOICES if choice.startswith("model=")) == [
-        name
-        for name in model_names()
-        if name != "toy"  # of tests/helpers/networks.py
-    ]
+    choices = {choice.removeprefix("model=") for choice in CHOICES if choice.startswith("model=")}
+    assert choices == {*model_names()} - {"toy"}  # of tests/helpers/networks.py
 
 
 def test_an_experiment_overrides_what_it_names_and_the_command_line_overrides_it(tmp_path):
@@ -89,17 +87,10 @@ def test_the_data_folder_comes_from_the_environment(monkeypatch):
     assert composed().data.root == "/faces"
     assert composed("data.root=/others").data.root == "/others"
     for command in (EvaluateConfig, ExportSettings):
-        config = parse_cli(command, ["ckpt=best.ckpt"], program="", about="")
-        assert config.data.root == "/faces"
-        assert parse_cli(command, ["ckpt=best.ckpt", "data.root=/others"], program="", about="").data.root == "/others"
+        for more, root in (([], "/faces"), (["data.root=/others"], "/others")):
+            assert parse_cli(command, ["ckpt=best.ckpt", *more], program="", about="").data.root == root
     monkeypatch.setenv("FACEKP_DATA", "")  # not the current folder
     assert composed().data.root is None
-
-
-@pytest.mark.parametrize("setting", ["init", "resume", "data.exclude", "data.cache"])
-def test_an_empty_path_is_refused(setting):
-    with pytest.raises(ConfigError, match=rf"^{setting} is empty: give a path"):
-        composed(f"{setting}=")
 
 
 @pytest.mark.parametrize(
@@ -112,6 +103,8 @@ def test_an_empty_path_is_refused(setting):
         ("sedd=1", "sedd"),
         ("+optim.extra=1", "no setting is called 'optim.extra'"),
         ("+extra=1", "no setting is called 'extra'"),
+        *((f"{setting}=", f"^{setting} is empty: give a path") for setting in ("init", "resume", "data.exclude")),
+        ("data.cache=", r"^data\.cache is empty: give a path"),
     ],
 )
 def test_mistakes_are_refused_when_composed(override, named):
@@ -173,15 +166,11 @@ def test_workers_follow_the_cores_that_may_be_used(monkeypatch):
     assert DataConfig(workers=0).loader_workers == 0
 
 
-def test_paths_are_expanded(monkeypatch):
+def test_paths_are_expanded_and_one_that_exists_is_taken_as_it_stands(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
     monkeypatch.setenv("WHERE", "data")
     assert expand("~/$WHERE/faces") == Path("/home/me/data/faces")
-
-
-def test_a_path_that_exists_is_taken_as_it_stands(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", "/home/me")
     for name in ("~b.jpg", "a$HOME.jpg"):
         Path(name).touch()
         assert expand(name) == Path(name)
@@ -201,14 +190,11 @@ def test_a_full_disk_is_one_line_and_our_own_bugs_are_not(capsys):
         raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/results/a.png")
 
 
-def test_a_run_of_an_older_version_is_read_under_todays_names():
+def test_a_run_is_read_under_todays_names_with_the_defaults_of_its_own_loss_and_optimiser():
     found = complete({"data": {"degrade": 0.25, "size": 64}})
     assert (found["data.corrupt"], found["data.size"], found["data.crop"]) == (0.25, 64, 448)
     assert "data.degrade" not in found
     assert (found["loss.threshold"], found["optim.momentum"]) == (0.7, 0.9)
-
-
-def test_a_run_with_another_loss_and_optimiser_is_not_given_the_default_ones_settings():
     found = complete({"loss": {"name": "focal", "gamma": 2.0}, "optim": {"name": "adamw", "schedule": "cosine"}})
     assert {key for key in found if key.startswith("loss.")} == {"loss.name", "loss.gamma"}
     assert found["optim.warmup_steps"] == 100  # of every optimiser
@@ -300,8 +286,8 @@ def test_an_option_is_answered_on_stdout(train_py, tmp_path, capsys, options, st
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("seed: 3".encode("utf-16"), "a configuration cannot be read ('utf-8' codec can't"),
-        (b"seed: [", "while parsing a flow node; expected the node content"),
+        ("seed: 3".encode("utf-16"), r"a configuration cannot be read \('utf-8' codec can't"),
+        (b"seed: [", r"while parsing a flow node; expected the node content.*; correct this YAML, or remove the file$"),
     ],
 )
 def test_a_mistaken_configuration_of_ones_own_is_one_line(train_py, tmp_path, capsys, content, said):
@@ -310,7 +296,8 @@ def test_a_mistaken_configuration_of_ones_own_is_one_line(train_py, tmp_path, ca
     file.write_bytes(content)
     with pytest.raises(SystemExit):
         train_py("experiment=mine", cwd=tmp_path)
-    assert capsys.readouterr().err.startswith(f"error: {said}")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(f"error: {said}", line)
 
 
 def test_a_configuration_without_the_schema_is_refused():

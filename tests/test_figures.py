@@ -75,6 +75,11 @@ def images_of(figure):
     return {panel.get_title(): panel.get_images()[0] for panel in figure.axes if panel.get_images()}
 
 
+def surface(figure):
+    (found,) = (c for panel in figure.axes for c in panel.collections if isinstance(c, Poly3DCollection))
+    return found
+
+
 def test_scores_of_a_class_are_the_heads_own_and_their_sum(scores):
     heads, total = scores
     # The photo's longer side becomes 64 pixels; its shorter one, 48, is rounded to a multiple of 32: 64 too.
@@ -113,11 +118,10 @@ def test_wide_photos_are_stacked_and_no_figure_is_wider_than_a_page():
 def test_the_surface_stands_at_the_summed_scores(photo, scores):
     _, z = scores
     figure = draw_surface(photo, "nose", z)
-    (axes,) = (panel for panel in figure.axes if panel.name == "3d")
-    (surface,) = (c for c in axes.collections if isinstance(c, Poly3DCollection))
+    axes = surface(figure).axes
     # 64 x 64 scores are all drawn: 63 x 63 faces, each coloured by the mean of its corners.
     means = cv2.blur(z.astype(float), (2, 2))[1:, 1:]
-    np.testing.assert_allclose(surface.get_array(), means.ravel(), rtol=1e-6)
+    np.testing.assert_allclose(surface(figure).get_array(), means.ravel(), rtol=1e-6)
     # The first and the last score lie in the middle of their pixels, which are 2 wide and 1.5 high in the photo.
     assert axes.xy_dataLim.intervalx.tolist() == pytest.approx([0.5, 126.5])
     assert axes.xy_dataLim.intervaly.tolist() == pytest.approx([0.25, 94.75])
@@ -128,11 +132,9 @@ def test_the_surface_stands_at_the_summed_scores(photo, scores):
 
 def test_a_fine_surface_keeps_every_nth_score(photo):
     total = np.arange(200 * 200, dtype=np.float32).reshape(200, 200)
-    figure = draw_surface(photo, "nose", total)
-    (surface,) = (c for panel in figure.axes for c in panel.collections if isinstance(c, Poly3DCollection))
+    drawn = surface(draw_surface(photo, "nose", total)).get_array()
     kept = total[1::3, 1::3]  # 67 a side
-    assert len(surface.get_array()) == 66 * 66
-    assert surface.get_array()[0] == pytest.approx(kept[:2, :2].mean())
+    assert (len(drawn), drawn[0]) == (66 * 66, pytest.approx(kept[:2, :2].mean()))
 
 
 def test_key_points_are_blue_and_a_detectors_red_where_they_are(photo):
@@ -153,9 +155,8 @@ def test_key_points_are_blue_and_a_detectors_red_where_they_are(photo):
     patches = masks.get_legend()
     assert [text.get_text() for text in patches.get_texts()] == ["skin", "nose"]
     assert patches.get_patches()[1].get_facecolor()[:3] == pytest.approx(np.divide(PALETTE[NOSE], 255))
-    without = draw_key_points(photo, parsed(96, 128, []))
-    assert len(without.axes[1].collections) == 1
-    assert len(without.axes[1].collections[0].get_offsets()) == 0
+    (none,) = draw_key_points(photo, parsed(96, 128, [])).axes[1].collections
+    assert len(none.get_offsets()) == 0
 
 
 @pytest.mark.parametrize("name", ["00022", "22"])
@@ -324,5 +325,4 @@ def test_real_faces_have_figures_with_a_detectors_points(real_root):
     landmarks = read_landmarks(table, Path(f"{name}.jpg"))
     assert landmarks.shape == (68, 2)
     with Image.open(real_root / "images" / f"{name}.jpg") as picture:
-        assert (landmarks > 0).all()
-        assert (landmarks < picture.size).all()
+        assert ((landmarks > 0) & (landmarks < picture.size)).all()

@@ -86,8 +86,7 @@ def test_500_damaged_files_are_read_or_refused_by_name(tmp_path):
         except DataError as error:
             refusals.append(str(error))
         else:
-            assert pixels.ndim == 3
-            assert pixels.dtype == np.uint8
+            assert (pixels.ndim, pixels.dtype) == (3, np.uint8)
     assert 100 < len(refusals) < 480  # or it would not show much
     assert all(message.startswith(f"image {path}: cannot be read (") for message in refusals)
 
@@ -107,8 +106,7 @@ def test_whatever_a_decoder_raises_is_the_files_fault(monkeypatch, tmp_path, kin
 
 
 def test_a_picture_that_was_opened_and_never_read_is_refused_by_name(tmp_path):
-    path = tmp_path / "cut.jpg"
-    path.write_bytes(encoded(PICTURE, "JPEG")[:900])
+    (path := tmp_path / "cut.jpg").write_bytes(encoded(PICTURE, "JPEG")[:900])
     with Image.open(path) as lazy, pytest.raises(DataError, match=r"cut.jpg: cannot be read \(.*truncated"):
         to_array(lazy)
 
@@ -122,8 +120,8 @@ def test_what_is_transparent_is_white(tmp_path):
     Image.new("L", (40, 40), 90).save(tmp_path / "l.png", transparency=90)
     Image.fromarray(clear).save(tmp_path / "a.png")
     Image.fromarray(clear).save(tmp_path / "a.webp", lossless=True, exact=True)
-    for name in ("p.png", "l.png"):
-        assert (read_image(tmp_path / name) == 255).all(), name
+    assert (read_image(tmp_path / "p.png") == 255).all()
+    assert (read_image(tmp_path / "l.png") == 255).all()
     for name in ("a.png", "a.webp"):
         pixels = read_image(tmp_path / name)
         assert (pixels[:48] == 255).all()
@@ -192,8 +190,7 @@ def as_nobody():
 
 
 def test_what_is_no_photo_is_skipped_by_name_and_the_others_are_parsed(tmp_path, capsys):
-    photos = tmp_path / "photos"
-    photos.mkdir()
+    (photos := tmp_path / "photos").mkdir()
     PICTURE.save(photos / "good.png")
     PICTURE.convert("CMYK").save(photos / "cmyk.jpg")
     Image.new("RGB", (20000, 32)).save(photos / "wide.png")
@@ -220,12 +217,12 @@ def test_what_is_no_photo_is_skipped_by_name_and_the_others_are_parsed(tmp_path,
         "bomb.png": "900000000 pixels",
         long: "the names of its results would be too long",
     }
-    for source, found in ((photos, reasons), (photos / "*", reasons)):
+    for source in (photos, photos / "*"):
         out = tmp_path / "out"
         jobs = list_jobs(find_images(str(source)), out)
         failures = parse_files(FaceParser(BrightIsNose(size=64)), jobs, Results(out, ["mask"]))
-        assert len(failures) == len(found)
-        for name, reason in found.items():
+        assert len(failures) == len(reasons)
+        for name, reason in reasons.items():
             (message,) = (message for message in failures if name in message)
             assert reason in message
         assert sorted(p.name for p in out.iterdir()) == ["cmyk.mask.png", "good.mask.png", "wide.mask.png"]
@@ -304,13 +301,6 @@ def test_a_side_that_shrinks_is_averaged_though_the_other_grows():
     assert shrunk[4, :, 0].tolist() == [100, 0, 100, 0]
 
 
-def test_what_is_no_list_of_images_is_refused():
-    parser = FaceParser(BrightIsNose(size=64))
-    for one, kind in ((None, "NoneType"), (b"\xff\xd8", "bytes"), ({1, 2}, "set")):
-        with pytest.raises(DataError, match=f"image: {kind}, need a path, .* or a list of them"):
-            parser(one, align="none")
-
-
 def test_batches_are_lists_of_images():
     parser = FaceParser(BrightIsNose(size=64))
     batch = np.stack([FACE, FACE[::-1], FACE[:, ::-1]])
@@ -323,6 +313,9 @@ def test_batches_are_lists_of_images():
         for face, mask in zip(faces, want, strict=True):
             np.testing.assert_array_equal(face.mask, mask)
     assert parser([]) == parser(np.zeros((0, 64, 64, 3), np.uint8), align="none") == []
+    for one, kind in ((None, "NoneType"), (b"\xff\xd8", "bytes"), ({1, 2}, "set")):
+        with pytest.raises(DataError, match=f"image: {kind}, need a path, .* or a list of them"):
+            parser(one, align="none")
 
 
 @pytest.mark.parametrize(
@@ -336,7 +329,6 @@ def test_batches_are_lists_of_images():
         (np.full((64, 64), -0.5), "float64 values -0.5..0, need 0..1"),
         (np.full((64, 64), np.nan), "nan"),
         (torch.zeros(3, 10, 64), "64 x 10 pixels, need at least 32 x 32"),
-        (None, "NoneType"),
         ("nowhere/photo.jpg", r"image nowhere/photo.jpg: cannot be read \(no such file\)"),
     ],
 )

@@ -1,6 +1,5 @@
 """The predict command: exit status, one line on stderr, nothing left behind; on one and on several devices."""
 
-import gc
 import json
 import os
 import re
@@ -75,8 +74,7 @@ def test_mistakes_are_reported_before_torch_is_imported():
     assert done.stdout.startswith("facekp predict SOURCE OUT key=value ...")
     assert "labelme/NAME.json" in done.stdout
     zero, *lines, imported = done.stderr.splitlines()
-    assert (zero, imported) == ("0", "imported: []")
-    assert lines[1::2] == ["2"] * 6
+    assert (zero, lines[1::2], imported) == ("0", ["2"] * 6, "imported: []")
     expected = [
         "source is not set: give source=...",
         "no setting is called 'keypoint.n': did you mean 'keypoints.n'?",
@@ -87,15 +85,6 @@ def test_mistakes_are_reported_before_torch_is_imported():
     ]
     for line, message in zip(lines[::2], expected, strict=True):
         assert line.startswith(f"error: {message}")
-
-
-def test_the_garbage_collector_leaves_out_what_is_imported(photos, tmp_path, monkeypatch):
-    monkeypatch.setattr(predicting, "predict", lambda *_: [])
-    gc.unfreeze()
-    assert run(f"source={photos}", f"out={tmp_path / 'out'}") == 0
-    assert gc.isenabled()
-    assert gc.get_freeze_count() > 0
-    gc.unfreeze()
 
 
 @pytest.mark.parametrize(
@@ -344,18 +333,15 @@ def test_a_phones_folder_is_read_and_the_rest_is_counted(tmp_path, monkeypatch, 
         read_image("trip [2024]/g.heic")
 
 
-@pytest.mark.parametrize(
-    ("source", "message"),
-    [
+def test_what_cannot_be_read_is_told_with_what_can(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for source, message in (
         ("clip.flv", r"not a kind of video that can be read \(.mp4, .*convert it to .mp4"),
         ("a.heic", "HEIC is not read; convert it to JPEG"),
         ("0", "cameras are not read; give a video file, or the address of a stream"),
         ("/dev/null", "cameras are not read"),
-    ],
-)
-def test_what_cannot_be_read_is_told_with_what_can(source, message, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    if "." in source and "/" not in source:
-        Path(source).touch()
-    with pytest.raises(DataError, match=f"source '{source}': {message}"):
-        find_images(source)
+    ):
+        if source.startswith(("clip", "a")):
+            Path(source).touch()
+        with pytest.raises(DataError, match=f"source '{source}': {message}"):
+            find_images(source)

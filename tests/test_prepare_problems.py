@@ -55,7 +55,7 @@ def listed(out):
     return [(group["kind"], row["file"], row["detail"]) for group in groups for row in group["files"]]
 
 
-def test_labels_are_those_worked_out_by_hand(raw, tmp_path):
+def test_labels_are_those_worked_out_by_hand_and_every_problem_is_in_the_summary(raw, tmp_path):
     out = tmp_path / "out"
     assert prepare(raw, out, size=SIDE).written == 5
     labels = {i: expected_label(hat=i % 2 == 0) for i in (0, 2, 3, 4, 5)}
@@ -65,31 +65,26 @@ def test_labels_are_those_worked_out_by_hand(raw, tmp_path):
         assert np.array_equal(read_label(out / "labels" / f"{i:05d}.png"), label), i
     assert {split: [s.id for s in samples] for split, samples in read_index(out).items()} == {
         "train": ["00000"], "val": ["00002", "00003"], "test": ["00004", "00005"]}  # fmt: skip
+    assert listed(out) == FOUND
+    # A killed start forgets none.
+    for name in ("index.csv", "summary.json", "labels/00005.png"):
+        (out / name).unlink()
+    assert prepare(raw, out, size=SIDE).written == 1
+    assert listed(out) == FOUND
 
 
-def test_every_problem_is_in_the_summary_file(raw, tmp_path):
-    prepare(raw, tmp_path / "out", size=SIDE)
-    assert listed(tmp_path / "out") == FOUND
-
-
-def test_every_problem_is_told_with_what_happens(raw, tmp_path, capsys):
-    main([f"raw={raw}", f"out={tmp_path / 'out'}", f"size={SIDE}", "workers=2"])
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("problem")]
-    assert (
-        lines[1] == f"problem: 1 x face without a skin or nose mask (prepared without that class): {IMAGES}/2.jpg: nose"
-    )
-    assert lines[5] == (f"problem: 1 x mask of an unknown attribute (ignored): {MASKS}/0/00000_beard.png: beard")
-    assert len(lines) == len({kind for kind, *_ in FOUND})
-
-
-def test_a_complete_folder_tells_its_summary_again(raw, tmp_path, capsys):
+def test_every_problem_is_told_with_what_happens_and_again_when_the_folder_is_complete(raw, tmp_path, capsys):
     for _ in range(2):
-        main([f"raw={raw}", f"out={tmp_path / 'out'}", f"size={SIDE}"])
+        main([f"raw={raw}", f"out={tmp_path / 'out'}", f"size={SIDE}", "workers=2"])
     lines = capsys.readouterr().out.splitlines()
     half = len(lines) // 2
     assert lines[0].partition(": ")[0] == lines[half].partition(": ")[0]
     assert lines[half].endswith("holds 5 images (train 1, val 2, test 2): nothing was left to do")
     assert lines[1:half] == lines[half + 1 :]
+    told = [line for line in lines[:half] if line.startswith("problem")]
+    no_nose = f"problem: 1 x face without a skin or nose mask (prepared without that class): {IMAGES}/2.jpg: nose"
+    beard = f"problem: 1 x mask of an unknown attribute (ignored): {MASKS}/0/00000_beard.png: beard"
+    assert (told[1], told[5], len(told)) == (no_nose, beard, len({kind for kind, *_ in FOUND}))
 
 
 def test_only_the_first_few_are_named(raw, tmp_path, capsys):
@@ -153,12 +148,3 @@ class TestBadImages:
             path.write_bytes(b"")
         with pytest.raises(DataError, match=r"6 of its images cannot be prepared"):
             prepare(raw, tmp_path / "out", size=SIDE, skip_bad=True)
-
-
-def test_a_killed_start_forgets_no_problem(raw, tmp_path):
-    out = tmp_path / "out"
-    prepare(raw, out, size=SIDE)
-    for name in ("index.csv", "summary.json", "labels/00005.png"):
-        (out / name).unlink()
-    assert prepare(raw, out, size=SIDE).written == 1
-    assert listed(out) == FOUND
