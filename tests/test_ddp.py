@@ -11,14 +11,12 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from helpers.losses import random_case, reference, value_and_gradient
 from helpers.networks import Toy
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
-from runs import REPOSITORY, SMALL
+from runs import REPOSITORY, SMALL, run_train
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
@@ -38,7 +36,10 @@ from facekp.weights.load import load_network
 PROCESSES = 2
 STEPS = 6
 KINDS = ("hard", "floor", "ties", "blank")
+RUN = ("trainer=ddp", "trainer.devices=2", "trainer.max_steps=3", "data.eval_batch_size=1", "hydra.run.dir=run")
+"""Arguments of a run whose three validation images do not share out evenly."""
 Found = dict[Any, Any]
+Done = subprocess.CompletedProcess[str]
 
 
 def batch(kind: str) -> tuple[Tensor, Tensor]:
@@ -110,19 +111,36 @@ def fit(processes: int, root: Path, folder: Path) -> Found:
     return {"rows": rows, "average": checkpoint["state_dict"], "newest": checkpoint["current_model_state"]}
 
 
-def work(rank: int, root: Path, folder: Path) -> None:
-    """Be one of two processes: what torchrun and SLURM say in their ways, then all that is tested in two."""
-    os.environ |= {"LOCAL_RANK": str(rank), "WORLD_SIZE": str(PROCESSES)}
-    dist.init_process_group("gloo", f"file://{folder}/join", rank=rank, world_size=PROCESSES)
+def work(root: Path, folder: Path) -> None:
+    """Be one of torchrun's two processes: run train.py, then all else that is tested in two."""
+    rank = int(os.environ["RANK"])
+    run_train(*RUN, f"data.root={root}")
     torch.save(losses_of(rank) | fit(PROCESSES, root, folder), folder / f"{rank}.pt")
 
 
+def launch(folder: Path, *arguments: str | Path) -> Done:
+    """Run Python in a folder, with this checkout's modules."""
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
 @pytest.fixture(scope="module")
-def pair(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
-    """Return what each of two processes found."""
+def torchrun(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+    """Return the folder in which two processes have worked, and what they printed."""
     folder = tmp_path_factory.mktemp("pair")
-    mp.spawn(work, (tiny_root, folder), PROCESSES)
-    return [torch.load(folder / f"{rank}.pt") for rank in range(PROCESSES)]
+    processes = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}")
+    return folder, launch(folder, *processes, __file__, tiny_root, folder)
+
+
+@pytest.fixture(scope="module")
+def pair(torchrun: tuple[Path, Done]) -> list[Found]:
+    """Return what each of the two processes found."""
+    return [torch.load(torchrun[0] / f"{rank}.pt") for rank in range(PROCESSES)]
 
 
 @pytest.mark.slow
@@ -173,31 +191,33 @@ class TestTwoProcesses:
         assert two == pytest.approx(one, rel=1e-6, nan_ok=True)  # scores are float32
 
 
+def check_run(folder: Path, done: Done, root: Path) -> None:
+    """Check that one process reports, and that scores are those of the checkpoint in one process."""
+    assert done.stdout.count("run folder: ") == 1
+    assert "sync_dist" not in done.stderr  # Lightning's advice, a line a score, which does not hold here
+    run = folder / "run"
+    assert [row["step"] for row in read_rows(run / "metrics.csv")] == [1, 2, 3]
+    summary = json.loads((run / "metrics.json").read_text())
+    assert summary["steps"] == 3
+    for split, name, written in (("val", "last", summary["val"]["last"]), ("test", "best", summary["test"])):
+        net, about = load_network(run / "checkpoints" / f"{name}.ckpt")
+        config = DataConfig(root=str(root), size=about["size"], workers=0, eval_batch_size=1)
+        loader = FaceDataModule(config, seed=0, total_steps=0).evaluation_loader(split)
+        scores = network_scorer(net, about, torch.device("cpu"))(loader)
+        for key in ("loss", "miou", "mean_f1", "pixel_accuracy"):
+            assert written[key] == pytest.approx(scores[key], rel=1e-4), (split, key)
+        assert written["classes"] == scores["classes"]
+
+
 class TestStarting:
     @pytest.mark.slow
-    @pytest.mark.parametrize("launcher", ["", "-m torch.distributed.run --standalone --nproc-per-node=2"])
-    def test_one_reports_and_scores_are_those_of_the_checkpoint_in_one_process(self, launcher, tiny_root, tmp_path):
-        # By Lightning and by torchrun. The three validation images do not share out evenly.
-        two = ["trainer=ddp", "trainer.devices=2", "trainer.max_steps=3", "data.eval_batch_size=1", "hydra.run.dir=run"]
-        command = [sys.executable, *launcher.split(), REPOSITORY / "train.py", *SMALL, "logger=csv", *two]
-        done = subprocess.run(
-            [*command, f"data.root={tiny_root}"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("run folder: ") == 1
-        assert "sync_dist" not in done.stderr  # Lightning's advice, a line a score, which does not hold here
-        run = tmp_path / "run"
-        assert [row["step"] for row in read_rows(run / "metrics.csv")] == [1, 2, 3]
-        summary = json.loads((run / "metrics.json").read_text())
-        assert summary["steps"] == 3
-        for split, name, written in (("val", "last", summary["val"]["last"]), ("test", "best", summary["test"])):
-            net, about = load_network(run / "checkpoints" / f"{name}.ckpt")
-            config = DataConfig(root=str(tiny_root), size=about["size"], workers=0, eval_batch_size=1)
-            loader = FaceDataModule(config, seed=0, total_steps=0).evaluation_loader(split)
-            scores = network_scorer(net, about, torch.device("cpu"))(loader)
-            for key in ("loss", "miou", "mean_f1", "pixel_accuracy"):
-                assert written[key] == pytest.approx(scores[key], rel=1e-4), (split, key)
-            assert written["classes"] == scores["classes"]
+    def test_by_torchrun(self, torchrun, tiny_root):
+        check_run(*torchrun, tiny_root)
+
+    @pytest.mark.slow
+    def test_by_lightning(self, tiny_root, tmp_path):
+        done = launch(tmp_path, REPOSITORY / "train.py", *SMALL, *RUN, "logger=csv", f"data.root={tiny_root}")
+        check_run(tmp_path, done, tiny_root)
 
     def test_a_sweep_does_not_start_processes_that_would_each_start_it_again(self, monkeypatch):
         job = OmegaConf.create({"hydra": {"mode": RunMode.MULTIRUN}})  # this process is a job of a multirun
@@ -228,3 +248,7 @@ class TestStarting:
         assert sum(isinstance(m, nn.SyncBatchNorm) for m in net.modules()) == norms > 0
         for got, scores in zip(net(images).maps, want.maps, strict=True):
             assert torch.equal(got, scores)
+
+
+if __name__ == "__main__":
+    work(*map(Path, sys.argv[1:]))
