@@ -129,18 +129,17 @@ def test_examples_of_extending_run(tiny_root: Path, tmp_path: Path) -> None:
         assert source.count(f"{kept}\n") == 1, f"{title} has no line '{kept.strip()}'"
         path.write_text(source.replace(kept, f"{kept}\n{added}"), encoding="utf-8")
 
-    def run(*arguments: str) -> None:
-        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-        subprocess.run([sys.executable, *arguments], cwd=tmp_path, env=environment, check=True)
-
     words = commands(EXTEND)
     asked = [word for command in words if command[0] == "train.py" for word in command[1:]]
-    run("train.py", *asked, *SMALL.split(), f"data.root={tiny_root}")
+    (predict,) = (command for command in words if command[0] == "predict.py")
+    both = [["train.py", *asked, *SMALL.split(), f"data.root={tiny_root}"], predict]
+    # In one process, since imports take seconds.
+    program = f"import runpy, sys\nfor sys.argv in {both}: runpy.run_path(sys.argv[0], run_name='__main__')"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=environment, check=True)
     used = json.loads((tmp_path / "run/metrics.json").read_text(encoding="utf-8"))["settings"]
     assert (used["model"], used["loss"]) == ({"name": "tiny", "width": 64}, {"name": "focal", "gamma": 1.5})
     assert (used["optim"]["name"], used["optim"]["times"], used["trainer"]["benchmark"]) == ("rmsprop", 2, True)
-    (predict,) = (command for command in words if command[0] == "predict.py")
-    run(*predict)
     mark, *lines = (tmp_path / "results/astronaut.points.txt").read_text(encoding="utf-8").splitlines()
     assert mark == "# facekp"
     assert len(lines) > 60

@@ -190,14 +190,11 @@ def test_several_photos_take_one_thread_each_and_a_single_photo_takes_all(checkp
 
 
 @pytest.mark.slow
-def test_two_processes_parse_every_photo_once_and_as_one_does(checkpoint, photos, tmp_path, capsys):
-    """The two as a user runs them, from a process of its own."""
+def test_two_processes_parse_every_photo_once_and_as_one_does(checkpoint, photos, tmp_path, capfd):
     settings = [f"ckpt={checkpoint}", f"source={photos}", "device=cpu", "align=none", "keypoints.n=7", EVERYTHING]
-    assert run(*settings, f"out={tmp_path / '1'}") == 1
-    command = [sys.executable, "predict.py", *settings, "devices=2", f"out={tmp_path / '2'}"]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 1
-    for out, err in (capsys.readouterr(), (done.stdout, done.stderr)):
+    for count in (1, 2):
+        assert run(*settings, f"devices={count}", f"out={tmp_path / str(count)}") == 1
+        out, err = capfd.readouterr()
         assert "5 of 7 parsed" in out
         assert "a.jpg" in err
         assert "error: 2 skipped" in err
