@@ -71,7 +71,7 @@ def test_the_value_is_the_same_without_gradient(min_kept: float) -> None:
     torch.testing.assert_close(alone, run(scores, labels, **settings)[0], rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("valid", [1, 9, 10, 11])
+@pytest.mark.parametrize("valid", [1, 10])
 def test_n_min_is_computed_in_float64(valid: int) -> None:
     # 0.7 * 10 is 7 in float64, and less than 7 with a float32 of 0.7.
     scores, labels = case(1, 2, 2, 2, 8, 8)
