@@ -9,7 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
@@ -191,6 +191,7 @@ def measure_rates(device: torch.device, *, quick: bool = False) -> Rates:
     return Rates(rates, 2 * source.nbytes / best(partial(target.copy_, source)) / 1e9)
 
 
+@cache
 def least_seconds(network: str, size: int, rate: float) -> float:
     """Return the seconds of a network's convolutions on an image of `size` pixels at a `rate` in GFLOP/s."""
     with torch.device("meta"):
