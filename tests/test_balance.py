@@ -27,17 +27,10 @@ def sixteen():
 class TestFactors:
     def test_by_hand(self):
         # hat: 1/16, earring: 4/16. sqrt(t / f) at t = 1/4: 2 and 1; at t = 1: 4 and 2; t / f at 1/4: 4 and 1.
-        for how, below, hat, earring in (
-            ("sqrt", 0.25, 2, 1),
-            ("sqrt", 1, 4, 2),
-            ("linear", 0.25, 4, 1),
-            ("linear", 1, 16, 4),
-        ):
+        cases = ("sqrt", 0.25, 2, 1), ("sqrt", 1, 4, 2), ("linear", 0.25, 4, 1), ("linear", 1, 16, 4), ("sqrt", 0, 1, 1)
+        for how, below, hat, earring in cases:  # at last, no class lies below the share
             want = [hat, earring, earring, earring, *[1] * 12]
             assert repeat_factors(sixteen(), how, below).tolist() == pytest.approx(want)
-
-    def test_no_class_below_the_share_repeats_nothing(self):
-        assert repeat_factors(sixteen(), "sqrt", 0).tolist() == [1] * 16
 
 
 def passes(repeats, count):

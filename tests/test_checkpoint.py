@@ -1,6 +1,5 @@
 """Checkpoints: plain data that says what prediction needs, and every file that is none."""
 
-import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +34,7 @@ def edited(**changes):
     """Return what writes a checkpoint whose description is changed."""
 
     def write(source, out):
-        content = copy.deepcopy(torch.load(source, weights_only=True))
+        content = torch.load(source, weights_only=True)
         content["facekp"] |= changes
         torch.save(content, out)
 
@@ -43,13 +42,12 @@ def edited(**changes):
 
 
 def laden(source, out):
-    content = torch.load(source, weights_only=True)
-    torch.save({**content, "extra": Payload(out.with_suffix(".ran"))}, out)
+    torch.save({**torch.load(source, weights_only=True), "extra": Payload(out.with_suffix(".ran"))}, out)
 
 
 def lacking_weights(source, out):
-    content = torch.load(source, weights_only=True)
-    torch.save({**content, "state_dict": {"net.stem.0.weight": torch.zeros(2)}}, out)
+    weights = {"net.stem.0.weight": torch.zeros(2)}
+    torch.save({**torch.load(source, weights_only=True), "state_dict": weights}, out)
 
 
 BAD_FILES: dict[str, tuple[Callable[[Path, Path], object], str]] = {

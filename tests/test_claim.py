@@ -6,6 +6,7 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
@@ -21,7 +22,6 @@ def under_way(folder):
     folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", HOLDER, str(folder / ".lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
         assert other.stdout.readline() == "\n"
         yield
         other.communicate("")
@@ -30,7 +30,7 @@ def under_way(folder):
 @pytest.fixture
 def started(monkeypatch):
     """Return the folders of the runs that train.py starts; each ends at once."""
-    folders: list[str] = []
+    folders = []
 
     def run(config):
         folders.append(config.output_dir)
@@ -133,23 +133,13 @@ def test_the_settings_of_another_program_of_hydras_are_kept(arguments, name, tra
     assert len(list((tmp_path / "mine").iterdir())) == 1
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOLCK, "no locks"), NotImplementedError("no flock")])
-def test_a_file_system_without_locks_is_gone_on_with(error, tmp_path, monkeypatch):
-    monkeypatch.setattr("facekp.files.FileLock.acquire", raising(error))
-    with claim_run(tmp_path):
-        pass
-
-
-def test_a_disk_too_full_for_a_lock_is_said(tmp_path, monkeypatch):
-    monkeypatch.setattr("facekp.files.FileLock.acquire", raising(OSError(errno.ENOSPC, "No space left on device")))
-    with pytest.raises(DataError, match=r"lock': cannot be written \(No space left on device\); make room, or give"):
+def test_a_file_system_without_locks_is_gone_on_with_and_a_full_one_is_said(tmp_path):
+    for error in (OSError(errno.ENOLCK, "no locks"), NotImplementedError("no flock")):
+        with patch("facekp.files.FileLock.acquire", side_effect=error), claim_run(tmp_path):
+            pass
+    full, said = (
+        OSError(errno.ENOSPC, "No space left on device"),
+        r"lock': cannot be written \(No space .*; make room, or",
+    )
+    with patch("facekp.files.FileLock.acquire", side_effect=full), pytest.raises(DataError, match=said):
         claim_run(tmp_path)
-
-
-def raising(error):
-    """Return a function that raises an error."""
-
-    def acquire(*_, **__):
-        raise error
-
-    return acquire

@@ -6,7 +6,6 @@ import re
 import weakref
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -39,7 +38,7 @@ def write_run(folder, curve, model="resnet18", seed=0, machine="a", **settings):
          "pixel_accuracy": 0.9} for s, t, train, loss, miou in curve
     ]  # fmt: skip
     scores = [p | {"f1": {name: p["miou"] for name in CELEBAMASK_HQ.names}, "iou": {}} for p in points]
-    chosen: dict[str, Any] = {"model": {"name": model}, "seed": seed, "trainer": {"max_steps": 300}}
+    chosen = {"model": {"name": model}, "seed": seed, "trainer": {"max_steps": 300}}
     for name, value in settings.items():
         group, _, key = name.partition("__")
         chosen.update({group: value} if not key else {group: {**chosen.get(group, {}), key: value}})

@@ -60,8 +60,7 @@ def test_the_view_names_what_it_shows(square):
     hovered = views.drawn_view(square, square.faces, Style())
     assert re.findall(r'data-name="(\w+)  1.00"', hovered) == ["nose", "hair"]
     assert 'viewBox="0 0 256 256"' in hovered
-    assert "<rect" not in hovered  # the only face
-    assert hovered.count("<circle") == 0
+    assert not re.search("<rect|<circle", hovered)  # the only face
     assert views.drawn_view(square, square.faces, Style(landmarks=True)).count("<circle") == 9  # of the nose
     assert "<rect" in views.drawn_view(Parsed(square.photo, square.faces * 2), square.faces, Style())
 
@@ -103,9 +102,7 @@ def test_recolouring_stays_within_the_soft_mask():
 
 def test_a_cut_out_shows_the_region_alone(square):
     cut = views.cut_out(square, square.faces, FormatOptions(["nose"]))
-    assert cut.shape == (256, 256, 4)
-    assert cut[110, 140].tolist() == [255, 255, 255, 255]
-    assert cut[220, 140, 3] == 0
+    assert (cut.shape, cut[110, 140].tolist(), cut[220, 140, 3]) == ((256, 256, 4), [255] * 4, 0)
     wider = views.cut_out(square, square.faces, FormatOptions(["nose"], grow=10))
     assert 0.5 < ((wider[..., 3] > 127).sum() - 96**2) / (4 * 10 * 96) < 1.2
 
@@ -140,21 +137,21 @@ def test_the_code_to_copy_runs(square, choice, tmp_path, monkeypatch):
 
 def test_problems_are_said_in_words(tmp_path, monkeypatch):
     path = tmp_path / "broken.jpg"
+
+    def refused(message, parser=None):
+        with pytest.raises(DataError, match=message):
+            views.parse_photo(parser or WholePhotos(), path)
+
     path.write_bytes(b"not a picture")
-    with pytest.raises(DataError, match=r"^broken.jpg: cannot be read \(not a picture\); choose a JPEG, PNG or WebP$"):
-        views.parse_photo(WholePhotos(), path)
+    refused(r"^broken.jpg: cannot be read \(not a picture\); choose a JPEG, PNG or WebP$")
     Image.new("RGB", (20, 40)).save(path)
-    with pytest.raises(DataError, match=r"^broken.jpg: 20 x 40 pixels, need at least 32 x 32$"):
-        views.parse_photo(WholePhotos(), path)
+    refused(r"^broken.jpg: 20 x 40 pixels, need at least 32 x 32$")
     Image.new("RGB", (40, 40)).save(path)
-    with pytest.raises(DataError, match=r"^no face was found in broken.jpg; "):
-        views.parse_photo(lambda image: [], path)
+    refused(r"^no face was found in broken.jpg; ", lambda image: [])
     monkeypatch.setattr(views, "MAX_PIXELS", 1500)
-    with pytest.raises(DataError, match=r"^broken.jpg is too large: "):
-        views.parse_photo(WholePhotos(), path)
+    refused(r"^broken.jpg is too large: ")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 700)  # Pillow refuses twice as many
-    with pytest.raises(DataError, match=r"^broken.jpg is too large: "):
-        views.parse_photo(WholePhotos(), path)
+    refused(r"^broken.jpg is too large: ")
 
 
 def test_the_command_names_the_extra(monkeypatch):

@@ -75,9 +75,8 @@ def test_its_classes_are_found_by_its_ids(kind, root, tmp_path, capsys):
 
 def test_files_and_ids_that_do_not_fit_are_named(root, tmp_path):
     path = write_network(tmp_path / "other.onnx", NAMED["zllrunning"], "scores")
-    with pytest.raises(
-        CheckpointError, match=r"returns \(1, 19, 64, 64\), not labels or scores of 11 classes: check ids"
-    ):
+    said = r"returns \(1, 19, 64, 64\), not labels or scores of 11 classes: check ids"
+    with pytest.raises(CheckpointError, match=said):
         ForeignBackend(path, Foreign(NAMED["lapa"], [0.5] * 3, [0.5] * 3))(np.zeros((1, 64, 64, 3), np.uint8))
     given = [f"ckpt={path}", f"data.root={root}", f"out={tmp_path / 'scores.json'}"]
     with pytest.raises(CheckpointError, match="not an ONNX file exported by facekp"):

@@ -33,12 +33,11 @@ def other_programs_files(folder):
     for form in ("region", "alpha", "cutout"):
         Image.new("L", (64, 48)).save(folder / f"IMG_1.nose.{form}.png")
     Image.new("RGB", (64, 48)).save(folder / "IMG_1.overlay.jpg")
-    (folder / "IMG_1.json").write_text(json.dumps(LABELME, indent=2))
     (folder / "labelme").mkdir()
-    (folder / "labelme" / "IMG_1.json").write_text(json.dumps(LABELME, indent=2))
-    (folder / "IMG_1.svg").write_text(
-        "<?xml version='1.0' encoding='utf-8'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>"
-    )
+    for name in ("IMG_1.json", "labelme/IMG_1.json"):
+        (folder / name).write_text(json.dumps(LABELME, indent=2))
+    xml = "<?xml version='1.0' encoding='utf-8'?>\n<svg xmlns='http://www.w3.org/2000/svg'/>"
+    (folder / "IMG_1.svg").write_text(xml)
     (folder / "annotations.json").write_text(json.dumps({"info": {"description": "mine"}, "images": []}))
     (folder / "keypoints.csv").write_text("id,x,y\n1,2,3\n")
     return {path: path.read_bytes() for path in folder.rglob("*.*")}

@@ -27,7 +27,7 @@ def test_laterals_see_torchvisions_stages(monkeypatch):
     other = moved_trunk()
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda *_, **__: other.state_dict())
     net = build_model("fpn", pretrained="imagenet").eval()
-    seen: dict[str, torch.Tensor] = {}
+    seen = {}
     for name, module in (*zip(("layer2", "layer3", "layer4"), net.laterals, strict=True), ("mean", net.context)):
         module.register_forward_pre_hook(lambda _, x, name=name: seen.update({name: x[0]}))
     images = torch.randn(2, 3, 64, 96)
@@ -42,9 +42,8 @@ def test_adds_up_from_coarse_to_fine():
     net = build_model("fpn").train()
     columns = torch.arange(3.0).view(1, 1, 1, 3)
     net.context = Constant(lambda x: x[:, :96] * 0 + 10)
-    net.laterals = nn.ModuleList(
-        Constant(lambda x, value=value: x[:, :96] * 0 + value) for value in (1000, 100, columns)
-    )
+    values = 1000, 100, columns
+    net.laterals = nn.ModuleList(Constant(lambda x, value=value: x[:, :96] * 0 + value) for value in values)
     net.smooth = nn.ModuleList([Constant(lambda x: x + 5), Constant(lambda x: -x), Constant(lambda x: 2 * x)])
     net.heads = nn.ModuleList(nn.Identity() for _ in range(3))
     with torch.inference_mode():

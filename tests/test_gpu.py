@@ -1,6 +1,5 @@
 """What only a GPU can show: the loss without waiting, normalisation, a resumed run, and two processes on one device."""
 
-from typing import Any
 
 import numpy as np
 import pytest
@@ -49,7 +48,7 @@ def test_triton_and_batched_losses_agree(dtype, case):
     from facekp.losses.ohem_triton import triton_ohem
 
     scores, labels = (tensor.cuda() for tensor in random_case(4, 56, 56, 448, 448))
-    rule: dict[str, Any] = {"threshold": 0.7, "min_kept": 1 / 16, "ignore_index": 255}
+    rule = {"threshold": 0.7, "min_kept": 1 / 16, "ignore_index": 255}
     if case == "floor":  # the first image alone is kept: no rounding decides which pixels are
         labels[:] = 3
         scores[1:, 3] += 60
@@ -76,7 +75,7 @@ def test_normalisation_is_the_cpus():
 
 
 def test_a_resumed_run_equals_the_undisturbed_one_bit_for_bit(tiny_root, tmp_path):
-    steps: dict[str, Any] = {"accelerator": "cuda", "precision": "16-mixed", "deterministic": True}
+    steps = {"accelerator": "cuda", "precision": "16-mixed", "deterministic": True}
     whole, cut = (settings(tiny_root, tmp_path / name, **steps) for name in ("whole", "cut"))
     train(whole)
     with pytest.raises(PowerCutError):

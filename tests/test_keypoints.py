@@ -11,12 +11,8 @@ from facekp.keypoints.curves import anchored
 from facekp.keypoints.settings import KeypointConfig
 
 
-def trace_all(mask, **kwargs):
-    return outlines.trace(mask, method="canny", **kwargs)
-
-
 def trace(mask, **kwargs):
-    return trace_all(mask.view(np.uint8), **kwargs).get(1, [])
+    return outlines.trace(mask.view(np.uint8), method="canny", **kwargs).get(1, [])
 
 
 def test_large_and_small_attributes_lie_on_the_same_outline():
@@ -55,7 +51,7 @@ def test_every_class_of_a_label_map_is_traced_by_itself():
     mask[30:50, 30:50] = 4  # inside class 1, where it is a hole
     mask[20:40, 120:150] = 18
     mask[60:80, 120:280] = 18  # large, so that it is not enlarged and smoothed before the others
-    contours = trace_all(mask)
+    contours = outlines.trace(mask, method="canny")
     assert list(contours) == [1, 4, 18]
     assert [c.hole for c in contours[1]] == [False, True]
     assert [c.area for c in contours[1]] == pytest.approx([6400, 400], abs=4)  # corners are rounded

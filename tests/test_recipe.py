@@ -8,9 +8,7 @@ import torch
 from helpers.losses import reference
 from pytorch_lightning.callbacks import LambdaCallback
 from runs import logged, settings, train
-from torch import Tensor
 
-from facekp.config import Config
 from facekp.data.dataset import to_batch
 from facekp.errors import ConfigError
 from facekp.models import build_model
@@ -23,10 +21,6 @@ def stored(tmp_path, **model):
     """Write the weights of a network with random ones."""
     write_weights(build_model(**model), describe(model, 64), tmp_path / "net.safetensors")
     return tmp_path / "net.safetensors"
-
-
-Recorded = tuple[Config, list[dict[str, Tensor]]]
-"""The settings of a run, and the weights at its start and after each step."""
 
 
 class TestInit:
@@ -64,11 +58,7 @@ class TestInit:
         ("model", "other", "message"),
         [
             ({"name": "smp", "encoder": "resnet34"}, "smp", "`model=smp model.encoder=resnet34`"),  # first blocks fit
-            (
-                {"name": "resnet18"},
-                "bisenet",
-                r"init is '.*net.safetensors', which holds another trunk, .*`model=resnet18`",
-            ),
+            ({"name": "resnet18"}, "bisenet", r"init is '.*s', which holds another trunk, .*`model=resnet18`"),
         ],
     )
     def test_another_trunk_is_refused(self, model, other, message, tmp_path):
@@ -86,20 +76,13 @@ class TestRecipe:
     @pytest.fixture(scope="class")
     @classmethod
     def run(cls, tiny_root, tmp_path_factory):
-        seen: list[dict[str, Tensor]] = []
+        seen = []
 
         def keep(trainer, module, *args):
             seen.append({name: tensor.clone() for name, tensor in module.state_dict().items()})
 
-        plain = {
-            "lr": 1.0,
-            "warmup_steps": 0,
-            "momentum": 0.0,
-            "weight_decay": 0.0,
-            "head_lr_mult": 1.0,
-            "ema": cls.DECAY,
-        }
-        change = {f"optim.{key}": value for key, value in plain.items()}
+        plain = {"lr": 1.0, "warmup_steps": 0, "momentum": 0.0, "weight_decay": 0.0, "head_lr_mult": 1.0}
+        change = {f"optim.{key}": value for key, value in (plain | {"ema": cls.DECAY}).items()}
         folder = tmp_path_factory.mktemp("recipe")
         config = settings(tiny_root, folder, change, max_steps=3, val_every=2, gradient_clip=1.0)
         train(config, LambdaCallback(on_train_start=keep, on_train_batch_end=keep))

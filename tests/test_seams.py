@@ -17,15 +17,8 @@ from facekp.training.module import FaceParsing
 from facekp.training.optim.build import OPTIMIZERS, SCHEDULES
 
 MODEL, LOSS = {"name": "colours"}, {"name": "scaled", "weight": 5}
-OPTIM = {
-    "name": "rprop",
-    "schedule": "halving",
-    "lr": 0.1,
-    "warmup_steps": 0,
-    "head_lr_mult": 2,
-    "grow": 1.5,
-    "every": 3,
-}
+RATES = {"lr": 0.1, "warmup_steps": 0, "head_lr_mult": 2}
+OPTIM = {"name": "rprop", "schedule": "halving", "grow": 1.5, "every": 3, **RATES}
 
 
 class Colours(Network):

@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from typing import Any
 
 import pytest
 import timm
@@ -68,7 +67,7 @@ def test_features_are_those_of_the_network_on_images_normalised_its_own_way(name
 @pytest.mark.parametrize("finest", [4, 8])
 def test_lite0_is_timms_bit_for_bit(finest):
     indices = (1, 2, 3, 4) if finest == 4 else (2, 3, 4)
-    theirs: Any = timm.create_model(LITE, features_only=True, out_indices=indices, pad_type="")
+    theirs = timm.create_model(LITE, features_only=True, out_indices=indices, pad_type="")
     for layer in theirs.modules():
         if isinstance(layer, torch.nn.BatchNorm2d):
             for values in (layer.running_mean, layer.running_var, layer.weight, layer.bias):

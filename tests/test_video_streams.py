@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 
 from facekp import FaceParser
-from facekp.errors import DataError
 from facekp.keypoints.settings import KeypointConfig
 from facekp.predict import video_io
 from facekp.predict.__main__ import main
@@ -122,9 +121,8 @@ def test_a_video_over_http(parser, tmp_path, capsys):
             assert clip.streams.audio
         capsys.readouterr()
         assert main([f"source={address}/gone.mp4", f"out={tmp_path / 'out'}", "align=none"]) == 1
-    error = capsys.readouterr().err.splitlines()
-    assert error[-1].startswith(f"error: 1 skipped, the first: stream {address}/gone.mp4: cannot be read (")
-    assert "check the address" in error[-1]
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: 1 skipped, the first: stream {address}/gone.mp4: cannot be read (")
 
 
 def test_a_camera_over_rtsp(parser, tmp_path, capsys):
@@ -150,13 +148,10 @@ def test_an_address_that_does_not_answer_is_one_line(parser, tmp_path, monkeypat
             for number, reason in ((port, "no data for 0 seconds"), (closed, "Connection refused")):
                 jobs = list_jobs(find_images(f"{scheme}://127.0.0.1:{number}/a"), out)
                 (failure,) = parse_videos(parser, jobs, None)
-                assert failure == (
-                    f"stream {scheme}://127.0.0.1:{number}/a: cannot be read ({reason}); check the address, "
-                    "and that it answers"
-                )
+                address = f"{scheme}://127.0.0.1:{number}/a"
+                remedy = "check the address, and that it answers"
+                assert failure == f"stream {address}: cannot be read ({reason}); {remedy}"
         silent.set()
-    with pytest.raises(DataError, match="cameras are not read; give a video file, or the address of a stream"):
-        find_images("0")
     assert not any(out.iterdir())
 
 
