@@ -1,6 +1,5 @@
 """What only a GPU can show: the loss without waiting, normalisation, a resumed run, and two processes on one device."""
 
-
 import numpy as np
 import pytest
 import torch

@@ -1,6 +1,7 @@
 """The layout of the package: which room may import which, how long import chains get, and what stands at the top."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 
@@ -48,14 +49,8 @@ def longest_chain(module):
 
 
 def test_no_room_imports_upward():
-    upward = {
-        f"{module} -> {other}"
-        for module in MODULES
-        if module != "facekp"
-        for other in imports(module)
-        if room(other) != room(module) and floor(other) >= floor(module)
-    }
-    assert upward == set()
+    pairs = [(module, other) for module in MODULES if module != "facekp" for other in imports(module)]
+    assert [pair for pair in pairs if room(pair[0]) != room(pair[1]) and floor(pair[1]) >= floor(pair[0])] == []
 
 
 def test_no_circle_and_no_long_chain():
@@ -73,11 +68,9 @@ def test_few_modules_stand_at_the_top():
 )
 def test_every_room_says_what_comes_in_what_goes_out_and_where_to_start(folder):
     docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
-    assert "In: " in docstring
-    assert "Out: " in docstring
-    assert "Start with `" in docstring
-    start = docstring.split("Start with `")[1].split("`")[0]
-    assert (folder / start).exists()
+    start = re.search("In: .*Out: .*Start with `([^`]+)", docstring, re.DOTALL)
+    assert start
+    assert (folder / start[1]).exists()
 
 
 def test_every_folder_of_modules_is_a_package():

@@ -58,7 +58,6 @@ class Constant(torch.nn.Module):
     """Two score maps, at half and at a quarter of the resolution, that say where a pixel lies."""
 
     def forward(self, images, *, auxiliary):
-        """Return them."""
         assert not auxiliary
         n, _, height, width = images.shape
         rows = torch.arange(height // 2.0).view(1, 1, -1, 1).expand(n, 19, -1, width // 2)
@@ -72,8 +71,7 @@ def test_samples_every_fourth_pixel_that_has_a_label():
     scores, labels = sample_scores(Constant(), [batch], torch.device("cpu"))  # type: ignore[arg-type]
     assert labels.tolist() == [22 % 19, 50 % 19, 54 % 19]
     # Rows 2 and 6 of 8 lie at 0.75 and 2.75 of 4; the other map adds 1.
-    assert scores[:, 0].tolist() == [1.75, 3.75, 3.75]
-    assert scores.shape == (3, 19)
+    assert (scores.shape, scores[:, 0].tolist()) == ((3, 19), [1.75, 3.75, 3.75])
 
 
 SLOW = {"smp", "residual_attention"}
@@ -102,8 +100,7 @@ def test_a_release_with_them_is_not_worse_on_what_they_were_fitted_to(straight, 
         found[images] = json.loads(out.with_suffix(".json").read_text())
     assert "offsets" not in found[0]
     offsets = found[5]["offsets"]
-    assert offsets["images"] == 5
-    assert list(offsets["values"]) == list(CELEBAMASK_HQ.names)
+    assert (offsets["images"], list(offsets["values"])) == (5, list(CELEBAMASK_HQ.names))
     assert found[5]["scores"]["mean_f1"] > found[0]["scores"]["mean_f1"]
     images = torch.zeros(1, 3, 64, 64)
     with torch.inference_mode():

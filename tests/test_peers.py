@@ -1,6 +1,7 @@
 """The networks to compare with: their sizes by hand, their settings, and a short run of each."""
 
 import sys
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -127,12 +128,13 @@ def test_a_bad_setting_of_smp_names_the_remedy(model, message):
 
 
 @pytest.mark.parametrize("error", [OSError("no route\nto host"), Exception()])
-def test_smps_weights_that_cannot_be_fetched_name_the_other_choice(monkeypatch, error):
-    def fail(*args, **kwargs):
-        raise error
-
-    monkeypatch.setattr(pytest.importorskip(PACKAGE).encoders, "hf_hub_download", fail)
-    with pytest.raises(ConfigError, match=r"pretrained: imagenet.*set model\.pretrained=false") as caught:
+def test_smps_weights_that_cannot_be_fetched_name_the_other_choice(error):
+    pytest.importorskip(PACKAGE)
+    said = r"pretrained: imagenet.*set model\.pretrained=false"
+    with (
+        patch(f"{PACKAGE}.encoders.hf_hub_download", side_effect=error),
+        pytest.raises(ConfigError, match=said) as caught,
+    ):
         build_model("smp", pretrained="imagenet")
     assert "\n" not in str(caught.value)
 

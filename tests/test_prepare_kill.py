@@ -73,13 +73,10 @@ def test_a_kill_at_any_step_spoils_nothing_and_the_next_start_does_only_what_is_
     prepare(raw, whole, size=SIDE, workers=1)
     expected = contents(whole)
     assert len(expected) == FILES
-    run = subprocess.run(
-        [sys.executable, "-c", DRIVER, raw, outs, str(FILES), *MOMENTS],
-        cwd=REPOSITORY, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert run.stdout.splitlines() == [
-        f"{number} {moment} {-signal.SIGKILL}" for number in range(1, FILES + 1) for moment in MOMENTS
-    ], run.stderr
+    command = [sys.executable, "-c", DRIVER, raw, outs, str(FILES), *MOMENTS]
+    run = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    ends = [f"{number} {moment} {-signal.SIGKILL}" for number in range(1, FILES + 1) for moment in MOMENTS]
+    assert run.stdout.splitlines() == ends, run.stderr
     for out in outs.iterdir():
         number, moment = out.name.split("-")
         left = {name: data for name, data in contents(out).items() if not name.endswith(".part")}
@@ -113,7 +110,9 @@ def stuck(tmp_path):
         _wait(lambda: len(list((out / "labels").glob("0*"))) == 24 - 2, run)
         yield run, raw, out
     finally:
-        _end(run)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)  # it leads a session of all that it has started
+        run.communicate()
 
 
 @pytest.mark.slow
@@ -190,10 +189,8 @@ def test_a_script_without_a_guard_runs_once(tmp_path):
         "from facekp.data.prepare.build import prepare\nprint('started', flush=True)\n"
         f"print(prepare(Path({str(raw)!r}), Path({str(tmp_path / 'out')!r}), size=64, workers=2).written)\n"
     )
-    run = subprocess.run(
-        [sys.executable, script], env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    run = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=60)
     assert run.stdout.splitlines() == ["started", "6"], run.stderr
 
 
@@ -213,13 +210,6 @@ def test_a_killed_process_leaves_no_lock_behind():
 
 def _progress_lock(_):
     return type(tqdm.get_lock()).__name__
-
-
-def _end(run):
-    """Kill a process that leads a session, and all that it has started."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(run.pid, signal.SIGKILL)
-    run.communicate()
 
 
 def _wait(ready, run=None):

@@ -76,7 +76,7 @@ class TestRecipe:
     @pytest.fixture(scope="class")
     @classmethod
     def run(cls, tiny_root, tmp_path_factory):
-        seen = []
+        seen = []  # the weights at the start and after each step
 
         def keep(trainer, module, *args):
             seen.append({name: tensor.clone() for name, tensor in module.state_dict().items()})

@@ -143,7 +143,7 @@ class TestSettings:
             ({"data.size": 96}, "data.size is 96, but .* was trained with 64"),
             (
                 {"data.batch_size": 16, "seed": 1},
-                r"data.batch_size is 16, but .* was trained with 4 \(different as well: seed\): use the same, ",
+                r"size is 16, but .* with 4 \(different as well: seed\): use the same, ",
             ),
             ({"optim.lr": 0.1}, "optim.lr is 0.1, but .* was trained with 0.01"),
             ({"seed": 1}, "seed is 1, but .* was trained with 0"),
@@ -166,9 +166,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         "change", [{"data.root": "elsewhere"}, {"trainer.precision": "bf16-mixed"}, {"trainer.val_every": 2}]
     )
-    def test_a_checkpoint_may_go_on_with_moved_data_and_on_another_machine(
-        self, checkpoint, tiny_root, tmp_path, change
-    ):
+    def test_a_checkpoint_may_go_on_with_moved_data_and_elsewhere(self, checkpoint, tiny_root, tmp_path, change):
         found = find_resume(settings(tiny_root, tmp_path, {**change, "resume": str(checkpoint)}))
         assert found == Resume(checkpoint, STEPS)
 
@@ -200,7 +198,7 @@ class TestSource:
         with pytest.raises(ConfigError, match=r"metrics\.json' is not the summary of a run"):
             train(settings(tiny_root, tmp_path))
 
-    def test_last_takes_the_newest_run_beside_unless_those_are_other_jobs(
+    def test_last_takes_the_newest_run_beside_unless_it_is_another_job(
         self, checkpoint, tiny_root, tmp_path, monkeypatch
     ):
         assert find_resume(settings(tiny_root, tmp_path)) is None

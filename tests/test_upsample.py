@@ -46,8 +46,7 @@ def test_the_winner_is_that_of_plain_upsampling_at_every_size(size, strides):
     maps = random_maps(8, 12, strides)
     want = plain(maps, size)
     mask = argmax_at(sum_on_grid(maps), size)
-    assert mask.dtype == np.uint8
-    assert mask.shape == size
+    assert (mask.dtype, mask.shape) == (np.uint8, size)
     # Where float32 decides otherwise than float64, the two classes are equal to its last digits.
     lost = want.max(2) - np.take_along_axis(want, mask[..., None].astype(np.intp), 2)[..., 0]
     assert lost.max() < 1e-5

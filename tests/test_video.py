@@ -1,6 +1,7 @@
 """Videos: reading, writing, and parsing them with a network whose scores are known."""
 
 import json
+import re
 import struct
 from fractions import Fraction
 from itertools import pairwise
@@ -216,8 +217,7 @@ def test_flicker_of_an_alpha_is_smoothed_and_motion_is_followed(tmp_path, parser
     clip = write(tmp_path / "clip.mp4", [shown(b) for b in [184, 186] * 8 + [230] * 2], options={"crf": "0"})
     alphas = []
     for name, smoothing in (("plain", None), ("smooth", OneEuroConfig())):
-        out = tmp_path / name
-        out.mkdir()
+        (out := tmp_path / name).mkdir()
         (nose,) = Alpha.open(FormatOptions(regions=["nose"]))
         assert parse_videos(parser, list_jobs([clip], out), smoothing, overlay=False, mattes=[nose]) == []
         alphas.append([float(image[75:85, 55:65].mean()) for image, _ in opencv_frames(out / "clip.nose.alpha.mp4")])
@@ -289,9 +289,7 @@ def test_broken_frames_are_reported_and_keep_their_time(tmp_path, capsys):
     assert [line["time"] for line in lines] == pytest.approx([i / 30 for i in range(16)], abs=1e-6)
     good = [i for i in range(16) if "error" not in lines[i]]
     np.testing.assert_allclose([nose(lines[i])[0] for i in good], [20 + DRIFT * i + 39.5 for i in good], atol=1.0)
-    reported = capsys.readouterr().err
-    assert "3 of 16 frames cannot be decoded (Invalid data" in reported
-    assert ": 7, 8, 13\n" in reported
+    assert re.search(r"3 of 16 frames cannot be decoded \(Invalid data.*: 7, 8, 13\n", capsys.readouterr().err)
     annotated = [f.image.astype(int) for f in frames(tmp_path / "out" / "clip.overlay.mp4")]
     assert len(annotated) == 16
     change = [np.abs(b - a).mean() for a, b in pairwise(annotated)]
@@ -561,8 +559,8 @@ def test_tone_mapping_rises_and_keeps_grey():
 
 @pytest.mark.slow
 def test_predict_takes_photos_and_videos(parser, tmp_path, monkeypatch, capsys):
-    source, out = tmp_path / "source", tmp_path / "out"
-    source.mkdir()
+    (source := tmp_path / "source").mkdir()
+    out = tmp_path / "out"
     cv2.imwrite(str(source / "a.png"), picture())
     write(source / "a.mp4", drifting(2))
     write(source / "B.MOV", [picture()] * 2)
