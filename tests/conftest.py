@@ -100,6 +100,12 @@ def straight(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(settings(tiny_root, tmp_path_factory.mktemp("runs") / "straight"))
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave the plots out of comparisons: they take seconds."""
+    monkeypatch.setattr("facekp.compare.report.draw_plots", lambda runs, table: [])
+
+
 @pytest.fixture(scope="session")
 def train_py(tiny_root: Path) -> Callable[..., None]:
     """Return a function that runs train.py in a folder, in this process: starting Python takes seconds."""

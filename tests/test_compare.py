@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 import pytest
 import torch
+from helpers.networks import Toy
 from helpers.wandb_files import read_run
 from hydra.core.utils import JobStatus
 from runs import AT_EXIT
@@ -20,6 +21,7 @@ from facekp.compare.__main__ import main
 from facekp.compare.callback import CompareSweep
 from facekp.compare.report import compare
 from facekp.errors import ConfigError, DataError
+from facekp.models.registry import NETWORKS
 
 DASH = "–"  # noqa: RUF001
 FILES = {
@@ -81,10 +83,10 @@ def read_tables(text):
 
 
 @pytest.fixture(autouse=True)
-def _undrawn(request, monkeypatch):
-    """Leave the plots out, which take seconds, where a test does not ask for them."""
+def _undrawn(request):
+    """Leave the plots out where a test does not ask for them."""
     if "drawn" not in request.fixturenames:
-        monkeypatch.setattr(report, "draw_plots", lambda runs, table: [])
+        request.getfixturevalue("undrawn")
 
 
 @pytest.fixture
@@ -444,9 +446,10 @@ class TestCommand:
 @pytest.mark.usefixtures("drawn")
 def test_a_multirun_ends_in_the_files_and_a_table_and_has_one_wandb_group(train_py, tmp_path, capfd):
     """Two seeds of a good learning rate and of a bad one, logged to W&B offline."""
+    NETWORKS.register("toy")(Toy)
     folder = tmp_path / "a-sweep"
     arguments = [
-        "model=resnet18", "optim.lr=0.01,-1", "seed=0,1", "trainer.max_steps=2", "logger=wandb",
+        "model.name=toy", "optim.lr=0.01,-1", "seed=0,1", "trainer.max_steps=2", "logger=wandb",
         "logger.offline=true", "logger.images=0", f"hydra.sweep.dir={folder}", "-m",
     ]  # fmt: skip
     with pytest.raises(SystemExit) as end:
@@ -454,7 +457,7 @@ def test_a_multirun_ends_in_the_files_and_a_table_and_has_one_wandb_group(train_
     AT_EXIT.pop()()
     said = capfd.readouterr()
     assert {path.name for path in folder.glob("comparison*")} == FILES
-    best = [json.loads((folder / f"{i}-resnet18/metrics.json").read_text())["val"]["best"]["miou"] for i in (0, 1)]
+    best = [json.loads((folder / f"{i}-toy/metrics.json").read_text())["val"]["best"]["miou"] for i in (0, 1)]
     found = read_tables((folder / "comparison.md").read_text(encoding="utf-8"))
     good, bad = found["Best checkpoints"]
     assert (good["run"], good["status"], good["seeds"]) == ("lr=0.01", "finished", "0, 1")
@@ -462,7 +465,7 @@ def test_a_multirun_ends_in_the_files_and_a_table_and_has_one_wandb_group(train_
     assert (bad["run"], bad["status"], bad["mIoU"]) == ("lr=-1", "2 failed", DASH)
     errors = {row["folder or file"]: row["error of its last start"] for row in found["Every run"]}
     wrong = "optim.lr is -1.0: give a number above 0"
-    assert errors == {"0-resnet18": "", "1-resnet18": "", "2-resnet18": wrong, "3-resnet18": wrong}
+    assert errors == {"0-toy": "", "1-toy": "", "2-toy": wrong, "3-toy": wrong}
     assert "lr=0.01  finished" in said.out
     assert f"comparison: {folder}/comparison.html" in said.out
     # The sweep has failed all the same, in one line.

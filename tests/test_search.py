@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
+from helpers.networks import Toy
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from runs import SMALL
 
 from facekp.compare.runs import read_runs
 from facekp.errors import ConfigError, DataError
+from facekp.models.registry import NETWORKS
 from facekp.training import search
 from facekp.training.rows import read_rows
 from facekp.training.search import SearchConfig, _distribution, _open_study, main
@@ -65,10 +67,11 @@ class TestTrials:
     def folder(cls, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = tmp_path_factory.mktemp("search") / "search"
         folder.mkdir()
+        NETWORKS.register("toy")(Toy)
         study(folder).enqueue_trial({"optim.lr": "0.01"})
         study(folder).enqueue_trial({"optim.lr": "3.0"})
         pruning = ("search.prune_after_trials=1", "search.prune_after_steps=0", "search.n_trials=3", "search.seed=0")
-        main([*ARGUMENTS, f"data.root={tiny_root}", f"search.dir={folder}", *pruning])
+        main([*ARGUMENTS, "model.name=toy", f"data.root={tiny_root}", f"search.dir={folder}", *pruning])
         return folder
 
     def test_a_trial_behind_the_median_is_stopped(self, folder: Path) -> None:
@@ -76,7 +79,7 @@ class TestTrials:
         trials, earlier = study(folder).trials, []
         assert len(trials) == 3
         for trial in trials:
-            job = folder / f"{trial.number}-resnet18"
+            job = folder / f"{trial.number}-toy"
             losses = {int(row["step"]): row["val/loss"] for row in read_rows(job / "metrics.csv") if "val/loss" in row}
             behind = bool(earlier) and losses[2] > statistics.median(loss[2] for loss in earlier)
             assert trial.state.name == ("PRUNED" if behind else "COMPLETE")
@@ -89,7 +92,7 @@ class TestTrials:
 
     def test_each_trial_trained_with_its_own_settings(self, folder: Path) -> None:
         (done,) = [trial for trial in study(folder).trials if trial.state.name == "COMPLETE"][:1]
-        summary = json.loads((folder / f"{done.number}-resnet18" / "metrics.json").read_text())
+        summary = json.loads((folder / f"{done.number}-toy" / "metrics.json").read_text())
         optim, data = summary["settings"]["optim"], summary["settings"]["data"]
         assert optim["lr"] == float(done.params["optim.lr"])
         assert 0 <= data["jitter"] == done.params["data.jitter"] <= 0.8

@@ -14,14 +14,18 @@ from typing import Any
 import pytest
 import pytorch_lightning as pl
 import yaml
+from helpers.networks import Toy
 from runs import REPOSITORY, before_step
 
 import facekp.training.run
 from facekp.config import Config
+from facekp.models.registry import NETWORKS
 from facekp.training.folder import Resume
 from facekp.training.rows import read_rows
 from facekp.training.run import build_trainer
 from facekp.weights.checkpoint import read_checkpoint
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 
 def written(folder: Path) -> dict[Path, int]:
@@ -30,7 +34,6 @@ def written(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in files}
 
 
-@pytest.mark.slow
 class TestInterrupted:
     """Two networks on a seed that cannot be and on a good one; Ctrl-C in the last job."""
 
@@ -111,7 +114,6 @@ class TestInterrupted:
         assert yaml.safe_load((job / ".hydra" / "config.yaml").read_text())["optim"]["lr"] == 0.01
 
 
-@pytest.mark.slow
 def test_sigterm_to_every_process_ends_the_sweep(train_py, tmp_path, monkeypatch, capsys):
     def terminate() -> None:  # as a scheduler does
         os.kill(os.getpid(), signal.SIGTERM)
@@ -124,19 +126,19 @@ def test_sigterm_to_every_process_ends_the_sweep(train_py, tmp_path, monkeypatch
         trainer.callbacks.append(before_step(2, terminate))
         return trainer
 
+    NETWORKS.register("toy")(Toy)
     monkeypatch.setattr(facekp.training.run, "build_trainer", preempted)
     with pytest.raises(SystemExit) as end:
-        train_py("seed=0,1", "data.workers=1", "hydra.sweep.dir=sweep", "-m", cwd=tmp_path)
+        train_py("model.name=toy", "seed=0,1", "data.workers=1", "hydra.sweep.dir=sweep", "-m", cwd=tmp_path)
     assert end.value.code == 130
     assert capsys.readouterr().err.splitlines()[-2:] == [
         "the same command with hydra.sweep.dir=sweep continues this sweep",
         "interrupted",
     ]
-    assert {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()} == {"0-resnet18"}
-    assert not (tmp_path / "sweep" / "0-resnet18" / "error.txt").exists()
+    assert {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()} == {"0-toy"}
+    assert not (tmp_path / "sweep" / "0-toy" / "error.txt").exists()
 
 
-@pytest.mark.slow
 def test_a_job_in_a_process_of_its_own(train_py, tmp_path, monkeypatch):
     pytest.importorskip("hydra_plugins.hydra_submitit_launcher")
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))  # not another checkout's, whichever is installed
@@ -148,7 +150,6 @@ def test_a_job_in_a_process_of_its_own(train_py, tmp_path, monkeypatch):
     assert [line for line in log.read_text().splitlines() if line.startswith("run ")] == [f"run folder: {run}"]
 
 
-@pytest.mark.slow
 def test_what_slurm_is_asked_for(train_py, tmp_path, monkeypatch):
     # SLURM itself is not here: its commands are stand-ins, of which sbatch refuses what it is given.
     submitit = pytest.importorskip("submitit")

@@ -120,7 +120,7 @@ def test_best_values_are_summarised_in_the_right_direction(run: list[wandb_inter
     assert {name: best[name] for name in scores} == dict.fromkeys(scores, highest)
 
 
-@pytest.mark.usefixtures("no_account")
+@pytest.mark.usefixtures("no_account", "undrawn")
 @pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.slow
 def test_the_comparison_of_a_sweep_is_a_run_of_its_own(asked: bool, straight: Path, tmp_path: Path) -> None:
