@@ -89,6 +89,8 @@ class TestClasses:
         found = find_classes(samples, tmp_path / "cache")
         assert found.shape == (3, 19)
         assert [np.flatnonzero(row).tolist() for row in found] == [[0, 1], [0, 14], [0, 15, 16]]
+        with pytest.raises(DataError, match=r"gone\.png"):
+            find_classes([replace(samples[0], label=tmp_path / "gone.png")], tmp_path / "cache")
 
     def test_once(self, samples, tmp_path, monkeypatch):
         first = find_classes(samples, tmp_path / "cache")
@@ -101,8 +103,3 @@ class TestClasses:
         samples[1].label.write_bytes(samples[2].label.read_bytes())
         find_classes(samples, tmp_path / "cache")
         assert read == ["0", "1", "0", "1", "2"]
-
-    def test_a_label_that_is_gone_is_named(self, samples, tmp_path):
-        gone = [replace(samples[0], label=tmp_path / "gone.png")]
-        with pytest.raises(DataError, match=r"gone\.png"):
-            find_classes(gone, tmp_path / "cache")

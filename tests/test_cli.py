@@ -63,16 +63,13 @@ def test_every_kind_of_value_is_read_and_arguments_without_equals_are_the_requir
     assert parse("rate=2", "a.jpg") == Settings("a.jpg", 2.0)
     text = "path=a=b c;rate=2;verbose=true;scales=[0.5,3];workers=null;data.size=64;data.root=x"
     assert parse(*text.split(";")) == Settings("a=b c", 2.0, True, [0.5, 3.0], None, Inner("x", 64))
+    # The last of two counts, and null empties text that is optional.
+    assert parse("path=a", "path=b", "data.root=x", "data.root=null") == Settings("b")
 
 
 @pytest.mark.parametrize("text", ["010", "on", "1e3", "~", "a: b", "[x", "null", "${HOME}/x", "a${b.jpg"])
 def test_text_is_taken_as_it_stands(text):
     assert parse(f"path={text}").path == text
-
-
-def test_null_empties_optional_text_only_and_the_last_of_two_counts():
-    assert parse("path=a", "data.root=x", "data.root=null").data.root is None
-    assert parse("path=a", "path=b").path == "b"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +159,7 @@ def test_a_current_folder_that_was_removed_is_one_line(tmp_path, monkeypatch, ca
     assert capsys.readouterr().err == "error: the current folder was removed: change into another one\n"
 
 
-def test_an_error_of_ours_is_shown_when_the_trainer_fails_again_after_it(capsys):
+def test_an_error_of_ours_is_shown_when_the_trainer_fails_again_after_it_and_a_bug_is_not(capsys):
     def fails_again():
         try:
             raise ConfigError("data.decoded is 'ram': use disk")
@@ -172,8 +169,9 @@ def test_an_error_of_ours_is_shown_when_the_trainer_fails_again_after_it(capsys)
     with pytest.raises(SystemExit), one_line_errors():
         fails_again()
     assert capsys.readouterr().err == "error: data.decoded is 'ram': use disk\n"
-    with pytest.raises(RuntimeError), one_line_errors():
-        raise RuntimeError("a bug")
+    for bug in (RuntimeError("a bug"), FileNotFoundError(errno.ENOENT, "No such file or directory", "/results/a.png")):
+        with pytest.raises(type(bug)), one_line_errors():
+            raise bug
 
 
 VALUES = ("/x/Face data (1)", "epoch=3,step=5", "set[1]", "données #2", "it's", "{x}", 'a "b"')
@@ -193,19 +191,10 @@ def test_an_argument_that_hydra_cannot_read_is_given_back_quoted(text, value):
     assert (again.key_or_group, again.value()) == ("data.root", value)
 
 
-def test_a_terminal_obeys_no_name_in_a_message(capsys):
-    with pytest.raises(SystemExit), one_line_errors():
-        raise ConfigError("image \x1b[31mred\u202egpj: é\tnot found")
-    assert capsys.readouterr().err == "error: image \\x1b[31mred\\u202egpj: é\tnot found\n"
-
-
-def test_a_list_is_told_as_one():
+def test_a_list_is_told_as_one_and_an_argument_with_a_comma_is_one_value_or_several():
     with pytest.raises(OmegaConfBaseException) as caught:
         OmegaConf.update(OmegaConf.structured(DataConfig), "scales", 1)
     assert explain(caught.value) == "scales is not a list: write one in brackets, as in scales=[a,b]"
-
-
-def test_an_argument_with_a_comma_is_one_value_or_several():
     message = "Ambiguous value for argument 'data.root=a,b'\n1. To use it as a list, use key=[value1,value2]\n2. ..."
     assert explain(ConfigCompositionException(message)) == (
         "argument 'data.root=a,b' has several values: add -m to run each, or write 'data.root=\"a,b\"' for one"
@@ -231,17 +220,27 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch):
     assert "100%|" in terminal.getvalue()
 
 
+NO_MEMORY = "memory does not suffice: free some, or give smaller batches or pictures"
+FULL = errno.ENOSPC, "No space left on device", "/results/a.png"
+
+
 @pytest.mark.parametrize(
-    "error",
-    [MemoryError(), cv2.error("(-4:Insufficient memory) Failed to allocate 400000000 bytes"),
-     RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), RuntimeError("std::bad_alloc"),
-     Exception("bfc_arena.cc:360 Failed to allocate memory for requested buffer of size 50331648")],
-)  # fmt: skip
-def test_too_little_memory_is_one_line(error, capsys):
+    ("error", "said"),
+    [
+        (MemoryError(), NO_MEMORY),
+        (cv2.error("(-4:Insufficient memory) Failed to allocate 400000000 bytes"), NO_MEMORY),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB."), NO_MEMORY),
+        (RuntimeError("std::bad_alloc"), NO_MEMORY),
+        (Exception("bfc_arena.cc:360 Failed to allocate memory for requested buffer of size 50331648"), NO_MEMORY),
+        (OSError(*FULL), f"'{FULL[2]}': {FULL[1]}; grant access, make room, or give another folder"),
+        # A terminal obeys no name in a message.
+        (ConfigError("image \x1b[31mred\u202egpj: é\tnot found"), "image \\x1b[31mred\\u202egpj: é\tnot found"),
+    ],
+)
+def test_what_is_no_bug_is_one_line(error, said, capsys):
     with pytest.raises(SystemExit) as stop, one_line_errors():
         raise error
-    assert stop.value.code == 2
-    assert capsys.readouterr().err == "error: memory does not suffice: free some, or give smaller batches or pictures\n"
+    assert (stop.value.code, capsys.readouterr().err) == (2, f"error: {said}\n")
 
 
 def test_a_log_that_cannot_be_opened_is_one_line(tmp_path, capsys):

@@ -1,6 +1,5 @@
 """Composition of conf/, and mistakes on the command line."""
 
-import errno
 import os
 import re
 import subprocess
@@ -17,7 +16,7 @@ from runs import REPOSITORY, composed
 
 from facekp.cli import parse_cli
 from facekp.config import CallbacksConfig, Config, DataConfig, LoggerConfig, LossConfig, OptimConfig, TrainerConfig
-from facekp.errors import ConfigError, one_line_errors
+from facekp.errors import ConfigError
 from facekp.evaluate import EvaluateConfig
 from facekp.export.__main__ import ExportSettings
 from facekp.files import expand
@@ -178,16 +177,6 @@ def test_paths_are_expanded_and_one_that_exists_is_taken_as_it_stands(monkeypatc
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as without HOME, for a user not in /etc/passwd
     with pytest.raises(ConfigError, match="'~/faces': this user has no home folder; set HOME, or give the whole path"):
         expand("~/faces")
-
-
-def test_a_full_disk_is_one_line_and_our_own_bugs_are_not(capsys):
-    with pytest.raises(SystemExit) as caught, one_line_errors():
-        raise OSError(errno.ENOSPC, "No space left on device", "/results/a.png")
-    assert caught.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == "error: '/results/a.png': No space left on device; grant access, make room, or give another folder"
-    with pytest.raises(FileNotFoundError), one_line_errors():
-        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "/results/a.png")
 
 
 def test_a_run_is_read_under_todays_names_with_the_defaults_of_its_own_loss_and_optimiser():

@@ -46,11 +46,8 @@ def test_fewer_key_points_lie_on_the_same_outlines(square):
     (fewer,) = square.chosen(ALL, 8)
     assert {name: points.shape for name, points in fewer.keypoints.items()} == {"nose": (8, 2), "hair": (8, 2)}
     np.testing.assert_allclose(fewer.keypoints["nose"], face.keypoints["nose"][::4], atol=1e-3)  # every fourth of 32
-
-
-def test_each_face_can_be_chosen(square):
-    other = replace(square.faces[0], box=(0.0, 0.0, 1.0, 1.0))
-    two = Parsed(square.photo, [square.faces[0], other])
+    # Each of several faces can be chosen.
+    two = Parsed(square.photo, [face, replace(face, box=(0.0, 0.0, 1.0, 1.0))])
     assert two.choices == ["all", "1", "2"]
     assert [face.box[2] for face in two.chosen("2", 8)] == [1.0]
     assert two.chosen(ALL) == two.faces

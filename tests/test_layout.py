@@ -47,8 +47,8 @@ def test_index_lists_samples_by_split(prepared):
     samples = read_index(prepared)
     found = {split: [sample.id for sample in listed] for split, listed in samples.items()}
     assert found == {"train": ["00002"], "val": ["00000"], "test": ["00001"]}
-    assert samples["train"][0].image == prepared / "images" / "00002.jpg"
-    assert samples["train"][0].label == prepared / "labels" / "00002.png"
+    (one,) = samples["train"]
+    assert (one.image, one.label) == (prepared / "images" / "00002.jpg", prepared / "labels" / "00002.png")
 
 
 @pytest.mark.parametrize(

@@ -52,18 +52,13 @@ def run(*arguments):
         return end.code
 
 
-def noise(path, seed=0):
-    pixels = np.random.default_rng(seed).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(path)
-    return path
-
-
 @pytest.fixture
 def photos(tmp_path):
     """Return a folder of five photos and two files that are none."""
     (folder := tmp_path / "photos").mkdir()
     for i in range(5):
-        noise(folder / f"{i}.png", i)
+        pixels = np.random.default_rng(i).integers(0, 256, (64, 96, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
     for name in ("a.jpg", "b.jpg"):  # one for either of two processes
         (folder / name).write_bytes(b"no picture")
     return folder
@@ -112,7 +107,7 @@ def test_refusals_are_one_line_and_leave_nothing(checkpoint, photos, tmp_path, m
 
 
 def test_results_beside_the_photos_are_not_parsed(checkpoint, tmp_path, capsys):
-    noise(tmp_path / "photo.png")
+    Image.new("RGB", (96, 64), "teal").save(tmp_path / "photo.png")
     for _ in range(2):
         assert run(f"ckpt={checkpoint}", f"source={tmp_path}", f"out={tmp_path}", "device=cpu", EVERYTHING) == 0
         assert "1 of 1 parsed" in capsys.readouterr().out
@@ -282,11 +277,6 @@ class TestDevices:
         assert "5 of 7 parsed" in capsys.readouterr().out
         assert sorted(p.name for p in (tmp_path / "out").iterdir()) == [f"{i}.json" for i in range(5)]
 
-    def test_a_single_photo_needs_no_second_process(self, opened, checkpoint, tmp_path):
-        photo = noise(tmp_path / "a.png")
-        assert run(f"ckpt={checkpoint}", f"source={photo}", f"out={tmp_path / 'out'}", "devices=2") == 0
-        assert opened == ["auto"]
-
     @pytest.mark.slow
     def test_the_error_of_a_process_is_that_of_the_run(self, opened, checkpoint, photos, tmp_path, capsys):
         (tmp_path / "out" / "4.json").mkdir(parents=True)
@@ -294,10 +284,14 @@ class TestDevices:
         assert run(*arguments, "overwrite=true") == 2
         assert "4.json': cannot be written" in capsys.readouterr().err.splitlines()[-1]
 
-    def test_more_gpus_than_there_are_are_refused(self, opened, checkpoint, photos, tmp_path, capsys):
-        assert run(f"ckpt={checkpoint}", f"source={photos}", f"out={tmp_path / 'out'}", "devices=4") == 2
+    def test_more_gpus_than_there_are_are_refused_and_a_single_photo_needs_one(
+        self, opened, checkpoint, photos, tmp_path, capsys
+    ):
+        arguments = f"ckpt={checkpoint}", f"out={tmp_path / 'out'}"
+        assert run(*arguments, f"source={photos}", "devices=4") == 2
         assert "devices is 4, but this machine has 3 GPUs: use fewer" in capsys.readouterr().err
-        assert opened == []
+        assert run(*arguments, f"source={photos}/0.png", "devices=2") == 0
+        assert opened == ["auto"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes and devices")

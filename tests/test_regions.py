@@ -82,6 +82,10 @@ def test_between_the_scores_log_odds_are_interpolated_to_the_photos_pixels():
     # Pixels at a quarter, three quarters, ... of the two scores; -1 and 1 lie between them.
     odds = np.array([[-2, -1, 1, 2]])
     np.testing.assert_allclose(scores.probability((HAIR,), (1, 4)), 1 / (1 + np.exp(-odds)), atol=1e-3)
+    # Those of classes that cannot win are finite: -60,000, three quarters of it and 2, a quarter of it and 2, and 2.
+    scores = scored((1, 2), skin=0, hair=[-1e9, 2])
+    want = [[0, 0, 0, 1 / (1 + np.exp(-2))]]
+    np.testing.assert_allclose(scores.probability((HAIR,), (1, 4)), want, atol=1e-6)
 
 
 @pytest.mark.parametrize(("rows", "columns", "beyond"), [(5, 3, 0), (4, 3, 0.5)])
@@ -89,13 +93,6 @@ def test_a_grid_has_the_scores_at_the_centres_of_the_networks_pixels(rows, colum
     points = np.arange(rows * columns * 19, dtype=np.float32).reshape(rows, columns, 19)
     centres = ScoreGrid(points, beyond).at_centres(points)
     np.testing.assert_array_equal(centres, points[[1, 3 if beyond == 0 else 2], 1:2])
-
-
-def test_classes_that_cannot_win_have_finite_odds():
-    scores = scored((1, 2), skin=0, hair=[-1e9, 2])
-    # Odds of -60,000, three quarters of it and 2, a quarter of it and 2, and 2.
-    want = [[0, 0, 0, 1 / (1 + np.exp(-2))]]
-    np.testing.assert_allclose(scores.probability((HAIR,), (1, 4)), want, atol=1e-6)
 
 
 def test_a_turned_crop_is_put_back_and_all_beyond_it_is_background():
