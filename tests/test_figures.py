@@ -1,7 +1,9 @@
 """The paper's figures and the overlay, of photos and scores with known numbers."""
 
 import re
+from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -159,10 +161,9 @@ def test_key_points_are_blue_and_a_detectors_red_where_they_are(photo):
     assert len(none.get_offsets()) == 0
 
 
-@pytest.mark.parametrize("name", ["00022", "22"])
-def test_landmarks_are_read_by_the_photos_name(tmp_path, name):
-    (tmp_path / "a.csv").write_text(f"id,x0,y0,x1,y1\n7,0,0,0,0\n{name},1,2,3.5,4\n")
-    for photo in ("photos/00022.jpg", "22.png"):
+def test_landmarks_are_read_by_the_photos_name(tmp_path):
+    for name, photo in product(("00022", "22"), ("photos/00022.jpg", "22.png")):
+        (tmp_path / "a.csv").write_text(f"id,x0,y0,x1,y1\n7,0,0,0,0\n{name},1,2,3.5,4\n")
         assert read_landmarks(tmp_path / "a.csv", Path(photo)).tolist() == [[1, 2], [3.5, 4]]
 
 
@@ -212,26 +213,16 @@ def test_a_face_in_a_photo_is_drawn_in_its_frame_and_a_detectors_points_move_alo
     # A square of 40 pixels, turned by a quarter, clockwise as seen: its top left corner is the photo's (80, 20), and
     # from there its upper edge goes down.
     crop = Crop(80 + 20j, 40j)
-
-    class Finder:
-        @property
-        def stages(self):
-            return self
-
-        def look(self, image, align):  # not searched, so that no scores are needed to confirm it
-            return Scene(image, (View(crop, image),) if align == "auto" else ())
-
-        def parse(self, scenes):
-            return scenes
-
+    # Not searched, so that no scores are needed to confirm it.
+    stages = SimpleNamespace(look=lambda image, align: Scene(image, (View(crop, image),)), parse=lambda scenes: scenes)
     # The photo's pixel (x, y) = (79, 20) is the picture's first; (50, 55) lies 35 along its upper edge, 29 below it.
     points = np.array([[79, 20], [50, 55]], np.float32)
-    picture, moved = crop_face(Finder(), photo, points, Path("photo.jpg"))
+    picture, moved = crop_face(SimpleNamespace(stages=stages), photo, points, Path("photo.jpg"))
     np.testing.assert_array_equal(picture, np.rot90(photo[20:60, 40:80]))
     assert moved.tolist() == [[0, 0], [35, 29]]
-    Finder.look = lambda self, image, align: Scene(image)
+    stages.look = lambda image, align: Scene(image)
     with pytest.raises(DataError, match=r"image blank.jpg: no face found; align=none treats the whole photo"):
-        crop_face(Finder(), photo, None, Path("blank.jpg"))
+        crop_face(SimpleNamespace(stages=stages), photo, None, Path("blank.jpg"))
 
 
 @pytest.mark.parametrize(
@@ -315,14 +306,3 @@ def test_dots_follow_the_photos_area_not_its_longer_side():
     dark = (overlay[y - 40 : y + 40, x] < 60).all(1)
     assert dark.nonzero()[0].min() - 40 == pytest.approx(-4.6, abs=1)
     assert tuple(overlay[y, x]) == PALETTE[CLOTH]
-
-
-def test_real_faces_have_figures_with_a_detectors_points(real_root):
-    table = real_root.parent / "landmarks" / "val_dlib68.csv"
-    if not table.is_file():
-        pytest.skip(f"no landmarks: {table} is missing")
-    name = table.read_text().splitlines()[1].split(",")[0]
-    landmarks = read_landmarks(table, Path(f"{name}.jpg"))
-    assert landmarks.shape == (68, 2)
-    with Image.open(real_root / "images" / f"{name}.jpg") as picture:
-        assert ((landmarks > 0) & (landmarks < picture.size)).all()

@@ -1,5 +1,6 @@
 """The predict command: exit status, one line on stderr, nothing left behind; on one and on several devices."""
 
+import gc
 import json
 import os
 import re
@@ -111,6 +112,7 @@ def test_results_beside_the_photos_are_not_parsed(checkpoint, tmp_path, capsys):
     for _ in range(2):
         assert run(f"ckpt={checkpoint}", f"source={tmp_path}", f"out={tmp_path}", "device=cpu", EVERYTHING) == 0
         assert "1 of 1 parsed" in capsys.readouterr().out
+    assert gc.isenabled()  # again
 
 
 @pytest.mark.slow
