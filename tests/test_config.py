@@ -191,44 +191,51 @@ def test_a_run_is_read_under_todays_names_with_the_defaults_of_its_own_loss_and_
     assert "optim.power" not in complete({"optim": {"schedule": "cosine"}})
 
 
-def start(*arguments, cwd):
-    """Start train.py; what it imports is on stderr, too."""
-    command = [sys.executable, "-X", "importtime", REPOSITORY / "train.py", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-
-
-def imported(done):
-    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
-    return {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
-
-
 HEAVY = {"torch", "numpy", "pytorch_lightning", "wandb", "matplotlib", "scipy", "cv2", "pandas"}
+PROGRAM = """
+import runpy, sys
+for arguments in {commands}:
+    sys.argv = ["train.py", *arguments]
+    status = 0
+    try:
+        runpy.run_path({train!r}, run_name="__main__")
+    except SystemExit as end:
+        status = end.code
+    print(status, file=sys.stderr)
+print("imported:", sorted({heavy} & set(sys.modules)), file=sys.stderr)
+"""
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named", "others"),
-    [
-        ("optim.lrr=0.1", "lrr", False),  # Hydra finds it
-        ("data.crop=450", "data.crop is 450: give a multiple of 32", False),
-        ("data.root=nowhere", "data.root is 'nowhere', which is not a folder: download CelebAMask-HQ", True),
-        ("data.source=synthetic resume=last", "resume is 'last', but no run in", False),
-        ("data.source=synthetic resume=a.ckpt", "checkpoint 'a.ckpt': no such file; training writes", False),
-    ],
-)
-def test_a_mistake_is_one_line_before_anything_heavy_is_imported(tmp_path, arguments, named, others):
-    run = tmp_path / "run"
-    if others:
-        run.mkdir()
-        (run / "mine.log").touch()
-    done = start("logger=none", f"hydra.run.dir={run}", *arguments.split(), cwd=tmp_path)
-    assert done.returncode == 2, done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.strip() and not line.startswith("import time:")]
-    assert line.startswith("error: ")
-    assert named in line
-    assert done.stdout == ""
-    assert run.exists() is (run / "mine.log").exists() is others  # a folder with other files stays
-    assert "facekp" in imported(done)
-    assert not imported(done) & HEAVY
+def start(*commands, cwd):
+    """Start train.py with each list of arguments, in one process; return what it prints, and its lines on stderr."""
+    program = PROGRAM.format(commands=commands, train=str(REPOSITORY / "train.py"), heavy=HEAVY)
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=cwd, env=environment, capture_output=True, text=True)
+    return done.stdout, done.stderr.splitlines()
+
+
+MISTAKES = {
+    "optim.lrr=0.1": "lrr",  # Hydra finds it
+    "data.crop=450": "data.crop is 450: give a multiple of 32",
+    "data.root=nowhere": "data.root is 'nowhere', which is not a folder: download CelebAMask-HQ",
+    "data.source=synthetic resume=last": "resume is 'last', but no run in",
+    "data.source=synthetic resume=a.ckpt": "checkpoint 'a.ckpt': no such file; training writes",
+}
+
+
+def test_a_mistake_is_one_line_before_anything_heavy_is_imported(tmp_path):
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "mine.log").touch()  # a folder with other files stays
+    commands = (["logger=none", f"hydra.run.dir={i}", *text.split()] for i, text in enumerate(MISTAKES))
+    printed, (*lines, imported) = start(*commands, cwd=tmp_path)
+    assert printed == ""
+    assert lines[1::2] == ["2"] * len(MISTAKES)
+    for line, named in zip(lines[::2], MISTAKES.values(), strict=True):
+        assert line.startswith("error: ")
+        assert named in line
+    assert [path.name for path in tmp_path.iterdir()] == ["2"]
+    assert (tmp_path / "2" / "mine.log").exists()
+    assert imported == "imported: []"
 
 
 @pytest.mark.parametrize(
@@ -295,9 +302,8 @@ def test_a_configuration_without_the_schema_is_refused():
 
 
 def test_help_shows_every_setting_and_imports_nothing_heavy(tmp_path):
-    done = start("--help", cwd=tmp_path)
-    assert done.returncode == 0
-    assert not imported(done) & HEAVY
-    shown = {line.split()[0] for line in done.stdout.splitlines() if line.startswith("  ")}
+    printed, lines = start(["--help"], cwd=tmp_path)
+    assert lines == ["0", "imported: []"]
+    shown = {line.split()[0] for line in printed.splitlines() if line.startswith("  ")}
     assert {found.key for found in walk(Config)} <= shown
     assert [found.key for found in walk(Config) if not found.help] == []
