@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from fractions import Fraction
+from itertools import product
 
 import cv2
 import numpy as np
@@ -40,9 +41,9 @@ def test_matrix_box_and_distance():
     np.testing.assert_allclose(Crop(10 + 20j, 8j).matrix(4), [[0, -2, 8.5], [2, 0, 20.5]])
     crop = Crop.around(50 + 40j, 20)
     assert (crop.origin, crop.box((100, 55))) == (40 + 30j, (40, 30, 55, 50))  # the photo ends at 55
-    assert Crop.around(50 + 40j, 20 * np.exp(1j * np.pi / 4)).box((100, 100)) == pytest.approx(
-        (50 - 200**0.5, 40 - 200**0.5, 50 + 200**0.5, 40 + 200**0.5)
-    )
+    half = 200**0.5
+    want = 50 - half, 40 - half, 50 + half, 40 + half
+    assert Crop.around(50 + 40j, 20 * np.exp(1j * np.pi / 4)).box((100, 100)) == pytest.approx(want)
     assert crop.distance_to(Crop(43 + 34j, 20)) == pytest.approx(5 / 20)  # all corners move by 3 and 4
     assert Crop.central((60, 100)) == Crop(20, 60)
 
@@ -498,9 +499,8 @@ def test_detectors_that_cannot_be_opened_are_named(tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"no network")
     save_network(tmp_path / "same.onnx", {"same": (1, 3, 320, 320)}, [("Identity", ["input"], "same", {})])
     for name, reason in (("none", "is not a file"), ("bad", "OpenCV cannot load"), ("same", "is not a YuNet network")):
-        with pytest.raises(
-            ConfigError, match=rf"detector is '.*{name}.onnx', which {reason}: give auto, centerface, haar, or OpenCV's"
-        ):
+        said = f"detector is '.*{name}.onnx', which {reason}: give auto, centerface, haar, or OpenCV's"
+        with pytest.raises(ConfigError, match=said):
             open_detector(str(tmp_path / f"{name}.onnx"))
 
 
@@ -509,12 +509,9 @@ def test_yunets_points_are_read_in_their_order(tmp_path, monkeypatch):
     side, (row, column) = 320, (9, 10)
     frame = turned(336 + 316j, 280, 10)  # in the photo, which is twice as large
     places = [frame.at(PLACES[n]) / 2 for n in ("r_eye", "l_eye", "nose")] + [frame.at(PLACES["mouth"]) / 2] * 2
-    widths = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
-    outputs = {
-        f"{name}_{stride}": np.zeros((1, (side // stride) ** 2, width), np.float32)
-        for stride in (8, 16, 32)
-        for name, width in widths.items()
-    }
+    outputs = {}
+    for stride, (name, width) in product((8, 16, 32), {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}.items()):
+        outputs[f"{name}_{stride}"] = np.zeros((1, (side // stride) ** 2, width), np.float32)
     cell = row * (side // 16) + column
     outputs["cls_16"][0, cell] = outputs["obj_16"][0, cell] = 0.9
     outputs["bbox_16"][0, cell] = 0, 0, np.log(5), np.log(5)

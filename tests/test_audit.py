@@ -32,18 +32,10 @@ MIRROR = CELEBAMASK_HQ.mirror_table()
 SIDE = 256
 # Class: (x, y) of the centre and half axes, pixels, painted in this order. The subject's left is on the right.
 FACE = {
-    13: (128, 110, 90, 100),  # hair
-    1: (128, 140, 70, 90),  # skin: pi * 70 * 90 = 19,800 pixels, so the face is about 141 wide
-    8: (203, 140, 7, 16),
-    9: (53, 140, 7, 16),
-    6: (158, 105, 16, 4),
-    7: (98, 105, 16, 4),
-    4: (158, 120, 11, 5),
-    5: (98, 120, 11, 5),
-    2: (128, 145, 10, 20),
-    11: (128, 183, 20, 5),
-    12: (128, 192, 18, 6),
-}
+    13: (128, 110, 90, 100), 1: (128, 140, 70, 90),  # hair; skin, so the face is about 141 wide
+    8: (203, 140, 7, 16), 9: (53, 140, 7, 16), 6: (158, 105, 16, 4), 7: (98, 105, 16, 4), 4: (158, 120, 11, 5),
+    5: (98, 120, 11, 5), 2: (128, 145, 10, 20), 11: (128, 183, 20, 5), 12: (128, 192, 18, 6),
+}  # fmt: skip
 
 
 def draw_label(without=(), **moved):
@@ -243,25 +235,23 @@ def flawed_set(tmp_path_factory):
         return own
 
     photos = [draw_photo(seed) for seed in range(20)]
-    root = write_set(
-        tmp_path_factory.mktemp("flawed") / "set",
-        {
-            "fine": ("train", photos[0], label(0)),
-            "reversed": ("train", photos[1], MIRROR[label(1)]),
-            "first": ("train", photos[2], label(2)),
-            "copy": ("train", photos[2], label(3)),
-            "leak": ("train", photos[3], label(4)),
-            "judge": ("val", cv2.convertScaleAbs(photos[3], alpha=0.8, beta=10), label(5)),
-            "mirror": ("train", photos[0][:, ::-1].copy(), label(6)),
-            "c": ("train", photos[4], label(7)),
-            "d": ("test", photos[5], label(7)),
-            "noseless": ("train", photos[6], np.where(label(8) == 2, 1, label(8)).astype(np.uint8)),
-            "blank": ("val", photos[7], np.zeros((SIDE, SIDE), np.uint8)),
-            "narrow": ("train", photos[8][:, :200], label(9)),
-            "cut": ("train", photos[9], label(10)),
-            "lost": ("train", photos[10], label(11)),
-        },
-    )
+    faces = {
+        "fine": ("train", photos[0], label(0)),
+        "reversed": ("train", photos[1], MIRROR[label(1)]),
+        "first": ("train", photos[2], label(2)),
+        "copy": ("train", photos[2], label(3)),
+        "leak": ("train", photos[3], label(4)),
+        "judge": ("val", cv2.convertScaleAbs(photos[3], alpha=0.8, beta=10), label(5)),
+        "mirror": ("train", photos[0][:, ::-1].copy(), label(6)),
+        "c": ("train", photos[4], label(7)),
+        "d": ("test", photos[5], label(7)),
+        "noseless": ("train", photos[6], np.where(label(8) == 2, 1, label(8)).astype(np.uint8)),
+        "blank": ("val", photos[7], np.zeros((SIDE, SIDE), np.uint8)),
+        "narrow": ("train", photos[8][:, :200], label(9)),
+        "cut": ("train", photos[9], label(10)),
+        "lost": ("train", photos[10], label(11)),
+    }
+    root = write_set(tmp_path_factory.mktemp("flawed") / "set", faces)
     cut = root / "images" / "cut.jpg"
     cut.write_bytes(cut.read_bytes()[:3000])
     (root / "labels" / "lost.png").unlink()

@@ -70,10 +70,9 @@ def test_a_folder_whose_run_is_under_way_is_refused_and_left_as_it_is(arguments,
     with under_way(tmp_path / "mine"):
         with pytest.raises(SystemExit) as end:
             train_py(*arguments, cwd=tmp_path)
-        assert end.value.code == 2
-        assert capsys.readouterr().err.splitlines()[-1] == (
-            f"error: 'mine': a {kind} is under way in this folder; wait for its end, or give another hydra.{kind}.dir"
-        )
+        remedy = f"wait for its end, or give another hydra.{kind}.dir"
+        said = f"error: 'mine': a {kind} is under way in this folder; {remedy}"
+        assert (end.value.code, capsys.readouterr().err.splitlines()[-1]) == (2, said)
         assert [path.name for path in (tmp_path / "mine").iterdir()] == [".lock"]
     assert started == []
     with pytest.raises(SystemExit):  # of the run that starts now
@@ -81,9 +80,7 @@ def test_a_folder_whose_run_is_under_way_is_refused_and_left_as_it_is(arguments,
     assert len(started) == 1
 
 
-def test_other_processes_of_the_run_neither_claim_its_folder_nor_write_its_settings(
-    train_py, started, tmp_path, monkeypatch
-):
+def test_other_processes_neither_claim_the_folder_nor_write_settings(train_py, started, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")
     with under_way(tmp_path / "mine"), pytest.raises(SystemExit):
         train_py("hydra.run.dir=mine", cwd=tmp_path)
@@ -137,9 +134,6 @@ def test_a_file_system_without_locks_is_gone_on_with_and_a_full_one_is_said(tmp_
     for error in (OSError(errno.ENOLCK, "no locks"), NotImplementedError("no flock")):
         with patch("facekp.files.FileLock.acquire", side_effect=error), claim_run(tmp_path):
             pass
-    full, said = (
-        OSError(errno.ENOSPC, "No space left on device"),
-        r"lock': cannot be written \(No space .*; make room, or",
-    )
-    with patch("facekp.files.FileLock.acquire", side_effect=full), pytest.raises(DataError, match=said):
+    error, said = OSError(errno.ENOSPC, "No space left"), r"lock': cannot be written \(No space left\); make room, or"
+    with patch("facekp.files.FileLock.acquire", side_effect=error), pytest.raises(DataError, match=said):
         claim_run(tmp_path)

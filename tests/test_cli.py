@@ -196,9 +196,8 @@ def test_a_list_is_told_as_one_and_an_argument_with_a_comma_is_one_value_or_seve
         OmegaConf.update(OmegaConf.structured(DataConfig), "scales", 1)
     assert explain(caught.value) == "scales is not a list: write one in brackets, as in scales=[a,b]"
     message = "Ambiguous value for argument 'data.root=a,b'\n1. To use it as a list, use key=[value1,value2]\n2. ..."
-    assert explain(ConfigCompositionException(message)) == (
-        "argument 'data.root=a,b' has several values: add -m to run each, or write 'data.root=\"a,b\"' for one"
-    )
+    said = "argument 'data.root=a,b' has several values: add -m to run each, or write 'data.root=\"a,b\"' for one"
+    assert explain(ConfigCompositionException(message)) == said
 
 
 def test_progress_in_a_log_is_lines_and_short_work_shows_none(capsys, monkeypatch):

@@ -45,10 +45,9 @@ def test_a_damaged_image_ends_training_in_one_line_that_names_it(train_py, tiny_
 
 def test_evaluate_scores_as_computed_one_image_at_a_time(checkpoint, tiny_root, tmp_path):
     out = tmp_path / "scores.json"
+    arguments = [f"ckpt={checkpoint}", f"data.root={tiny_root}", "split=val", f"out={out}", "data.workers=0"]
     for _ in range(2):  # its own file is replaced
-        main(
-            [f"ckpt={checkpoint}", f"data.root={tiny_root}", "split=val", f"out={out}", "data.workers=0", "device=cpu"]
-        )
+        main([*arguments, "device=cpu"])
     written = json.loads(out.read_text())
     out.write_text(json.dumps({"loss": 1}, indent=2))
     with pytest.raises(DataError, match=r"scores.json': would be replaced, but this command did not write it"):
@@ -77,9 +76,7 @@ def test_evaluate_scores_as_computed_one_image_at_a_time(checkpoint, tiny_root, 
 @pytest.mark.parametrize(
     ("command", "arguments"), [(main, []), (export, ["precision=int8"]), (release, ["out=a.safetensors"])]
 )
-def test_a_missing_data_set_is_named_before_the_network_is_loaded(
-    command, arguments, checkpoint, tmp_path, monkeypatch
-):
+def test_a_missing_data_set_is_named_before_any_weights_are_read(command, arguments, checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("facekp.weights.load.load_network", lambda *args: pytest.fail("loaded"))
     with pytest.raises(DataError, match=r"^data.root is 'nowhere', which is not a folder"):

@@ -120,8 +120,9 @@ def four(tmp_path):
     return sweep
 
 
-def test_seeds_are_one_row_with_mean_and_sample_deviation(four, tables):
-    first, second = tables(four)["Best checkpoints"]
+def test_seeds_are_one_row_with_mean_and_sample_deviation_also_of_best_and_last(four, tables):
+    found = tables(four)
+    first, second = found["Best checkpoints"]
     assert (first["#"], first["run"], first["status"], first["seeds"]) == ("1", "resnet18", "finished", "0, 1, 2")
     # 0.50, 0.53, 0.56: mean 0.53, deviations -0.03, 0, 0.03: sqrt(0.0018 / 2) = 0.03. Losses 3.2, 3.1, 3.0.
     assert (first["mIoU"], first["mean F1"], first["step"]) == ("0.530 ± 0.030", "0.630 ± 0.030", "200")
@@ -129,10 +130,7 @@ def test_seeds_are_one_row_with_mean_and_sample_deviation(four, tables):
     # The best checkpoint of the other is not its last.
     assert (second["#"], second["run"], second["mIoU"]) == ("2", "residual_attention", "0.460")
     assert (second["step"], second["loss"], second["training loss"]) == ("100", "3.600", "3.500")
-
-
-def test_best_and_last_of_every_curve(four, tables):
-    resnet, other = tables(four)["Best and last"]
+    resnet, other = found["Best and last"]
     assert other == {
         "run": "residual_attention",
         "training loss, best": "3.500", "training loss, last": "3.700",

@@ -19,6 +19,7 @@ from facekp.errors import ConfigError, DataError
 from facekp.formats.base import FormatOptions, all_formats
 from facekp.parsing.overlay import Style
 
+SWITCHES = "outlines", "keypoints", "landmarks", "names"
 BARE = Style(opacity=0, outlines=False, keypoints=False, legend=False)
 SQUARE = picture(256, 256, 64, 96, 96)
 """White, therefore a nose, in columns 96 to 191 and rows 64 to 159; hair around it."""
@@ -65,10 +66,8 @@ def test_the_view_names_what_it_shows(square):
 def test_each_switch_changes_the_picture(square):
     before, bare = views.before_and_after(square, square.faces, BARE)
     np.testing.assert_array_equal(bare, before)
-    pictures = [
-        views.before_and_after(square, square.faces, replace(BARE, **one))[1]
-        for one in ({"opacity": 0.5}, {"outlines": True}, {"keypoints": True}, {"landmarks": True}, {"names": True})
-    ]
+    styles = [replace(BARE, opacity=0.5), *(replace(BARE, **{name: True}) for name in SWITCHES)]
+    pictures = [views.before_and_after(square, square.faces, style)[1] for style in styles]
     assert len({picture.tobytes() for picture in (bare, *pictures)}) == 6
     # Black hair and its colour, half each.
     assert pictures[0][700, 100].tolist() == [115, 60, 10]

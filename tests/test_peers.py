@@ -131,10 +131,8 @@ def test_a_bad_setting_of_smp_names_the_remedy(model, message):
 def test_smps_weights_that_cannot_be_fetched_name_the_other_choice(error):
     pytest.importorskip(PACKAGE)
     said = r"pretrained: imagenet.*set model\.pretrained=false"
-    with (
-        patch(f"{PACKAGE}.encoders.hf_hub_download", side_effect=error),
-        pytest.raises(ConfigError, match=said) as caught,
-    ):
+    fail = patch(f"{PACKAGE}.encoders.hf_hub_download", side_effect=error)
+    with fail, pytest.raises(ConfigError, match=said) as caught:
         build_model("smp", pretrained="imagenet")
     assert "\n" not in str(caught.value)
 

@@ -136,9 +136,7 @@ def test_a_format_that_cannot_hold_one_photo_is_that_photos_failure(checkpoint, 
 
 @pytest.mark.parametrize("stage", ["look", "trace"])
 @pytest.mark.slow
-def test_a_photo_too_large_for_the_memory_is_that_photos_failure(
-    stage, checkpoint, photos, tmp_path, monkeypatch, capsys
-):
+def test_a_photo_too_large_for_the_memory_fails_alone(stage, checkpoint, photos, tmp_path, monkeypatch, capsys):
     usual, seen = getattr(Stages, stage), []
 
     def once_too_large(*arguments):
@@ -270,9 +268,7 @@ class TestDevices:
         return opened
 
     @pytest.mark.slow
-    def test_each_process_opens_one_parser_on_its_own_device_and_the_parent_none(
-        self, opened, checkpoint, photos, tmp_path, capsys
-    ):
+    def test_each_process_opens_one_parser_and_the_parent_none(self, opened, checkpoint, photos, tmp_path, capsys):
         arguments = [f"ckpt={checkpoint}", f"source={photos}", f"out={tmp_path / 'out'}", "devices=3"]
         assert run(*arguments, "align=none", "export=[json]") == 1
         assert opened == ["cuda:0", "cuda:1", "cuda:2"]
@@ -286,9 +282,7 @@ class TestDevices:
         assert run(*arguments, "overwrite=true") == 2
         assert "4.json': cannot be written" in capsys.readouterr().err.splitlines()[-1]
 
-    def test_more_gpus_than_there_are_are_refused_and_a_single_photo_needs_one(
-        self, opened, checkpoint, photos, tmp_path, capsys
-    ):
+    def test_too_many_gpus_are_refused_and_a_photo_needs_one(self, opened, checkpoint, photos, tmp_path, capsys):
         arguments = f"ckpt={checkpoint}", f"out={tmp_path / 'out'}"
         assert run(*arguments, f"source={photos}", "devices=4") == 2
         assert "devices is 4, but this machine has 3 GPUs: use fewer" in capsys.readouterr().err

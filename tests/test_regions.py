@@ -13,7 +13,6 @@ from facekp import FaceParser
 from facekp.classes import CELEBAMASK_HQ
 from facekp.data.class_sets import ID_TABLES
 from facekp.errors import ConfigError
-from facekp.keypoints.score_grid import ScoreGrid
 from facekp.keypoints.settings import KeypointConfig
 from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.face_crop import Crop
@@ -86,13 +85,6 @@ def test_between_the_scores_log_odds_are_interpolated_to_the_photos_pixels():
     scores = scored((1, 2), skin=0, hair=[-1e9, 2])
     want = [[0, 0, 0, 1 / (1 + np.exp(-2))]]
     np.testing.assert_allclose(scores.probability((HAIR,), (1, 4)), want, atol=1e-6)
-
-
-@pytest.mark.parametrize(("rows", "columns", "beyond"), [(5, 3, 0), (4, 3, 0.5)])
-def test_a_grid_has_the_scores_at_the_centres_of_the_networks_pixels(rows, columns, beyond):
-    points = np.arange(rows * columns * 19, dtype=np.float32).reshape(rows, columns, 19)
-    centres = ScoreGrid(points, beyond).at_centres(points)
-    np.testing.assert_array_equal(centres, points[[1, 3 if beyond == 0 else 2], 1:2])
 
 
 def test_a_turned_crop_is_put_back_and_all_beyond_it_is_background():

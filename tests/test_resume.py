@@ -198,9 +198,7 @@ class TestSource:
         with pytest.raises(ConfigError, match=r"metrics\.json' is not the summary of a run"):
             train(settings(tiny_root, tmp_path))
 
-    def test_last_takes_the_newest_run_beside_unless_it_is_another_job(
-        self, checkpoint, tiny_root, tmp_path, monkeypatch
-    ):
+    def test_last_takes_the_newest_run_unless_it_is_another_job(self, checkpoint, tiny_root, tmp_path, monkeypatch):
         assert find_resume(settings(tiny_root, tmp_path)) is None
         config = settings(tiny_root, checkpoint.parents[2] / "another", {"resume": "last"})
         assert find_resume(config) == Resume(checkpoint, STEPS)

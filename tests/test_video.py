@@ -74,9 +74,11 @@ def drifting(count):
     return [picture(20 + DRIFT * i) for i in range(count)]
 
 
-def write(
-    path, images, times=None, codec="libx264", pixels="yuv444p", options=None, sound="", clock=CLOCK, aspect=None
-):
+def jpegs(*sizes):
+    return b"".join(cv2.imencode(".jpg", picture(20, size))[1].tobytes() for size in sizes)
+
+
+def write(path, images, times=None, codec="libx264", pixels="yuv444p", options=None, sound="", clock=CLOCK, aspect=0):
     """Write a clip with PyAV, 30 frames/s where no times are given; with `clock` None the frames' own clock."""
     with av.open(path, "w") as container:
         stream = container.add_stream(codec, rate=30, options=options or {})
@@ -496,9 +498,7 @@ def test_pixels_that_are_not_square(parser, tmp_path):
 
 
 def test_a_size_that_changes_is_reported_and_nothing_is_stretched(parser, tmp_path, capsys):
-    (clip := tmp_path / "turned.mkv").write_bytes(
-        b"".join(cv2.imencode(".jpg", picture(20, size))[1].tobytes() for size in [SIZE] * 2 + [(320, 160)] * 2)
-    )
+    (clip := tmp_path / "turned.mkv").write_bytes(jpegs(SIZE, SIZE, (320, 160), (320, 160)))
     lines = parse(parser, clip, tmp_path / "out")
     assert [(line["width"], line["height"]) for line in lines] == [(256, 160)] * 2 + [(160, 320)] * 2
     reported = "its pictures change their size (256 x 160, 160 x 320); the clip has the first"
@@ -513,9 +513,7 @@ def test_a_size_that_changes_is_reported_and_nothing_is_stretched(parser, tmp_pa
 
 def test_an_alpha_is_smoothed_over_frames_of_one_size_alone(parser, tmp_path):
     # The turned pictures have as many pixels as the others.
-    (clip := tmp_path / "turned.mkv").write_bytes(
-        b"".join(cv2.imencode(".jpg", picture(20, size))[1].tobytes() for size in [SIZE] * 3 + [SIZE[::-1]] * 3)
-    )
+    (clip := tmp_path / "turned.mkv").write_bytes(jpegs(*[SIZE] * 3, *[SIZE[::-1]] * 3))
     (mask,) = Alpha.open(FormatOptions(regions=["nose"]))
     for name, smoothing in (("plain", None), ("smooth", OneEuroConfig())):
         (out := tmp_path / name).mkdir()

@@ -196,9 +196,8 @@ class TestShipped:
     def test_mask_of_a_drawn_face(self):
         """The mask that these weights gave when they were released; in float32, as every processor has it."""
         net, about = load_network("shipped")
-        (face,) = FaceParser(TorchBackend(net, about["size"], torch.device("cpu"), "float32"))(
-            draw_face(3, 256).image, align="none"
-        )
+        backend = TorchBackend(net, about["size"], torch.device("cpu"), "float32")
+        (face,) = FaceParser(backend)(draw_face(3, 256).image, align="none")
         then = read_label(DRAWN)
         assert face.mask.shape == then.shape
         assert (face.mask == then).mean() > 0.995
