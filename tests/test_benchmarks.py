@@ -169,10 +169,6 @@ def take_a_call(prepare, device):
     return 7.0
 
 
-def on_torch(network):
-    return TorchBackend(build(network), 64, CPU, "float32")
-
-
 ROWS = {"loss": "hard100 hard30 hard10 floor hard30_topk", "step": "bisenet smp_unet", "predict": "bisenet fps",
         "folder": "files overlays", "loader": "naive bytes decoded",
         "gpu": "train/resnet18/float32 network parse loader"}  # fmt: skip
@@ -186,7 +182,10 @@ def test_rows(group, tiny_root, monkeypatch):
     # Exporting a network takes 15 s; `open_network` goes its way with an empty file.
     monkeypatch.setattr(predict, "backend_names", lambda bench: ["torch-float32", "onnx-float32"])
     monkeypatch.setattr(predict, "export_onnx", lambda net, size, path: path.touch())
-    monkeypatch.setattr(predict, "open_backend", lambda path, backend: on_torch(path.name.partition(".")[0]))
+    torch_backend = partial(TorchBackend, size=64, device=CPU, precision="float32")
+    monkeypatch.setattr(
+        predict, "open_backend", lambda path, backend: torch_backend(build(path.name.partition(".")[0]))
+    )
     if group in ("step", "predict", "gpu"):
         monkeypatch.setattr(Bench, "size", 64)
     bench = replace(BENCH, repeats=1, root=str(tiny_root))

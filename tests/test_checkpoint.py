@@ -45,11 +45,6 @@ def laden(source, out):
     torch.save({**torch.load(source, weights_only=True), "extra": Payload(out.with_suffix(".ran"))}, out)
 
 
-def lacking_weights(source, out):
-    weights = {"net.stem.0.weight": torch.zeros(2)}
-    torch.save({**torch.load(source, weights_only=True), "state_dict": weights}, out)
-
-
 BAD_FILES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "missing": (lambda source, out: None, "no such file"),
     "folder": (lambda source, out: out.mkdir(), "no such file"),
@@ -75,7 +70,10 @@ BAD_FILES: dict[str, tuple[Callable[[Path, Path], object], str]] = {
     "other normalisation": (edited(mean=[0.5, 0.5, 0.5]), "its mean is [0.5, 0.5, 0.5], this version reads [0.485"),
     "unknown network": (edited(model={"name": "resnet50"}), "do not fit this version's networks"),
     "import by name": (edited(model={"name": "resnet18", "_target_": "os.system"}), "do not fit this version's"),
-    "other network": (lacking_weights, "do not fit this version's networks"),
+    "other network": (
+        lambda source, out: torch.save({**torch.load(source, weights_only=True), "state_dict": {}}, out),
+        "do not fit this version's networks",
+    ),
 }
 
 

@@ -256,19 +256,15 @@ def test_every_kind_of_image_gives_what_its_file_gives(tmp_path):
         np.testing.assert_array_equal(to_array(one), want)
 
 
-def odd_exif(path, orientation):
-    """Write PICTURE with an XResolution of four undefined bytes, which Pillow reads and cannot write anew."""
-    tags = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0) + struct.pack("<HHI4s", 0x011A, 7, 4, b"abcd")
-    tiff = b"II*\0" + struct.pack("<IH", 8, 2) + tags + struct.pack("<I", 0)
-    PICTURE.save(path, exif=b"Exif\0\0" + tiff, quality=100)
-
-
 def test_pictures_are_turned_as_pillow_turns_them_whatever_other_tags_they_have(tmp_path):
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[0x0112] = orientation
         PICTURE.save(tmp_path / "plain.jpg", exif=exif, quality=100)
-        odd_exif(tmp_path / "odd.jpg", orientation)
+        # With an XResolution of four undefined bytes, which Pillow reads and cannot write anew.
+        tags = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0) + struct.pack("<HHI4s", 0x011A, 7, 4, b"abcd")
+        tiff = b"II*\0" + struct.pack("<IH", 8, 2) + tags + struct.pack("<I", 0)
+        PICTURE.save(tmp_path / "odd.jpg", exif=b"Exif\0\0" + tiff, quality=100)
         want = np.array(ImageOps.exif_transpose(Image.open(tmp_path / "plain.jpg")).convert("RGB"))
         for name in ("plain", "odd"):
             np.testing.assert_array_equal(read_image(tmp_path / f"{name}.jpg"), want)

@@ -237,17 +237,14 @@ def test_hair_hides_what_it_covers():
     assert absent.landmarks["l_ear_top"].visible
 
 
-def clear_glasses(u, v):
-    return glasses(u, v) & ~lens(np.abs(u), v, (0.5, 0), 0.2, 0.09, 0.06)
-
-
+CLEAR = ("eye_g", lambda u, v: glasses(u, v) & ~lens(np.abs(u), v, (0.5, 0), 0.2, 0.09, 0.06))
 HAND = ("background", lambda u, v: (u > 0.3) & (v > 0.8) & (v < 1.3))
 
 
 @pytest.mark.parametrize(
     ("drawing", "hidden", "shown"),
     [
-        ({"over": [("eye_g", clear_glasses)]}, [], ["r_eye_outer", "r_eye_inner", "l_eye_outer", "l_eye_inner"]),
+        ({"over": [CLEAR]}, [], ["r_eye_outer", "r_eye_inner", "l_eye_outer", "l_eye_inner"]),
         ({"over": [HAND]}, ["l_mouth_corner"], ["r_mouth_corner"]),
         ({"centre": (256, 340)}, ["chin"], ["r_mouth_corner"]),  # below the border
         ({"over": [("hair", lambda u, v: (u < -1.1) & (v < 0.1))]}, ["r_ear_top"], ["r_ear_lobe", "l_ear_top"]),
