@@ -206,6 +206,7 @@ def test_openvino_sees_what_opencv_sees():
 
 
 @NETWORK
+@pytest.mark.slow
 def test_a_face_of_64_pixels_is_found_in_a_large_photo():
     photo = np.full((1200, 2400, 3), 90, np.uint8)
     face = read_image(PORTRAIT)[8:208, 126:326]  # her face as CelebA-HQ crops it is about 174 pixels wide

@@ -53,6 +53,7 @@ def test_two_runs_of_one_second_get_two_folders(train_py, started, tmp_path):
             (tmp_path / "runs" / f"{second:02}_2").mkdir(exist_ok=True)
 
 
+@pytest.mark.slow
 def test_the_jobs_of_a_sweep_are_in_its_own_folder(train_py, started, tmp_path):
     for second in range(60):
         (tmp_path / "sweeps" / f"{second:02}").mkdir(parents=True)

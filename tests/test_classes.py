@@ -197,6 +197,7 @@ def test_classes_are_merged_by_a_table():
         map_classes(CELEBAMASK_HQ, {"hairs": "hat"})
 
 
+@pytest.mark.slow
 def test_weights_of_other_classes_keep_the_rows_of_the_same_name(tmp_path):
     beard = Classes.from_plain(BEARD)
     old = build_model("fpn")

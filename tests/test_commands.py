@@ -20,6 +20,7 @@ from facekp.models import build_model, fuse
 
 
 @pytest.mark.parametrize("others", [False, True])
+@pytest.mark.slow
 def test_a_damaged_image_ends_training_in_one_line_that_names_it(train_py, tiny_root, tmp_path, capfd, others):
     # It is found by a loader process, whose traceback stands before the message.
     run, faces = tmp_path / "run", tmp_path / "faces"
@@ -43,6 +44,7 @@ def test_a_damaged_image_ends_training_in_one_line_that_names_it(train_py, tiny_
         assert yaml.safe_load((run / ".hydra" / "config.yaml").read_text())["data"]["root"] == str(faces)
 
 
+@pytest.mark.slow
 def test_evaluate_scores_as_computed_one_image_at_a_time(checkpoint, tiny_root, tmp_path):
     out = tmp_path / "scores.json"
     arguments = [f"ckpt={checkpoint}", f"data.root={tiny_root}", "split=val", f"out={out}", "data.workers=0"]

@@ -238,7 +238,9 @@ class TestStarting:
             with pytest.raises(ConfigError, match=message):
                 build_trainer(config, [])
 
-    @pytest.mark.parametrize("model", ["resnet18", "residual_attention", "bisenet"])
+    @pytest.mark.parametrize(
+        "model", ["resnet18", "bisenet", pytest.param("residual_attention", marks=pytest.mark.slow)]
+    )
     def test_every_batch_norm_can_be_taken_over_processes(self, model: str) -> None:
         # What Lightning does on GPUs; a network whose batch-norms are called in ways of their own would go on alone.
         net = build_model(model).eval()

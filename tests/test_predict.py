@@ -107,6 +107,7 @@ def test_refusals_are_one_line_and_leave_nothing(checkpoint, photos, tmp_path, m
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_results_beside_the_photos_are_not_parsed(checkpoint, tmp_path, capsys):
     Image.new("RGB", (96, 64), "teal").save(tmp_path / "photo.png")
     for _ in range(2):
@@ -171,6 +172,7 @@ def test_a_batch_too_large_for_the_memory_is_parsed_photo_by_photo(checkpoint, p
     assert len(list(tmp_path.glob("*.json"))) == 4
 
 
+@pytest.mark.slow
 def test_several_photos_take_one_thread_each_and_a_single_photo_takes_all(checkpoint, photos, tmp_path):
     parser = FaceParser.from_checkpoint(checkpoint, device="cpu")
     backend, threads = parser.stages.backend, []

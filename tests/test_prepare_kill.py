@@ -204,6 +204,7 @@ def test_an_error_in_a_process_is_raised_as_it_is():
         list(run_in_processes(read_image, ["nowhere.jpg"] * 2, workers=2))
 
 
+@pytest.mark.slow
 def test_a_killed_process_leaves_no_lock_behind():
     assert list(run_in_processes(_progress_lock, [0, 1], workers=2)) == ["RLock", "RLock"]  # a thread's
 

@@ -190,6 +190,7 @@ class TestTrainer:
             monkeypatch.setattr(torch.cuda, "is_available", lambda there=there: there)
             assert resolve_accelerator("auto") == device
 
+    @pytest.mark.slow
     def test_a_run_that_diverged_at_once_is_summed_up(self, tiny_root, tmp_path, capsys):
         diverging = {"optim.lr": 1e30, "optim.warmup_steps": 0, "callbacks.monitor": "val/loss"}
         config = settings(tiny_root, tmp_path, diverging, max_steps=2)
@@ -210,6 +211,7 @@ class TestTrainer:
             build_data(settings(tmp_path, tmp_path)).setup("fit")
 
 
+@pytest.mark.slow
 def test_progress_in_a_log_is_a_line_with_the_newest_scores(tiny_root, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("facekp.cli.PROGRESS_AFTER", 0)
     monkeypatch.setattr("facekp.cli.LINE_EVERY", 0)

@@ -65,6 +65,7 @@ def history(run: list[wandb_internal_pb2.Record]) -> list[dict[str, Any]]:
     return rows
 
 
+@pytest.mark.slow
 def test_run_is_named_grouped_and_configured(run: list[wandb_internal_pb2.Record]) -> None:
     started = next(record.run for record in run if record.HasField("run"))
     assert (started.project, started.run_group, started.display_name) == ("facekp", "a-sweep", "a-job")
@@ -80,6 +81,7 @@ def test_run_is_named_grouped_and_configured(run: list[wandb_internal_pb2.Record
     assert set(config) - {"_wandb"} == {field.name for field in fields(Config)}
 
 
+@pytest.mark.slow
 def test_the_best_checkpoint_is_a_model_artifact(run: list[wandb_internal_pb2.Record]) -> None:
     (artifact,) = (record.artifact for record in run if record.HasField("artifact") and record.artifact.type == "model")
     assert artifact.name.startswith("model-")
@@ -88,6 +90,7 @@ def test_the_best_checkpoint_is_a_model_artifact(run: list[wandb_internal_pb2.Re
     assert [entry.path for entry in artifact.manifest.contents] == ["best.ckpt"]
 
 
+@pytest.mark.slow
 def test_curves_cover_every_logged_step(run: list[wandb_internal_pb2.Record]) -> None:
     rows = history(run)
     steps = [row["trainer/global_step"] for row in rows if "train/loss" in row]
@@ -98,6 +101,7 @@ def test_curves_cover_every_logged_step(run: list[wandb_internal_pb2.Record]) ->
         assert sum(key in row for row in rows) == 2, key
 
 
+@pytest.mark.slow
 def test_images_carry_both_masks_with_class_names_and_the_table_has_every_class(
     run: list[wandb_internal_pb2.Record],
 ) -> None:
@@ -110,6 +114,7 @@ def test_images_carry_both_masks_with_class_names_and_the_table_has_every_class(
     assert (table["nrows"], table["ncols"]) == (len(CELEBAMASK_HQ), 3)
 
 
+@pytest.mark.slow
 def test_best_values_are_summarised_in_the_right_direction(run: list[wandb_internal_pb2.Record]) -> None:
     defined = {r.metric.name: r.metric.summary for r in run if r.HasField("metric") and r.metric.name}
     best = {name: (summary.min, summary.max, summary.last) for name, summary in defined.items()}
