@@ -27,7 +27,9 @@ PATIENCE = 120_000  # ms; other programs may use the machine
 def address(tmp_path_factory):
     from facekp.demo.page import Desk, build_page, launch  # seconds to import
 
-    page = build_page(Desk(FaceParser(), tmp_path_factory.mktemp("page")))
+    parser = FaceParser()
+    parser.stages.backend.size = 256  # half of what it was trained at, in a quarter of the time
+    page = build_page(Desk(parser, tmp_path_factory.mktemp("page")))
     yield launch(page)
     page.close(verbose=False)
 
@@ -53,12 +55,13 @@ def watched():
 
 
 @pytest.fixture(scope="module")
-def visit(address, browser, watched):
-    """Open the page as a new visitor."""
+def open_page(address, browser, watched):
+    """Open the page in a new tab; all tabs share the files that the page consists of."""
     asked, failed = watched
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
 
     def open_page():
-        page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("request", lambda request: asked.append(request.url))
         page.on("pageerror", lambda error: failed.append(error))
@@ -66,6 +69,15 @@ def visit(address, browser, watched):
         return page
 
     return open_page
+
+
+@pytest.fixture
+def visit(open_page):
+    """Open the page as a new visitor, who leaves at the end of the test."""
+    pages = []
+    yield lambda: pages.append(open_page()) or pages[-1]
+    for page in pages:
+        page.close()
 
 
 @pytest.fixture(autouse=True)
@@ -78,9 +90,9 @@ def _only_this_computer_is_asked(address, watched):
 
 
 @pytest.fixture(scope="module")
-def portrait(visit):
+def portrait(open_page):
     """A page that shows the portrait's faces."""
-    page = visit()
+    page = open_page()
     upload(page, PORTRAIT)
     picture(page)
     return page
@@ -92,9 +104,8 @@ def upload(page, path):
 
 def picture(page, other_than=None):
     """Return the address of the picture in the view, once it is another."""
-    page.wait_for_function(
-        "old => { const now = document.querySelector('.view img'); return now && now.src !== old }", arg=other_than
-    )
+    changed = "old => { const now = document.querySelector('.view img'); return now && now.src !== old }"
+    page.wait_for_function(changed, arg=other_than, polling=100)  # ms; else it draws the page sixty times a second
     return page.locator(".view img").get_attribute("src")
 
 
