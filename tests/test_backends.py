@@ -65,15 +65,6 @@ def assert_close(got, want, share):
         np.testing.assert_allclose(g, w, atol=share * np.abs(w).max())
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """Return a network and its file, at 64 pixels."""
-    pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
-    net, path = trained_like("resnet18"), tmp_path_factory.mktemp("export") / "net.onnx"
-    export_onnx(net, 64, path)
-    return net, path
-
-
 @pytest.mark.slow
 def test_exported_labels_are_those_of_the_parser(tmp_path):
     pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
@@ -159,22 +150,18 @@ def test_a_network_that_cannot_be_folded_is_copied(kind):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("backend", ["torch", "onnx"])
-def test_real_faces_have_the_plain_networks_masks(backend, real_root, request):
+def test_real_faces_have_the_plain_networks_masks(real_root, shipped):
     """Folded, exported, and never upsampled: the argmax of the plain network's sum, on the shipped weights."""
     net, _ = load_network("shipped")
-    if backend == "torch":
-        runner = on_cpu(net, 512)
-    else:
-        runner = open_backend(request.getfixturevalue("shipped"), backend="onnx")
-    parser = FaceParser(runner)
-    for sample in read_index(real_root)["val"][:4]:
+    parsers = [FaceParser(runner) for runner in (on_cpu(net, 512), open_backend(shipped, backend="onnx"))]
+    for sample in read_index(real_root)["val"][:2]:
         image = resize(read_image(sample.image), (512, 512))
         with torch.inference_mode():
             scores = net(normalise(torch.from_numpy(image)[None])).predict
         want = fuse(scores, (512, 512)).argmax(1)[0].numpy()
         assert len(np.unique(want)) >= 5
-        assert np.mean(parser(image, align="none")[0].mask == want) >= 0.999
+        for parser in parsers:
+            assert np.mean(parser(image, align="none")[0].mask == want) >= 0.999
 
 
 @pytest.mark.slow
@@ -239,24 +226,23 @@ def test_a_file_is_opened_again_in_each_other_process(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["onnx", "openvino"])
-def test_prediction_from_a_file_imports_no_torch(exported, backend, tmp_path):
+def test_prediction_from_a_file_imports_no_torch(shipped, backend, tmp_path):
     pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
     code = (
         "import sys; from facekp.predict.__main__ import main; main(sys.argv[1:]); "
         "print([name for name in ('torch', 'safetensors') if name in sys.modules])"
     )
-    arguments = [PORTRAIT, tmp_path, f"ckpt={exported[1]}", f"backend={backend}", "tta=flip"]
+    arguments = [PORTRAIT, tmp_path, f"ckpt={shipped}", f"backend={backend}", "tta=flip"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["auto", "openvino"])
-def test_an_exported_network_gives_torchs_scores_and_mask_at_another_size_and_batch(exported, backend):
+def test_an_exported_network_gives_torchs_scores_and_mask_at_another_size_and_batch(shipped, backend):
     pytest.importorskip({"auto": "onnxruntime"}.get(backend, backend))
-    net, path = exported
-    runner = open_backend(path, backend=backend)
-    assert runner.size == 64
+    net, runner = load_network(WEIGHTS)[0], open_backend(shipped, backend=backend)
+    assert runner.size == 512
     # OpenVINO computes in bfloat16 where the processor has it.
     assert_close(runner(pictures()), plain(net, pictures()), 1e-4 if backend == "auto" else 0.05)
     for again, first in zip(pickle.loads(pickle.dumps(runner))(pictures()), runner(pictures()), strict=True):
@@ -264,21 +250,10 @@ def test_an_exported_network_gives_torchs_scores_and_mask_at_another_size_and_ba
     if backend == "auto":
         image = pictures()[0]
         (face,), (want,) = (
-            FaceParser.from_checkpoint(path)(image, align="none"),
-            FaceParser(on_cpu(net))(image, align="none"),
+            FaceParser.from_checkpoint(shipped)(image, align="none"),
+            FaceParser(on_cpu(net, 512))(image, align="none"),
         )
         assert np.mean(face.mask == want.mask) > 0.999
-
-
-@pytest.mark.slow
-def test_int8_keeps_to_the_scores(exported, tmp_path):
-    net, path = exported
-    quantise(path, tmp_path / "int8.onnx", [image for i in range(4) for image in pictures(i)])
-    assert (tmp_path / "int8.onnx").stat().st_size < 0.3 * path.stat().st_size
-    got, want = open_backend(tmp_path / "int8.onnx")(pictures()), plain(net, pictures())
-    for g, w in zip(got, want, strict=True):
-        assert np.corrcoef(g.ravel(), w.ravel())[0, 1] > 0.98
-        assert not np.array_equal(g, w)
 
 
 @pytest.mark.slow
@@ -287,6 +262,8 @@ def test_int8_of_the_shipped_weights_gives_the_mask_of_float32(shipped, tmp_path
     # points of mIoU on a processor without VNNI; here they fail too.
     portrait = resize(read_image(PORTRAIT)[19:192, 139:312], (512, 512))
     quantise(shipped, tmp_path / "int8.onnx", [portrait, portrait[:, ::-1]])
+    # A quarter, and what stays in float32.
+    assert (tmp_path / "int8.onnx").stat().st_size < 0.35 * shipped.stat().st_size
     for backend in ("onnx", "openvino"):
         pytest.importorskip({"onnx": "onnxruntime"}.get(backend, backend))
         got, want = (
@@ -304,14 +281,13 @@ def test_calibration_images_are_spread_over_the_training_set(tiny_root):
 
 
 @pytest.mark.slow
-def test_files_that_do_not_fit_are_named(exported, tmp_path):
+def test_files_that_do_not_fit_are_named(shipped, tmp_path):
     import onnx
 
-    _, path = exported
     with pytest.raises(CheckpointError, match="no such file"):
         open_backend(tmp_path / "none.onnx")
     (tmp_path / "text.onnx").write_text("no network")
-    model = onnx.load(path)
+    model = onnx.load(shipped)
     del model.metadata_props[:]
     onnx.save(model, tmp_path / "foreign.onnx")
     for backend in ("onnx", "openvino"):
