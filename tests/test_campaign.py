@@ -75,12 +75,12 @@ def test_small_campaigns_add_up(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(world, "succeed", succeed)
     out, work = str(tmp_path / "campaign.json"), str(tmp_path / "work")
     for seed in (0, 1):
-        main(Options(parts=["inputs"], cases=["JPG", "mapping"], inputs=6, seed=seed, out=out, work=work))
+        main(Options(parts=["inputs"], cases=["JPG", "mapping"], inputs=2, seed=seed, out=out, work=work))
     main(Options(parts=["code", "kills"], cases=["prepare"], kills=2, out=out, work=work))
     found = json.loads(Path(out).read_text())["runs"]
     assert [row["failures"] for run in found for row in run["rows"] if row["failures"]] == []
     lines = [[cell.strip() for cell in line.split("|")[1:4]] for line in capsys.readouterr().out.splitlines()]
     assert lines[-4:] == [
-        ["inputs", "JPG", "6"], ["inputs", "mapping", "6"], ["code", "checkpoint that runs code", "12"],
+        ["inputs", "JPG", "2"], ["inputs", "mapping", "2"], ["code", "checkpoint that runs code", "12"],
         ["kills", "prepare", "2"],
     ]  # fmt: skip
