@@ -23,6 +23,7 @@ from facekp.training.compose import read_config, register_schema
 from facekp.training.rows import read_rows
 from facekp.training.run import train as train_here
 
+register_schema()
 SMALL = (
     "data.size=64", "data.crop=64", "data.batch_size=4", "data.workers=0", "callbacks.progress=false",
     "trainer.accelerator=cpu", "trainer.precision=32-true", "trainer.max_steps=4", "trainer.val_every=2",
@@ -58,7 +59,6 @@ def settings(root: Path, folder: Path, change: dict[str, Any] | None = None, **t
 
 def composed(*overrides: str) -> Config:
     """Return the settings that `train.py OVERRIDE...` composes and checks, of a run in /runs/one."""
-    register_schema()
     try:
         with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
             found = compose("config", [*overrides, "hydra.runtime.output_dir=/runs/one"], return_hydra_config=True)
