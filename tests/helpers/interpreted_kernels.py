@@ -44,7 +44,7 @@ def check(scores: Tensor, labels: Tensor, **settings: float) -> None:
     [
         (1, 3, 1, 2, 8, 16),  # stride 8
         (1, 2, 3, 4, 12, 16),  # stride 4
-        (1, 2, 2, 1, 64, 32),  # stride 32: several runs of 8 between two scores
+        (1, 2, 2, 1, 32, 32),  # strides 16 and 32: several runs of 8 between two scores
         (1, 2, 6, 9, 6, 9),  # the labels' own resolution
         (2, 2, 3, 7, 17, 50),  # ratios that are no integers
         (1, 2, 11, 3, 5, 10),  # downsampled one way, upsampled the other
@@ -59,7 +59,7 @@ def test_value_and_gradient_at_every_resolution(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("settings", [{"threshold": 0.001, "min_kept": 0.3}, {"threshold": 0.05, "min_kept": 1.0}])
 def test_the_largest_losses_where_too_few_are_hard(settings: dict[str, float]) -> None:
-    check(*case(2, 2, 2, 2, 16, 16), **settings)
+    check(*case(1, 2, 2, 2, 16, 16), **settings)
 
 
 @pytest.mark.parametrize("min_kept", [1 / 16, 1.0])  # the hard pixels, and the largest losses
@@ -102,7 +102,7 @@ def test_pixels_that_tie_share_what_is_left_of_n_min() -> None:
     ("layout", "dtype"), [("channels_last", torch.float16), ("sliced", torch.bfloat16), ("transposed", torch.float32)]
 )
 def test_layout_and_precision_of_scores(layout: str, dtype: torch.dtype) -> None:
-    scores, labels = case(2, 2, 2, 3, 4, 6)
+    scores, labels = case(2, 2, 2, 3, 2, 6)
     strange = {
         "channels_last": scores.contiguous(memory_format=torch.channels_last),
         "sliced": torch.cat([scores, scores], 1)[:, :2],
