@@ -182,10 +182,8 @@ def test_rows(group, tiny_root, monkeypatch):
     # Exporting a network takes 15 s; `open_network` goes its way with an empty file.
     monkeypatch.setattr(predict, "backend_names", lambda bench: ["torch-float32", "onnx-float32"])
     monkeypatch.setattr(predict, "export_onnx", lambda net, size, path: path.touch())
-    torch_backend = partial(TorchBackend, size=64, device=CPU, precision="float32")
-    monkeypatch.setattr(
-        predict, "open_backend", lambda path, backend: torch_backend(build(path.name.partition(".")[0]))
-    )
+    on_torch = partial(TorchBackend, size=64, device=CPU, precision="float32")
+    monkeypatch.setattr(predict, "open_backend", lambda path, backend: on_torch(build(path.name.partition(".")[0])))
     if group in ("step", "predict", "gpu"):
         monkeypatch.setattr(Bench, "size", 64)
     bench = replace(BENCH, repeats=1, root=str(tiny_root))
