@@ -119,12 +119,17 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def train_py(tiny_root: Path) -> Callable[..., None]:
-    """Return a function that runs train.py in a folder, in this process: starting Python takes seconds."""
+    """Return a function that runs train.py in a folder, in this process, and checks its exit status."""
     from runs import run_train
 
-    def run(*arguments: str, cwd: Path) -> None:
+    def run(*arguments: str, cwd: Path, ends: int = 0) -> None:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(cwd)
-            run_train(f"data.root={tiny_root}", *arguments)
+            try:
+                run_train(f"data.root={tiny_root}", *arguments)
+            except SystemExit as end:
+                assert end.code == ends  # noqa: PT017
+            else:
+                assert ends == 0
 
     return run

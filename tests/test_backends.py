@@ -58,6 +58,10 @@ def pictures(seed=0):
     return np.random.default_rng(seed).integers(0, 256, (*SHAPE, 3), dtype=np.uint8)
 
 
+def on_cpu(net, size=64, precision="float32"):
+    return TorchBackend(net, size, torch.device("cpu"), precision)
+
+
 def assert_close(got, want, share):
     assert [g.shape for g in got] == [w.shape for w in want]
     for g, w in zip(got, want, strict=True):
@@ -82,8 +86,7 @@ def test_exported_labels_are_those_of_the_parser(tmp_path):
         want = np.stack([face.mask for face in parser(images, align="none")])
         assert len(np.unique(want)) >= 5
         for labels in (session.run(None, {"images": np.stack(images)})[0], compiled([np.stack(images)])[0]):
-            assert labels.dtype == np.uint8
-            assert labels.shape == want.shape
+            assert (labels.dtype, labels.shape) == (np.uint8, want.shape)
             assert np.mean(labels == want) > 0.999
     with pytest.raises(CheckpointError, match="returns labels, not scores; export it with head=scores"):
         open_backend(path)
@@ -96,10 +99,6 @@ def shipped(tmp_path_factory):
     path = tmp_path_factory.mktemp("shipped") / "net.onnx"
     export_onnx(load_network(WEIGHTS)[0], 512, path)
     return path
-
-
-def on_cpu(net, size=64, precision="float32"):
-    return TorchBackend(net, size, torch.device("cpu"), precision)
 
 
 # Those left come before their convolution (pre-activation), or after a linear layer.
@@ -248,11 +247,8 @@ def test_an_exported_network_gives_torchs_scores_and_mask_at_another_size_and_ba
     for again, first in zip(pickle.loads(pickle.dumps(runner))(pictures()), runner(pictures()), strict=True):
         np.testing.assert_array_equal(again, first)
     if backend == "auto":
-        image = pictures()[0]
-        (face,), (want,) = (
-            FaceParser.from_checkpoint(shipped)(image, align="none"),
-            FaceParser(on_cpu(net, 512))(image, align="none"),
-        )
+        parsers = FaceParser.from_checkpoint(shipped), FaceParser(on_cpu(net, 512))
+        (face,), (want,) = (parser(pictures()[0], align="none") for parser in parsers)
         assert np.mean(face.mask == want.mask) > 0.999
 
 

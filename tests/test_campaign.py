@@ -19,7 +19,7 @@ from benchmarks.campaign.world import Ended, halves, run
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
 
-def test_files_that_are_not_whole_are_named(tmp_path: Path) -> None:
+def test_files_that_are_not_whole_are_named(tmp_path):
     Image.fromarray(np.zeros((64, 64, 3), np.uint8)).save(tmp_path / "whole.png")
     (tmp_path / "whole.csv").write_text("a,b\n1,2\n")
     assert halves(tmp_path) == []
@@ -41,22 +41,22 @@ def test_files_that_are_not_whole_are_named(tmp_path: Path) -> None:
         (lambda: exec("while True: pass"), "hung"),
     ],
 )
-def test_how_a_command_ends_is_judged(end, problem: str) -> None:
+def test_how_a_command_ends_is_judged(end, problem):
     assert run(end, 0.5).problem == problem
 
 
-def test_a_users_error_is_one_line() -> None:
+def test_a_users_error_is_one_line():
     assert Ended(2, "parsing\nerror: no such file").problem == ""
     assert Ended(0, "", memory=5000).problem == "took 5000 MiB"
 
 
-def test_formulas_and_handlers_are_found(tmp_path: Path) -> None:
+def test_formulas_and_handlers_are_found(tmp_path):
     (tmp_path / "a.csv").write_text("name,x\n=1+1,-2.5\n'=1+1,3\n")
     (tmp_path / "a.html").write_text("<p>&lt;img onerror=1&gt;</p><img onerror=1>")
     assert list(escaped(tmp_path)) == ["a.csv: the cell '=1+1' is a formula", "'a.html': img onerror"]
 
 
-def test_damage_is_seeded_and_always_a_change_of_some_bytes() -> None:
+def test_damage_is_seeded_and_always_a_change_of_some_bytes():
     content = bytes(range(256)) * 8
     made = [broken(content, [b"header"], np.random.default_rng(i)) for i in range(50)]
     assert made == [broken(content, [b"header"], np.random.default_rng(i)) for i in range(50)]

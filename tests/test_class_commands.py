@@ -28,7 +28,7 @@ GUIDE = REPOSITORY / "docs" / "guides" / "classes.md"
 FORMATS = "export=[mask,overlay,json,csv,coco,svg,labelme,masks,alpha,cutout]"
 
 
-def write_blocks(raw: Path, names: list[str]) -> None:
+def write_blocks(raw, names):
     """Write 12 images of 64 x 64 pixels in blocks, one value for each class; the last block of all is ignored."""
     for folder in ("images", "masks"):
         (raw / folder).mkdir(parents=True)
@@ -45,7 +45,7 @@ def write_blocks(raw: Path, names: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [3, 30])
-def test_every_command_takes_other_classes(count: int, tmp_path: Path, monkeypatch, capfd):
+def test_every_command_takes_other_classes(count, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     NETWORKS.register("toy")(Toy)
     names = ["background", "skin", "beard", *(f"{side}_{i}" for i in range(20) for side in "lr")][:count]
@@ -90,7 +90,7 @@ def test_every_command_takes_other_classes(count: int, tmp_path: Path, monkeypat
 
 
 @pytest.mark.slow
-def test_the_guide_to_classes_of_ones_own(tmp_path: Path, monkeypatch, capfd):
+def test_the_guide_to_classes_of_ones_own(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     for folder in ("images", "masks"):
         Path("mine", folder).mkdir(parents=True)

@@ -4,7 +4,6 @@ import os
 import re
 import subprocess
 import sys
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
@@ -261,9 +260,7 @@ def test_a_mistake_is_one_line_before_anything_heavy_is_imported(tmp_path):
     ],
 )
 def test_a_mistaken_option_is_one_line(train_py, tmp_path, capsys, options, message):
-    with pytest.raises(SystemExit) as end:
-        train_py(*options.split(), cwd=tmp_path)
-    assert end.value.code == 2
+    train_py(*options.split(), cwd=tmp_path, ends=2)
     said = capsys.readouterr().err
     assert said.startswith(f"error: {message}")
     assert said.count("\n") == 1
@@ -272,8 +269,7 @@ def test_a_mistaken_option_is_one_line(train_py, tmp_path, capsys, options, mess
 
 @pytest.mark.parametrize(("options", "start"), [("--version", "facekp 0."), ("--cfg job --resolve", "data:\n")])
 def test_an_option_is_answered_on_stdout(train_py, tmp_path, capsys, options, start):
-    with suppress(SystemExit):
-        train_py(*options.split(), cwd=tmp_path)
+    train_py(*options.split(), cwd=tmp_path)
     said = capsys.readouterr()
     assert said.out.startswith(start)
     assert said.err == ""
@@ -290,8 +286,7 @@ def test_a_mistaken_configuration_of_ones_own_is_one_line(train_py, tmp_path, ca
     file = tmp_path / "conf" / "experiment" / "mine.yaml"
     file.parent.mkdir(parents=True)
     file.write_bytes(content)
-    with pytest.raises(SystemExit):
-        train_py("experiment=mine", cwd=tmp_path)
+    train_py("experiment=mine", cwd=tmp_path, ends=2)
     (line,) = capsys.readouterr().err.splitlines()
     assert re.match(f"error: {said}", line)
 

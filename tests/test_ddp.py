@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from runs import REPOSITORY, SMALL, run_train
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.functional import one_hot
 
 from facekp.config import CallbacksConfig, Config, DataConfig, OptimConfig, TrainerConfig
@@ -42,7 +42,7 @@ Found = dict[Any, Any]
 Done = subprocess.CompletedProcess[str]
 
 
-def batch(kind: str) -> tuple[Tensor, Tensor]:
+def batch(kind):
     """Return scores (4, 19, 24, 16), float64, and labels; the first two images are the first process's."""
     with torch.random.fork_rng():
         torch.manual_seed(7)
@@ -60,9 +60,9 @@ def batch(kind: str) -> tuple[Tensor, Tensor]:
     return scores, labels
 
 
-def losses_of(rank: int) -> Found:
+def losses_of(rank):
     """Return a process's loss and gradient for every kind of batch, in training and in evaluation."""
-    found: Found = {}
+    found = {}
     for kind in KINDS:
         scores, labels = batch(kind)
         own = slice(2 * rank, 2 * rank + 2)
@@ -76,7 +76,7 @@ def losses_of(rank: int) -> Found:
     return found
 
 
-def fit(processes: int, root: Path, folder: Path) -> Found:
+def fit(processes, root, folder):
     """Train for a few steps in float64 and with fixed batch-norm statistics; everything else is as in train.py.
 
     On CPUs, torch takes the statistics of each process's own images, so no two processes could equal one with them.
@@ -111,14 +111,14 @@ def fit(processes: int, root: Path, folder: Path) -> Found:
     return {"rows": rows, "average": checkpoint["state_dict"], "newest": checkpoint["current_model_state"]}
 
 
-def work(root: Path, folder: Path) -> None:
+def work(root, folder):
     """Be one of torchrun's two processes: run train.py, then all else that is tested in two."""
     rank = int(os.environ["RANK"])
     run_train(*RUN, f"data.root={root}")
     torch.save(losses_of(rank) | fit(PROCESSES, root, folder), folder / f"{rank}.pt")
 
 
-def launch(folder: Path, *arguments: str | Path) -> Done:
+def launch(folder, *arguments):
     """Run Python in a folder, with this checkout's modules."""
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, *arguments]
@@ -130,7 +130,7 @@ def launch(folder: Path, *arguments: str | Path) -> Done:
 
 
 @pytest.fixture(scope="module")
-def torchrun(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
+def torchrun(tiny_root, tmp_path_factory):
     """Return the folder in which two processes have worked, and what they printed."""
     folder = tmp_path_factory.mktemp("pair")
     processes = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={PROCESSES}")
@@ -138,7 +138,7 @@ def torchrun(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple
 
 
 @pytest.fixture(scope="module")
-def pair(torchrun: tuple[Path, Done]) -> list[Found]:
+def pair(torchrun):
     """Return what each of the two processes found."""
     return [torch.load(torchrun[0] / f"{rank}.pt") for rank in range(PROCESSES)]
 
@@ -163,7 +163,7 @@ class TestTwoProcesses:
         for process, own in zip(pair, (slice(2), slice(2, 4)), strict=True):  # in evaluation each scores its own
             assert process[kind, batched, "eval"].item() == pytest.approx(reference(scores[own], labels[own]).item())
 
-    def test_the_loss_by_hand(self, pair: list[Found]) -> None:
+    def test_the_loss_by_hand(self, pair):
         # One pixel each. The first loses ln 2, which is hard, the second e^-20: of the two, only the first counts.
         # Each process for itself would have kept its own: half the loss, half the gradient.
         (loss, gradient), (same, none) = (process["pixel"] for process in pair)
@@ -172,7 +172,7 @@ class TestTwoProcesses:
         assert none.flatten().tolist() == [0, 0]
         assert all(process["diverged"].isnan() for process in pair)
 
-    def test_training_equals_that_of_one_process(self, pair: list[Found], tiny_root: Path, tmp_path: Path) -> None:
+    def test_training_equals_that_of_one_process(self, pair, tiny_root, tmp_path):
         single = fit(1, tiny_root, tmp_path)
         want = single["rows"]
         for rows in (process["rows"] for process in pair):
@@ -191,7 +191,7 @@ class TestTwoProcesses:
         assert two == pytest.approx(one, rel=1e-6, nan_ok=True)  # scores are float32
 
 
-def check_run(folder: Path, done: Done, root: Path) -> None:
+def check_run(folder, done, root):
     """Check that one process reports, and that scores are those of the checkpoint in one process."""
     assert done.stdout.count("run folder: ") == 1
     assert "sync_dist" not in done.stderr  # Lightning's advice, a line a score, which does not hold here
@@ -228,7 +228,7 @@ class TestStarting:
             build_trainer(config, [])
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-    def test_what_needs_a_gpu_says_so(self) -> None:
+    def test_what_needs_a_gpu_says_so(self):
         for setting, message in (
             ({"sync_batchnorm": True}, "sync_batchnorm is True: without a GPU leave it null"),
             # Lightning would take bf16 and only warn; metrics.json would name the wrong precision.
@@ -241,7 +241,7 @@ class TestStarting:
     @pytest.mark.parametrize(
         "model", ["resnet18", "bisenet", pytest.param("residual_attention", marks=pytest.mark.slow)]
     )
-    def test_every_batch_norm_can_be_taken_over_processes(self, model: str) -> None:
+    def test_every_batch_norm_can_be_taken_over_processes(self, model):
         # What Lightning does on GPUs; a network whose batch-norms are called in ways of their own would go on alone.
         net = build_model(model).eval()
         images, norms = torch.randn(1, 3, 64, 64), sum(isinstance(m, nn.BatchNorm2d) for m in net.modules())

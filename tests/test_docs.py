@@ -8,11 +8,8 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import import_module
-from pathlib import Path
 from textwrap import dedent
-from typing import Any
 
 import pytest
 import yaml
@@ -36,13 +33,13 @@ class ParsedError(Exception):
     """A command's settings have passed its checks."""
 
 
-def blocks(page: Path, *languages: str) -> Iterator[tuple[str, str]]:
+def blocks(page, *languages):
     for _, language, title, text in FENCE.findall(page.read_text(encoding="utf-8")):
         if language in languages:
             yield title, dedent(text)
 
 
-def commands(page: Path) -> list[list[str]]:
+def commands(page):
     """Return the words of every command of this project, from the program on; `facekp NAME` as `-m facekp.MODULE`."""
     lines = [line for _, text in blocks(page, "sh") for line in text.replace("\\\n", " ").splitlines()]
     found = [match for line in lines if (match := COMMAND.match(line.split("    #")[0]))]
@@ -51,7 +48,7 @@ def commands(page: Path) -> list[list[str]]:
     return [[word for word in w if word[0] != "$"] for w in modules]
 
 
-def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def check_command(words, monkeypatch):
     """Let a command check its settings, and stop it there."""
     name = "facekp.predict" if words[0] == "predict.py" else words[1]
     settings = words[1:] if words[0] == "predict.py" else words[2:]
@@ -61,7 +58,7 @@ def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         parse_cli(command.Options, settings, program="", about="")
         return
 
-    def parse(*args: Any, **kwargs: Any) -> None:
+    def parse(*args, **kwargs):
         parse_cli(*args, **kwargs)
         raise ParsedError
 
@@ -73,7 +70,7 @@ def check_command(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if commands(p) and p != EXTEND], ids=lambda page: page.stem)
-def test_commands_name_settings_that_exist(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_name_settings_that_exist(page, monkeypatch):
     monkeypatch.chdir(REPOSITORY)
     for words in commands(page):
         if words[0] == "train.py" or words[1] == "facekp.training":  # of a sweep, with the first value of each
@@ -86,12 +83,11 @@ def test_commands_name_settings_that_exist(page: Path, monkeypatch: pytest.Monke
         check_command(words, monkeypatch)
 
 
-def test_a_sweep_of_wandb_gives_settings_that_exist() -> None:
+def test_a_sweep_of_wandb_gives_settings_that_exist():
     (sweep,) = (yaml.safe_load(text) for title, text in blocks(REPOSITORY / "docs/guides/compare.md", "yaml") if title)
+    given = sweep["parameters"].items()
     for end in ("min", "max"):
-        drawn = {
-            name: p["values"][-(end == "max")] if "values" in p else p[end] for name, p in sweep["parameters"].items()
-        }
+        drawn = {name: p["values"][-(end == "max")] if "values" in p else p[end] for name, p in given}
         config = composed(*(f"{name}={value}" for name, value in drawn.items()), sweep["command"][-1])
         assert (config.model["name"], config.optim.lr) == (drawn["model"], drawn["optim.lr"])
     assert sweep["metric"]["name"] in MONITORS
@@ -99,9 +95,9 @@ def test_a_sweep_of_wandb_gives_settings_that_exist() -> None:
 
 
 @pytest.mark.slow
-def test_examples_of_prediction_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_of_prediction_run(monkeypatch):
     monkeypatch.chdir(REPOSITORY)
-    names: dict[str, Any] = {}
+    names = {}
     for page in ("guides/predict.md", "reference/landmarks.md"):
         for _, code in blocks(REPOSITORY / "docs" / page, "python"):
             exec(code, names)
@@ -110,7 +106,7 @@ def test_examples_of_prediction_run(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_examples_of_extending_run(tiny_root: Path, tmp_path: Path) -> None:
+def test_examples_of_extending_run(tiny_root, tmp_path):
     shipped = "facekp/weights/shipped"
     shutil.copytree(REPOSITORY / "facekp", tmp_path / "facekp", ignore=shutil.ignore_patterns("shipped", "__pycache__"))
     shutil.copytree(REPOSITORY / "conf", tmp_path / "conf")

@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +14,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.losses import random_case, reference, value_and_gradient
-from torch import Tensor
 
 import facekp.losses.fused
 import facekp.losses.ohem
@@ -25,20 +25,19 @@ from facekp.losses.ohem_dice import class_shares, dice_loss
 from facekp.losses.ohem_lovasz import lovasz_softmax
 
 
-def check(scores: Tensor, labels: Tensor, **settings: float) -> Tensor:
+def check(scores, labels, **settings):
     """Compare value and gradient in float64 and float32 with the float64 reference; return the reference's value."""
     want, want_grad = value_and_gradient(lambda s, y: reference(s, y, **settings), scores.double(), labels)
     loss = OhemCrossEntropy(**settings)
     for loss.batched, (dtype, tolerance) in product((False, True), ((torch.float64, 1e-12), (torch.float32, 1e-5))):
         got, grad = value_and_gradient(loss, scores.to(dtype), labels)
-        assert got.dtype == grad.dtype == dtype
-        assert grad.shape == scores.shape
+        assert (got.dtype, grad.dtype, grad.shape) == (dtype, dtype, scores.shape)
         assert abs(got - want) <= tolerance * want
         assert (grad - want_grad).abs().max() <= tolerance * want_grad.abs().max()
     return want
 
 
-def one_class_case(margin: float) -> tuple[Tensor, Tensor]:
+def one_class_case(margin):
     """Return scores that favour class 3 by `margin`, more or less, and labels that are all 3 but for ignored ones."""
     scores, labels = random_case(2, 4, 6, 32, 48, spread=0.5)
     scores[:, 3] += margin
@@ -57,16 +56,16 @@ def one_class_case(margin: float) -> tuple[Tensor, Tensor]:
         (1, 1, 1, 16, 16),
     ],
 )
-def test_value_and_gradient_at_every_resolution(n: int, h: int, w: int, height: int, width: int) -> None:
+def test_value_and_gradient_at_every_resolution(n, h, w, height, width):
     check(*random_case(n, h, w, height, width))
 
 
 @pytest.mark.parametrize("settings", [{"threshold": 0.9}, {"min_kept": 0.5}, {"threshold": 0.05, "min_kept": 1.0}])
-def test_settings(settings: dict[str, float]) -> None:
+def test_settings(settings):
     check(*random_case(2, 4, 4, 32, 32), **settings)
 
 
-def test_all_pixels_hard_is_the_plain_mean_and_all_easy_the_floor() -> None:
+def test_all_pixels_hard_is_the_plain_mean_and_all_easy_the_floor():
     scores, labels = one_class_case(-6)
     up = F.interpolate(scores, size=(32, 48), mode="bilinear", align_corners=False)
     assert check(scores, labels) == pytest.approx(F.cross_entropy(up, labels, ignore_index=255).item(), rel=1e-12)
@@ -74,12 +73,12 @@ def test_all_pixels_hard_is_the_plain_mean_and_all_easy_the_floor() -> None:
 
 
 @pytest.mark.parametrize("margin", [4.0, 4.4, 4.5, 4.6, 4.8])
-def test_few_hard_pixels(margin: float) -> None:
+def test_few_hard_pixels(margin):
     # From more hard pixels than n_min (39 % of the valid ones) over about n_min (7 %) to fewer.
     check(*one_class_case(margin))
 
 
-def test_the_boundary_of_n_min_counts_as_enough() -> None:
+def test_the_boundary_of_n_min_counts_as_enough():
     # 32 pixels, n_min = 2. Two hard pixels of very different loss: the mean of the two, either way; three: of three.
     scores = torch.zeros(1, 2, 4, 8, dtype=torch.float64)
     scores[:, 0] = 4  # loss of class 0: ln(1 + e^-4)
@@ -92,7 +91,7 @@ def test_the_boundary_of_n_min_counts_as_enough() -> None:
         assert got.item() == pytest.approx(want, rel=1e-12)
 
 
-def test_by_hand() -> None:
+def test_by_hand():
     # Scores (a, 0) and label 0 lose ln(1 + e^-a). Cut ln(1/0.7) = 0.3567, that is a < 0.8473; n_min = max(1, 4/16) = 1.
     scores = torch.zeros(1, 2, 1, 4)
     scores[0, 0, 0] = torch.tensor([0.0, math.log(3), math.log(1 / 3), 5.0])
@@ -106,7 +105,7 @@ def test_by_hand() -> None:
 
 
 @pytest.mark.parametrize("valid", [1, 2, 15, 16, 17, 33])
-def test_very_few_valid_pixels(valid: int) -> None:
+def test_very_few_valid_pixels(valid):
     scores, labels = random_case(2, 2, 2, 16, 16, spread=0.5)
     scores[:, 3] += 6  # easy, so that n_min = max(1, valid // 16) decides
     few = torch.full_like(labels, 255)
@@ -115,7 +114,7 @@ def test_very_few_valid_pixels(valid: int) -> None:
 
 
 @pytest.mark.parametrize("batched", [False, True])
-def test_no_valid_pixel_gives_zero(batched: bool) -> None:
+def test_no_valid_pixel_gives_zero(batched):
     rule = OhemCrossEntropy()
     rule.batched = batched
     loss, grad = value_and_gradient(rule, torch.randn(2, 19, 4, 4), torch.full((2, 32, 32), 255))
@@ -123,7 +122,7 @@ def test_no_valid_pixel_gives_zero(batched: bool) -> None:
     assert torch.equal(grad, torch.zeros(2, 19, 4, 4))
 
 
-def test_pixels_that_tie_share_what_is_left_of_n_min() -> None:
+def test_pixels_that_tie_share_what_is_left_of_n_min():
     # 64 pixels, n_min = 4: one loses ln(1 + e) > ln 2, and 63 tie with ln 2 on the remaining three places.
     rule = OhemCrossEntropy(threshold=0.05)  # nothing is hard
     rule.batched = True
@@ -137,7 +136,7 @@ def test_pixels_that_tie_share_what_is_left_of_n_min() -> None:
     torch.testing.assert_close(grad[0, 0], -want)
 
 
-def test_ignored_pixels_do_not_count_though_their_scores_are_extreme() -> None:
+def test_ignored_pixels_do_not_count_though_their_scores_are_extreme():
     scores, labels = random_case(1, 16, 16, 16, 16)
     want = value_and_gradient(OhemCrossEntropy(), scores, labels)
     ignored = (labels == 255)[:, None].expand_as(scores)
@@ -145,16 +144,13 @@ def test_ignored_pixels_do_not_count_though_their_scores_are_extreme() -> None:
     assert torch.equal(got[0], want[0])
     assert torch.equal(got[1], want[1])
     assert not got[1][ignored].any()
-
-
-def test_another_ignore_index() -> None:
-    scores, labels = random_case(1, 4, 4, 32, 32)
+    # Another index may be ignored.
     zero_ignored = torch.where(labels == 255, 0, labels)
     want = reference(scores, torch.where(zero_ignored == 0, 255, zero_ignored))
     assert OhemCrossEntropy(ignore_index=0)(scores, zero_ignored).item() == pytest.approx(want.item(), rel=1e-12)
 
 
-def test_huge_scores_stay_finite() -> None:
+def test_huge_scores_stay_finite():
     scores = torch.zeros(1, 2, 1, 2)
     scores[0, 0] = torch.tensor([1e4, -1e4])
     loss, grad = value_and_gradient(OhemCrossEntropy(), scores, torch.zeros(1, 1, 2, dtype=torch.long))
@@ -163,20 +159,19 @@ def test_huge_scores_stay_finite() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_scores_are_computed_in_float32(dtype: torch.dtype) -> None:
+def test_half_scores_are_computed_in_float32(dtype):
     scores, labels = random_case(2, 4, 6, 32, 48)
     half = scores.to(dtype)
     want, want_grad = value_and_gradient(reference, half.double(), labels)
     loss, grad = value_and_gradient(OhemCrossEntropy(), half, labels)
-    assert loss.dtype == torch.float32
-    assert grad.dtype == dtype
+    assert (loss.dtype, grad.dtype) == (torch.float32, dtype)
     assert abs(loss - want) <= 1e-5 * want
     # The gradient is rounded once, to the scores' precision, or to float16's smallest step.
     finfo = torch.finfo(dtype)
     assert ((grad - want_grad).abs() <= finfo.eps * want_grad.abs() + finfo.smallest_normal * finfo.eps).all()
 
 
-def test_autocast_and_a_missing_gradient_change_nothing() -> None:
+def test_autocast_and_a_missing_gradient_change_nothing():
     scores, labels = random_case(2, 4, 6, 32, 48)
     before = scores.float(), labels.clone()
     want = value_and_gradient(OhemCrossEntropy(), scores.float(), labels)
@@ -193,9 +188,7 @@ def test_autocast_and_a_missing_gradient_change_nothing() -> None:
 
 @pytest.mark.parametrize("margin", [0.0, 6.0])
 @pytest.mark.parametrize("elements", [1, 19 * 48 * 5, 19 * 48 * 31])
-def test_neither_piece_size_nor_upstream_factor_matters(
-    monkeypatch: pytest.MonkeyPatch, elements: int, margin: float
-) -> None:
+def test_neither_piece_size_nor_upstream_factor_matters(monkeypatch, elements, margin):
     scores, labels = one_class_case(margin)
     want, want_grad = value_and_gradient(reference, scores, labels)
     monkeypatch.setattr(facekp.losses.ohem, "PIECE_ELEMENTS", elements)
@@ -205,7 +198,7 @@ def test_neither_piece_size_nor_upstream_factor_matters(
 
 
 @pytest.mark.parametrize("layout", ["channels_last", "sliced", "transposed"])
-def test_memory_layout_does_not_matter(layout: str) -> None:
+def test_memory_layout_does_not_matter(layout):
     scores, labels = random_case(2, 4, 6, 32, 48)
     strange = {
         "channels_last": scores.contiguous(memory_format=torch.channels_last),
@@ -232,23 +225,21 @@ def test_memory_layout_does_not_matter(layout: str) -> None:
         ({"min_kept": 1.5}, r"loss\.min_kept is 1\.5"),
     ],
 )
-def test_bad_settings_are_named(settings: dict[str, float], message: str) -> None:
+def test_bad_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         OhemCrossEntropy(**settings)
 
 
 @pytest.mark.parametrize("shapes", [((2, 19, 4), (2, 8, 8)), ((2, 19, 4, 4), (2, 1, 8, 8)), ((2, 19, 4, 4), (3, 8, 8))])
-def test_bad_shapes_are_named(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
+def test_bad_shapes_are_named(shapes):
     scores, labels = shapes
-    with pytest.raises(
-        ValueError, match=r"scores \({}\) and labels \({}\): need".format(*(str(s)[1:-1] for s in shapes))
-    ):
+    with pytest.raises(ValueError, match=re.escape(f"scores {scores} and labels {labels}: need")):
         OhemCrossEntropy()(torch.zeros(scores), torch.zeros(labels, dtype=torch.long))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
-def test_compiled_equals_the_reference() -> None:
+def test_compiled_equals_the_reference():
     scores, labels = random_case(2, 4, 4, 32, 32)
     want, want_grad = value_and_gradient(reference, scores, labels)
     loss, grad = value_and_gradient(torch.compile(OhemCrossEntropy()), scores.float(), labels)
@@ -256,10 +247,10 @@ def test_compiled_equals_the_reference() -> None:
     assert (grad - want_grad).abs().max() <= 1e-5 * want_grad.abs().max()
 
 
-def test_a_failure_of_triton_is_reported_once_and_memory_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    errors: list[Exception] = [torch.OutOfMemoryError("full"), RuntimeError("no compiler\nlong story")]
+def test_a_failure_of_triton_is_reported_once_and_memory_is_no_failure(monkeypatch):
+    errors = [torch.OutOfMemoryError("full"), RuntimeError("no compiler\nlong story")]
 
-    def fail() -> None:
+    def fail():
         raise errors.pop(0)
 
     monkeypatch.setattr(torch.cuda, "device", nullcontext)
@@ -274,7 +265,7 @@ def test_a_failure_of_triton_is_reported_once_and_memory_is_no_failure(monkeypat
 
 
 @pytest.mark.slow
-def test_triton_kernels_in_tritons_interpreter() -> None:
+def test_triton_kernels_in_tritons_interpreter():
     pytest.importorskip("triton")
     tests = Path(__file__).parent
     file = tests / "helpers" / "interpreted_kernels.py"
@@ -288,7 +279,7 @@ def test_triton_kernels_in_tritons_interpreter() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("margin", [0.0, 6.0])
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-5), (torch.float16, 1e-3)])
-def test_cuda_equals_the_reference(dtype: torch.dtype, tolerance: float, margin: float) -> None:
+def test_cuda_equals_the_reference(dtype, tolerance, margin):
     scores, labels = one_class_case(margin)
     scores = scores.to(dtype)
     want, want_grad = value_and_gradient(reference, scores.double(), labels)
@@ -301,7 +292,7 @@ def test_cuda_equals_the_reference(dtype: torch.dtype, tolerance: float, margin:
 
 
 class TestDice:
-    def test_by_hand(self) -> None:
+    def test_by_hand(self):
         # Two pixels of class 0 and two of class 1; probabilities 0.75 of class 0 everywhere.
         scores = torch.tensor([math.log(3), 0.0]).view(1, 2, 1, 1).expand(1, 2, 2, 2)
         labels = torch.tensor([[[0, 0], [1, 1]]])
@@ -311,40 +302,23 @@ class TestDice:
         labels[0, 1, 1] = IGNORE_INDEX
         assert dice_loss(scores, labels).item() == pytest.approx(1 - (3 / 4.25 + 0.5 / 1.75) / 2)
 
-    def test_labels_are_averaged_over_the_pixels_of_a_score(self) -> None:
+    def test_labels_are_averaged_over_the_pixels_of_a_score(self):
         # One score for four pixels, one of which is of class 1: shares 0.75 and 0.25, probabilities 0.5.
         labels = torch.tensor([[[0, 0], [0, 1]]])
         wanted = 1 - (2 * 0.375 / 1.25 + 2 * 0.125 / 0.75) / 2
         assert dice_loss(torch.zeros(1, 2, 1, 1), labels).item() == pytest.approx(wanted)
 
     @pytest.mark.parametrize(("height", "width"), [(6, 4), (24, 32), (5, 7)])  # the last do not divide 24 and 32
-    def test_shares_are_the_pooled_one_hot_labels(self, height: int, width: int) -> None:
+    def test_shares_are_the_pooled_one_hot_labels(self, height, width):
         labels = torch.randint(0, 5, (2, 24, 32))
         labels[torch.rand(labels.shape) < 0.2] = IGNORE_INDEX
         one_hot = torch.stack([labels == i for i in range(5)], 1).float()
         want = F.adaptive_avg_pool2d(one_hot, (height, width))
         torch.testing.assert_close(class_shares(labels, 5, height, width), want, rtol=0, atol=1e-7)
 
-    def test_absent_classes_do_not_count_and_no_valid_pixel_is_zero(self) -> None:
-        scores = torch.randn(2, 5, 4, 4, requires_grad=True)
-        labels = torch.ones(2, 8, 8, dtype=torch.long)
-        certain = torch.full((2, 5, 4, 4), -50.0)
-        certain[:, 1] = 50
-        assert dice_loss(certain, labels).item() == pytest.approx(0, abs=1e-6)
-        nothing = dice_loss(scores, torch.full_like(labels, IGNORE_INDEX))
-        nothing.backward()
-        assert (nothing.item(), scores.grad.abs().sum().item()) == (0, 0)
-
-    def test_it_is_added_to_ohem(self) -> None:
-        scores, labels = torch.randn(2, 5, 4, 4), torch.randint(0, 5, (2, 16, 16))
-        got = build_loss("ohem_dice", threshold=0.6, min_kept=0.25, dice=0.5)(scores, labels)
-        assert got.item() == pytest.approx(
-            (OhemCrossEntropy(0.6, 0.25)(scores, labels) + dice_loss(scores, labels) / 2).item()
-        )
-
 
 class TestLovasz:
-    def test_by_hand(self) -> None:
+    def test_by_hand(self):
         # Probabilities of class 1 in four pixels, of which the first two are of class 1.
         p = torch.tensor([0.9, 0.4, 0.3, 0.2])
         scores = torch.stack([torch.zeros(4), (p / (1 - p)).log()]).view(1, 2, 1, 4)
@@ -355,7 +329,7 @@ class TestLovasz:
         second = (0.6 + 0.3 + 0.2) / 3
         assert lovasz_softmax(scores, labels).item() == pytest.approx((first + second) / 2)
 
-    def test_of_certain_predictions_it_is_one_minus_the_mean_iou(self) -> None:
+    def test_of_certain_predictions_it_is_one_minus_the_mean_iou(self):
         labels, guess = torch.randint(0, 5, (2, 2, 8, 8)).unbind()
         labels[0, 0] = IGNORE_INDEX
         scores = 200.0 * F.one_hot(guess, 5).movedim(-1, 1)
@@ -366,17 +340,17 @@ class TestLovasz:
             wrong.append(1 - (own & found).sum() / (own | found).sum())
         assert lovasz_softmax(scores, labels).item() == pytest.approx(sum(wrong).item() / 5)
 
-    def test_absent_classes_do_not_count_and_no_valid_pixel_is_zero(self) -> None:
-        scores, labels = torch.randn(2, 5, 4, 4, requires_grad=True), torch.ones(2, 8, 8, dtype=torch.long)
-        certain = torch.full((2, 5, 4, 4), -50.0)
-        certain[:, 1] = 50
-        assert lovasz_softmax(certain, labels).item() == pytest.approx(0, abs=1e-6)
-        nothing = lovasz_softmax(scores, torch.full_like(labels, IGNORE_INDEX))
-        nothing.backward()
-        assert (nothing.item(), scores.grad.abs().sum().item()) == (0, 0)
 
-    def test_it_is_added_to_ohem(self) -> None:
-        scores, labels = torch.randn(2, 5, 4, 4), torch.randint(0, 5, (2, 16, 16))
-        got = build_loss("ohem_lovasz", threshold=0.6, min_kept=0.25, lovasz=0.5)(scores, labels)
-        want = OhemCrossEntropy(0.6, 0.25)(scores, labels) + lovasz_softmax(scores, labels) / 2
-        assert got.item() == pytest.approx(want.item())
+@pytest.mark.parametrize(("name", "part"), [("dice", dice_loss), ("lovasz", lovasz_softmax)])
+def test_dice_and_lovasz_count_no_absent_class_nor_ignored_pixel_and_are_added_to_ohem(name, part):
+    scores, labels = torch.randn(2, 5, 4, 4, requires_grad=True), torch.ones(2, 8, 8, dtype=torch.long)
+    certain = torch.full((2, 5, 4, 4), -50.0)
+    certain[:, 1] = 50
+    assert part(certain, labels).item() == pytest.approx(0, abs=1e-6)
+    nothing = part(scores, torch.full_like(labels, IGNORE_INDEX))
+    nothing.backward()
+    assert (nothing.item(), scores.grad.abs().sum().item()) == (0, 0)
+    labels = torch.randint(0, 5, (2, 16, 16))
+    got = build_loss(f"ohem_{name}", threshold=0.6, min_kept=0.25, **{name: 0.5})(scores, labels)
+    want = OhemCrossEntropy(0.6, 0.25)(scores, labels) + part(scores, labels) / 2
+    assert got.item() == pytest.approx(want.item())

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from unittest.mock import patch
 from urllib.error import URLError
 
 import pytest
@@ -31,7 +32,7 @@ STRIDES = {
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow if name == "residual_attention" else ()) for name in STRIDES]
 )
-def test_the_same_heads_in_training_and_evaluation(name: str) -> None:
+def test_the_same_heads_in_training_and_evaluation(name):
     net, images = on_meta(name), torch.empty(2, 3, 64, 96, device="meta")
     predict, auxiliary = ([(2, 19, 64 // s, 96 // s) for s in strides] for strides in STRIDES[name])
     assert len(set(net.head_names)) == len(predict + auxiliary)
@@ -55,13 +56,13 @@ def test_the_same_heads_in_training_and_evaluation(name: str) -> None:
         ("residual_attention", {"pretrained": False}, r"pretrained is not a setting of residual_attention.*none"),
     ],
 )
-def test_a_bad_setting_names_the_remedy(name: str, settings: dict[str, object], message: str) -> None:
+def test_a_bad_setting_names_the_remedy(name, settings, message):
     with pytest.raises(ConfigError, match=message):
         build_model(name, **settings)
 
 
 class TestCost:
-    def test_resnet18(self) -> None:
+    def test_resnet18(self):
         # A head on c channels, per output pixel: 3x3 c -> 64, 3x3 64 -> 64, 1x1 c -> 64 (shortcut), 3x3 64 -> 64, 1x1
         # 64 -> 19; on 56^2, 28^2 and 14^2 pixels at 448.
         heads = {c: 9 * c * 64 + 9 * 64 * 64 + c * 64 + 9 * 64 * 64 + 64 * 19 for c in (128, 256, 512)}
@@ -71,12 +72,12 @@ class TestCost:
         # The same weights, the last convolution's 19 biases, and four batch-norms of 2 * 64 in each head.
         assert parameters(on_meta("resnet18")) == TRUNK_PARAMETERS + sum(heads.values()) + 3 * (19 + 4 * 128)
 
-    def test_residual_attention_parameters(self) -> None:
-        def bottleneck(a: int, b: int) -> int:
+    def test_residual_attention_parameters(self):
+        def bottleneck(a, b):
             q = b // 4  # norm, 1x1, norm, 3x3, norm, 1x1, and a 1x1 shortcut where the width changes
             return 2 * a + a * q + 2 * q + 9 * q * q + 2 * q + q * b + (a * b if a != b else 0)
 
-        def module(c: int, levels: int) -> int:
+        def module(c, levels):
             # Units: 1 before, 2 in the trunk, 1 after; 2 a level, and a skip between levels; two norms and 1x1 convs.
             return (4 + 2 * levels + levels - 1) * bottleneck(c, c) + 2 * (2 * c + c * c)
 
@@ -88,7 +89,7 @@ class TestCost:
 
 
 class TestResNet18:
-    def test_trunk_is_torchvisions_with_its_weights(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_trunk_is_torchvisions_with_its_weights(self, monkeypatch):
         other = moved_trunk()
         monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", lambda *_, **__: other.state_dict())
         net = build_model("resnet18", pretrained="imagenet").eval()
@@ -99,7 +100,7 @@ class TestResNet18:
             for got, features in zip(net(images).predict, want, strict=True):
                 assert torch.equal(got, features)
 
-    def test_the_stem_trains_as_torchvisions(self) -> None:
+    def test_the_stem_trains_as_torchvisions(self):
         other = torchvision.models.resnet18(weights=None)
         stem = Stem(copy.deepcopy(other))
         plain = nn.Sequential(other.conv1, other.bn1, other.relu, other.maxpool)
@@ -111,19 +112,14 @@ class TestResNet18:
         assert torch.equal(stem.bn.running_var, other.bn1.running_var)
 
     @pytest.mark.parametrize("error", [URLError("no route to host"), RuntimeError("invalid hash value")])
-    def test_weights_that_cannot_be_fetched_name_the_other_choice(
-        self, monkeypatch: pytest.MonkeyPatch, error: Exception
-    ) -> None:
-        def fail(*args: object, **kwargs: object) -> None:
-            raise error
-
-        monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", fail)
-        with pytest.raises(ConfigError, match=r"is 'imagenet'.*set model\.pretrained=false") as caught:
+    def test_weights_that_cannot_be_fetched_name_the_other_choice(self, error):
+        fail = patch("torchvision.models._api.load_state_dict_from_url", side_effect=error)
+        with fail, pytest.raises(ConfigError, match=r"is 'imagenet'.*set model\.pretrained=false") as caught:
             build_model("resnet18", pretrained="imagenet")
         assert "\n" not in str(caught.value)
 
 
-def test_output_head_by_hand() -> None:
+def test_output_head_by_hand():
     # Convolutions that only copy: the head is then relu(x's first channel) carried to every class, plus the bias.
     head = OutputHead(128).eval()
     for layer in head.modules():
@@ -141,7 +137,7 @@ def test_output_head_by_hand() -> None:
 
 
 class TestAttention:
-    def test_one_plus_mask_times_trunk(self) -> None:
+    def test_one_plus_mask_times_trunk(self):
         module = AttentionModule(8, levels=1)
         module.before, module.mask = Constant(lambda x: x + 1), Constant(lambda x: x / 10)
         module.trunk, module.after = Constant(lambda x: 3 * x), Constant(lambda x: x - 100)
@@ -149,7 +145,7 @@ class TestAttention:
         torch.testing.assert_close(module(torch.full((1, 8, 2, 2), 4.0)), torch.full((1, 8, 2, 2), -77.5))
 
     @pytest.mark.parametrize("size", [(9, 12), (1, 33)])
-    def test_a_mask_of_zero_is_half_after_the_sigmoid(self, size: tuple[int, int]) -> None:
+    def test_a_mask_of_zero_is_half_after_the_sigmoid(self, size):
         module = AttentionModule(16, levels=4).eval()
         last = [layer for layer in module.mask if isinstance(layer, nn.Conv2d)][-1]
         nn.init.zeros_(last.weight)
@@ -157,7 +153,7 @@ class TestAttention:
         with torch.inference_mode():
             assert torch.equal(module(x), module.after(1.5 * module.trunk(module.before(x))))
 
-    def test_down_up_by_hand(self) -> None:
+    def test_down_up_by_hand(self):
         # Units that change nothing: 3x3 max pooling at stride 2 of 0..15 gives [[5, 7], [13, 15]]; at the second level
         # [[15]], which returns as [[15] * 2] * 2 and is added to the skip: [[20, 22], [28, 30]]; then bilinear.
         block = DownUp(4, levels=2)
@@ -169,7 +165,7 @@ class TestAttention:
         want = torch.tensor([[20, 20.5, 21.5, 22], [22, 22.5, 23.5, 24], [26, 26.5, 27.5, 28], [28, 28.5, 29.5, 30]])
         torch.testing.assert_close(block(x)[0, 0], want)
 
-    def test_bottleneck_by_hand(self) -> None:
+    def test_bottleneck_by_hand(self):
         # Pre-activation: the residual is zeroed, so what remains is the shortcut: x itself, or a 1x1 of relu(norm(x)).
         x = torch.randn(1, 8, 4, 4)
         same, wider = Bottleneck(8, 8).eval(), Bottleneck(8, 16, stride=2).eval()
@@ -182,12 +178,12 @@ class TestAttention:
 
 
 class TestFuse:
-    def test_by_hand(self) -> None:
+    def test_by_hand(self):
         # (0, 4) to four columns: 0, 1, 3, 4. A 1x1 map is constant. Their sum:
         fine, coarse = torch.tensor([[[[0.0, 4.0]]]]), torch.tensor([[[[10.0]]]])
         assert fuse([fine, coarse], (2, 4)).tolist() == [[[[10.0, 11.0, 13.0, 14.0]] * 2]]
 
-    def test_bf16_is_added_up_in_float32(self) -> None:
+    def test_bf16_is_added_up_in_float32(self):
         # 256 + 1 + 1 is 258, but bfloat16 has no 257: added up in it, both ones would be lost.
         maps = [torch.full((1, 1, 1, 1), v, dtype=torch.bfloat16) for v in (256.0, 1.0, 1.0)]
         fused = fuse(maps, (2, 2))

@@ -4,10 +4,7 @@ import ast
 import base64
 import os
 import re
-from collections.abc import Iterator
 from io import BytesIO
-from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
@@ -21,7 +18,7 @@ nbclient = pytest.importorskip("nbclient")
 NOTEBOOKS = sorted((REPOSITORY / "docs" / "notebooks").glob("*.ipynb"))
 
 
-def executed(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+def executed(name, folder, monkeypatch):
     """Return a notebook with the outputs of a run in `folder`."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
     notebook = nbformat.read(REPOSITORY / "docs" / "notebooks" / f"{name}.ipynb", as_version=4)
@@ -30,7 +27,7 @@ def executed(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return notebook
 
 
-def shown(notebook: Any, kind: str, of: str) -> Iterator[str]:
+def shown(notebook, kind, of):
     """Yield the outputs of a kind, "stdout" or a MIME type, of the cells whose code contains `of`."""
     for cell in notebook.cells:
         if cell.cell_type == "code" and of in cell.source:
@@ -41,12 +38,12 @@ def shown(notebook: Any, kind: str, of: str) -> Iterator[str]:
                     yield output.data[kind]
 
 
-def picture(notebook: Any, of: str) -> Image.Image:
+def picture(notebook, of):
     (png,) = shown(notebook, "image/png", of)
     return Image.open(BytesIO(base64.b64decode(png)))
 
 
-def column(notebook: Any, of: str, key: str, name: str) -> dict[str, float]:
+def column(notebook, of, key, name):
     """Return a column of the table that a cell shows, by the cells of the column `key`, "" for the index."""
     (html,) = shown(notebook, "text/html", of)
     rows = bs4.BeautifulSoup(html, "html.parser").find_all("tr")
@@ -55,14 +52,14 @@ def column(notebook: Any, of: str, key: str, name: str) -> dict[str, float]:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_notebooks_are_stored_without_outputs(path: Path) -> None:
+def test_notebooks_are_stored_without_outputs(path):
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     assert cells
     assert all(not cell.outputs and cell.execution_count is None for cell in cells)
 
 
 @pytest.mark.slow
-def test_parse_a_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parse_a_photo(tmp_path, monkeypatch):
     notebook = executed("parse_a_photo", tmp_path, monkeypatch)
     assert not any(shown(notebook, "stderr", ""))
     overlay = picture(notebook, "FaceParser()")
@@ -84,7 +81,7 @@ def test_parse_a_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_train_and_compare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_and_compare(tmp_path, monkeypatch):
     notebook = executed("train_and_compare", tmp_path, monkeypatch)
     assert not any(shown(notebook, "stderr", ""))
     scores = [float(text) for text in shown(notebook, "text/plain", "train(settings(")]

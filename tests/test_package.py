@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 from conftest import PORTRAIT
@@ -19,7 +18,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def installed(tmp_path_factory):
     """Build the wheel, and return the folder it is installed in, with nothing of the checkout."""
     source, folder = (tmp_path_factory.mktemp(name) for name in ("source", "installed"))
     for name in ("facekp", "conf"):
@@ -33,10 +32,10 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def facekp(installed: Path, tmp_path: Path) -> Run:
+def facekp(installed, tmp_path):
     """Return a function that runs the installed command in an empty folder."""
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(*arguments):
         environment = {**os.environ, "PYTHONPATH": str(installed)}
         command = [sys.executable, installed / "bin" / "facekp", *arguments]
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
@@ -44,14 +43,14 @@ def facekp(installed: Path, tmp_path: Path) -> Run:
     return run
 
 
-def files(folder: Path, prefix: str = "") -> set[str]:
+def files(folder, prefix=""):
     """Return the files below a folder, those that Python has compiled left out."""
     found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
     return {f"{prefix}{path}" for path in found if "__pycache__" not in path.parts}
 
 
 @pytest.mark.slow
-def test_the_wheel_has_every_file_and_predicts_alone(facekp: Run, installed: Path, tmp_path: Path) -> None:
+def test_the_wheel_has_every_file_and_predicts_alone(facekp, installed, tmp_path):
     assert files(installed / "facekp") == files(REPOSITORY / "facekp") | files(REPOSITORY / "conf", "conf/")
     assert facekp("--version").stdout == "facekp 0.1.0\n"
     assert facekp("train", "--version").stdout == "facekp 0.1.0\n"
@@ -70,16 +69,11 @@ def test_the_wheel_has_every_file_and_predicts_alone(facekp: Run, installed: Pat
 
 
 @pytest.mark.slow
-def test_own_configurations_come_before_the_packages(facekp: Run, tmp_path: Path) -> None:
-    for folder, name, seed in (
-        ("conf", "half", 1),
-        ("conf", "mine", 2),
-        ("elsewhere", "half", 3),
-        ("elsewhere", "new", 4),
-    ):
-        (tmp_path / folder / "experiment").mkdir(parents=True, exist_ok=True)
-        text = f"# @package _global_\nseed: {seed}\n"
-        (tmp_path / folder / "experiment" / f"{name}.yaml").write_text(text, encoding="utf-8")
+def test_own_configurations_come_before_the_packages(facekp, tmp_path):
+    for seed, place in enumerate(("conf/{}/half", "conf/{}/mine", "elsewhere/{}/half", "elsewhere/{}/new"), 1):
+        file = tmp_path / (place.format("experiment") + ".yaml")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"# @package _global_\nseed: {seed}\n", encoding="utf-8")
     seeds = {}
     for name in ("half", "mine", "new", "release"):
         done = facekp("train", "--cfg=job", "--package=seed", "--config-dir=elsewhere", f"experiment={name}")
@@ -87,7 +81,7 @@ def test_own_configurations_come_before_the_packages(facekp: Run, tmp_path: Path
     assert seeds == {"half": "1", "mine": "2", "new": "4", "release": "0"}
 
 
-def test_every_command_is_a_module_and_is_listed() -> None:
+def test_every_command_is_a_module_and_is_listed():
     done = subprocess.run(
         [sys.executable, "-X", "importtime", "-m", "facekp"], capture_output=True, text=True, check=True
     )
@@ -98,7 +92,7 @@ def test_every_command_is_a_module_and_is_listed() -> None:
 
 
 @pytest.mark.parametrize(("name", "close"), [("predikt", "did you mean 'predict'? "), ("xyz", "")])
-def test_an_unknown_command_is_one_line(name: str, close: str) -> None:
+def test_an_unknown_command_is_one_line(name, close):
     done = subprocess.run([sys.executable, "-m", "facekp", name], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stderr == f"error: no command is called '{name}': {close}known are {', '.join(COMMANDS)}\n"

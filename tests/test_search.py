@@ -4,9 +4,6 @@ import json
 import math
 import statistics
 import sys
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
 from filelock import FileLock
@@ -28,15 +25,15 @@ ARGUMENTS = (
 )  # fmt: skip
 
 
-def study(folder: Path) -> Any:
+def study(folder):
     return _open_study(SearchConfig(dir=str(folder)), folder, lowest=True)
 
 
 @pytest.fixture
-def run(tiny_root: Path, tmp_path: Path) -> Callable[..., Path]:
+def run(tiny_root, tmp_path):
     """Return a function that searches in `tmp_path / "search"` and returns that folder."""
 
-    def run(*arguments: str) -> Path:
+    def run(*arguments):
         main([*ARGUMENTS, f"data.root={tiny_root}", f"search.dir={tmp_path / 'search'}", *arguments])
         return tmp_path / "search"
 
@@ -44,11 +41,11 @@ def run(tiny_root: Path, tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def untrained(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def untrained(monkeypatch):
     """Let trials return their number as the score, or return or raise what is in the list, without training."""
-    outcomes: list[Any] = []
+    outcomes = []
 
-    def train(config: Any, trial: Any) -> float:
+    def train(config, trial):
         outcome = outcomes.pop(0) if outcomes else None
         if isinstance(outcome, BaseException):
             raise outcome
@@ -64,7 +61,7 @@ class TestTrials:
 
     @pytest.fixture(scope="class")
     @classmethod
-    def folder(cls, tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def folder(cls, tiny_root, tmp_path_factory):
         folder = tmp_path_factory.mktemp("search") / "search"
         folder.mkdir()
         NETWORKS.register("toy")(Toy)
@@ -74,7 +71,7 @@ class TestTrials:
         main([*ARGUMENTS, "model.name=toy", f"data.root={tiny_root}", f"search.dir={folder}", *pruning])
         return folder
 
-    def test_a_trial_behind_the_median_is_stopped(self, folder: Path) -> None:
+    def test_a_trial_behind_the_median_is_stopped(self, folder):
         # The rule by hand: the best loss so far is above the median of what finished before, at the same step.
         trials, earlier = study(folder).trials, []
         assert len(trials) == 3
@@ -90,7 +87,7 @@ class TestTrials:
             earlier += [] if behind else [losses]
         assert {trial.state.name for trial in trials} == {"COMPLETE", "PRUNED"}
 
-    def test_each_trial_trained_with_its_own_settings(self, folder: Path) -> None:
+    def test_each_trial_trained_with_its_own_settings(self, folder):
         (done,) = [trial for trial in study(folder).trials if trial.state.name == "COMPLETE"][:1]
         summary = json.loads((folder / f"{done.number}-toy" / "metrics.json").read_text())
         optim, data = summary["settings"]["optim"], summary["settings"]["data"]
@@ -112,7 +109,7 @@ class TestContinuing:
         assert len(study(folder).trials) == 5
 
     @pytest.mark.slow
-    def test_a_killed_trial_continues_in_its_folder(self, run: Callable[..., Path], untrained: list[Any]) -> None:
+    def test_a_killed_trial_continues_in_its_folder(self, run, untrained):
         untrained += [None, KeyboardInterrupt()]  # the second ends as a killed process does: it tells nothing
         with pytest.raises(KeyboardInterrupt):
             run("search.n_trials=3")
@@ -144,7 +141,7 @@ class TestContinuing:
 
 
 class TestMistakes:
-    def test_other_settings_and_choices_are_refused(self, run: Callable[..., Path], untrained: list[Any]) -> None:
+    def test_other_settings_and_choices_are_refused(self, run, untrained):
         run("search.n_trials=1")
         with pytest.raises(ConfigError, match=r"^seed is 1, but '.*search' was trained with 0"):
             run("seed=1")
@@ -186,7 +183,7 @@ class TestMistakes:
             run()
 
 
-def test_what_is_drawn_from() -> None:
+def test_what_is_drawn_from():
     distributions = optuna.distributions
     parse = OverridesParser.create().parse_override
     for text, want in {

@@ -1,7 +1,5 @@
 """A short training run on faces, real ones where there are any: it must learn more than chance gives."""
 
-from pathlib import Path
-
 import pytest
 from runs import settings
 
@@ -13,7 +11,7 @@ from facekp.training.run import build_data, build_module, build_trainer
 
 
 @pytest.mark.slow
-def test_a_short_run_learns(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+def test_a_short_run_learns(request, tmp_path):
     try:
         faces = request.getfixturevalue("real_root")
     except pytest.skip.Exception:

@@ -5,22 +5,17 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Callable
 from contextlib import redirect_stderr
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import pytest
-import pytorch_lightning as pl
 import yaml
 from helpers.networks import Toy
 from runs import REPOSITORY, before_step
 
 import facekp.training.run
-from facekp.config import Config
 from facekp.models.registry import NETWORKS
-from facekp.training.folder import Resume
 from facekp.training.rows import read_rows
 from facekp.training.run import build_trainer
 from facekp.weights.checkpoint import read_checkpoint
@@ -28,7 +23,7 @@ from facekp.weights.checkpoint import read_checkpoint
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("undrawn")]
 
 
-def written(folder: Path) -> dict[Path, int]:
+def written(folder):
     """Return when each file was written that a run leaves in its folder."""
     files = [*folder.glob("metrics.*"), *folder.glob("checkpoints/*")]
     return {path: path.stat().st_mtime_ns for path in files}
@@ -41,10 +36,10 @@ class TestInterrupted:
 
     @pytest.fixture(scope="class", autouse=True)
     @classmethod
-    def folder(cls, train_py: Callable[..., None], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    def folder(cls, train_py, tmp_path_factory):
         cwd = tmp_path_factory.mktemp("sweep")
 
-        def interrupted(config: Config, *args: Any) -> pl.Trainer:
+        def interrupted(config, *args):
             trainer = build_trainer(config, *args)
             if config.model["name"] == "fpn":
                 trainer.callbacks.append(before_step(3, KeyboardInterrupt))
@@ -52,19 +47,13 @@ class TestInterrupted:
 
         with pytest.MonkeyPatch.context() as patch, redirect_stderr(StringIO()) as said:
             patch.setattr(facekp.training.run, "build_trainer", interrupted)
-            with pytest.raises(SystemExit) as end:
-                train_py(*cls.JOBS, cwd=cwd)
-        assert end.value.code == 130
+            train_py(*cls.JOBS, cwd=cwd, ends=130)
         assert "the same command with hydra.sweep.dir=sweep continues this sweep" in said.getvalue()
         return cwd / "sweep"
 
     def test_started_again_it_goes_on_with_the_job_that_was_stopped_and_trains_no_other(
-        self,
-        folder: Path,
-        train_py: Callable[..., None],
-        monkeypatch: pytest.MonkeyPatch,
-        capsys: pytest.CaptureFixture[str],
-    ) -> None:
+        self, folder, train_py, monkeypatch, capsys
+    ):
         done, stopped = folder / "1-resnet18", folder / "3-fpn"
         before = written(done)
         assert not (stopped / "metrics.json").exists()
@@ -74,17 +63,15 @@ class TestInterrupted:
         text = (stopped / ".hydra" / "config.yaml").read_text()
         assert yaml.safe_load(text)["output_dir"] == str(stopped)
         assert "${" not in text
-        built: list[tuple[str, Resume]] = []
+        built = []
 
-        def noted(config: Config, loggers: Any, resume: Resume, *more: Any) -> pl.Trainer:
+        def noted(config, loggers, resume, *more):
             built.append((config.output_dir, resume))
             return build_trainer(config, loggers, resume, *more)
 
         monkeypatch.setattr(facekp.training.run, "build_trainer", noted)
         for _ in range(2):  # the second time, nothing is left
-            with pytest.raises(SystemExit) as end:
-                train_py(*self.JOBS, cwd=folder.parent)
-            assert end.value.code == 2  # the jobs that cannot be have not ended the others
+            train_py(*self.JOBS, cwd=folder.parent, ends=2)  # the jobs that cannot be have not ended the others
         assert [(Path(run).name, resume.step) for run, resume in built] == [(stopped.name, 2)]
         assert written(done) == before
         after = read_rows(stopped / "metrics.csv")
@@ -104,8 +91,7 @@ class TestInterrupted:
     def test_other_settings_are_refused_in_a_jobs_folder(self, folder, train_py, capsys):
         job = folder / "1-resnet18"
         before = written(job)
-        with pytest.raises(SystemExit):
-            train_py("seed=7", "optim.lr=0.5", f"hydra.run.dir={job}", cwd=folder.parent)
+        train_py("seed=7", "optim.lr=0.5", f"hydra.run.dir={job}", cwd=folder.parent, ends=2)
         (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
         expected = f"error: optim.lr is 0.5, but '{job / 'metrics.json'}' was trained with 0.01: use the same, or"
         assert line.startswith(expected)
@@ -115,26 +101,22 @@ class TestInterrupted:
 
 
 def test_sigterm_to_every_process_ends_the_sweep(train_py, tmp_path, monkeypatch, capsys):
-    def terminate() -> None:  # as a scheduler does
+    def terminate():  # as a scheduler does
         os.kill(os.getpid(), signal.SIGTERM)
         for loader in multiprocessing.active_children():
             loader.terminate()
             loader.join()  # torch raises here that a loader was killed
 
-    def preempted(*args: Any) -> pl.Trainer:
+    def preempted(*args):
         trainer = build_trainer(*args)
         trainer.callbacks.append(before_step(2, terminate))
         return trainer
 
     NETWORKS.register("toy")(Toy)
     monkeypatch.setattr(facekp.training.run, "build_trainer", preempted)
-    with pytest.raises(SystemExit) as end:
-        train_py("model.name=toy", "seed=0,1", "data.workers=1", "hydra.sweep.dir=sweep", "-m", cwd=tmp_path)
-    assert end.value.code == 130
-    assert capsys.readouterr().err.splitlines()[-2:] == [
-        "the same command with hydra.sweep.dir=sweep continues this sweep",
-        "interrupted",
-    ]
+    train_py("model.name=toy", "seed=0,1", "data.workers=1", "hydra.sweep.dir=sweep", "-m", cwd=tmp_path, ends=130)
+    said = ["the same command with hydra.sweep.dir=sweep continues this sweep", "interrupted"]
+    assert capsys.readouterr().err.splitlines()[-2:] == said
     assert {path.name for path in (tmp_path / "sweep").iterdir() if path.is_dir()} == {"0-toy"}
     assert not (tmp_path / "sweep" / "0-toy" / "error.txt").exists()
 

@@ -8,7 +8,7 @@ import time
 from dataclasses import fields
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from unittest import mock
 
 import pytest
 from helpers.wandb_files import read_run
@@ -28,7 +28,7 @@ wandb_internal_pb2 = pytest.importorskip("wandb.proto.wandb_internal_pb2")
 
 
 @pytest.fixture(scope="module")
-def run(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[wandb_internal_pb2.Record]:
+def run(tiny_root, tmp_path_factory):
     """Train for four steps with the default logger where there is no key, and return what it wrote."""
     folder = tmp_path_factory.mktemp("wandb-run")
     wanted = {"logger": {"name": "wandb", "group": "a-sweep", "run_name": "a-job", "images": 2}}
@@ -41,7 +41,7 @@ def run(tiny_root: Path, tmp_path_factory: pytest.TempPathFactory) -> list[wandb
     return written(folder)
 
 
-def written(folder: Path) -> list[wandb_internal_pb2.Record]:
+def written(folder):
     """Return what the only run in a folder wrote."""
     (file,) = folder.glob("wandb/offline-run-*/*.wandb")
     # W&B's own process writes the file, and may not be at its end yet.
@@ -52,11 +52,11 @@ def written(folder: Path) -> list[wandb_internal_pb2.Record]:
     return read_run(file)
 
 
-def history(run: list[wandb_internal_pb2.Record]) -> list[dict[str, Any]]:
+def history(run):
     """Return what was logged at each step; nested values with the rest of their key."""
     rows = []
     for record in (record for record in run if record.HasField("history")):
-        row: dict[str, Any] = {}
+        row = {}
         for item in record.history.item:
             first, *inner = [item.key] if item.key else item.nested_key
             place, key = (row.setdefault(first, {}), ".".join(inner)) if inner else (row, first)
@@ -66,7 +66,7 @@ def history(run: list[wandb_internal_pb2.Record]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_run_is_named_grouped_and_configured(run: list[wandb_internal_pb2.Record]) -> None:
+def test_run_is_named_grouped_and_configured(run):
     started = next(record.run for record in run if record.HasField("run"))
     assert (started.project, started.run_group, started.display_name) == ("facekp", "a-sweep", "a-job")
     config = {}
@@ -82,7 +82,7 @@ def test_run_is_named_grouped_and_configured(run: list[wandb_internal_pb2.Record
 
 
 @pytest.mark.slow
-def test_the_best_checkpoint_is_a_model_artifact(run: list[wandb_internal_pb2.Record]) -> None:
+def test_the_best_checkpoint_is_a_model_artifact(run):
     (artifact,) = (record.artifact for record in run if record.HasField("artifact") and record.artifact.type == "model")
     assert artifact.name.startswith("model-")
     assert "best" in artifact.aliases
@@ -91,7 +91,7 @@ def test_the_best_checkpoint_is_a_model_artifact(run: list[wandb_internal_pb2.Re
 
 
 @pytest.mark.slow
-def test_curves_cover_every_logged_step(run: list[wandb_internal_pb2.Record]) -> None:
+def test_curves_cover_every_logged_step(run):
     rows = history(run)
     steps = [row["trainer/global_step"] for row in rows if "train/loss" in row]
     assert steps == [0, 1, 2, 3]
@@ -102,9 +102,7 @@ def test_curves_cover_every_logged_step(run: list[wandb_internal_pb2.Record]) ->
 
 
 @pytest.mark.slow
-def test_images_carry_both_masks_with_class_names_and_the_table_has_every_class(
-    run: list[wandb_internal_pb2.Record],
-) -> None:
+def test_images_carry_both_masks_with_class_names_and_the_table_has_every_class(run):
     (first, _) = [row for row in history(run) if "val/images" in row]
     images = first["val/images"]
     assert images["count"] == 2
@@ -115,7 +113,7 @@ def test_images_carry_both_masks_with_class_names_and_the_table_has_every_class(
 
 
 @pytest.mark.slow
-def test_best_values_are_summarised_in_the_right_direction(run: list[wandb_internal_pb2.Record]) -> None:
+def test_best_values_are_summarised_in_the_right_direction(run):
     defined = {r.metric.name: r.metric.summary for r in run if r.HasField("metric") and r.metric.name}
     best = {name: (summary.min, summary.max, summary.last) for name, summary in defined.items()}
     lowest, highest = (True, False, True), (False, True, True)
@@ -128,7 +126,7 @@ def test_best_values_are_summarised_in_the_right_direction(run: list[wandb_inter
 @pytest.mark.usefixtures("no_account", "undrawn")
 @pytest.mark.parametrize("asked", [True, False])
 @pytest.mark.slow
-def test_the_comparison_of_a_sweep_is_a_run_of_its_own(asked: bool, straight: Path, tmp_path: Path) -> None:
+def test_the_comparison_of_a_sweep_is_a_run_of_its_own(asked, straight, tmp_path):
     sweep = tmp_path / "a-sweep"
     for i in range(2):
         shutil.copytree(straight, sweep / f"{i}-resnet18")
@@ -151,24 +149,24 @@ def test_the_comparison_of_a_sweep_is_a_run_of_its_own(asked: bool, straight: Pa
         assert wandb.run is None
 
 
-def logging_only(folder: Path, **logger: Any) -> Config:
+def logging_only(folder, **logger):
     """Return settings of which only the logger's are used."""
     data = DataConfig(source="synthetic")  # its classes are known without reading it
     return Config(data=data, model={"name": "resnet18"}, logger=LoggerConfig(**logger), output_dir=str(folder))
 
 
 @pytest.fixture
-def no_account(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def no_account(monkeypatch, tmp_path):
     forget_account(monkeypatch, tmp_path)
 
 
-def forget_account(patch: pytest.MonkeyPatch, folder: Path) -> None:
+def forget_account(patch, folder):
     for name in ("WANDB_API_KEY", "WANDB_MODE"):
         patch.delenv(name, raising=False)
     patch.setenv("NETRC", str(folder / "no-netrc"))
 
 
-def refused(*_: object, **__: object) -> bool:
+def refused(*_, **__):
     raise wandb.errors.CommError("entity nobody not found\n(a second line)")
 
 
@@ -177,8 +175,8 @@ def refused(*_: object, **__: object) -> bool:
     ("fault", "reason"), [(None, "no API key"), ("login", "entity nobody"), ("init", "entity nobody")]
 )
 def test_a_fault_is_one_line_that_says_how_to_sync_and_the_run_goes_on_offline(
-    fault: str | None, reason: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+    fault, reason, monkeypatch, capsys, tmp_path
+):
     start = wandb.init
     if fault == "login":
         monkeypatch.setattr("wandb.login", refused)
@@ -197,8 +195,8 @@ def test_a_fault_is_one_line_that_says_how_to_sync_and_the_run_goes_on_offline(
     assert "WANDB_MODE" not in os.environ  # it would send the next job of a sweep offline without a word
 
 
-def test_a_run_that_fails_is_closed_as_failed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    statuses: list[int] = []
+def test_a_run_that_fails_is_closed_as_failed(monkeypatch, tmp_path):
+    statuses = []
     monkeypatch.setattr("wandb.finish", lambda exit_code=0: statuses.append(exit_code))
     with closing_wandb(logging_only(tmp_path).logger):
         pass
@@ -208,7 +206,7 @@ def test_a_run_that_fails_is_closed_as_failed(monkeypatch: pytest.MonkeyPatch, t
 
 
 @pytest.mark.usefixtures("no_account")
-def test_a_resumed_run_keeps_its_id(tmp_path: Path) -> None:
+def test_a_resumed_run_keeps_its_id(tmp_path):
     first, second = (logging_only(tmp_path / name, offline=True) for name in ("first", "second"))
     for config in (first, second):
         Path(config.output_dir).mkdir()
@@ -219,7 +217,7 @@ def test_a_resumed_run_keeps_its_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_account")
-def test_disabled_writes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_disabled_writes_nothing(monkeypatch, tmp_path):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     config = logging_only(tmp_path)
     with closing_wandb(config.logger):
@@ -229,9 +227,7 @@ def test_disabled_writes_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 
 @pytest.mark.usefixtures("no_account")
 @pytest.mark.parametrize("home", ["a file", "full"])
-def test_where_home_cannot_be_written_wandb_writes_below_the_run_folder(
-    home: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_where_home_cannot_be_written_wandb_writes_below_the_run_folder(home, monkeypatch, tmp_path):
     (tmp_path / "home").touch()
     monkeypatch.setenv("HOME", str(tmp_path / ("home" if home == "a file" else "")))
     for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "WANDB_DATA_DIR", "WANDB_CACHE_DIR"):
@@ -247,41 +243,34 @@ def test_where_home_cannot_be_written_wandb_writes_below_the_run_folder(
     assert "WANDB_DATA_DIR" not in os.environ  # the next job of a sweep has a folder of its own
 
 
-def test_what_wandb_raises_is_said_once_and_ends_no_run(
-    tiny_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_wandb_raises_is_said_once_and_ends_no_run(tiny_root, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_MODE", "disabled")
     config = settings(tiny_root, tmp_path, {"logger": {"name": "wandb"}}, max_steps=2, val_every=1)
 
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
     with closing_wandb(config.logger):
         loggers = build_loggers(config, None)
-        monkeypatch.setattr(type(loggers[1].experiment), "log", full)
         trainer = build_trainer(config, loggers)
-        trainer.fit(build_module(config), build_data(config))
+        with mock.patch.object(type(loggers[1].experiment), "log", side_effect=OSError(28, "No space left on device")):
+            trainer.fit(build_module(config), build_data(config))
     assert trainer.global_step == 2
     assert (tmp_path / "checkpoints" / "last.ckpt").is_file()
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("W&B")]
     assert said == ["W&B: cannot log ([Errno 28] No space left on device); training goes on"]
 
 
-def test_a_wandb_that_cannot_start_at_all_ends_no_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wandb_that_cannot_start_at_all_ends_no_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("wandb.init", refused)
     assert len(build_loggers(logging_only(tmp_path, offline=True), None)) == 1
     assert capsys.readouterr().err == "W&B: cannot log (entity nobody not found); training goes on\n"
 
 
-def test_checkpoints_are_written_before_pictures_are_sent(tmp_path: Path) -> None:
+def test_checkpoints_are_written_before_pictures_are_sent(tmp_path):
     config = settings(tmp_path, tmp_path, {"logger": {"name": "wandb"}})
     names = [type(callback).__name__ for callback in build_trainer(config, []).callbacks]
     assert names[-3:] == ["BestCheckpoint", "ModelCheckpoint", "MaskPictures"]
 
 
-def test_pictures_for_a_wandb_that_is_absent_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_for_a_wandb_that_is_absent_are_dropped(monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     trainer = SimpleNamespace(loggers=[], callback_metrics={}, global_step=1)
     MaskPictures(1).on_validation_end(trainer, SimpleNamespace(classes=CELEBAMASK_HQ))
