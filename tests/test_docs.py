@@ -1,5 +1,6 @@
-"""The docs: their commands name settings that exist, and their examples run."""
+"""The docs: their commands name settings that exist, and their examples and those of docstrings run."""
 
+import doctest
 import importlib.util
 import json
 import os
@@ -140,3 +141,19 @@ def test_examples_of_extending_run(tiny_root, tmp_path):
     assert mark == "# facekp"
     assert len(lines) > 60
     assert all(re.fullmatch(r"0 \w+ -?[\d.]+ -?[\d.]+", line) for line in lines)
+
+
+MODULES = [
+    ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
+    for room in ("facekp", "benchmarks")
+    for path in sorted((REPOSITORY / room).rglob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_of_docstrings_give_what_they_show(name):
+    module = pytest.importorskip(name, reason="an extra is not installed")
+    failed, tried = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
+    assert tried
+    assert not failed

@@ -1,4 +1,4 @@
-"""Whole training runs through train.py: their arithmetic, scores and summary, and how they end."""
+"""Whole training runs through train.py: their arithmetic, scores and summary, how they end, and that they learn."""
 
 import itertools
 import json
@@ -17,12 +17,15 @@ from runs import STEPS, PowerCutError, before_step, logged, settings, train
 from torch._dynamo.utils import counters
 
 from facekp.classes import CELEBAMASK_HQ
+from facekp.config import DataConfig
 from facekp.data.dataset import to_batch
+from facekp.data.sources import prepared_root
 from facekp.errors import ConfigError, DataError
 from facekp.hardware import resolve_accelerator
 from facekp.models import build_model, fuse
 from facekp.training.callbacks import TimeLimit
 from facekp.training.folder import finished_score
+from facekp.training.history import RunLog
 from facekp.training.metrics import ParsingMetrics
 from facekp.training.rows import read_rows
 from facekp.training.run import build_data, build_module, build_trainer
@@ -222,3 +225,24 @@ def test_progress_in_a_log_is_a_line_with_the_newest_scores(tiny_root, tmp_path,
     scores = read_rows(tmp_path / "metrics.csv")[-1]
     assert last.startswith("training: 2 of 2 (")
     assert last.endswith(f", val/loss={scores['val/loss']:.3g}, val/miou={scores['val/miou']:.3g})")
+
+
+@pytest.mark.slow
+def test_a_short_run_learns(request, tmp_path):
+    try:
+        faces = request.getfixturevalue("real_root")
+    except pytest.skip.Exception:
+        counts = {"synthetic_train": 64, "synthetic_val": 32, "synthetic_test": 1}
+        faces = prepared_root(DataConfig(source="synthetic", cache=str(tmp_path / "faces"), size=96, **counts))
+    data = {"data.size": 96, "data.scales": [0.75, 1], "data.batch_size": 8, "data.eval_batch_size": 8}
+    optim = {"optim.lr": 0.02, "optim.warmup_steps": 10, "optim.head_lr_mult": 1.0}
+    config = settings(faces, tmp_path, data | optim, max_steps=80, val_every=80, limit_val_batches=4)
+    build_trainer(config, [RunLog(tmp_path)]).fit(build_module(config), build_data(config))
+    rows = read_rows(tmp_path / "metrics.csv")
+    losses = [row["train/loss"] for row in rows]
+    # Three heads guessing among 19 classes lose 3 ln 19 = 8.83.
+    assert sum(losses[:5]) / 5 > 8
+    assert sum(losses[-10:]) / 10 < 6
+    # One class everywhere gives at most its share of the pixels, under a half, divided by 19: 0.026.
+    assert rows[-1]["val/miou"] > 2 * 0.026
+    assert rows[-1]["val/pixel_accuracy"] > 0.5

@@ -74,9 +74,7 @@ def test_run_is_named_grouped_and_configured(run):
         updates = record.run.config.update if record.HasField("run") else record.config.update
         config |= {u.key or "/".join(u.nested_key): json.loads(u.value_json) for u in updates}
     assert config["model"] == {"name": "toy", "pretrained": False}
-    assert config["data"]["crop"] == 64
-    assert config["optim"]["lr"] == 0.01
-    assert config["seed"] == 0
+    assert (config["data"]["crop"], config["optim"]["lr"], config["seed"]) == (64, 0.01, 0)
     # Nothing twice: Lightning would add the module's own arguments.
     assert set(config) - {"_wandb"} == {field.name for field in fields(Config)}
 
@@ -105,8 +103,7 @@ def test_curves_cover_every_logged_step(run):
 def test_images_carry_both_masks_with_class_names_and_the_table_has_every_class(run):
     (first, _) = [row for row in history(run) if "val/images" in row]
     images = first["val/images"]
-    assert images["count"] == 2
-    assert (images["width"], images["height"]) == (64, 64)
+    assert (images["count"], images["width"], images["height"]) == (2, 64, 64)
     assert all(set(masks) == {"truth", "prediction"} for masks in images["all_masks"])
     table = first["val/classes_table"]
     assert (table["nrows"], table["ncols"]) == (len(CELEBAMASK_HQ), 3)
@@ -174,9 +171,7 @@ def refused(*_, **__):
 @pytest.mark.parametrize(
     ("fault", "reason"), [(None, "no API key"), ("login", "entity nobody"), ("init", "entity nobody")]
 )
-def test_a_fault_is_one_line_that_says_how_to_sync_and_the_run_goes_on_offline(
-    fault, reason, monkeypatch, capsys, tmp_path
-):
+def test_a_fault_is_one_line_on_how_to_sync_and_the_run_is_offline(fault, reason, monkeypatch, capsys, tmp_path):
     start = wandb.init
     if fault == "login":
         monkeypatch.setattr("wandb.login", refused)
