@@ -7,6 +7,7 @@ import platform
 import re
 import sys
 from contextlib import suppress
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -112,6 +113,21 @@ def resolve_precision(precision: str, accelerator: str) -> str:
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "16-mixed"
     return "bf16-mixed" if cpu_precision() == "bfloat16" else "32-true"
+
+
+def import_large(name: str) -> None:
+    """Import a module that takes seconds, and all that it needs, unless it is imported already.
+
+    The garbage collector would search its many objects while they are made, in each later collection, and at exit; they
+    live until then.
+    """
+    if name not in sys.modules:
+        gc.disable()
+        try:
+            import_module(name)
+            gc.freeze()
+        finally:
+            gc.enable()
 
 
 def keep_freed_memory() -> None:

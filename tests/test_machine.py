@@ -1,5 +1,6 @@
 """Memory: what a process keeps, and what it gives back."""
 
+import gc
 import platform
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from facekp.hardware import import_large
 from facekp.training.callbacks import Cost
 
 REPOSITORY = Path(__file__).parents[1]
@@ -57,3 +59,13 @@ def test_a_run_does_not_count_what_the_run_before_it_held(printed, monkeypatch):
     assert first == pytest.approx(256, rel=0.1)  # MiB of 2 ** 26 float32
     assert second < 50
     assert held - least < 100
+
+
+def test_a_large_module_is_left_out_of_garbage_collection(tmp_path, monkeypatch):
+    (tmp_path / "large_module.py").write_text("import gc\ncollected = gc.isenabled()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    frozen = gc.get_freeze_count()
+    import_large("large_module")
+    assert not sys.modules.pop("large_module").collected
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > frozen

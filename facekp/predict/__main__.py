@@ -1,13 +1,12 @@
 """Masks and key points of photos and videos: `facekp predict source=FILE out=FOLDER [ckpt=FILE]`."""
 
-import gc
 import sys
-from importlib import import_module
 
 from facekp.cli import parse_cli
 from facekp.errors import printable, require, run_command
 from facekp.files import expand
 from facekp.formats.base import describe_formats
+from facekp.hardware import import_large
 from facekp.parsing.choices import is_onnx
 from facekp.predict.settings import PredictSettings
 from facekp.predict.sources import find_images, require_pyav, share
@@ -24,13 +23,11 @@ def main(argv: list[str]) -> int:
     require_file(locate_checkpoint(settings.ckpt))
     require("out", settings.out, not expand(settings.out).is_file(), "this is a file; give a folder")
 
-    gc.disable()  # it would search torch's many objects several times while they are made
     if not is_onnx(settings.ckpt):
-        import_module("torch")  # takes seconds
+        import_large("torch")
+    import_large("facekp.predict.run")
     from facekp.predict.run import predict
 
-    gc.freeze()  # and again at exit; they live until then
-    gc.enable()
     failures = predict(files, settings)
     where = f"; results in {settings.out}" if len(failures) < len(own) else ""
     print(f"{len(own) - len(failures)} of {len(own)} parsed{where}")

@@ -17,6 +17,7 @@ from facekp.data.exclusions import excluded_digest
 from facekp.data.layout import check_source
 from facekp.errors import ConfigError, FacekpError, explain, one_line_errors, require
 from facekp.files import LOCK
+from facekp.hardware import import_large
 from facekp.training.compose import CONF, read_config, register_schema, require_names
 from facekp.training.folder import COMPOSED, ERROR, SUMMARY, OtherSettingsError, resume_path, sweep_job
 
@@ -34,7 +35,8 @@ def _train(composed: DictConfig) -> float:
             excluded_digest(config.data.exclude)
             if not (run / SUMMARY).is_file():
                 resume_path(config)
-            from facekp.training.run import train  # torch and Lightning take seconds: mistakes are reported first
+            import_large("facekp.training.run")  # torch and Lightning take seconds: mistakes are reported first
+            from facekp.training.run import train
 
             return train(config)
         except FacekpError as error:
