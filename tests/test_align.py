@@ -23,11 +23,13 @@ from facekp.parsing.alignment import PLACES, distinct, find_part, fit_crop, refi
 from facekp.parsing.detectors import BOX_MIDDLE, BOX_SIDE, HaarDetector, YuNetDetector, open_detector
 from facekp.parsing.face_crop import Crop, cut, within
 from facekp.parsing.scenes import suppress_neighbours
-from facekp.parsing.surroundings import around, join
+from facekp.parsing.surroundings import FAR, around, is_cut, join
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
 
-SKIN, NOSE, L_EYE, R_EYE, U_LIP, HAIR = map(CELEBAMASK_HQ.index, ("skin", "nose", "l_eye", "r_eye", "u_lip", "hair"))
+SKIN, NOSE, L_EYE, R_EYE, U_LIP, HAIR, CLOTH = map(
+    CELEBAMASK_HQ.index, ("skin", "nose", "l_eye", "r_eye", "u_lip", "hair", "cloth")
+)
 
 
 def near(crop, frame, within=0.05):
@@ -399,16 +401,35 @@ def test_the_larger_crop_shows_the_photo_as_far_as_a_person_may_reach():
     assert around(Crop(30 + 30j, 100), (160, 160)) == Crop(-7.5 - 7.5j, 175)
     # And at least an eighth.
     assert around(Crop(0, 64), (64, 64)) == Crop(-8 - 8j, 80)
+    # The far one: 0.75 + 1 + 2 of the side down, so as much across.
+    assert around(Crop(1000 + 1000j, 64), (4000, 4000), FAR) == Crop(1000 + 1000j - 64 * (1.375 + 0.75j), 240)
+    # It holds the first one, which ends 0.625 of the side below here, beyond the photo; 0.5 above, so 1.125 across.
+    first = around(Crop(32 + 32j, 64), (104, 128))
+    assert first == Crop(8j, 128)
+    assert around(Crop(32 + 32j, 64), (104, 128), FAR, first) == Crop(-8, 144)
+
+
+def test_what_the_larger_crops_edge_cuts_goes_on_but_not_at_the_photos_border():
+    last, inner, everywhere = slice(64, 65), slice(1, 64), slice(None)
+    for place, class_id, wanted in (
+        ((last, everywhere), CLOTH, True),
+        ((everywhere, last), HAIR, True),
+        ((last, everywhere), SKIN, False),
+        ((inner, inner), CLOTH, False),
+    ):
+        _, wide = grids([], [(place, class_id, 5)])
+        assert is_cut(wide, Crop(50 + 50j, 100), (400, 400)) == wanted
+        assert not is_cut(wide, Crop(0, 100), (100, 100))
 
 
 def test_what_reaches_beyond_the_aligned_crop_goes_on_and_nothing_else_does():
     # A column of hair runs through both: 13 of 64 cells, and 8 of 64 cells that are 1.75 times as large.
-    cloth, neck, wider = 18, 17, slice(28, 37)
+    neck, wider = CELEBAMASK_HQ.index("neck"), slice(28, 37)
     fine, wide = grids(
         [(np.s_[:, 26:39], HAIR, 5)],
         [
             (np.s_[:, wider], HAIR, 5),
-            (np.s_[60:, 50:], cloth, 5),  # another person's
+            (np.s_[60:, 50:], CLOTH, 5),  # another person's
             (np.s_[:5, wider], neck, 6),  # a neck above the hair, which is another's too
             (np.s_[6:10, wider], NOSE, 9),  # of the face, but beyond it
         ],
@@ -417,10 +438,10 @@ def test_what_reaches_beyond_the_aligned_crop_goes_on_and_nothing_else_does():
     assert winner.shape == (113, 113)  # 64 cells and 24 on both sides
     np.testing.assert_array_equal(winner[30:83, 30:83], fine.points.argmax(2)[6:-6, 6:-6])  # 5 cells are blended
     assert (winner[[*range(24), *range(89, 113)], 56] == HAIR).all()
-    assert not np.isin(winner, (cloth, neck, NOSE)).any()
+    assert not np.isin(winner, (CLOTH, neck, NOSE)).any()
     # Clothes that the hair leads to are the face's.
-    wide.points[60:65, 34:65, cloth] = 6
-    assert (join(fine, wide, OWN, LARGER).points.argmax(2)[108:, 70:] == cloth).all()
+    wide.points[60:65, 34:65, CLOTH] = 6
+    assert (join(fine, wide, OWN, LARGER).points.argmax(2)[108:, 70:] == CLOTH).all()
 
 
 def test_both_looks_meet_without_a_step():
@@ -454,13 +475,30 @@ def test_a_head_larger_than_the_aligned_crop_is_parsed_as_a_whole():
     # Its hair is a column through the photo; with the aligned crop alone it would end above and below.
     frame = turned(300 + 300j, 200, 0)
     photo, label = paste((600, 600), (0, frame))
-    label[50:210, 280:320] = HAIR  # from the frame's upper part to 150 pixels above it
+    label[20:210, 280:320] = HAIR  # from the frame's upper part to 180 pixels above it
     (face,) = parse(photo, label, detector=lambda _: [frame])
-    top = 200 - 0.375 * 200  # where the larger crop ends
-    assert np.nonzero(face.mask[:, 300] == HAIR)[0].min() == pytest.approx(top, abs=6)
     assert face.box == pytest.approx((200, 200, 400, 400), abs=8)  # the aligned crop's
+    _, y0, _, y1 = face.box
+    top = y0 - 0.75 * (y1 - y0)  # where the far crop ends
+    assert np.nonzero(face.mask[:, 300] == HAIR)[0].min() == pytest.approx(top, abs=6)
     hair = face.attributes["hair"].contours[0]
     assert hair.points[hair.cut][:, 1].max() < top + 6
+
+
+def test_clothes_are_followed_as_far_as_a_still_larger_crop():
+    frame = turned(300 + 150j, 120, 0)  # its larger crop ends at about y = 285, the far one at 450
+    photo, label = paste((700, 600), (0, frame))
+    for end, calls in ((265, [2, 1, 1]), (700, [2, 1, 1, 1])):
+        label[200:] = 0
+        label[200:end, 230:370] = CLOTH
+        parser = parser_of(label, lambda _: [frame])
+        parser.stages.backend = Counting()
+        (face,) = parser(photo)
+        assert parser.stages.backend.calls == calls
+        _, y0, _, y1 = face.box
+        seen = min(end, y1 + 2 * (y1 - y0))
+        assert np.nonzero(face.mask == CLOTH)[0].max() == pytest.approx(seen, abs=6)
+        assert face.attributes["cloth"].contours[0].cut.any() == (seen < end)
 
 
 def test_a_box_is_put_into_the_frame_of_a_face(monkeypatch):

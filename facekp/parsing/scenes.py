@@ -36,13 +36,13 @@ class View:
         crop: the part's crop; None for the whole photo, unaligned.
         pixels: (h, w, 3) uint8 RGB at the network's size.
         scores: the network's score maps, (h', w', C) float32 each, finest first; empty before it has run.
-        wide: the same of the larger crop around a face; empty for the whole photo.
+        wider: views of the larger crops around a face, each larger than the one before.
     """
 
     crop: Crop | None
     pixels: UInt8Array
     scores: tuple[Scores, ...] = ()
-    wide: tuple[Scores, ...] = ()
+    wider: tuple["View", ...] = ()
 
     @cached_property
     def grid(self) -> ScoreGrid:

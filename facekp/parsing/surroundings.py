@@ -16,8 +16,11 @@ from facekp.classes import CELEBAMASK_HQ, Classes
 from facekp.keypoints.score_grid import ScoreGrid
 from facekp.parsing.face_crop import Crop
 
-ABOVE, BESIDE, BELOW = 0.375, 0.5, 0.625
-"""How far the larger crop reaches beyond the aligned one at most, in units of its side."""
+Reach = tuple[float, float, float]
+NEAR: Final[Reach] = (0.375, 0.5, 0.625)
+"""How far the larger crop reaches beyond the aligned one at most: above, beside and below, in units of its side."""
+FAR: Final[Reach] = (0.75, 1.0, 2.0)
+"""The same where the edge of that would cut something: up to the top of a hat, and down to the waist."""
 LEAST: Final = 0.125
 """How far it reaches at least."""
 STEPS: Final = 8
@@ -30,23 +33,42 @@ NEVER: Final = 1e4
 """Subtracted from scores of classes that cannot win."""
 
 
-def around(crop: Crop, size: tuple[int, int]) -> Crop:
-    """Return the larger crop around an aligned one: the smallest square that shows all of a photo (H, W) in reach."""
+def around(crop: Crop, size: tuple[int, int], reach: Reach = NEAR, inner: Crop | None = None) -> Crop:
+    """Return a larger crop around an aligned one, and around its `inner` larger crop.
+
+    It is the smallest square that shows all of a photo (H, W) in reach.
+    """
     photo = (np.array([0, size[1], complex(size[1], size[0]), size[0] * 1j]) - crop.origin) / crop.edge
-    beside = min(BESIDE, max(LEAST, -photo.real.min(), photo.real.max() - 1))
-    above, below = min(ABOVE, max(LEAST, -photo.imag.min())), min(BELOW, max(LEAST, photo.imag.max() - 1))
-    above = math.ceil(above * STEPS) / STEPS
-    beside = math.ceil(max(beside, (above + below) / 2) * STEPS) / STEPS
+    seen = ((inner or crop).corners() - crop.origin) / crop.edge
+    least = max(LEAST, -seen.imag.min()), max(LEAST, -seen.real.min()), max(LEAST, seen.imag.max() - 1)
+    shown = -photo.imag.min(), max(-photo.real.min(), photo.real.max() - 1), photo.imag.max() - 1
+    above, beside, below = (min(most, max(pair)) for most, *pair in zip(reach, least, shown, strict=True))
+    above = _in_steps(above)
+    beside = _in_steps(max(beside, (above + below) / 2))
     return Crop(crop.at(complex(-beside, -above)), (1 + 2 * beside) * crop.edge)
+
+
+def _in_steps(reach: float) -> float:
+    """Round up to a step, unless it is one but for rounding errors."""
+    return math.ceil(round(reach * STEPS, 6)) / STEPS
+
+
+def is_cut(wide: ScoreGrid, larger: Crop, size: tuple[int, int], classes: Classes = CELEBAMASK_HQ) -> bool:
+    """Return whether the edge of a larger crop cuts attributes that may go on in a photo (H, W)."""
+    at = (np.arange(len(wide.points)) - wide.beyond) / wide.cells[0]
+    places = larger.origin + larger.edge * (at + 1j * at[:, None])
+    shown = (places.real > 0) & (places.real < size[1]) & (places.imag > 0) & (places.imag < size[0])
+    shown[1:-1, 1:-1] = False
+    return bool(np.isin(wide.points[shown].argmax(1), classes.ids(*REACHING)).any())
 
 
 def join(fine: ScoreGrid, wide: ScoreGrid, crop: Crop, larger: Crop, classes: Classes = CELEBAMASK_HQ) -> ScoreGrid:
     """Join the grids of an aligned crop and of the larger crop around it.
 
     Args:
-        fine: from `score_grid.sum_on_grid`.
+        fine: from `score_grid.sum_on_grid`, or already joined.
         wide: the same of the larger crop, by the same network.
-        crop: the aligned crop.
+        crop: the aligned crop, or that of the joined grid.
         larger: the larger crop, from `around`.
         classes: those of the scores.
 
