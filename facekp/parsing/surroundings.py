@@ -1,7 +1,8 @@
 """The surroundings of a face: hair, hats, earrings, neck, necklaces and clothes beyond the aligned crop.
 
-The network sees each face in its aligned crop, which decides about everything within, and in a larger crop around it,
-which continues the attributes that reach beyond. Both score grids are blended along the aligned crop's edge.
+The network sees each face in its aligned crop, which decides about everything within, in a larger crop around it, which
+continues the attributes that reach beyond, and, where the edge of that cuts them, in a far one. Score grids are blended
+along the inner crop's edge.
 """
 
 import math
