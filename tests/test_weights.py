@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.networks import Toy
 from safetensors.torch import load_file
 
 from facekp import FaceParser, evaluate
@@ -20,9 +21,10 @@ from facekp.export import __main__ as export
 from facekp.export import release
 from facekp.images import read_image, read_label
 from facekp.models import build_model, fuse
+from facekp.models.registry import NETWORKS
 from facekp.parsing.backends import TorchBackend, open_backend
 from facekp.weights.checkpoint import describe, read_checkpoint, read_weights, write_weights
-from facekp.weights.load import load_network
+from facekp.weights.load import average_with, load_network
 from facekp.weights.paths import WEIGHTS, locate_checkpoint
 
 # Of the weights that are shipped now.
@@ -106,6 +108,21 @@ class TestRefused:
         path.write_bytes((tmp_path / "other.safetensors").read_bytes())
         with pytest.raises(CheckpointError, match="not the weights that its"):
             load_network(path)
+
+
+def test_averages_count_a_checkpoint_as_often_as_it_is_named(tmp_path):
+    NETWORKS.register("toy")(Toy)
+    for number in (1, 2, 4):
+        net = build_model("toy")
+        net.load_state_dict({name: torch.full_like(tensor, number) for name, tensor in net.state_dict().items()})
+        write_weights(net, describe({"name": "toy"}, 64), tmp_path / f"{number}.safetensors")
+    one, two, four = (tmp_path / f"{number}.safetensors" for number in (1, 2, 4))
+    net, _ = load_network(one)
+    average_with(net, [two, four, four])
+    for name, tensor in net.state_dict().items():
+        assert (tensor == torch.tensor(11 / 4).to(tensor.dtype)).all(), name
+    with pytest.raises(ConfigError, match="average has 'shipped', which is of another network than ckpt: leave it out"):
+        average_with(net, ["shipped"])
 
 
 @pytest.fixture(scope="module")

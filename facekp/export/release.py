@@ -26,6 +26,7 @@ class ReleaseSettings(Settings):
     """Which checkpoint to release, and how to score it."""
 
     ckpt: str = setting(MISSING, "RUN/checkpoints/best.ckpt", path=True)
+    average: list[str] = setting([], "checkpoints to average ckpt with; one that is named twice counts twice")
     out: str = setting(
         MISSING,
         "NAME.safetensors; NAME.json is written beside it",
@@ -59,7 +60,8 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
         CheckpointError: `ckpt` is not a training checkpoint.
         DataError: the data set cannot be used, or `out` cannot be written.
     """
-    require_file(locate_checkpoint(settings.ckpt))
+    for path in (settings.ckpt, *settings.average):
+        require_file(locate_checkpoint(path))
     check_source(settings.data)
     import torch  # these take seconds to import
 
@@ -69,7 +71,7 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
     from facekp.training.folder import ANY_TIME, SETTINGS
     from facekp.training.metrics import network_scorer
     from facekp.weights.checkpoint import describe, read_checkpoint, write_weights, written_files
-    from facekp.weights.load import load_network
+    from facekp.weights.load import average_with, load_network
 
     keep_freed_memory()
     out = expand(settings.out)
@@ -78,6 +80,7 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
     content = read_checkpoint(expand(settings.ckpt))
     device = resolve_device(settings.device)
     net, about = load_network(settings.ckpt)
+    average_with(net, settings.average)
     classes = Classes.from_plain(about["classes"])
     terms = settings.terms or about.get("terms")
     about = describe(about["model"], settings.size or int(about["size"]), about.get("loss"), classes)
@@ -88,6 +91,8 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
     elsewhere = ANY_TIME | {found.key for found in walk(Config) if found.path}  # meaningless on another machine
     trained = {name: value for name, value in fold(content.get(SETTINGS, {})).items() if name not in elsewhere}
     about["trained"] = {"steps": int(content["global_step"]), "settings": trained}
+    if settings.average:
+        about["averaged"] = 1 + len(settings.average)
     if settings.offsets:
         net.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         offsets = fit_offsets(*sample_scores(net, data.evaluation_loader("train", settings.offsets), device))

@@ -1,6 +1,6 @@
 """Loading networks from checkpoints."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,26 @@ def begin_with(net: Network, path: str | Path, classes: Classes = CELEBAMASK_HQ)
         raise ConfigError(f"init is '{path}', which holds another trunk, that of `{settings}`: use it, or omit init")
     net.load_state_dict(trunk, strict=False)
     return "the trunk", about.get("terms")
+
+
+def average_with(net: Network, paths: Sequence[str | Path]) -> None:
+    """Replace a network's weights by their mean with those of other checkpoints of the same network.
+
+    Networks fine-tuned from common weights can be averaged (Wortsman et al. 2022, Model soups, arXiv:2203.05482).
+
+    Raises:
+        CheckpointError: see `load_network`.
+        ConfigError: a checkpoint of another network.
+    """
+    own = net.state_dict()
+    total = {name: tensor.clone() for name, tensor in own.items()}
+    for path in paths:
+        weights, _ = _read(path)
+        if _shapes(weights) != _shapes(own):
+            raise ConfigError(f"average has '{path}', which is of another network than ckpt: leave it out")
+        for name, tensor in total.items():
+            tensor += weights[name].to(tensor.dtype)
+    net.load_state_dict({name: (tensor / (1 + len(paths))).to(tensor.dtype) for name, tensor in total.items()})
 
 
 def _read(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
