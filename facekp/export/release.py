@@ -60,8 +60,8 @@ def write_scored_weights(settings: ReleaseSettings) -> dict[str, Any]:
         CheckpointError: `ckpt` is not a training checkpoint.
         DataError: the data set cannot be used, or `out` cannot be written.
     """
-    for path in (settings.ckpt, *settings.average):
-        require_file(locate_checkpoint(path))
+    for checkpoint in (settings.ckpt, *settings.average):
+        require_file(locate_checkpoint(checkpoint))
     check_source(settings.data)
     import torch  # these take seconds to import
 
