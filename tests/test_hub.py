@@ -48,12 +48,12 @@ def test_the_model_card_has_the_metadata_of_the_hub(folder):
     about = yaml.safe_load(metadata)
     assert (about["library_name"], about["license"], about["datasets"]) == ("facekp", "other", ["CelebAMask-HQ"])
     (result,) = about["model-index"][0]["results"]
-    assert result["metrics"][0] == {"type": "mean_iou", "value": 0.7743}
+    assert result["metrics"][0] == {"type": "mean_iou", "value": 0.7731}
     assert "for non-commercial research and education only" in text
     assert "| hair " in text
     hub = pytest.importorskip("huggingface_hub")
     card = hub.ModelCard.load(folder / "README.md")
-    assert card.data.eval_results[0].metric_value == 0.7743
+    assert card.data.eval_results[0].metric_value == 0.7731
 
 
 BEARD = Classes.of(["background", "skin", "beard"])
