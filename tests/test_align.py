@@ -23,7 +23,7 @@ from facekp.parsing.alignment import PLACES, distinct, find_part, fit_crop, refi
 from facekp.parsing.detectors import BOX_MIDDLE, BOX_SIDE, HaarDetector, YuNetDetector, open_detector
 from facekp.parsing.face_crop import Crop, cut, within
 from facekp.parsing.scenes import suppress_neighbours
-from facekp.parsing.surroundings import FAR, around, is_cut, join
+from facekp.parsing.surroundings import FAR, around, drop_strays, is_cut, join
 from facekp.predict.pipeline import list_jobs, parse_files
 from facekp.predict.results import Results
 
@@ -422,6 +422,15 @@ def test_what_the_larger_crops_edge_cuts_goes_on_but_not_at_the_photos_border():
         assert not is_cut(wide, Crop(0, 100), (100, 100))
 
 
+def winners(crop, grid, *wider):
+    """Return the winners on the grid of an aligned crop joined with those of larger ones, without strays."""
+    part = crop
+    for larger, wide in wider:
+        grid, part = join(grid, wide, part, larger), larger
+    drop_strays(grid, crop, part)
+    return grid.points.argmax(2)
+
+
 def test_what_reaches_beyond_the_aligned_crop_goes_on_and_nothing_else_does():
     # A column of hair runs through both: 13 of 64 cells, and 8 of 64 cells that are 1.75 times as large.
     neck, wider = CELEBAMASK_HQ.index("neck"), slice(28, 37)
@@ -434,14 +443,17 @@ def test_what_reaches_beyond_the_aligned_crop_goes_on_and_nothing_else_does():
             (np.s_[6:10, wider], NOSE, 9),  # of the face, but beyond it
         ],
     )
-    winner = join(fine, wide, OWN, LARGER).points.argmax(2)
+    winner = winners(OWN, fine, (LARGER, wide))
     assert winner.shape == (113, 113)  # 64 cells and 24 on both sides
     np.testing.assert_array_equal(winner[30:83, 30:83], fine.points.argmax(2)[6:-6, 6:-6])  # 5 cells are blended
     assert (winner[[*range(24), *range(89, 113)], 56] == HAIR).all()
     assert not np.isin(winner, (CLOTH, neck, NOSE)).any()
     # Clothes that the hair leads to are the face's.
     wide.points[60:65, 34:65, CLOTH] = 6
-    assert (join(fine, wide, OWN, LARGER).points.argmax(2)[108:, 70:] == CLOTH).all()
+    assert (winners(OWN, fine, (LARGER, wide))[108:, 70:] == CLOTH).all()
+    # In a far crop, a neck beyond the aligned crop is another's too, whichever of the larger crops shows it.
+    _, far = grids([], [(np.s_[15:17, 30:33], neck, 6)])
+    assert not np.isin(winners(OWN, fine, (LARGER, wide), (Crop(-40 - 40j, 192), far)), neck).any()
 
 
 def test_both_looks_meet_without_a_step():

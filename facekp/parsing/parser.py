@@ -23,7 +23,7 @@ from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.face_crop import Crop, cut
 from facekp.parsing.inputs import ImageLike, as_images, is_several, to_array
 from facekp.parsing.scenes import Scene, View, in_batches, suppress_neighbours
-from facekp.parsing.surroundings import FAR, NEAR, around, is_cut, join
+from facekp.parsing.surroundings import FAR, NEAR, around, drop_strays, is_cut, join
 from facekp.parsing.tta import Flip
 from facekp.weights.paths import SHIPPED
 
@@ -344,6 +344,8 @@ class Stages:
         for wide in view.wider:
             larger = scene.crop_of(wide)
             grid, part = join(grid, wide.grid, part, larger, classes), larger
+        if view.wider:
+            drop_strays(grid, own, part, classes)
         wider = part.side / own.side
         keypoints = replace(keypoints, min_area=keypoints.min_area / wider**2)  # a share of the aligned crop
         # At least as fine as the photo, to keep every pixel, and, up to twice the crop, as the network's input.

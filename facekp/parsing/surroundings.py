@@ -6,7 +6,6 @@ along the inner crop's edge.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -75,7 +74,7 @@ def join(fine: ScoreGrid, wide: ScoreGrid, crop: Crop, larger: Crop, classes: Cl
 
     Returns:
         A grid of the larger crop as fine as the aligned crop's. Within the aligned crop, except in the blended zone, it
-        is the aligned crop's. Beyond, only classes that show `REACHING` win, and only in parts that touch that crop.
+        is the aligned crop's. Beyond, only classes that show `REACHING` win.
     """
     own, cells = len(fine.points), fine.cells[0]
     start, more = (crop.origin - larger.origin) / crop.edge * cells, round((larger.side / crop.side - 1) * cells)
@@ -84,23 +83,25 @@ def join(fine: ScoreGrid, wide: ScoreGrid, crop: Crop, larger: Crop, classes: Cl
     # Weight of the aligned crop: 0 at its edge, 1 where the blended zone ends.
     depth = (np.minimum(np.arange(own), np.arange(own)[::-1]) - fine.beyond) / (BLENDED * cells)
     weight = np.minimum(depth, depth[:, None]).clip(0, 1)[..., None].astype(np.float32)
-    reaching = classes.ids(*REACHING)
-    inner = np.isin(np.arange(len(classes)), (0, *reaching), invert=True)
+    inner = np.isin(np.arange(len(classes)), (0, *classes.ids(*REACHING)), invert=True)
     part = joined[inside] + weight * (fine.points - joined[inside])
     # Parts of the face win along the edge only where both crops show them.
     np.minimum(part, fine.points, out=part, where=inner)
     joined -= NEVER * inner.astype(np.float32)
     joined[inside] = part
-    grid = replace(fine, points=joined)
-    _drop_strays(grid, inside, reaching, classes.ids("cloth"))
-    return grid
+    return replace(fine, points=joined)
 
 
-def _drop_strays(grid: ScoreGrid, inside: tuple[slice, slice], reaching: Sequence[int], clothes: Sequence[int]) -> None:
+def drop_strays(grid: ScoreGrid, crop: Crop, larger: Crop, classes: Classes = CELEBAMASK_HQ) -> None:
     """Let other classes win in parts that lie wholly beyond the aligned crop, such as other people's clothes.
 
     Clothes belong to the face if any of its attributes leads to them, the others if they reach into the aligned crop.
+    `grid` is the larger crop's, joined, and is changed.
     """
+    reaching, clothes = classes.ids(*REACHING), classes.ids("cloth")
+    cells = round(grid.cells[0] * crop.side / larger.side)
+    start, points = (crop.origin - larger.origin) / crop.edge * cells, len(grid.points) - grid.cells[0] + cells
+    inside = slice(round(start.imag), round(start.imag) + points), slice(round(start.real), round(start.real) + points)
     for _ in range(2):  # once more, for the classes that win in place of the dropped ones
         dropped = np.zeros(grid.winners.shape, bool)
         for i in reaching:
