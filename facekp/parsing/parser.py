@@ -36,7 +36,7 @@ for faces of 61 pixels, 0.66 and 0.64 for 96, 0.66 for both for 128, and 0.67 fo
 WIDE_SIZE: Final = 0.875
 """The larger crop around a face is parsed at this share of the size for it: as accurate, and a fifth faster."""
 FAR_SIZE: Final = 0.625
-"""A still larger crop around it at this share."""
+"""The far crop at this share, chosen by eye on two portraits."""
 TURNED_SIDE: Final = 1600
 """Maximum longer side in pixels of a photo when it is searched for turned faces."""
 

@@ -77,9 +77,8 @@ def join(fine: ScoreGrid, wide: ScoreGrid, crop: Crop, larger: Crop, classes: Cl
         is the aligned crop's. Beyond, only classes that show `REACHING` win.
     """
     own, cells = len(fine.points), fine.cells[0]
-    start, more = (crop.origin - larger.origin) / crop.edge * cells, round((larger.side / crop.side - 1) * cells)
+    more, inside = round((larger.side / crop.side - 1) * cells), _place(crop, larger, cells, own)
     joined = _sampled(_sampled(wide, own + more, 0), own + more, 1).points
-    inside = slice(round(start.imag), round(start.imag) + own), slice(round(start.real), round(start.real) + own)
     # Weight of the aligned crop: 0 at its edge, 1 where the blended zone ends.
     depth = (np.minimum(np.arange(own), np.arange(own)[::-1]) - fine.beyond) / (BLENDED * cells)
     weight = np.minimum(depth, depth[:, None]).clip(0, 1)[..., None].astype(np.float32)
@@ -100,8 +99,7 @@ def drop_strays(grid: ScoreGrid, crop: Crop, larger: Crop, classes: Classes = CE
     """
     reaching, clothes = classes.ids(*REACHING), classes.ids("cloth")
     cells = round(grid.cells[0] * crop.side / larger.side)
-    start, points = (crop.origin - larger.origin) / crop.edge * cells, len(grid.points) - grid.cells[0] + cells
-    inside = slice(round(start.imag), round(start.imag) + points), slice(round(start.real), round(start.real) + points)
+    inside = _place(crop, larger, cells, len(grid.points) - grid.cells[0] + cells)
     for _ in range(2):  # once more, for the classes that win in place of the dropped ones
         dropped = np.zeros(grid.winners.shape, bool)
         for i in reaching:
@@ -118,6 +116,13 @@ def drop_strays(grid: ScoreGrid, crop: Crop, larger: Crop, classes: Classes = CE
         if not dropped.any():
             break
         grid.winners[dropped] = grid.points[dropped].argmax(1)
+
+
+def _place(crop: Crop, larger: Crop, cells: int, points: int) -> tuple[slice, slice]:
+    """Return the rows and columns of a larger crop's grid that a crop of so many cells and points takes up."""
+    start = (crop.origin - larger.origin) / crop.edge * cells
+    row, column = round(start.imag), round(start.real)
+    return slice(row, row + points), slice(column, column + points)
 
 
 def _sampled(grid: ScoreGrid, count: int, axis: int) -> ScoreGrid:
