@@ -32,8 +32,8 @@ labels, one face in a thousand exceeds 0.044."""
 MAX_CHANGE: Final = 2.0
 """Maximum ratio between the side of an aligned crop and the side of the crop that the face was found in."""
 MAX_UNSEEN: Final = 0.35
-"""Maximum mean distance, as a share of the side, between the corners of a crop whose eyes are hidden and those of the
-crop that its nose and mouth alone would give. Farther, it is the crop that does not fit."""
+"""Maximum mean distance, as a share of the side, between the corners of a crop in which an eye is hidden and those of
+the crop that the parts in view would give. Farther, it is the crop that does not fit."""
 SAME_FACE: Final = 0.25
 """Two crops show the same face if their centres are closer than this share of the larger side, and their sides are
 within a factor of two."""
@@ -77,8 +77,8 @@ def refine(crop: Crop, mask: UInt8Array, classes: Classes = CELEBAMASK_HQ) -> Cr
     """Align a crop to the face parsed in it, or return None if there is no face.
 
     A face has skin and, in their usual places, three of: left eye, right eye (or glasses), nose, mouth. Nose and mouth
-    alone suffice if hair hides the eyes and the crop fits them, but are too close together for alignment; the crop is
-    then unchanged.
+    alone suffice if hair hides the eyes and the crop fits them. Fewer than four are poor guides to the rotation, in a
+    profile above all: a crop that fits them is returned unchanged.
 
     Args:
         crop: the part of the photo that was parsed.
@@ -97,9 +97,9 @@ def refine(crop: Crop, mask: UInt8Array, classes: Classes = CELEBAMASK_HQ) -> Cr
     inside = abs(refined.middle - crop.middle) < crop.side / 2
     if residual > MAX_RESIDUAL or not alike or not inside:
         return None
-    if len(places) >= 3:
-        return refined
-    return crop if refined.distance_to(crop) < MAX_UNSEEN else None
+    if len(places) < 4 and refined.distance_to(crop) < MAX_UNSEEN:
+        return crop
+    return refined if len(places) >= 3 else None
 
 
 def find_part(mask: UInt8Array, name: str, classes: Classes = CELEBAMASK_HQ) -> complex | None:
