@@ -411,6 +411,15 @@ def test_the_larger_crop_shows_the_photo_as_far_as_a_person_may_reach():
     assert around(Crop(32 + 32j, 64), (104, 128), FAR, first) == Crop(-8, 144)
 
 
+def test_where_a_far_crop_is_in_doubt_the_background_wins():
+    # 5 against the background's 1, in the lower half and so in the rows below the aligned crop, which ends at 88.
+    fine, wide = grids([], [(np.s_[32:, :], CLOTH, 5)])
+    for doubt, won in ((0, True), (3.9, True), (4.1, False)):
+        joined = join(fine, wide, OWN, LARGER, doubt=doubt)
+        assert ((joined.points[90:].argmax(2) == CLOTH) == won).all()
+    np.testing.assert_array_equal(joined.points[30:83, 30:83], fine.points[6:-6, 6:-6])
+
+
 def test_what_the_larger_crops_edge_cuts_goes_on_but_not_at_the_photos_border():
     last, inner, everywhere = slice(64, 65), slice(1, 64), slice(None)
     for place, class_id, wanted in (

@@ -23,7 +23,7 @@ from facekp.parsing.face import Face, face_from_mask
 from facekp.parsing.face_crop import Crop, cut
 from facekp.parsing.inputs import ImageLike, as_images, is_several, to_array
 from facekp.parsing.scenes import Scene, View, in_batches, suppress_neighbours
-from facekp.parsing.surroundings import FAR, NEAR, around, drop_strays, is_cut, join
+from facekp.parsing.surroundings import LOOKS, around, drop_strays, is_cut, join
 from facekp.parsing.tta import Flip
 from facekp.weights.paths import SHIPPED
 
@@ -33,10 +33,6 @@ SMALL, SMALL_SIZE = 0.16, 0.75
 """A part of a photo whose side is below this share of the network's size is parsed at three quarters of it, since faces
 enlarged more look too blurred to the network. On 50 validation faces, mIoU at 512 and at 384 pixels is 0.51 and 0.59
 for faces of 61 pixels, 0.66 and 0.64 for 96, 0.66 for both for 128, and 0.67 for both for 192."""
-WIDE_SIZE: Final = 0.875
-"""The larger crop around a face is parsed at this share of the size for it: as accurate, and a fifth faster."""
-FAR_SIZE: Final = 0.625
-"""The far crop at this share, chosen by eye on two portraits."""
 TURNED_SIDE: Final = 1600
 """Maximum longer side in pixels of a photo when it is searched for turned faces."""
 
@@ -258,16 +254,16 @@ class Stages:
 
     def look_wider(self, scenes: Sequence[Scene]) -> list[Scene]:
         """Return scenes whose faces have a view of the larger crop around them, and of a far one if that cuts them."""
-        for reach, share in ((NEAR, WIDE_SIZE), (FAR, FAR_SIZE)):
-            faces, looks = [], []
+        for look in LOOKS:
+            faces, wider = [], []
             for scene in scenes:
                 for view in scene.views:
                     if scene.searched and self._goes_on(view, scene):
                         inner = view.wider[-1].crop if view.wider else None
-                        crop = around(scene.crop_of(view), scene.size, reach, inner)
+                        crop = around(scene.crop_of(view), scene.size, look, inner)
                         faces.append(view)
-                        looks.append(replace(scene, views=(View(crop, self.cut(scene.image, crop, share)),)))
-            seen = {face: look.views for face, look in zip(faces, self.score(looks), strict=True)}
+                        wider.append(replace(scene, views=(View(crop, self.cut(scene.image, crop, look.share)),)))
+            seen = {face: one.views for face, one in zip(faces, self.score(wider), strict=True)}
             scenes = [
                 replace(scene, views=tuple(replace(v, wider=v.wider + seen.get(v, ())) for v in scene.views))
                 for scene in scenes
@@ -341,9 +337,9 @@ class Stages:
         if view.crop is None and len(scene.views) == 1:
             return face_from_mask(argmax_at(grid, size), mean_confidence(grid), keypoints, grid, classes)
         others, part = [scene.crop_of(other) for other in scene.views if other is not view], own
-        for wide in view.wider:
+        for wide, look in zip(view.wider, LOOKS, strict=False):
             larger = scene.crop_of(wide)
-            grid, part = join(grid, wide.grid, part, larger, classes), larger
+            grid, part = join(grid, wide.grid, part, larger, classes, doubt=look.doubt), larger
         if view.wider:
             drop_strays(grid, own, part, classes)
         wider = part.side / own.side
