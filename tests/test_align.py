@@ -261,6 +261,7 @@ def test_several_faces_come_largest_first_and_keep_to_themselves():
             assert face.mask[round(other.middle.imag), round(other.middle.real)] == 0
 
 
+@pytest.mark.slow
 def test_a_face_that_the_border_cuts():
     frame = turned(100 + 240j, 320, 8)  # a fifth of it lies beyond
     photo, label = paste((500, 700), (5, frame))
@@ -508,6 +509,7 @@ def test_a_head_larger_than_the_aligned_crop_is_parsed_as_a_whole():
     assert hair.points[hair.cut][:, 1].max() < top + 6
 
 
+@pytest.mark.slow
 def test_clothes_are_followed_as_far_as_a_still_larger_crop():
     frame = turned(300 + 150j, 120, 0)  # its larger crop ends at about y = 285, the far one at 450
     photo, label = paste((700, 600), (0, frame))

@@ -151,6 +151,7 @@ def test_the_detector_of_choice_is_centerface_and_without_it_the_cascade_says_ho
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quarters", [1, 2, 3])
 def test_a_photo_without_an_upright_face_is_turned(quarters):
     frame = turned(170 + 210j, 180, 10)
@@ -179,6 +180,7 @@ def test_a_turned_portrait_that_no_detector_finds_is_tried_as_a_whole():
     assert mean_iou(sideways, found.mask) >= 0.85
 
 
+@pytest.mark.slow
 @NETWORK
 def test_the_network_answers_alike_after_pictures_of_other_sizes_and_in_a_copy():
     detector = CenterFaceDetector()
@@ -192,6 +194,7 @@ def test_the_network_answers_alike_after_pictures_of_other_sizes_and_in_a_copy()
     assert isinstance(open_detector("auto"), CenterFaceDetector)
 
 
+@pytest.mark.slow
 @NETWORK
 def test_openvino_sees_what_opencv_sees():
     pytest.importorskip("openvino")
@@ -215,6 +218,7 @@ def test_a_face_of_64_pixels_is_found_in_a_large_photo():
     assert near(crop, Crop(1900 + 900j, 64), 0.35)
 
 
+@pytest.mark.slow
 @NETWORK
 @pytest.mark.parametrize("angle", [-45, 45])
 def test_a_face_of_five_percent_rotated_by_45_degrees_is_found_where_it_is(angle):

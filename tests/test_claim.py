@@ -40,6 +40,7 @@ def started(monkeypatch):
     return folders
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_second_get_two_folders(train_py, started, tmp_path):
     for second in range(60):
         (tmp_path / "runs" / f"{second:02}").mkdir(parents=True)

@@ -107,6 +107,7 @@ def test_the_panels_show_the_heads_scores_in_one_range_and_their_sum(photo, scor
     assert labels == ["x (pixels)"] * 5 + ["score of nose by head (logit)", "summed score (logit)"]
 
 
+@pytest.mark.slow
 def test_wide_photos_are_stacked_and_no_figure_is_wider_than_a_page():
     head, total = np.zeros((4, 20), np.float32), np.eye(32, 160, dtype=np.float32)
     for size, rows in (((96, 96), 1), ((30, 400), 3), ((400, 30), 1)):

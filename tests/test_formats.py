@@ -135,6 +135,7 @@ class TestCoco:
         assert (points[:, 2] == 2).all()
         np.testing.assert_allclose(points[0, :2], [19.5, 19.5], atol=0.2)  # the middle of the upper edge
 
+    @pytest.mark.slow
     def test_many_photos_are_joined_in_little_memory(self, tmp_path):
         (piece := tmp_path / "piece").write_bytes(FORMATS["coco"]().encode(blank(tmp_path), [faced(shapes())]))
         count, path = 2000, tmp_path / "annotations.json"
@@ -386,6 +387,7 @@ def test_a_second_run_may_not_write_the_files_of_all_photos_but_may_write_others
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_overlay_larger_than_jpeg_holds_is_reduced(tmp_path):
     mask = np.zeros((40, 65_600), np.uint8)
     mask[10:30, 100:200] = NOSE

@@ -55,6 +55,7 @@ def originals():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about metadata and sizes
 def test_500_damaged_files_are_read_or_refused_by_name(tmp_path):
     pytest.importorskip("av", reason="needs the extra video, as the campaign does")

@@ -284,6 +284,7 @@ class TestDevices:
         assert run(*arguments, "overwrite=true") == 2
         assert "4.json': cannot be written" in capsys.readouterr().err.splitlines()[-1]
 
+    @pytest.mark.slow
     def test_too_many_gpus_are_refused_and_a_photo_needs_one(self, opened, checkpoint, photos, tmp_path, capsys):
         arguments = f"ckpt={checkpoint}", f"out={tmp_path / 'out'}"
         assert run(*arguments, f"source={photos}", "devices=4") == 2

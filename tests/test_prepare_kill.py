@@ -174,6 +174,7 @@ def test_a_face_whose_masks_were_not_all_unpacked_is_prepared_again(tmp_path):
     assert (out / "labels/00003.png").read_bytes() == (tmp_path / "whole/labels/00003.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_processes_give_what_one_process_gives(tmp_path):
     raw = write_official(tmp_path / "raw")
     for count in (1, 2):
@@ -199,6 +200,7 @@ def test_few_things_start_no_process(monkeypatch):
     assert list(run_in_processes(abs, range(-99, 0))) == list(range(99, 0, -1))
 
 
+@pytest.mark.slow
 def test_an_error_in_a_process_is_raised_as_it_is():
     with pytest.raises(DataError, match=r"image nowhere.jpg: cannot be read"):
         list(run_in_processes(read_image, ["nowhere.jpg"] * 2, workers=2))

@@ -73,6 +73,7 @@ def test_labels_are_those_worked_out_by_hand_and_every_problem_is_in_the_summary
     assert listed(out) == FOUND
 
 
+@pytest.mark.slow
 def test_every_problem_is_told_with_what_happens_and_again_when_the_folder_is_complete(raw, tmp_path, capsys):
     for _ in range(2):
         main([f"raw={raw}", f"out={tmp_path / 'out'}", f"size={SIDE}", "workers=2"])

@@ -56,6 +56,7 @@ def published(folder, names):
     return other, folder / "lite0.pth"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [True, False])
 def test_features_are_those_of_the_network_on_images_normalised_its_own_way(names, tmp_path):
     other, path = published(tmp_path, names)

@@ -87,6 +87,7 @@ class TestBitForBit:
             assert all(torch.equal(got[part][name], tensor) for name, tensor in want[part].items()), part
         assert logged(tmp_path / "cut") == logged(tmp_path / "whole")
 
+    @pytest.mark.slow
     def test_the_best_checkpoint_so_far_is_taken_along(self, straight, tmp_path):
         best = straight / "checkpoints" / "best.ckpt"
         states = read_checkpoint(best)["callbacks"]

@@ -121,6 +121,7 @@ class TestContinuing:
         assert again.user_attrs["folder"] == "1-resnet18"
         assert sorted(path.name for path in folder.glob("*-*")) == ["0-resnet18", "1-resnet18", "3-resnet18"]
 
+    @pytest.mark.slow
     def test_a_trial_of_a_process_that_runs_is_left_to_it_and_counted(self, run, untrained, tmp_path):
         untrained += [KeyboardInterrupt()]
         with pytest.raises(KeyboardInterrupt):
@@ -130,6 +131,7 @@ class TestContinuing:
             run("search.n_trials=2")
         assert [trial.state.name for trial in study(folder).trials] == ["RUNNING", "COMPLETE"]
 
+    @pytest.mark.slow
     def test_a_trial_that_fails_or_diverges_does_not_end_the_others(self, run, untrained, tmp_path, capsys):
         untrained += [RuntimeError("out of memory"), math.nan]
         with pytest.raises(RuntimeError, match="out of memory"):
@@ -164,6 +166,7 @@ class TestMistakes:
             run(argument)
         assert not (tmp_path / "search").exists()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("arguments", "error"),
         [

@@ -75,6 +75,7 @@ def test_the_filter_is_the_papers():
     assert np.abs(want - values).max() > 0.5  # the filter has something to do
 
 
+@pytest.mark.slow
 def test_a_still_face_is_at_least_twice_as_calm(drawn):
     face, width = drawn
     rng, times = np.random.default_rng(1), np.arange(90) / 30
@@ -185,6 +186,7 @@ def shaken(face, offset):
     return replace(face, attributes=attributes)
 
 
+@pytest.mark.slow
 def test_landmarks_are_smoothed_as_key_points_are(drawn):
     face, width = drawn
     rng, times = np.random.default_rng(4), np.arange(90) / 30

@@ -445,6 +445,7 @@ def test_a_stop_leaves_nothing_half_done(tmp_path):
     assert list(out.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_clip(parser, tmp_path, monkeypatch):
     clip = write(tmp_path / "clip.mp4", [picture(0, (40, 40))] * 40)
     read, ahead = [], []

@@ -200,6 +200,7 @@ def test_a_run_that_fails_is_closed_as_failed(monkeypatch, tmp_path):
     assert statuses == [0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_account")
 def test_a_resumed_run_keeps_its_id(tmp_path):
     first, second = (logging_only(tmp_path / name, offline=True) for name in ("first", "second"))
@@ -220,6 +221,7 @@ def test_disabled_writes_nothing(monkeypatch, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_account")
 @pytest.mark.parametrize("home", ["a file", "full"])
 def test_where_home_cannot_be_written_wandb_writes_below_the_run_folder(home, monkeypatch, tmp_path):
