@@ -35,8 +35,8 @@ HEAD: Final = '<div class="head"><h1>facekp</h1><p>masks, key points and landmar
 PLACE: Final = '<p class="local">runs on this computer; photos stay on it</p>'
 WELCOME: Final = '<div class="message">Drop a photo on the left, or choose an example.</div>'
 CARD: Final = """\
-- **Good at** skin, hair, nose, eyes, brows, lips, ears and glasses of faces seen from the front or half from the side.
-- **Weaker at** hats and clothes; poor at earrings and necklaces.
+- **Good at** skin, nose, hair, eyes, brows, lips, ears, glasses and hats of faces from the front or half from the side.
+- **Weaker at** clothes, poor at earrings, and finds few necklaces.
 - **Not for** identifying, monitoring or judging people, nor for decisions about them.
 
 The full model card is `docs/results/model_card.md` in facekp's source.
