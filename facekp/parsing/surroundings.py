@@ -62,7 +62,7 @@ def around(crop: Crop, size: tuple[int, int], look: Look = NEAR, inner: Crop | N
     seen = ((inner or crop).corners() - crop.origin) / crop.edge
     least = max(LEAST, -seen.imag.min()), max(LEAST, -seen.real.min()), max(LEAST, seen.imag.max() - 1)
     shown = -photo.imag.min(), max(-photo.real.min(), photo.real.max() - 1), photo.imag.max() - 1
-    above, beside, below = (min(most, max(pair)) for most, *pair in zip(look, least, shown, strict=False))
+    above, beside, below = (min(most, max(pair)) for most, *pair in zip(look[:3], least, shown, strict=True))
     above = _in_steps(above)
     beside = _in_steps(max(beside, (above + below) / 2))
     return Crop(crop.at(complex(-beside, -above)), (1 + 2 * beside) * crop.edge)
